@@ -1,0 +1,104 @@
+/* Instructions that C has no words for. */
+#pragma once
+
+#include "types.h"
+
+#define CR0_PE (1u << 0)
+#define CR0_ET (1u << 4)
+#define CR0_NE (1u << 5)
+#define CR0_NW (1u << 29)
+#define CR0_CD (1u << 30)
+#define CR0_PG (1u << 31)
+#define CR4_PSE (1u << 4)
+#define CR4_PAE (1u << 5)
+#define CR4_VMXE (1u << 13)
+
+static inline void out8(u16 port, u8 value)
+{
+    asm volatile("outb %0, %1" : : "a"(value), "Nd"(port));
+}
+
+static inline u8 in8(u16 port)
+{
+    u8 value;
+    asm volatile("inb %1, %0" : "=a"(value) : "Nd"(port));
+    return value;
+}
+
+static inline void out8_string(u16 port, const void *data, u32 count)
+{
+    asm volatile("rep outsb" : "+S"(data), "+c"(count) : "d"(port) : "memory");
+}
+
+#define CONTROL_REGISTER(number)                                              \
+    static inline u32 read_cr##number(void)                                   \
+    {                                                                         \
+        u32 value;                                                            \
+        asm volatile("mov %%cr" #number ", %0" : "=r"(value));                \
+        return value;                                                         \
+    }                                                                         \
+    static inline void write_cr##number(u32 value)                            \
+    {                                                                         \
+        asm volatile("mov %0, %%cr" #number : : "r"(value) : "memory");       \
+    }
+CONTROL_REGISTER(0)
+CONTROL_REGISTER(2)
+CONTROL_REGISTER(3)
+CONTROL_REGISTER(4)
+#undef CONTROL_REGISTER
+
+struct cpuid {
+    u32 eax, ebx, ecx, edx;
+};
+
+static inline struct cpuid cpuid(u32 leaf)
+{
+    struct cpuid answer;
+    asm volatile("cpuid" : "=a"(answer.eax), "=b"(answer.ebx), "=c"(answer.ecx), "=d"(answer.edx) : "a"(leaf), "c"(0));
+    return answer;
+}
+
+static inline u64 read_msr(u32 index)
+{
+    u32 low, high;
+    asm volatile("rdmsr" : "=a"(low), "=d"(high) : "c"(index));
+    return (u64)high << 32 | low;
+}
+
+static inline void write_msr(u32 index, u64 value)
+{
+    asm volatile("wrmsr" : : "c"(index), "a"((u32)value), "d"((u32)(value >> 32)) : "memory");
+}
+
+struct descriptor_pointer {
+    u16 limit;
+    u32 base;
+} __attribute__((packed));
+
+static inline struct descriptor_pointer read_gdtr(void)
+{
+    struct descriptor_pointer pointer;
+    asm volatile("sgdt %0" : "=m"(pointer));
+    return pointer;
+}
+
+static inline void write_gdtr(const struct descriptor_pointer *pointer)
+{
+    asm volatile("lgdt %0" : : "m"(*pointer));
+}
+
+static inline void write_idtr(const struct descriptor_pointer *pointer)
+{
+    asm volatile("lidt %0" : : "m"(*pointer));
+}
+
+static inline void write_tr(u16 selector)
+{
+    asm volatile("ltr %0" : : "r"(selector));
+}
+
+static inline __attribute__((noreturn)) void halt_for_good(void)
+{
+    for (;;)
+        asm volatile("cli; hlt");
+}

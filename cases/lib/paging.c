@@ -1,0 +1,24 @@
+#include "paging.h"
+
+#include "cpu.h"
+
+static u32 directory[1024] PAGE_ALIGNED;
+
+void paging_start(void)
+{
+    for (u32 entry = 0; entry < ARRAY_SIZE(directory); entry++)
+        directory[entry] = entry << 22 | PTE_LARGE | PTE_WRITABLE | PTE_PRESENT;
+    write_cr3(address_of(directory));
+    write_cr4(read_cr4() | CR4_PSE);
+    /* Caches on: firmware leaves CD and NW in different states, and neither VM entry nor exit changes them. */
+    write_cr0((read_cr0() & ~(CR0_CD | CR0_NW)) | CR0_PG | CR0_NE);
+}
+
+void pae_identity(struct pae_tables *tables)
+{
+    *tables = (struct pae_tables){ 0 };
+    /* A PDPTE has no writable bit: bits 2:1 are reserved (SDM, "PDPTE Registers"). */
+    tables->pdpt[0] = address_of(tables->directory) | PTE_PRESENT;
+    for (u32 entry = 0; entry < ARRAY_SIZE(tables->directory); entry++)
+        tables->directory[entry] = entry << 21 | PTE_LARGE | PTE_WRITABLE | PTE_PRESENT;
+}

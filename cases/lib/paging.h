@@ -1,0 +1,19 @@
+/* Page tables: the identity map that the kit itself runs on, and those that guests are given. */
+#pragma once
+
+#include "types.h"
+
+#define PTE_PRESENT (1u << 0)
+#define PTE_WRITABLE (1u << 1)
+#define PTE_LARGE (1u << 7)
+
+/* Turn on 32-bit paging with 4 MiB identity pages: VMX operation needs CR0.PG (SDM, "Restrictions on VMX Operation"). */
+void paging_start(void);
+
+/* PAE tables: a page whose first four entries are the PDPTEs, identity-mapping the first GiB with 2 MiB pages. */
+struct pae_tables {
+    u64 pdpt[512];
+    u64 directory[512];
+} PAGE_ALIGNED;
+
+void pae_identity(struct pae_tables *tables);

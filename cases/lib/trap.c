@@ -1,0 +1,54 @@
+#include "trap.h"
+
+#include "check.h"
+#include "cpu.h"
+
+enum { VECTORS = 32, ENTRY_BYTES = 16, INTERRUPT_GATE = 0x8E00 };
+
+struct gate {
+    u16 offset_low, selector, attributes, offset_high;
+};
+
+extern const char trap_entries[];
+void trap_guard(void (*body)(void));
+__attribute__((noreturn)) void trap_unexpected(void);
+
+struct trap trap_seen; /* written by trap_entry.S, which knows its layout */
+
+static struct gate idt[VECTORS];
+static u64 gdt[4];
+static u32 tss[26];
+
+u32 tss_address(void)
+{
+    return address_of(tss);
+}
+
+void trap_start(void)
+{
+    u32 base = tss_address();
+    gdt[1] = 0x00CF9B000000FFFF;
+    gdt[2] = 0x00CF93000000FFFF;
+    /* An available 32-bit TSS: VM exits need a valid TR in the host state. */
+    gdt[3] = (u64)(base >> 24) << 56 | (u64)0x89 << 40 | (u64)(base & 0xFFFFFF) << 16 | (sizeof tss - 1);
+    write_gdtr(&(struct descriptor_pointer){ sizeof gdt - 1, address_of(gdt) });
+    write_tr(SELECTOR_TSS);
+
+    for (unsigned vector = 0; vector < VECTORS; vector++) {
+        u32 entry = address_of(trap_entries) + vector * ENTRY_BYTES;
+        idt[vector] = (struct gate){ (u16)entry, SELECTOR_CODE, INTERRUPT_GATE, (u16)(entry >> 16) };
+    }
+    write_idtr(&(struct descriptor_pointer){ sizeof idt - 1, address_of(idt) });
+}
+
+struct trap trap_in(void (*body)(void))
+{
+    trap_seen = (struct trap){ 0 };
+    trap_guard(body);
+    return trap_seen;
+}
+
+void trap_unexpected(void)
+{
+    check_broken_by_trap(&trap_seen);
+}

@@ -1,0 +1,20 @@
+/* Exceptions in L1: captured when they are expected, told and fatal when not. */
+#pragma once
+
+#include "types.h"
+
+struct trap {
+    bool taken;
+    u32 vector;
+    u32 error_code; /* 0 for vectors that have none */
+    u32 eip;
+    u32 cr2;
+};
+
+void trap_start(void);
+
+/* Call `body`; an exception in it ends it and is told in the answer. */
+struct trap trap_in(void (*body)(void));
+
+enum { SELECTOR_CODE = 0x08, SELECTOR_DATA = 0x10, SELECTOR_TSS = 0x18 };
+u32 tss_address(void);

@@ -1,0 +1,60 @@
+# Entry points of the 32 exceptions, and the guarded call that comes back from one.
+
+.text
+.macro entry vector
+    .balign 16
+    .if \vector == 8 || (\vector >= 10 && \vector <= 14) || \vector == 17 || \vector == 21 || \vector == 29 || \vector == 30
+    .else
+    pushl $0                # this exception pushes no error code
+    .endif
+    pushl $\vector
+    jmp trap_common
+.endm
+
+.balign 16
+.globl trap_entries
+trap_entries:
+.altmacro
+.set number, 0
+.rept 32
+    entry %number
+    .set number, number + 1
+.endr
+.noaltmacro
+
+trap_common:                # vector, error code, EIP, CS, EFLAGS
+    cld
+    popl trap_seen + 4
+    popl trap_seen + 8
+    popl %eax
+    movl %eax, trap_seen + 12
+    movl %cr2, %eax
+    movl %eax, trap_seen + 16
+    movb $1, trap_seen
+    cmpl $0, guard
+    je trap_unexpected
+    movl guard, %esp
+    jmp unguard
+
+# void trap_guard(void (*body)(void))
+.globl trap_guard
+trap_guard:
+    movl 4(%esp), %eax
+    pushl %ebp
+    pushl %ebx
+    pushl %esi
+    pushl %edi
+    pushl guard
+    movl %esp, guard
+    call *%eax
+unguard:
+    popl guard
+    popl %edi
+    popl %esi
+    popl %ebx
+    popl %ebp
+    ret
+
+.section .bss
+.balign 4
+guard: .skip 4

@@ -1,0 +1,181 @@
+#include "vmx.h"
+
+#include "check.h"
+#include "cpu.h"
+#include "ept.h"
+#include "trap.h"
+
+enum {
+    IA32_FEATURE_CONTROL = 0x3A,
+    IA32_SYSENTER_CS = 0x174,
+    IA32_SYSENTER_ESP = 0x175,
+    IA32_SYSENTER_EIP = 0x176,
+    IA32_VMX_BASIC = 0x480,
+    IA32_VMX_PINBASED_CTLS = 0x481,
+    IA32_VMX_PROCBASED_CTLS = 0x482,
+    IA32_VMX_EXIT_CTLS = 0x483,
+    IA32_VMX_ENTRY_CTLS = 0x484,
+    IA32_VMX_CR0_FIXED0 = 0x486,
+    IA32_VMX_CR0_FIXED1 = 0x487,
+    IA32_VMX_CR4_FIXED0 = 0x488,
+    IA32_VMX_CR4_FIXED1 = 0x489,
+    IA32_VMX_PROCBASED_CTLS2 = 0x48B,
+    IA32_VMX_EPT_VPID_CAP = 0x48C,
+    TRUE_CONTROLS = 0x48D - 0x481, /* from a control's MSR to its TRUE one, where IA32_VMX_BASIC[55] says that it exists */
+};
+
+enum {
+    CPUID_1_ECX_VMX = 1 << 5,
+    FEATURE_CONTROL_LOCKED = 1 << 0,
+    FEATURE_CONTROL_VMX_OUTSIDE_SMX = 1 << 2,
+    HLT_EXITING = 1 << 7,
+    SECONDARY_ENABLE_EPT = 1 << 1,
+    SECONDARY_UNRESTRICTED_GUEST = 1 << 7,
+};
+#define ACTIVATE_SECONDARY_CONTROLS (1u << 31)
+
+struct vmx_region {
+    u32 revision;
+    u8 data[PAGE_SIZE - 4];
+} PAGE_ALIGNED;
+
+static struct vmx_region vmxon_region, vmcs;
+
+void vm_exit_entry(void); /* l2_entry.S */
+
+u64 ept_capabilities(void)
+{
+    return read_msr(IA32_VMX_EPT_VPID_CAP);
+}
+
+/* A control field: the bits that must be 1, and of those wanted the ones that may be (SDM, "Algorithms for Determining VMX
+   Capabilities"). */
+static u32 controls(u32 msr, u32 wanted)
+{
+    if (msr <= IA32_VMX_ENTRY_CTLS && read_msr(IA32_VMX_BASIC) >> 55 & 1)
+        msr += TRUE_CONTROLS;
+    u64 allowed = read_msr(msr);
+    return (wanted | (u32)allowed) & (u32)(allowed >> 32);
+}
+
+static bool may_set(u32 msr, u32 bit)
+{
+    return (u32)(read_msr(msr) >> 32) & bit;
+}
+
+static void vmxon(void)
+{
+    u64 address = address_of(&vmxon_region);
+    u8 failed;
+    vmxon_region.revision = (u32)read_msr(IA32_VMX_BASIC) & 0x7FFFFFFF;
+    write_cr0((read_cr0() | (u32)read_msr(IA32_VMX_CR0_FIXED0)) & (u32)read_msr(IA32_VMX_CR0_FIXED1));
+    write_cr4((read_cr4() | CR4_VMXE | (u32)read_msr(IA32_VMX_CR4_FIXED0)) & (u32)read_msr(IA32_VMX_CR4_FIXED1));
+    asm volatile("vmxon %1; setna %0" : "=qm"(failed) : "m"(address) : "cc", "memory");
+    if (failed)
+        asm volatile("ud2"); /* told as an unexpected exception: the checks before have shown that it must work */
+}
+
+static const char *find_lacking(void)
+{
+    if (!(cpuid(1).ecx & CPUID_1_ECX_VMX))
+        return "no VMX";
+    u64 feature_control = read_msr(IA32_FEATURE_CONTROL);
+    if (!(feature_control & FEATURE_CONTROL_LOCKED)) {
+        feature_control |= FEATURE_CONTROL_LOCKED | FEATURE_CONTROL_VMX_OUTSIDE_SMX;
+        write_msr(IA32_FEATURE_CONTROL, feature_control);
+    }
+    if (!(feature_control & FEATURE_CONTROL_VMX_OUTSIDE_SMX))
+        return "VMX switched off by the firmware";
+    if (!may_set(IA32_VMX_PROCBASED_CTLS, ACTIVATE_SECONDARY_CONTROLS))
+        return "no secondary processor-based controls";
+    if (!may_set(IA32_VMX_PROCBASED_CTLS2, SECONDARY_ENABLE_EPT))
+        return "no EPT";
+    if (!may_set(IA32_VMX_PROCBASED_CTLS2, SECONDARY_UNRESTRICTED_GUEST))
+        return "no unrestricted guest";
+    vmxon();
+    return NULL;
+}
+
+const char *vmx_lacking(void)
+{
+    static bool looked;
+    static const char *lacking;
+    if (!looked)
+        lacking = find_lacking();
+    looked = true;
+    return lacking;
+}
+
+u32 vmcs_read(enum vmcs_field field)
+{
+    u32 value = 0;
+    asm volatile("vmread %1, %0" : "=rm"(value) : "r"((u32)field) : "cc");
+    return value;
+}
+
+u64 vmcs_read64(enum vmcs_field field)
+{
+    return (u64)vmcs_read(field + 1) << 32 | vmcs_read(field);
+}
+
+void vmcs_write(enum vmcs_field field, u32 value)
+{
+    asm volatile("vmwrite %1, %0" : : "r"((u32)field), "rm"(value) : "cc");
+}
+
+void vmcs_write64(enum vmcs_field field, u64 value)
+{
+    vmcs_write(field, (u32)value);
+    vmcs_write(field + 1, (u32)(value >> 32));
+}
+
+static void write_controls(void)
+{
+    vmcs_write(PIN_BASED_CONTROLS, controls(IA32_VMX_PINBASED_CTLS, 0));
+    vmcs_write(PRIMARY_PROCESSOR_BASED_CONTROLS,
+               controls(IA32_VMX_PROCBASED_CTLS, ACTIVATE_SECONDARY_CONTROLS | HLT_EXITING));
+    vmcs_write(SECONDARY_PROCESSOR_BASED_CONTROLS,
+               controls(IA32_VMX_PROCBASED_CTLS2, SECONDARY_ENABLE_EPT | SECONDARY_UNRESTRICTED_GUEST));
+    vmcs_write(VM_EXIT_CONTROLS, controls(IA32_VMX_EXIT_CTLS, 0));
+    vmcs_write(VM_ENTRY_CONTROLS, controls(IA32_VMX_ENTRY_CTLS, 0));
+    vmcs_write(EXCEPTION_BITMAP, 0);
+    vmcs_write(PAGE_FAULT_ERROR_CODE_MASK, 0);
+    vmcs_write(PAGE_FAULT_ERROR_CODE_MATCH, 0);
+    vmcs_write(CR3_TARGET_COUNT, 0);
+    vmcs_write(VM_EXIT_MSR_STORE_COUNT, 0);
+    vmcs_write(VM_EXIT_MSR_LOAD_COUNT, 0);
+    vmcs_write(VM_ENTRY_MSR_LOAD_COUNT, 0);
+    vmcs_write(VM_ENTRY_INTERRUPTION_INFORMATION, 0);
+    vmcs_write64(EPT_POINTER, ept_pointer());
+}
+
+static void write_host_state(void)
+{
+    struct descriptor_pointer idtr;
+    asm volatile("sidt %0" : "=m"(idtr));
+    for (u32 segment = 0; segment < SEGMENTS; segment++)
+        vmcs_write(HOST_ES_SELECTOR + segment * FIELD_STEP, segment == SEGMENT_CS ? SELECTOR_CODE : SELECTOR_DATA);
+    vmcs_write(HOST_TR_SELECTOR, SELECTOR_TSS);
+    vmcs_write(HOST_CR0, read_cr0());
+    vmcs_write(HOST_CR3, read_cr3());
+    vmcs_write(HOST_CR4, read_cr4());
+    vmcs_write(HOST_FS_BASE, 0);
+    vmcs_write(HOST_GS_BASE, 0);
+    vmcs_write(HOST_TR_BASE, tss_address());
+    vmcs_write(HOST_GDTR_BASE, read_gdtr().base);
+    vmcs_write(HOST_IDTR_BASE, idtr.base);
+    vmcs_write(HOST_IA32_SYSENTER_CS, (u32)read_msr(IA32_SYSENTER_CS));
+    vmcs_write(HOST_IA32_SYSENTER_ESP, (u32)read_msr(IA32_SYSENTER_ESP));
+    vmcs_write(HOST_IA32_SYSENTER_EIP, (u32)read_msr(IA32_SYSENTER_EIP));
+    vmcs_write(HOST_RIP, address_of(vm_exit_entry));
+}
+
+void vmcs_fresh(void)
+{
+    u64 address = address_of(&vmcs);
+    vmcs.revision = (u32)read_msr(IA32_VMX_BASIC) & 0x7FFFFFFF;
+    asm volatile("vmclear %0" : : "m"(address) : "cc", "memory");
+    asm volatile("vmptrld %0" : : "m"(address) : "cc", "memory");
+    write_controls();
+    write_host_state();
+}

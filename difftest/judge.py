@@ -1,0 +1,328 @@
+"""Comparing and judging: two observations of the same bytes in, one Result per check out. Pure, works offline.
+
+The image judged each side against the SDM; here the sides are held against each other, field by field, and the difference is
+put at somebody's door. Agreement needs evidence from both sides; what could not be observed is inconclusive, with the reason.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Sequence
+
+import msgspec
+from packaging.specifiers import InvalidSpecifier, SpecifierSet
+from packaging.version import InvalidVersion, Version
+
+from difftest.case import Manifest
+from difftest.reading import ScreenReading
+from difftest.record import Record, Transcript, parse
+from difftest.result import IMAGE, HOST_KERNEL, Field, Known, Result
+from difftest.screen import VERDICT_ROWS
+from difftest.text import visible
+from difftest.verdict import MEANINGS, Verdict
+from emulators.observation import Ending, Observation
+
+# Ends after which a guest has said all it had to say, and ends that are a behaviour of the machine under test.
+ORDERLY = {Ending.FINISHED, Ending.HALTED, Ending.POWER_OFF}
+FATAL = {Ending.TRIPLE_FAULT, Ending.RESET, Ending.INTERNAL_ERROR}
+DIED = "DIED"
+# What a PC's firmware itself leaves as the last words on the screen of an image that prints nothing.
+FIRMWARE_LINES = re.compile(r"(Booting from .*|SeaBIOS .*|Bochs .*|ata\d .*|iPXE .*)", re.IGNORECASE)
+
+
+class About(msgspec.Struct, frozen=True, kw_only=True):
+    """What is known of a check without booting it."""
+
+    check: str
+    sdm: str = ""
+    summary: str = ""
+
+
+class Seen(msgspec.Struct, frozen=True, kw_only=True):
+    """One boot as the judge sees it: the observation, and what was read from its serial port and its screen."""
+
+    observation: Observation
+    transcript: Transcript
+    screen: ScreenReading
+
+
+class Names(msgspec.Struct, frozen=True, kw_only=True):
+    """Whose behaviour a target shows, and whose hardware it stands on (see emulators.target.Target)."""
+
+    target: str
+    implementation: str
+    inherits: str = ""
+
+
+class _Side(msgspec.Struct, frozen=True, kw_only=True):
+    """One side of one check. `status` is PASS, FAIL, OPEN, SKIP, DIED, or "" with the reason why there is none."""
+
+    status: str
+    reason: str = ""
+    record: Record
+
+
+def see(observation: Observation, screen: ScreenReading) -> Seen:
+    return Seen(observation=observation, transcript=parse(observation.serial), screen=screen)
+
+
+def judge(
+    manifest: Manifest,
+    abouts: Sequence[About],
+    reference: tuple[Names, Sequence[Seen]],
+    subject: tuple[Names, Sequence[Seen]],
+) -> list[Result]:
+    """All results of one case for one pair of targets; each side has one Seen per repeated boot, in order."""
+    (left_names, lefts), (right_names, rights) = reference, subject
+    pairs = list(zip(lefts, rights, strict=False))
+    known_checks = {about.check: about for about in abouts}
+    checks = list(known_checks)
+    for seen in (*lefts, *rights):
+        checks += [name for name in (*seen.transcript.records, *seen.transcript.started) if name not in checks]
+    results = [
+        _settle(manifest, known_checks.get(check, About(check=check)), left_names, right_names, pairs, check)
+        for check in checks
+    ]
+    if not checks:
+        results.append(_settle(manifest, About(check=IMAGE), left_names, right_names, pairs, None))
+    elif all(result.verdict == Verdict.AGREE for result in results):
+        # Every check agrees; the image as a whole must too. Where a check differs, the rest follows from it.
+        whole = _settle(manifest, About(check=IMAGE), left_names, right_names, pairs, None)
+        if whole.verdict != Verdict.AGREE:
+            results.append(whole)
+    return results + _kernel_findings(manifest, left_names, right_names, rights)
+
+
+def missing(manifest: Manifest, abouts: Sequence[About], reference: Names, subject: Names, verdict: Verdict, reason: str) -> list[Result]:
+    """Results for a pair that was not booted: a capability is missing, or a target could not be used."""
+    whole = [About(check=IMAGE, summary=manifest.title)]
+    return [_result(manifest, about, reference, subject, verdict, reason, None, None, []) for about in abouts or whole]
+
+
+def _settle(
+    manifest: Manifest, about: About, reference: Names, subject: Names, pairs: Sequence[tuple[Seen, Seen]], check: str | None
+) -> Result:
+    """The verdict over all repeated boots: flaky when they do not all give the same."""
+    outcomes = []
+    for left, right in pairs:
+        sides = (_side(manifest, left, check), _side(manifest, right, check))
+        fields = _fields(*sides)
+        verdict, reason = _unfit(left, right, reference, subject) or _verdict(*sides, reference, subject, fields)
+        outcomes.append((verdict, reason, sides, fields))
+    if not outcomes:
+        return _result(manifest, about, reference, subject, Verdict.INCONCLUSIVE, "no boot was observed", None, None, [])
+    kinds = Counter(
+        (verdict, tuple((field.name, field.reference, field.subject) for field in fields if field.compared))
+        for verdict, _, _, fields in outcomes
+    )
+    (commonest, _), times = kinds.most_common(1)[0]
+    verdict, reason, (left_side, right_side), fields = next(outcome for outcome in outcomes if outcome[0] == commonest)
+    boots = f"{times}/{len(outcomes)}" if len(outcomes) > 1 else ""
+    if len(kinds) > 1 and not all(MEANINGS[kind].decided for kind, _ in kinds):
+        undecided = next(outcome for outcome in outcomes if not MEANINGS[outcome[0]].decided)
+        verdict, reason, (left_side, right_side), fields = undecided
+    elif len(kinds) > 1:
+        verdict = Verdict.FLAKY
+        reason = f"{times} of {len(outcomes)} boots gave one result, the others another ({reason})"
+    return _result(manifest, about, reference, subject, verdict, reason, left_side, right_side, fields, boots, pairs[0][1])
+
+
+def _side(manifest: Manifest, seen: Seen, check: str | None) -> _Side:
+    return _image_side(manifest, seen) if check is None else _check_side(manifest, seen, check)
+
+
+def _check_side(manifest: Manifest, seen: Seen, check: str) -> _Side:
+    """One side of a check that the image reports, or should have."""
+    transcript, ending = seen.transcript, seen.observation.ending
+    record = transcript.records.get(check)
+    ended = f"the boot ended with {ending} ({visible(seen.observation.detail, 200)})"
+    if record is None:
+        nothing = Record(check=check, status="", fields={"ending": ending.value})
+        if transcript.died_in() == check and ending in FATAL:
+            return _Side(status=DIED, reason=f"{ended} in this check", record=nothing)
+        where = transcript.died_in()
+        return _Side(status="", reason=f"not reported: {ended}" + (f" in {where}" if where else ""), record=nothing)
+    if transcript.problems:
+        return _Side(status="", reason=f"the transcript is broken: {transcript.problems[0]}", record=record)
+    if record.status == "PASS" and record.broken():
+        return _Side(status="", reason=f"the image says PASS although {record.broken()[0]} is not as required", record=record)
+    if ending not in ORDERLY or (manifest.end and ending != Ending.FINISHED):
+        return _Side(status="", reason=f"reported, but {ended}", record=record)
+    if not transcript.complete:
+        return _Side(status="", reason="reported, but the image's closing count is missing", record=record)
+    return _Side(status=record.status, reason=record.reason, record=record)
+
+
+def _image_side(manifest: Manifest, seen: Seen) -> _Side:
+    """One side of an image as a whole: how it ended, its terminal line and rows 20 to 23 of the screen."""
+    observation, transcript, screen = seen.observation, seen.transcript, seen.screen
+    line = transcript.terminal_line
+    rows = {f"row_{row}": visible(screen.rows[row].memory, 80) for row in VERDICT_ROWS if row in screen.rows}
+    fields = {"ending": observation.ending.value, "terminal_line": line, **rows}
+    if not line:  # an image that never speaks on the serial port: the last words on the screen stand for it
+        fields["last_screen_line"] = _last_words(screen)
+    record = Record(check=IMAGE, status="", fields=fields)
+    ended = f"the boot ended with {observation.ending} ({visible(observation.detail, 200)})"
+    if observation.ending not in ORDERLY | FATAL or (manifest.end and observation.ending == Ending.HALTED):
+        return _Side(status="", reason=ended, record=record)
+    if observation.ending in FATAL:
+        return _Side(status=DIED, reason=ended, record=record)
+    if not any((line, *rows.values(), fields.get("last_screen_line"))):
+        return _Side(status="", reason="the image showed nothing: no serial output, no text on the screen", record=record)
+    spoken = observation.serial.rstrip().rpartition(b"\n")[2]
+    if manifest.wrong and re.search(manifest.wrong.encode(), spoken):
+        return _Side(status="FAIL", record=record)
+    if manifest.right and re.search(manifest.right.encode(), spoken):
+        return _Side(status="PASS", record=record)
+    return _Side(status="OPEN", record=record)
+
+
+def _last_words(screen: ScreenReading) -> str:
+    last = next((text for text in reversed(screen.text) if text.strip()), "")
+    return "" if FIRMWARE_LINES.fullmatch(last.strip()) else visible(last.strip(), 80)
+
+
+def _unfit(left: Seen, right: Seen, reference: Names, subject: Names) -> tuple[Verdict, str] | None:
+    """Why these two observations carry no verdict at all, whatever the records say."""
+    for seen, names in ((left, reference), (right, subject)):
+        observation = seen.observation
+        if observation.image_sha256 != observation.image_sha256_after:
+            return Verdict.INCONCLUSIVE, f"{names.target}: the image's bytes changed while it was booted"
+        if observation.alarms:
+            return Verdict.INCONCLUSIVE, f"{names.target}: {visible(observation.alarms[0], 300)}"
+        if seen.screen.problem and observation.ending in ORDERLY:
+            return Verdict.INCONCLUSIVE, f"{names.target}: {visible(seen.screen.problem, 300)}"
+    if left.observation.image_sha256 != right.observation.image_sha256:
+        return Verdict.INCONCLUSIVE, "the two sides did not boot the same bytes"
+    return None
+
+
+def _verdict(
+    left: _Side, right: _Side, reference: Names, subject: Names, fields: Sequence[Field]
+) -> tuple[Verdict, str]:
+    """Expectation meets outcome: the one place where a comparison becomes a verdict."""
+    for side, names in ((left, reference), (right, subject)):
+        if not side.status:
+            return Verdict.INCONCLUSIVE, f"{names.target}: {side.reason}"
+    for side, names in ((left, reference), (right, subject)):
+        if side.status == "SKIP":
+            return Verdict.SKIPPED, f"{names.target}: {side.reason or 'the image skipped it'}"
+    same = not any(field.differs for field in fields)
+    left_bad, right_bad = left.status in ("FAIL", DIED), right.status in ("FAIL", DIED)
+    if DIED in (left.status, right.status):
+        if left.status == right.status:
+            return Verdict.INCONCLUSIVE, f"both sides died: {left.reason}"
+        if "OPEN" in (left.status, right.status):
+            return Verdict.DIFFER, left.reason if left.status == DIED else right.reason
+    if left_bad and right_bad:
+        if same and subject.inherits == reference.implementation:
+            return Verdict.INHERITED, f"both break the SDM alike, and {reference.implementation} is {subject.target}'s hardware"
+        return Verdict.BOTH_WRONG, _against_sdm(left, right, fields)
+    if right_bad:
+        return Verdict.SUBJECT_WRONG, _against_sdm(right, right, fields)
+    if left_bad:
+        return Verdict.REFERENCE_WRONG, _against_sdm(left, left, fields)
+    if not same or left.status != right.status:
+        names_of = ", ".join(field.name for field in fields if field.differs) or "the image's own judgement"
+        return Verdict.DIFFER, f"the sides differ in {names_of}, and nothing says which is right"
+    return Verdict.AGREE, "same on both sides" if left.status == "OPEN" else "same on both sides, as the SDM requires"
+
+
+def _against_sdm(side: _Side, other: _Side, fields: Sequence[Field]) -> str:
+    """What a failing side did against what is required, in one line."""
+    if DIED in (side.status, other.status):
+        return side.reason if side.status == DIED else other.reason
+    parts = []
+    for name in side.record.broken() or other.record.broken():
+        parts.append(f"{name} is {side.record.fields.get(name, 'absent')}, the SDM requires {side.record.required.get(name)}")
+    return "; ".join(parts[:3]) or side.reason or "the image judged it wrong"
+
+
+def _fields(left: _Side, right: _Side) -> list[Field]:
+    """Both records side by side, in the order in which the images printed them."""
+    required = {**left.record.required, **right.record.required}
+    names = dict.fromkeys([*left.record.fields, *right.record.fields, *required])
+    free = dict.fromkeys([*left.record.free, *right.record.free])
+    return [
+        *(
+            Field(
+                name=name,
+                reference=left.record.fields.get(name),
+                subject=right.record.fields.get(name),
+                required=required.get(name),
+            )
+            for name in names
+        ),
+        *(
+            Field(name=name, reference=left.record.free.get(name), subject=right.record.free.get(name), compared=False)
+            for name in free
+        ),
+    ]
+
+
+def _kernel_findings(manifest: Manifest, reference: Names, subject: Names, seens: Sequence[Seen]) -> list[Result]:
+    """A WARN, BUG or oops of the kernel under test is a finding, whatever the guest saw."""
+    faults = [fault for seen in seens for fault in seen.observation.kernel_faults]
+    if not faults:
+        return []
+    times = sum(1 for seen in seens if seen.observation.kernel_faults)
+    about = About(check=HOST_KERNEL, summary="the kernel's own log while it ran this image")
+    reason = visible(faults[0], 300)
+    boots = f"{times}/{len(seens)}" if len(seens) > 1 else ""
+    seen = seens[0]
+    return [_result(manifest, about, reference, subject, Verdict.SUBJECT_WRONG, reason, None, None, [], boots, seen)]
+
+
+def _result(
+    manifest: Manifest,
+    about: About,
+    reference: Names,
+    subject: Names,
+    verdict: Verdict,
+    reason: str,
+    left: _Side | None,
+    right: _Side | None,
+    fields: list[Field],
+    boots: str = "",
+    seen: Seen | None = None,
+) -> Result:
+    kernel = seen.observation.identity.get("kernel", "") if seen else ""
+    known = next((known for known in manifest.known if _applies(known, about.check, subject.target, kernel)), None)
+    expected = not MEANINGS[verdict].diverges and MEANINGS[verdict].decided
+    if known is not None and verdict == known.verdict:
+        expected = True
+    elif known is not None and verdict == Verdict.AGREE:
+        expected = False
+        reason = f"a known divergence is gone: {known.reason}"
+    return Result(
+        case=manifest.name,
+        check=about.check,
+        sdm=about.sdm,
+        summary=about.summary,
+        reference=reference.target,
+        subject=subject.target,
+        reference_name=reference.implementation,
+        subject_name=subject.implementation,
+        verdict=verdict,
+        reason=reason,
+        reference_status=(left.status if left else "") or "-",
+        subject_status=(right.status if right else "") or "-",
+        fields=fields,
+        boots=boots,
+        known=known,
+        expected=expected,
+    )
+
+
+def _applies(known: Known, check: str, target: str, kernel: str) -> bool:
+    """Whether a `[[known]]` entry speaks of this check on this target and kernel."""
+    if known.check != check or (known.targets and target not in known.targets):
+        return False
+    if not known.kernels or not kernel:
+        return True
+    try:
+        number = re.match(r"\d+(\.\d+)*", kernel)
+        return bool(number) and SpecifierSet(known.kernels).contains(Version(number.group())) if number else False
+    except (InvalidSpecifier, InvalidVersion):
+        return False

@@ -1,0 +1,112 @@
+"""Reading the text screen twice: rows 20 and 21 by OCR from the real picture, and the same rows from text memory.
+
+OCR is evidence beside text memory, never instead of it. Both must say the same, within what OCR is known to confuse.
+"""
+
+from __future__ import annotations
+
+import difflib
+import io
+import os
+
+from difftest.reading import RowReading, ScreenReading
+from emulators.observation import TEXT_BYTES, TEXT_COLUMNS, TEXT_ROWS, Observation
+
+OCR_ROWS = (20, 21)
+VERDICT_ROWS = (20, 21, 22, 23)
+OCR_SECONDS = 30
+ALIKE = 0.8  # least similarity, after folding confusable characters, at which two readings are taken to be one text
+SCALE = 4  # tesseract wants letters of 30 pixels or more; a VGA cell has 16
+MARGIN = 24
+
+# Characters that OCR confuses on the VGA font, folded to one.
+_FOLD = str.maketrans({**dict.fromkeys("oqd", "0"), **dict.fromkeys("il|!", "1"), "s": "5", "b": "8", "z": "2"})
+
+
+def text_rows(memory: bytes | None) -> list[str]:
+    """The 25 rows of text memory, decoded as code page 437, control codes and NUL as blanks. Empty without memory."""
+    if memory is None or len(memory) != TEXT_BYTES:
+        return []
+    cells = "".join(chr(byte) if 32 <= byte < 127 else " " if byte < 32 else _graphic(byte) for byte in memory[::2])
+    return [cells[row * TEXT_COLUMNS : (row + 1) * TEXT_COLUMNS].rstrip() for row in range(TEXT_ROWS)]
+
+
+def read_screen(observation: Observation) -> ScreenReading:
+    """Both readings of the rows that verdicts stand on. Blocks while tesseract works: call it in a thread."""
+    rows = text_rows(observation.text_memory)
+    if not rows or observation.screen is None:
+        return ScreenReading(rows={}, problem="no picture of the screen or no text memory was taken")
+    try:
+        read = ocr_rows(observation.screen, OCR_ROWS)
+    except OcrError as error:
+        unread = {row: RowReading(memory=rows[row], ocr=None, agree=False) for row in OCR_ROWS}
+        return ScreenReading(rows=unread, text=rows, problem=str(error))
+    readings = {
+        row: RowReading(memory=rows[row], ocr=read.get(row), agree=row not in read or alike(rows[row], read[row]))
+        for row in VERDICT_ROWS
+    }
+    wrong = [
+        f"row {row}: OCR reads {reading.ocr!r}, text memory says {reading.memory!r}"
+        for row, reading in readings.items()
+        if not reading.agree
+    ]
+    return ScreenReading(rows=readings, text=rows, problem="; ".join(wrong))
+
+
+class OcrError(Exception):
+    """The picture could not be read at all."""
+
+
+def ocr_rows(png: bytes, rows: tuple[int, ...]) -> dict[int, str]:
+    """What tesseract reads in these rows of an 80x25 text screen's picture. Blank rows cost nothing.
+
+    Raises OcrError when the picture is no text screen, or tesseract fails.
+    """
+    from PIL import Image, ImageOps
+
+    try:
+        picture = Image.open(io.BytesIO(png)).convert("L")
+    except (OSError, ValueError, Image.DecompressionBombError) as error:
+        raise OcrError(f"the picture cannot be read: {error}") from error
+    if picture.width not in (720, 640) or picture.height != TEXT_ROWS * 16:
+        raise OcrError(f"the screen shows {picture.width}x{picture.height} pixels, which is no 80x25 text mode")
+    found: dict[int, str] = {}
+    for row in rows:
+        strip = picture.crop((0, row * 16, picture.width, row * 16 + 16))
+        low, high = strip.getextrema()
+        if low == high:
+            found[row] = ""
+            continue
+        dark_on_light = ImageOps.autocontrast(ImageOps.invert(strip))
+        ink = ImageOps.invert(dark_on_light).getbbox() or (0, 0, 1, 16)
+        word = dark_on_light.crop((ink[0], 0, ink[2], 16))
+        big = word.resize((word.width * SCALE, word.height * SCALE), Image.Resampling.LANCZOS)
+        found[row] = _tesseract(ImageOps.expand(big, MARGIN, 255))
+    return found
+
+
+def _tesseract(image: object) -> str:
+    os.environ["OMP_THREAD_LIMIT"] = "1"  # its threads fight the emulators' for two cores
+    import pytesseract
+
+    try:
+        text = pytesseract.image_to_string(image, lang="eng", config="--psm 7", timeout=OCR_SECONDS)
+    except (pytesseract.TesseractError, pytesseract.TesseractNotFoundError, RuntimeError, OSError) as error:
+        raise OcrError(f"tesseract failed: {error}") from error
+    return " ".join(str(text).split())
+
+
+def alike(memory: str, ocr: str) -> bool:
+    """Whether an OCR reading can be taken for the text in memory. Blank and not blank are never alike."""
+    left, right = (_folded(text) for text in (memory, ocr))
+    if not left or not right:
+        return left == right
+    return difflib.SequenceMatcher(None, left, right, autojunk=False).ratio() >= ALIKE
+
+
+def _folded(text: str) -> str:
+    return "".join(text.casefold().split()).translate(_FOLD)
+
+
+def _graphic(byte: int) -> str:
+    return bytes([byte]).decode("cp437") if byte > 127 else " "

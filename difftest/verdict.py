@@ -1,0 +1,82 @@
+"""The one list of verdicts: what each means, how it reads, whether it is a divergence, and what it does to the exit code."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Iterable
+
+import msgspec
+
+
+class Verdict(enum.StrEnum):
+    """What a comparison means. The values are those stored in results; `label()` gives the words for people."""
+
+    AGREE = "agree"
+    SUBJECT_WRONG = "subject-wrong"
+    REFERENCE_WRONG = "reference-wrong"
+    BOTH_WRONG = "both-wrong"
+    INHERITED = "inherited"
+    DIFFER = "differ"
+    FLAKY = "flaky"
+    INCONCLUSIVE = "inconclusive"
+    SKIPPED = "skipped"
+
+
+class Meaning(msgspec.Struct, frozen=True):
+    """How one verdict is shown and counted. `words` may name {subject} and {reference}."""
+
+    words: str
+    explanation: str
+    diverges: bool  # the sides differ, or one breaks the SDM: somebody has a bug
+    decided: bool  # False: no verdict could be reached
+    style: str  # rich style in the terminal; the HTML report has a class of the verdict's own name
+
+
+MEANINGS: dict[Verdict, Meaning] = {
+    Verdict.AGREE: Meaning("agree", "both sides gave the same records, as the SDM requires", False, True, "green"),
+    Verdict.SUBJECT_WRONG: Meaning(
+        "{subject} wrong", "{reference} does what the SDM requires, {subject} does not", True, True, "bold red"
+    ),
+    Verdict.REFERENCE_WRONG: Meaning(
+        "{reference} wrong", "{subject} does what the SDM requires, {reference} does not", True, True, "bold red"
+    ),
+    Verdict.BOTH_WRONG: Meaning("both wrong", "neither side does what the SDM requires", True, True, "bold red"),
+    Verdict.INHERITED: Meaning(
+        "inherited",
+        "both sides break the SDM the same way, and {reference} plays the hardware under {subject}",
+        True,
+        True,
+        "magenta",
+    ),
+    Verdict.DIFFER: Meaning("differ", "the sides differ where the SDM decides nothing", True, True, "yellow"),
+    Verdict.FLAKY: Meaning("flaky", "repeated boots of the same bytes did not give the same records", True, True, "yellow"),
+    Verdict.INCONCLUSIVE: Meaning("inconclusive", "what was observed does not carry a verdict", False, False, "yellow"),
+    Verdict.SKIPPED: Meaning("skipped", "a side lacks what the check needs", False, True, "dim"),
+}
+
+
+def label(verdict: Verdict, *, reference: str, subject: str) -> str:
+    """The verdict in words, with the implementations' names: "KVM wrong"."""
+    return MEANINGS[verdict].words.format(reference=reference, subject=subject)
+
+
+class ExitCode(enum.IntEnum):
+    """What `difftest` ends with. Scripts rely on these numbers."""
+
+    EXPECTED = 0
+    DIVERGED = 1
+    USAGE = 2
+    NO_VERDICT = 3
+    INTERNAL = 4
+    INTERRUPTED = 130
+
+
+def exit_code(results: Iterable[tuple[Verdict, bool]]) -> ExitCode:
+    """The exit code of a run from each result's (verdict, as expected); an unexpected divergence outranks a missing verdict."""
+    code = ExitCode.EXPECTED
+    for verdict, expected in results:
+        if not expected and MEANINGS[verdict].decided:
+            return ExitCode.DIVERGED
+        if not MEANINGS[verdict].decided:
+            code = ExitCode.NO_VERDICT
+    return code

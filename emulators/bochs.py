@@ -1,0 +1,217 @@
+"""Target `bochs`: the image under Bochs directly. The reference."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import re
+import shutil
+import tempfile
+import time
+from collections.abc import AsyncIterator, Sequence
+from pathlib import Path
+
+from emulators.bochs_machine import BIOS, POLL, VGA_BIOS, BochsMachine, bochs_machine
+from emulators.debian import package_version
+from emulators.files import private_copy, read_log, sha256, sha256_cached
+from emulators.observation import TEXT_BYTES, Boot, Ending, Observation
+from emulators.target import EmulatorError, Progress, Requirement, Session
+from emulators.uart_rom import ADDRESS as UART_ROM_ADDRESS
+from emulators.uart_rom import uart_rom
+from emulators.watch import End, Watch, first
+
+DEFAULT_MODEL = "corei7_haswell_4770"
+# Emulated instructions per emulated second. Low, so that a boot sector that prints a character by the BIOS between two
+# serial bytes is not faster than 115200 baud (347 instructions a byte): Bochs loses bytes as a real UART does.
+IPS = 4_000_000
+LOG_CAP = 64 << 20  # bytes of log after which a guest is taken to flood it
+CONNECT_SECONDS = 15.0
+
+# What Bochs' own log says of the end of a guest. The power-on reset is logged too, hence the count for RESET.
+HALT = re.compile(rb"HLT instruction with IF=0")
+TRIPLE_FAULT = re.compile(rb"3rd \(\d+\) exception with no resolution")
+RESET = re.compile(rb"bx_pc_system_c::Reset\(\w+\) called")
+POWER_OFF = re.compile(rb"ACPI control: soft power off|[Ss]hutdown port: shutdown requested")
+PANIC = re.compile(rb"^\d+p\[.*$", re.MULTILINE)
+LOST_SERIAL = re.compile(rb"com1: (?:write to tx hold register when not empty|transmit FIFO overflow)")
+
+
+class Bochs:
+    """See emulators.target.Target."""
+
+    name = "bochs"
+    implementation = "Bochs"
+    capabilities = frozenset({"vmx", "ept", "unrestricted-guest"})
+    inherits = ""
+    shares_start = False
+
+    def __init__(self, model: str = DEFAULT_MODEL) -> None:
+        self.model = model
+
+    def requirements(self) -> list[Requirement]:
+        return bochs_requirements()
+
+    def identity(self) -> dict[str, str]:
+        return {**bochs_identity(), "cpu model": self.model, "com1": "set to 115200 8N1 by an option ROM"}
+
+    @contextlib.asynccontextmanager
+    async def session(self, boots: Sequence[Boot], progress: Progress) -> AsyncIterator[Session]:
+        yield BochsSession(self, progress)
+
+
+class BochsSession:
+    """Boots images one after the other, each in a Bochs of its own."""
+
+    def __init__(self, target: Bochs, progress: Progress) -> None:
+        self._target = target
+        self._progress = progress
+
+    async def boot(self, boot: Boot) -> Observation:
+        self._progress("booting under Bochs")
+        with tempfile.TemporaryDirectory(prefix="difftest-bochs-") as name:
+            return await self._boot(boot, Path(name))
+
+    async def _boot(self, boot: Boot, folder: Path) -> Observation:
+        begun = time.monotonic()
+        image = folder / "disk.img"
+        await asyncio.to_thread(private_copy, boot.image, image)
+        (folder / "uart.rom").write_bytes(uart_rom())
+        connected: asyncio.Future[tuple[asyncio.StreamReader, asyncio.StreamWriter]] = asyncio.Future()
+        server = await asyncio.start_server(lambda *pair: connected.set_result(pair), "127.0.0.1", 0)
+        port = server.sockets[0].getsockname()[1]
+        config = self._config(boot, image, port)
+        watch = Watch(boot)
+        screen = memory = None
+        registers: dict[str, str] = {}
+        async with contextlib.AsyncExitStack() as stack:
+            stack.callback(server.close)
+            machine = await stack.enter_async_context(bochs_machine(config, folder))
+            commands = [machine.process.argv]
+            try:
+                stream, writer = await asyncio.wait_for(connected, CONNECT_SECONDS)
+                stack.callback(writer.close)
+                watch.go()
+                end = await first(
+                    watch.reader(stream), _log_says(machine.log, boot.machine.cpus), _exits(machine), watch.deadlines()
+                )
+                end = await watch.drain(stream, end)
+            except TimeoutError:
+                end = Ending.CRASH, "Bochs ended before the guest started"
+            watch.mark("ended")
+            cpu = machine.process.cpu_seconds()
+            if machine.process.returncode is None:
+                try:
+                    await machine.stop()
+                    registers = await machine.registers()
+                    memory = await machine.physical(0xB8000, TEXT_BYTES)
+                    screen = await machine.picture()
+                    await machine.quit()
+                except EmulatorError as error:
+                    end = (Ending.CRASH, f"{end[0]} ({end[1]}), then: {error}") if memory is None else end
+        log = read_log(folder / "bochs.log")
+        watch.mark("observed")
+        if end[0] == Ending.CRASH and (panic := PANIC.search(log)):
+            end = Ending.CRASH, panic.group().decode(errors="replace").strip()
+        ticks = re.findall(rb"^(\d+)[a-z]\[", log, re.MULTILINE)
+        return Observation(
+            target=self._target.name,
+            identity=self._target.identity(),
+            image_sha256=boot.image_sha256,
+            image_sha256_after=sha256(boot.image),
+            ending=end[0],
+            detail=end[1],
+            serial=bytes(watch.serial),
+            screen=screen,
+            text_memory=memory,
+            registers=registers,
+            logs={
+                "bochs.log": log,
+                "console.log": read_log(folder / "console.log"),
+                "bochsrc": (folder / "bochsrc").read_bytes(),
+            },
+            alarms=_alarms(log),
+            seconds={"start": watch.started - begun, **watch.seconds, "whole": time.monotonic() - begun},
+            counters={"cpu seconds": cpu, "emulated instructions": float(max(map(int, ticks), default=0))},
+            commands=commands,
+        )
+
+    def _config(self, boot: Boot, image: Path, port: int) -> list[str]:
+        machine = boot.machine
+        model = machine.cpu_models.get(self._target.name, self._target.model)
+        return [
+            # Without reset_on_triple_fault=0 a triple fault looks like a reset.
+            f"cpu: model={model}, count={machine.cpus}, ips={IPS}, reset_on_triple_fault=0, ignore_bad_msrs=1",
+            "clock: sync=none, time0=1600000000",
+            f"memory: guest={machine.memory_mib}, host={machine.memory_mib}",
+            f"optromimage1: file={image.parent / 'uart.rom'}, address={UART_ROM_ADDRESS:#x}",
+            "ata0: enabled=1, ioaddr1=0x1f0, ioaddr2=0x3f0, irq=14",
+            f'ata0-master: type=disk, path="{image}", mode=flat, cylinders=0, heads=0, spt=0',
+            "boot: disk",
+            f"com1: enabled=1, mode=socket-client, dev=127.0.0.1:{port}",
+        ]
+
+
+async def _exits(machine: BochsMachine) -> End:
+    """Bochs ended by itself: because the guest switched the machine off, or because Bochs gave up."""
+    code = await machine.process.wait()
+    if POWER_OFF.search(read_log(machine.log)):
+        return Ending.POWER_OFF, "the guest switched the machine off"
+    return Ending.CRASH, f"Bochs ended with exit code {code}"
+
+
+async def _log_says(log: Path, cpus: int) -> End:
+    """Follow Bochs' log until it tells that the guest is over."""
+    kept = b""
+    resets = 0
+    position = 0
+    while True:
+        if log.exists():
+            with log.open("rb") as file:
+                file.seek(position)
+                fresh = file.read()
+            position += len(fresh)
+            text = kept + fresh
+            resets += len(RESET.findall(text))
+            if TRIPLE_FAULT.search(text):
+                return Ending.TRIPLE_FAULT, "the CPU entered shutdown: third exception with no resolution"
+            if resets > 1:
+                return Ending.RESET, "the guest reset the machine"
+            if POWER_OFF.search(text):
+                return Ending.POWER_OFF, "the guest switched the machine off"
+            if position > LOG_CAP:
+                return Ending.FLOOD, f"the guest made Bochs log more than {LOG_CAP} bytes"
+            # With several CPUs one may halt for good while another goes on: the deadlines decide there.
+            if cpus == 1 and HALT.search(text):
+                return Ending.HALTED, "HLT with interrupts off"
+            kept = text[text.rfind(b"\n") + 1 :]
+        await asyncio.sleep(POLL)
+
+
+def _alarms(log: bytes) -> list[str]:
+    lost = len(LOST_SERIAL.findall(log))
+    if not lost:
+        return []
+    return [f"serial output lost: the guest wrote {lost} bytes to COM1 while the transmitter was busy (THRE clear)"]
+
+
+def bochs_requirements() -> list[Requirement]:
+    """What running Bochs at all takes, for direct boots and for the hosted appliance alike."""
+    install = "apt-get install bochs bochs-x bochsbios vgabios"
+    bochs = shutil.which("bochs-bin")
+    return [
+        Requirement("Bochs", bochs is not None, bochs_identity()["bochs"] if bochs else "no bochs-bin", install),
+        Requirement("Bochs BIOS", BIOS.exists() and VGA_BIOS.exists(), f"{BIOS}, {VGA_BIOS}", install),
+        Requirement(
+            "Bochs X display", any(Path("/usr/lib").glob("*/bochs/plugins/libbx_x_gui.so")), "libbx_x_gui.so", install
+        ),
+        Requirement("Xvfb", shutil.which("Xvfb") is not None, "virtual X display", "apt-get install xvfb"),
+    ]
+
+
+def bochs_identity() -> dict[str, str]:
+    """Version and firmware hashes of the installed Bochs."""
+    return {
+        "bochs": package_version("bochs"),
+        "bios sha256": sha256_cached(BIOS) if BIOS.exists() else "",
+        "vga bios sha256": sha256_cached(VGA_BIOS) if VGA_BIOS.exists() else "",
+    }

@@ -1,0 +1,117 @@
+"""One running Bochs: its process, its display, its debugger console. Boots cases directly, and hosts the KVM appliance.
+
+Debian's Bochs always has the debugger inside: it starts with a command file that says `c` (continue) and SIGINT brings the
+prompt back. Ending it with `quit` is the one way that leaves no lock file next to the disk image.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import re
+import signal
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+from emulators.process import Process, running
+from emulators.target import EmulatorError
+from emulators.xvfb import grab, xvfb
+
+POLL = 0.02  # seconds between looks at a file that Bochs writes
+PROMPT = re.compile(rb"<bochs:\d+> ")
+STOP_SECONDS = 10.0
+
+SHARE = Path("/usr/share/bochs")
+BIOS = SHARE / "BIOS-bochs-latest"
+VGA_BIOS = SHARE / "VGABIOS-lgpl-latest"
+
+
+class BochsMachine:
+    """A Bochs that runs. Made by `bochs_machine()`."""
+
+    def __init__(self, process: Process, display: str, folder: Path) -> None:
+        self.process = process
+        self.log = folder / "bochs.log"
+        self.console = folder / "console.log"
+        self._display = display
+        self._seen = 0  # bytes of the console that belong to answered commands
+
+    async def stop(self) -> None:
+        """Interrupt the simulation: the debugger's prompt is there afterwards and the picture is up to date."""
+        self.process.send_signal(signal.SIGINT)
+        await self._answer()
+
+    async def command(self, text: str) -> str:
+        """One debugger command's output. Only while stopped. Raises EmulatorError when no answer comes."""
+        self.process.write(text.encode() + b"\n")
+        return await self._answer()
+
+    async def physical(self, address: int, length: int) -> bytes:
+        """Bytes of guest-physical memory (VGA memory included). Only while stopped."""
+        answer = await self.command(f"xp /{length}bx {address:#x}")
+        values = re.findall(r"\t0x([0-9a-f]{2})\b", answer)
+        if len(values) != length:
+            raise EmulatorError(
+                f"Bochs gave {len(values)} of {length} bytes of memory at {address:#x}", evidence=answer[-500:]
+            )
+        return bytes(int(value, 16) for value in values)
+
+    async def registers(self) -> dict[str, str]:
+        """General and control registers by lower-case name. Only while stopped."""
+        text = await self.command("r") + await self.command("creg")
+        found = {name: high + low for name, high, low in re.findall(r"(r\w{1,2}) ?: (\w{8})_(\w{8})", text)}
+        found |= {name.lower(): value for name, value in re.findall(r"^(CR[0348]|EFER)[=:] ?0x(\w+)", text, re.MULTILINE)}
+        for name, pattern in {"rflags": r"eflags 0x(\w+)", "cr2": r"CR2=page fault laddr=0x(\w+)"}.items():
+            if match := re.search(pattern, text):
+                found[name] = match.group(1)
+        return {name: f"{int(value, 16):#x}" for name, value in found.items()}
+
+    async def picture(self) -> bytes:
+        """The VGA screen as PNG."""
+        return await asyncio.to_thread(grab, self._display)
+
+    async def quit(self) -> None:
+        """Leave the debugger, and with it Bochs. Only while stopped."""
+        self.process.write(b"quit\n")
+        await self.process.wait_for(STOP_SECONDS)
+
+    async def _answer(self) -> str:
+        """Wait for the next prompt; returns what was printed before it."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(STOP_SECONDS):
+                while self.process.returncode is None:
+                    fresh = self.console.read_bytes()[self._seen :]
+                    if match := PROMPT.search(fresh):
+                        self._seen += match.end()
+                        return fresh[: match.start()].decode(errors="replace")
+                    await asyncio.sleep(POLL)
+        tail = self.console.read_bytes()[-2000:].decode(errors="replace")
+        raise EmulatorError("Bochs' debugger does not answer", evidence=tail)
+
+
+@contextlib.asynccontextmanager
+async def bochs_machine(config: list[str], folder: Path) -> AsyncIterator[BochsMachine]:
+    """Run Bochs with these lines of configuration (display, log and console are added here) while the context lasts."""
+    lines = [
+        "display_library: x",
+        f"log: {folder / 'bochs.log'}",
+        # A question asked on a console that nobody reads would hang for ever; a panic ends Bochs, and its log says why.
+        "panic: action=fatal",
+        "error: action=report",
+        "info: action=report",
+        "debug: action=ignore",
+        f"romimage: file={BIOS}, options=fastboot",
+        f"vgaromimage: file={VGA_BIOS}",
+        "plugin_ctrl: speaker=0, gameport=0, parallel=0, extfpuirq=0, iodebug=0",
+        "mouse: enabled=0",
+        *config,
+    ]
+    (folder / "bochsrc").write_text("\n".join(lines) + "\n")
+    (folder / "debugger.rc").write_text("c\n")
+    argv = ["bochs-bin", "-q", "-f", str(folder / "bochsrc"), "-rc", str(folder / "debugger.rc")]
+    async with xvfb(folder) as display:
+        with (folder / "console.log").open("wb") as output:
+            environment = {"DISPLAY": display}
+            bochs = running(argv, output=output, cwd=folder, stdin=True, env=environment, end_with=[signal.SIGTERM])
+            async with bochs as process:
+                yield BochsMachine(process, display, folder)

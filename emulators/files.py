@@ -1,0 +1,57 @@
+"""Small file work that every emulator module needs."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import os
+import subprocess
+from pathlib import Path
+
+from emulators.target import EmulatorError
+
+HEAD_AND_TAIL = 256 << 10  # bytes kept of either end of a log
+
+
+def sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+@functools.lru_cache(maxsize=64)
+def _sha256_of(path: str, size: int, mtime_ns: int) -> str:
+    return sha256(Path(path))
+
+
+def sha256_cached(path: Path) -> str:
+    """The hash of a file that others install (firmware, an emulator), computed once per process."""
+    stat = path.stat()
+    return _sha256_of(str(path), stat.st_size, stat.st_mtime_ns)
+
+
+def private_copy(source: Path, target: Path) -> None:
+    """Copy an image, holes and all. Raises EmulatorError when the disk is full or the source is gone."""
+    done = subprocess.run(
+        ["cp", "--sparse=always", "--reflink=auto", "--", os.fspath(source), os.fspath(target)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode:
+        raise EmulatorError(
+            f"cannot copy {source}", hint="is there room left in the temporary folder?", evidence=done.stderr
+        )
+
+
+def read_log(path: Path) -> bytes:
+    """A log's bytes; of a big one its head and its tail, with a line between that says how much is missing."""
+    try:
+        size = path.stat().st_size
+        with path.open("rb") as file:
+            if size <= 2 * HEAD_AND_TAIL:
+                return file.read()
+            head = file.read(HEAD_AND_TAIL)
+            file.seek(-HEAD_AND_TAIL, os.SEEK_END)
+            return head + b"\n... %d bytes left out ...\n" % (size - 2 * HEAD_AND_TAIL) + file.read()
+    except FileNotFoundError:
+        return b""

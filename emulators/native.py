@@ -1,0 +1,239 @@
+"""Targets `kvm` and `tcg`: QEMU on this host, with KVM or with its own translator."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import re
+import shutil
+import signal
+import socket
+import tempfile
+import time
+from collections.abc import AsyncIterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from emulators.debian import package_version
+from emulators.files import read_log, sha256, sha256_cached
+from emulators.observation import Boot, Ending, Observation
+from emulators.process import Process, running
+from emulators.qemu import EXECUTABLE, Qemu, kvm_failure, qemu_argv
+from emulators.target import EmulatorError, Progress, Requirement, Session
+from emulators.watch import End, Watch
+
+CONNECT_SECONDS = 20.0
+POLL = 0.3  # seconds of silence after which the CPUs are asked whether they have halted
+INSTALL_QEMU = "apt-get install qemu-system-x86"
+FIRMWARE = (Path("/usr/share/seabios/bios-256k.bin"), Path("/usr/share/seabios/vgabios-stdvga.bin"))
+
+
+class NativeQemu:
+    """What both targets share; see emulators.target.Target."""
+
+    name: str
+    implementation: str
+    accelerator: str
+    model: str
+    capabilities: frozenset[str]
+    inherits = ""
+    shares_start = False
+
+    def requirements(self) -> list[Requirement]:
+        found = shutil.which(EXECUTABLE)
+        return [Requirement("QEMU", found is not None, package_version("qemu-system-x86"), INSTALL_QEMU)]
+
+    def identity(self) -> dict[str, str]:
+        return {**qemu_identity(), "accelerator": self.accelerator, "cpu model": self.model}
+
+    @contextlib.asynccontextmanager
+    async def session(self, boots: Sequence[Boot], progress: Progress) -> AsyncIterator[Session]:
+        yield NativeSession(self, progress)
+
+
+class Tcg(NativeQemu):
+    """QEMU's translator: no VMX, a third opinion on cases that need none."""
+
+    name = "tcg"
+    implementation = "TCG"
+    accelerator = "tcg"
+    model = "max"
+    capabilities = frozenset()
+
+
+class Kvm(NativeQemu):
+    """KVM of the kernel that runs here. Nested VMX only when kvm_intel says so."""
+
+    name = "kvm"
+    implementation = "KVM"
+    accelerator = "kvm"
+    model = "host"
+
+    @property
+    def capabilities(self) -> frozenset[str]:  # type: ignore[override]
+        return frozenset({"vmx", "ept", "unrestricted-guest"} if nested_vmx() else ())
+
+    def requirements(self) -> list[Requirement]:
+        return [
+            *super().requirements(),
+            Requirement(
+                "/dev/kvm",
+                os.access("/dev/kvm", os.R_OK | os.W_OK),
+                kvm_device(),
+                "load kvm_intel or kvm_amd; join group kvm",
+            ),
+            Requirement(
+                "virtualization hardware",
+                bool(cpu_flags() & {"vmx", "svm"}),
+                "vmx or svm in /proc/cpuinfo",
+                "a /dev/kvm without VMX or SVM behind it is no KVM to test: use --target kvm-hosted",
+            ),
+        ]
+
+    def identity(self) -> dict[str, str]:
+        return {**super().identity(), "kernel": os.uname().release, "host cpu": host_cpu()}
+
+
+class NativeSession:
+    """Boots images one after the other, each in a QEMU of its own."""
+
+    def __init__(self, target: NativeQemu, progress: Progress) -> None:
+        self._target = target
+        self._progress = progress
+
+    async def boot(self, boot: Boot) -> Observation:
+        self._progress(f"booting under QEMU {self._target.accelerator}")
+        with tempfile.TemporaryDirectory(prefix="difftest-qemu-") as name:
+            return await self._boot(boot, Path(name))
+
+    async def _boot(self, boot: Boot, folder: Path) -> Observation:
+        begun = time.monotonic()
+        watch = Watch(boot)
+        qemu = Qemu()
+        argv = qemu_argv(
+            boot,
+            accelerator=self._target.accelerator,
+            cpu=boot.machine.cpu_models.get(self._target.name, self._target.model),
+            image=str(boot.image.absolute()),
+            qmp=f"socket,path={folder / 'qmp'}",
+            serial=f"socket,path={folder / 'com1'}",
+        )
+        screen = memory = None
+        registers: dict[str, str] = {}
+        log = folder / "qemu.log"
+
+        async def fetch(path: str) -> bytes:
+            return await asyncio.to_thread(Path(path).read_bytes)
+
+        async with contextlib.AsyncExitStack() as stack:
+            # Both sockets are bound before QEMU starts: no byte is lost, nothing is retried.
+            listeners = [_listen(folder / "qmp"), _listen(folder / "com1")]
+            for listener in listeners:
+                stack.callback(listener.close)
+            output = stack.enter_context(log.open("wb"))
+            process = await stack.enter_async_context(
+                running(argv, output=output, cwd=folder, end_with=[signal.SIGTERM], env={"TMPDIR": str(folder)})
+            )
+            try:
+                control, port = await _accept_all(listeners, process)
+                await qemu.connect(control, CONNECT_SECONDS)
+                stack.push_async_callback(qemu.disconnect)
+                stream, writer = await asyncio.open_unix_connection(sock=port)
+                stack.callback(writer.close)
+                end = await qemu.run(boot, watch, stream, _died(process), POLL)
+                if process.returncode is None:
+                    registers = await qemu.registers()
+                    memory = await qemu.text_memory(str(folder / "text.bin"), fetch)
+                    screen = await qemu.picture(str(folder / "screen.png"), fetch)
+            except EmulatorError as error:
+                end = Ending.CRASH, f"{error} {error.evidence}".strip()
+            cpu = process.cpu_seconds()
+            await qemu.quit()
+        words = read_log(log)
+        if failure := kvm_failure(words):
+            end = Ending.INTERNAL_ERROR, failure
+        return Observation(
+            target=self._target.name,
+            identity=self._target.identity(),
+            image_sha256=boot.image_sha256,
+            image_sha256_after=await asyncio.to_thread(sha256, boot.image),
+            ending=end[0],
+            detail=end[1],
+            serial=bytes(watch.serial),
+            screen=screen,
+            text_memory=memory,
+            registers=registers,
+            logs={"qemu.log": words},
+            seconds={"start": watch.started - begun, **watch.seconds, "whole": time.monotonic() - begun},
+            counters={"cpu seconds": cpu},
+            commands=[argv],
+        )
+
+
+def _listen(path: Path) -> socket.socket:
+    listener = socket.socket(socket.AF_UNIX)
+    listener.bind(str(path))
+    listener.listen(1)
+    listener.setblocking(False)
+    return listener
+
+
+async def _accept_all(listeners: Sequence[socket.socket], process: Process) -> list[socket.socket]:
+    """Wait for QEMU to connect to each. Raises EmulatorError when it ends or takes too long instead."""
+    loop = asyncio.get_running_loop()
+    accepting = asyncio.gather(*(loop.sock_accept(listener) for listener in listeners))
+    ending = asyncio.ensure_future(process.wait())
+    waiting: list[asyncio.Future[Any]] = [accepting, ending]
+    try:
+        await asyncio.wait(waiting, timeout=CONNECT_SECONDS, return_when=asyncio.FIRST_COMPLETED)
+        if accepting.done():
+            return [connection for connection, _ in accepting.result()]
+        what = "does not connect to its sockets" if not ending.done() else f"ended with exit code {ending.result()}"
+        raise EmulatorError(f"QEMU {what}", hint="see qemu.log in the observation")
+    finally:
+        for task in waiting:
+            task.cancel()
+        await asyncio.gather(*waiting, return_exceptions=True)
+
+
+async def _died(process: Process) -> End:
+    code = await process.wait()
+    return Ending.CRASH, f"QEMU ended with exit code {code}"
+
+
+def qemu_identity() -> dict[str, str]:
+    """Version and firmware hashes of the installed QEMU."""
+    hashes = {f"{path.name} sha256": sha256_cached(path) for path in FIRMWARE if path.exists()}
+    return {"qemu": package_version("qemu-system-x86"), **hashes}
+
+
+def cpu_flags() -> frozenset[str]:
+    match = re.search(r"^flags\s*: (.*)$", _cpuinfo(), re.MULTILINE)
+    return frozenset(match.group(1).split() if match else ())
+
+
+def host_cpu() -> str:
+    match = re.search(r"^model name\s*: (.*)$", _cpuinfo(), re.MULTILINE)
+    return match.group(1) if match else "unknown"
+
+
+def nested_vmx() -> bool:
+    """Whether KVM here gives its guests VMX: Intel hardware, and kvm_intel loaded with nested=Y."""
+    parameter = Path("/sys/module/kvm_intel/parameters/nested")
+    with contextlib.suppress(OSError):
+        return "vmx" in cpu_flags() and parameter.read_text().strip() in ("Y", "1")
+    return False
+
+
+def kvm_device() -> str:
+    if not Path("/dev/kvm").exists():
+        return "there is none"
+    modules = sorted(path.name for path in Path("/sys/module").glob("kvm*"))
+    return f"modules: {', '.join(modules)}"
+
+
+def _cpuinfo() -> str:
+    with contextlib.suppress(OSError):
+        return Path("/proc/cpuinfo").read_text()
+    return ""

@@ -1,0 +1,83 @@
+"""What one boot of one image on one target gave: plain data, written by the emulators, read by everything else.
+
+Every `bytes` field comes from the guest or from an emulator that the guest drives, so it is hostile: it is turned into
+text in one place only (`difftest.text`).
+"""
+
+from __future__ import annotations
+
+import enum
+from pathlib import Path
+
+import msgspec
+
+TEXT_COLUMNS = 80
+TEXT_ROWS = 25
+TEXT_BYTES = TEXT_COLUMNS * TEXT_ROWS * 2  # a character and an attribute byte per cell, from physical 0xB8000
+
+
+class Ending(enum.StrEnum):
+    """How a boot ended. Only `finished` and `halted` are ends that a guest can be believed about."""
+
+    FINISHED = "finished"  # the case's terminal marker stood on the serial port
+    HALTED = "halted"  # every CPU in HLT with interrupts off: nothing more can come
+    QUIET = "timeout-quiet"  # nothing on the serial port for too long
+    TOTAL = "timeout-total"  # still talking when the total deadline came
+    FLOOD = "flood"  # more serial output than the cap
+    RESET = "reset"  # the guest reset the machine
+    TRIPLE_FAULT = "triple-fault"  # the CPU entered shutdown
+    POWER_OFF = "power-off"  # the guest switched the machine off
+    PANIC = "guest-panic"  # the guest said so itself (pvpanic)
+    INTERNAL_ERROR = "kvm-internal-error"  # KVM gave up on the vCPU
+    CRASH = "emulator-crash"  # the emulator died, or could not be started
+
+
+class Machine(msgspec.Struct, frozen=True, kw_only=True):
+    """The machine an image asks for; the same on every target."""
+
+    memory_mib: int = 256
+    cpus: int = 1
+    cpu_models: dict[str, str] = {}  # target name -> CPU model, where the target's own default will not do
+
+
+class Limits(msgspec.Struct, frozen=True, kw_only=True):
+    """When a boot is over although the guest does not say so. Seconds of wall time and bytes of serial output."""
+
+    quiet: float = 20.0
+    total: float = 120.0
+    serial_bytes: int = 1 << 20
+
+
+class Boot(msgspec.Struct, frozen=True, kw_only=True):
+    """One boot to be done: these bytes, on this machine, until `end` (a bytes regex) is seen on the serial port."""
+
+    image: Path
+    image_sha256: str
+    machine: Machine = Machine()
+    limits: Limits = Limits()
+    end: str = ""  # empty: no marker is known; the boot ends by halting, or at a limit
+
+
+class Observation(msgspec.Struct, frozen=True, kw_only=True):
+    """All that one boot gave.
+
+    `seconds` maps phase names to wall seconds, `counters` whatever else was counted (emulated instructions, CPU seconds);
+    `registers` maps lower-case register names to hexadecimal text; `logs` maps a name ("bochs.log", "kernel.log") to bytes.
+    """
+
+    target: str
+    identity: dict[str, str]
+    image_sha256: str
+    image_sha256_after: str
+    ending: Ending
+    detail: str
+    serial: bytes = b""
+    screen: bytes | None = None  # PNG of the VGA picture
+    text_memory: bytes | None = None  # TEXT_BYTES bytes from physical 0xB8000
+    registers: dict[str, str] = {}
+    logs: dict[str, bytes] = {}
+    alarms: list[str] = []  # what makes this observation unfit for a verdict, such as serial bytes that got lost
+    kernel_faults: list[str] = []  # WARN, BUG and oops lines of L0's kernel log: findings in themselves
+    seconds: dict[str, float] = {}
+    counters: dict[str, float] = {}
+    commands: list[list[str]] = []

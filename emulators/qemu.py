@@ -1,0 +1,176 @@
+"""Driving one QEMU over QMP and its serial port. The same code serves QEMU here and QEMU inside the hosted appliance:
+what differs, where the files lie and how the ports get here, is the caller's `Fetch`, stream and socket.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import socket
+from collections.abc import Awaitable, Callable
+from typing import cast
+
+from qemu.qmp import QMPClient, QMPError
+
+from emulators.observation import TEXT_BYTES, Boot, Ending
+from emulators.target import EmulatorError
+from emulators.watch import End, Watch, first
+
+Fetch = Callable[[str], Awaitable[bytes]]  # reads, then removes, a file on the machine that QEMU runs on
+
+EXECUTABLE = "qemu-system-x86_64"
+RESET_PORTS = {0x64, 0x92, 0xCF9}  # keyboard controller, fast reset, PCI reset control
+KVM_FAILED = re.compile(rb"^.*(?:KVM internal error|kvm run failed|KVM: entry failed).*$", re.MULTILINE)
+
+
+def qemu_argv(
+    boot: Boot, *, accelerator: str, cpu: str, image: str, qmp: str, serial: str, executable: str = EXECUTABLE
+) -> list[str]:
+    """QEMU's command line: the machine of the first bug report, stopped before its first instruction.
+
+    `qmp` and `serial` are QEMU character device descriptions without their id. Commas in `image` are doubled, as QEMU
+    splits option values at them; `snapshot=on` leaves the image untouched.
+    """
+    machine = boot.machine
+    return [
+        executable,
+        *["-nodefaults", "-no-user-config", "-display", "none", "-vga", "std"],
+        *["-machine", "pc", "-accel", accelerator, "-cpu", cpu],
+        *["-m", f"{machine.memory_mib}M", "-smp", str(machine.cpus)],
+        *["-drive", f"file={image.replace(',', ',,')},format=raw,if=ide,snapshot=on"],
+        *["-chardev", f"{serial},id=com1", "-serial", "chardev:com1"],
+        *["-chardev", f"{qmp},id=qmp", "-mon", "chardev=qmp,mode=control"],
+        # Stay there, stopped, after whatever ends the guest: its registers and its screen are evidence.
+        *["-action", "reboot=shutdown,shutdown=pause,panic=pause"],
+        "-S",
+    ]
+
+
+class Qemu:
+    """A QEMU that stands at -S or runs, spoken to over QMP. Close with `disconnect()`."""
+
+    def __init__(self) -> None:
+        self._client = QMPClient("difftest")
+
+    async def connect(self, connection: socket.socket, seconds: float) -> None:
+        """Shake hands on a connected socket. Raises EmulatorError when QEMU does not greet in time."""
+        try:
+            await asyncio.wait_for(self._client.connect(connection), seconds)
+        except (QMPError, TimeoutError, OSError, EOFError) as error:
+            raise EmulatorError("QEMU does not answer on its QMP socket", evidence=str(error)) from error
+
+    async def disconnect(self) -> None:
+        try:
+            await asyncio.wait_for(self._client.disconnect(), 5)
+        except (QMPError, TimeoutError, OSError, EOFError):
+            pass  # it is gone already, and its end was told elsewhere
+
+    async def execute(self, command: str, **arguments: object) -> object:
+        """One QMP command. Raises EmulatorError with QEMU's words."""
+        try:
+            return await self._client.execute(command, arguments or None)
+        except (QMPError, OSError, EOFError) as error:
+            raise EmulatorError(f"QMP {command} failed: {error}") from error
+
+    async def monitor(self, line: str) -> str:
+        """One human monitor command's output."""
+        return cast(str, await self.execute("human-monitor-command", **{"command-line": line}))
+
+    async def quit(self) -> None:
+        """Ask QEMU to leave; one that has left is fine."""
+        try:
+            await self.execute("quit")
+        except EmulatorError:
+            pass
+
+    async def run(self, boot: Boot, watch: Watch, stream: asyncio.StreamReader, died: Awaitable[End], poll: float) -> End:
+        """Let the guest run until it is over. `died` tells when QEMU itself ends; `poll` is the seconds of silence after
+        which the CPUs are asked whether they have halted for good.
+        """
+
+        async def qemu_died() -> End:
+            return await died
+
+        with self._client.listener(("SHUTDOWN", "STOP", "GUEST_PANICKED")) as events:
+            await self.execute("cont")
+            watch.go()
+
+            async def told() -> End:
+                async for event in events:
+                    if end := await self._meaning(str(event["event"]), cast(dict[str, object], event.get("data", {}))):
+                        return end
+                await asyncio.Event().wait()
+                raise AssertionError("unreachable")
+
+            async def halts() -> End:
+                while True:
+                    await asyncio.sleep(poll)
+                    if watch.silent_for() >= poll and await self._halted():
+                        return Ending.HALTED, "HLT with interrupts off"
+
+            end = await first(watch.reader(stream), told(), qemu_died(), halts(), watch.deadlines())
+            end = await watch.drain(stream, end)
+        watch.mark("ended")
+        return end
+
+    async def registers(self) -> dict[str, str]:
+        """General and control registers by lower-case name, of the first CPU."""
+        text = await self.monitor("info registers")
+        found = re.findall(r"\b(R\w\w|R\d+|E\w\w|CR[0234]|EFER) ?=([0-9a-fA-F]+)", text)
+        names = {"EFL": "RFLAGS", "RFL": "RFLAGS"}
+        widened = re.compile(r"E(?=[ABCD]X|[SD]I|[SB]P|IP)")
+        return {widened.sub("R", names.get(name, name)).lower(): f"{int(value, 16):#x}" for name, value in found}
+
+    async def text_memory(self, path: str, fetch: Fetch) -> bytes:
+        """The text screen's memory, through a file at `path` on QEMU's machine."""
+        await self.execute("pmemsave", val=0xB8000, size=TEXT_BYTES, filename=path)
+        return await fetch(path)
+
+    async def picture(self, path: str, fetch: Fetch) -> bytes:
+        """The VGA screen as PNG, through a file at `path` on QEMU's machine."""
+        await self.execute("screendump", filename=path, format="png")
+        return await fetch(path)
+
+    async def _meaning(self, event: str, data: dict[str, object]) -> End | None:
+        """What a QMP event says of the guest's end; None when it says nothing."""
+        if event == "GUEST_PANICKED":
+            return Ending.PANIC, "the guest reported a panic"
+        if event == "STOP":
+            status = cast(dict[str, object], await self.execute("query-status"))["status"]
+            if status == "internal-error":
+                return Ending.INTERNAL_ERROR, "QEMU stopped the guest: KVM internal error"
+            return None
+        reason = str(data.get("reason", ""))
+        if reason == "guest-reset":
+            if await self._reset_by_port():
+                return Ending.RESET, "the guest reset the machine"
+            return Ending.TRIPLE_FAULT, "the CPU entered shutdown"
+        if reason == "guest-panic":
+            return Ending.PANIC, "the guest reported a panic"
+        return Ending.POWER_OFF, f"the guest switched the machine off ({reason})"
+
+    async def _reset_by_port(self) -> bool:
+        """QMP calls a triple fault a guest reset too. A real one has just written to a reset port: the instruction before
+        RIP is an OUT to one.
+        """
+        text = await self.monitor("x /2xb $pc-2")
+        before = [int(value, 16) for value in re.findall(r"\b0x([0-9a-f]{2})\b", text)]
+        if len(before) != 2:
+            return False
+        if before[1] in (0xEE, 0xEF):  # OUT DX, AL / OUT DX, EAX
+            port = int((await self.registers()).get("rdx", "0"), 16) & 0xFFFF
+            return port in RESET_PORTS
+        return before[0] in (0xE6, 0xE7) and before[1] in RESET_PORTS  # OUT imm8
+
+    async def _halted(self) -> bool:
+        """Whether every CPU is in HLT with interrupts off (a CPU that never started counts: its EFLAGS.IF is clear)."""
+        text = await self.monitor("info registers -a")
+        flags = re.findall(r"\b[RE]FL=([0-9a-f]+)", text)
+        halts = re.findall(r"\bHLT=(\d)", text)
+        return bool(flags) and set(halts) == {"1"} and not any(int(flag, 16) & 0x200 for flag in flags)
+
+
+def kvm_failure(log: bytes) -> str | None:
+    """QEMU's own words when KVM gave up on the vCPU, if it did."""
+    match = KVM_FAILED.search(log)
+    return match.group().decode(errors="replace") if match else None

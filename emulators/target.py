@@ -1,0 +1,64 @@
+"""The protocol between the tester and the emulators: what a target is, and the words it may fail with."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+import msgspec
+
+from emulators.observation import Boot, Observation
+
+Progress = Callable[[str], None]  # called with one short line: what is being done now
+
+
+class EmulatorError(Exception):
+    """A target cannot be used, or broke. `hint` is the thing to try next, `evidence` the emulator's own last words."""
+
+    def __init__(self, message: str, *, hint: str = "", evidence: str = "") -> None:
+        super().__init__(message)
+        self.hint = hint
+        self.evidence = evidence
+
+
+class Requirement(msgspec.Struct, frozen=True):
+    """One thing that a target needs from this host: whether it is there, and the command that gets it."""
+
+    what: str
+    met: bool
+    found: str = ""  # what was found: a version, a path, a reason
+    hint: str = ""
+
+
+class Session(Protocol):
+    """A target made ready for some boots. One boot at a time."""
+
+    async def boot(self, boot: Boot) -> Observation:
+        """Boot once and observe. An emulator that dies is an observation (`Ending.CRASH`), not an exception.
+
+        Raises EmulatorError only when the target itself cannot be brought up.
+        """
+        ...
+
+
+class Target(Protocol):
+    """One emulator configuration that can boot an image."""
+
+    name: str
+    implementation: str  # whose behaviour this target shows, as a verdict names it: "Bochs", "KVM", "TCG"
+    capabilities: frozenset[str]  # what a case may need: "vmx", "ept", "unrestricted-guest", ...
+    shares_start: bool  # True when making ready is dear: all boots are then done in one session
+    inherits: str  # the implementation that plays the hardware under this one ("Bochs" for hosted KVM), or ""
+
+    def requirements(self) -> list[Requirement]:
+        """What this target needs of the host, met or not; quick, starts no emulator."""
+        ...
+
+    def identity(self) -> dict[str, str]:
+        """Versions, kernel, CPU model and firmware hashes: what must be equal for two observations to be of one target."""
+        ...
+
+    def session(self, boots: Sequence[Boot], progress: Progress) -> contextlib.AbstractAsyncContextManager[Session]:
+        """Make ready for these boots (and no other images). Leaving the context ends every process that it started."""
+        ...
