@@ -18,7 +18,7 @@ from emulators.observation import TEXT_BYTES, Boot, Ending, Observation
 from emulators.target import EmulatorError, Progress, Requirement, Session
 from emulators.uart_rom import ADDRESS as UART_ROM_ADDRESS
 from emulators.uart_rom import uart_rom
-from emulators.watch import End, Watch, first
+from emulators.watch import End, Watch, discarding, first
 
 DEFAULT_MODEL = "corei7_haswell_4770"
 # Emulated instructions per emulated second. Low, so that a boot sector that prints a character by the BIOS between two
@@ -101,7 +101,8 @@ class BochsSession:
             cpu = machine.process.cpu_seconds()
             if machine.process.returncode is None:
                 try:
-                    await machine.stop()
+                    async with discarding(stream):
+                        await machine.stop()
                     registers = await machine.registers()
                     memory = await machine.physical(0xB8000, TEXT_BYTES)
                     screen = await machine.picture()

@@ -104,6 +104,8 @@ async def bochs_machine(config: list[str], folder: Path) -> AsyncIterator[BochsM
         f"vgaromimage: file={VGA_BIOS}",
         "plugin_ctrl: speaker=0, gameport=0, parallel=0, extfpuirq=0, iodebug=0",
         "mouse: enabled=0",
+        # Updates in emulated time: in real time (the default) a case may be over before its first picture is drawn.
+        "vga: extension=vbe, update_freq=2, realtime=0",
         *config,
     ]
     (folder / "bochsrc").write_text("\n".join(lines) + "\n")

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import re
 import time
-from collections.abc import Coroutine
+from collections.abc import AsyncIterator, Coroutine
 from typing import Any
 
 from emulators.observation import Boot, Ending
@@ -91,6 +92,22 @@ class Watch:
             if (better := self.feed(chunk)) is not None:
                 end = better if end[0] != Ending.FINISHED or better[0] == Ending.FLOOD else end
         return end
+
+
+@contextlib.asynccontextmanager
+async def discarding(stream: asyncio.StreamReader) -> AsyncIterator[None]:
+    """Throw away what still comes while the context lasts: an emulator that blocks on a full socket cannot be ended."""
+
+    async def discard() -> None:
+        while await stream.read(1 << 20):
+            pass
+
+    task = asyncio.ensure_future(discard())
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
 
 
 async def first(*watchers: Coroutine[Any, Any, End]) -> End:

@@ -17,10 +17,10 @@ from emulators.target import EmulatorError
 WIDTH, HEIGHT = 1024, 850
 START_SECONDS = 15.0
 
-# Bochs' window lies at 0,0 of the display: a header bar, the VGA picture, a status bar. Text mode's picture is 720x400.
+# Bochs' window lies at 0,0 of the display: a border, a header bar, the VGA picture, a status bar.
+BORDER = 4
 HEADER = 32
 STATUS_BAR = 18
-TEXT_WIDTH, TEXT_HEIGHT = 720, 400
 
 
 @contextlib.asynccontextmanager
@@ -52,10 +52,10 @@ def grab(display: str) -> bytes:
     """The VGA picture that Bochs shows on `display`, as PNG. Blocks for some tens of milliseconds: call it in a thread."""
     whole = ImageGrab.grab(xdisplay=display).convert("RGB")
     drawn = whole.getbbox() or (0, 0, 0, 0)
-    if drawn[2] <= TEXT_WIDTH and drawn[3] <= HEADER + TEXT_HEIGHT + STATUS_BAR:
-        picture = whole.crop((0, HEADER, TEXT_WIDTH, HEADER + TEXT_HEIGHT))
-    else:  # a graphics mode larger than the text screen
-        picture = whole.crop((0, HEADER, drawn[2], max(HEADER + 1, drawn[3] - STATUS_BAR)))
+    # The header bar is as wide as the picture, the status bar ends the window.
+    width = max(drawn[2] - BORDER, 1)
+    height = max(drawn[3] - BORDER - HEADER - STATUS_BAR, 1)
+    picture = whole.crop((BORDER, BORDER + HEADER, BORDER + width, BORDER + HEADER + height))
     png = io.BytesIO()
     picture.save(png, "PNG")
     return png.getvalue()

@@ -1,0 +1,125 @@
+"""Building appliances, and keeping them in the user's cache under the hash of all that went in."""
+
+from __future__ import annotations
+
+import hashlib
+import tempfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import msgspec
+from filelock import FileLock
+
+from emulators.appliance import initramfs
+from emulators.appliance.cpio import REGULAR, Entry, archive
+from emulators.appliance.kernel import Kernel
+from emulators.appliance.linuxboot import (
+    BOOT_PARAMS,
+    FIRST_DISK,
+    INITRAMFS,
+    SECOND_DISK,
+    SECTOR,
+    SECTOR_SOURCE,
+    FlatKernel,
+    Load,
+    boot_block,
+    boot_sector,
+    flat_kernel,
+    load_table,
+    whole_sectors,
+)
+from emulators.files import sha256_cached
+from emulators.target import EmulatorError
+
+VERSION = 2  # of what the functions here make; a change that the hashed inputs do not show must raise it
+CYLINDER = 16 * 63 * SECTOR  # a disk that is no whole number of cylinders is cut off by Bochs
+
+
+class Layout(msgspec.Struct, frozen=True, kw_only=True):
+    """layout.msgpack: how the first disk is laid out. `kernel.image` is empty here."""
+
+    kernel: FlatKernel
+    kernel_sectors: int
+    initramfs_sectors: int
+
+
+class Appliance(msgspec.Struct, frozen=True, kw_only=True):
+    """A built appliance in the cache."""
+
+    folder: Path
+    key: str
+    kernel: Kernel
+
+    layout: Layout
+
+    @property
+    def disk(self) -> Path:
+        """The first disk: boot sector, kernel, initramfs."""
+        return self.folder / "boot.img"
+
+    def second_disk(self, cases: Mapping[str, bytes], command_line: str) -> bytes:
+        """The second disk, made for each boot of the appliance: what to read, the boot parameters, and the images under
+        test as an archive that lands right behind the initramfs and so under /cases. `cases` maps file names to contents.
+        """
+        layout = self.layout
+        handed_in = whole_sectors(archive(Entry(f"cases/{name}", data, REGULAR | 0o644) for name, data in cases.items()))
+        flat = layout.kernel
+        block = whole_sectors(boot_block(flat, command_line, layout.initramfs_sectors * SECTOR + len(handed_in)))
+        block_sectors = len(block) // SECTOR
+        table = [
+            Load(FIRST_DISK, 1, layout.kernel_sectors, flat.address),
+            Load(FIRST_DISK, 1 + layout.kernel_sectors, layout.initramfs_sectors, INITRAMFS),
+            Load(SECOND_DISK, 1, block_sectors, BOOT_PARAMS),
+            Load(SECOND_DISK, 1 + block_sectors, len(handed_in) // SECTOR, INITRAMFS + layout.initramfs_sectors * SECTOR),
+        ]
+        return _cylinders(load_table(table) + block + handed_in)
+
+    def least_memory(self, cases: Mapping[str, bytes]) -> int:
+        """Bytes of memory below which the appliance cannot even hold what is handed in."""
+        return INITRAMFS + 2 * (self.layout.initramfs_sectors * SECTOR + sum(map(len, cases.values())))
+
+
+def ensure(kernel: Kernel, cache: Path, say: Callable[[str], None]) -> Appliance:
+    """The appliance of a kernel, built when the cache has none made of exactly these files. Raises EmulatorError."""
+    key = _key(kernel)
+    folder = cache / key
+    if not folder.exists():
+        cache.mkdir(parents=True, exist_ok=True)
+        with FileLock(cache / ".lock"):
+            if not folder.exists():
+                say(f"building the appliance for Linux {kernel.release}")
+                _build_into(kernel, folder)
+    layout = msgspec.msgpack.decode((folder / "layout.msgpack").read_bytes(), type=Layout)
+    return Appliance(folder=folder, key=key, kernel=kernel, layout=layout)
+
+
+def _build_into(kernel: Kernel, folder: Path) -> None:
+    """Build beside the final place, then rename: a kill leaves no half appliance that a later run would boot."""
+    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".building-") as name:
+        built = Path(name) / "appliance"
+        built.mkdir()
+        try:
+            flat = flat_kernel(kernel.vmlinuz.read_bytes())
+            image, root = whole_sectors(flat.image), whole_sectors(initramfs.build(kernel))
+            (built / "boot.img").write_bytes(_cylinders(boot_sector(Path(name)) + image + root))
+            layout = Layout(
+                kernel=msgspec.structs.replace(flat, image=b""),
+                kernel_sectors=len(image) // SECTOR,
+                initramfs_sectors=len(root) // SECTOR,
+            )
+            (built / "layout.msgpack").write_bytes(msgspec.msgpack.encode(layout))
+            built.rename(folder)
+        except OSError as error:
+            hint = f"is there room in {folder.parent}?"
+            raise EmulatorError(f"cannot build the appliance: {error.strerror}", hint=hint) from error
+
+
+def _cylinders(data: bytes) -> bytes:
+    return data + b"\0" * (-len(data) % CYLINDER)
+
+
+def _key(kernel: Kernel) -> str:
+    digest = hashlib.sha256(f"{VERSION} {kernel.sha256}".encode())
+    for path in [*initramfs.inputs(), SECTOR_SOURCE]:
+        digest.update(f"{path} {sha256_cached(path)}\n".encode())
+    return digest.hexdigest()[:32]

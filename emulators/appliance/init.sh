@@ -1,0 +1,28 @@
+#!/bin/busybox sh
+# The appliance's first and only process of its own: loads KVM, then answers requests on COM4, one line each:
+#   request:  ID COMMAND          reply:  ID EXIT-CODE BASE64-OF-OUTPUT
+busybox mount -t devtmpfs none /dev
+busybox mount -t proc none /proc
+busybox mount -t sysfs none /sys
+exec 3<>/dev/ttyS3 2>/tmp/init.err
+busybox stty -F /dev/ttyS3 raw -echo 115200
+trouble() { echo "fail $1" >&3; }
+for module in $(busybox cat /modules/order); do
+    case $module in
+    kvm-intel*) options="nested=1" ;;
+    *) options= ;;
+    esac
+    busybox insmod /modules/$module $options 2>>/tmp/init.err || trouble "insmod $module: $(busybox cat /tmp/init.err)"
+done
+[ -c /dev/kvm ] || trouble "no /dev/kvm"
+read -r nested </sys/module/kvm_intel/parameters/nested
+read -r release </proc/sys/kernel/osrelease
+busybox dmesg -c >/tmp/boot.log
+echo "ready $release nested=$nested" >&3
+while read -r id command <&3; do
+    eval "$command" >/tmp/answer 2>&1
+    code=$?
+    printf '%s %s ' "$id" "$code" >&3
+    busybox base64 -w 0 /tmp/answer >&3
+    echo >&3
+done

@@ -1,0 +1,73 @@
+"""The appliance's root file system: busybox, the KVM modules, QEMU with its libraries and firmware."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from emulators.appliance.cpio import CHARACTER, DIRECTORY, REGULAR, Entry, archive
+from emulators.appliance.kernel import Kernel
+from emulators.target import EmulatorError
+
+INIT = Path(__file__).with_name("init.sh")
+BUSYBOX = Path("/bin/busybox")
+QEMU = Path("/usr/bin/qemu-system-x86_64")
+# Under their names in QEMU's own search path inside the appliance.
+FIRMWARE = {
+    "usr/share/seabios/bios-256k.bin": Path("/usr/share/seabios/bios-256k.bin"),
+    "usr/share/seabios/vgabios-stdvga.bin": Path("/usr/share/seabios/vgabios-stdvga.bin"),
+    "usr/share/qemu/kvmvapic.bin": Path("/usr/share/qemu/kvmvapic.bin"),
+}
+INSTALL = "apt-get install qemu-system-x86 seabios busybox-static"
+
+
+def inputs() -> list[Path]:
+    """The host's files that go in as they are, QEMU's libraries included. Raises EmulatorError for one that is missing."""
+    files = [INIT, BUSYBOX, QEMU, *FIRMWARE.values()]
+    for path in files:
+        if not path.exists():
+            raise EmulatorError(f"the appliance needs {path}", hint=INSTALL)
+    return files + _libraries(QEMU)
+
+
+def build(kernel: Kernel) -> bytes:
+    """The initramfs as a cpio archive."""
+    return archive(_entries(kernel))
+
+
+def _entries(kernel: Kernel) -> Iterator[Entry]:
+    yield Entry("init", INIT.read_bytes())
+    for folder in ("dev", "proc", "sys", "tmp", "var/tmp", "cases"):
+        yield Entry(folder, mode=DIRECTORY | 0o755)
+    yield Entry("dev/console", mode=CHARACTER | 0o600, device=(5, 1))
+    yield Entry("bin/busybox", BUSYBOX.read_bytes())
+    yield Entry(f"usr/bin/{QEMU.name}", QEMU.read_bytes())
+    for library in _libraries(QEMU):
+        yield Entry(str(library).lstrip("/"), library.read_bytes())
+    for name, path in FIRMWARE.items():
+        yield Entry(name, path.read_bytes(), REGULAR | 0o644)
+    names = [path.name.partition(".ko")[0] + ".ko" for path in kernel.modules]
+    yield Entry("modules/order", ("\n".join(names) + "\n").encode())
+    for name, path in zip(names, kernel.modules, strict=True):
+        yield Entry(f"modules/{name}", _stripped(kernel.module_bytes(path)))
+
+
+def _libraries(program: Path) -> list[Path]:
+    """The shared libraries that a program loads, the loader included, by the paths it looks for them."""
+    done = subprocess.run(["ldd", str(program)], capture_output=True, text=True, check=False)
+    paths = re.findall(r"(?:=> )?(/\S+) \(0x", done.stdout)
+    if done.returncode or not paths:
+        raise EmulatorError(f"ldd cannot tell the libraries of {program}", evidence=done.stderr[-500:])
+    return [Path(path) for path in dict.fromkeys(paths)]
+
+
+def _stripped(module: bytes) -> bytes:
+    """A kernel module without its debugging sections: less for the emulated CPU to read and relocate."""
+    with tempfile.TemporaryDirectory(prefix="difftest-strip-") as folder:
+        path = Path(folder) / "module.ko"
+        path.write_bytes(module)
+        done = subprocess.run(["strip", "--strip-debug", str(path)], capture_output=True, check=False)
+        return path.read_bytes() if done.returncode == 0 else module

@@ -1,0 +1,213 @@
+"""Target `kvm-hosted`: KVM of a kernel of the user's choice, running inside Bochs. Needs no virtualization hardware."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import re
+import shutil
+import tempfile
+import time
+from collections.abc import AsyncIterator, Sequence
+from pathlib import Path
+
+import platformdirs
+
+from emulators.appliance import build, initramfs, kernel
+from emulators.appliance.machine import GUEST_DEVICE, MODEL, QMP_DEVICE, ApplianceMachine, appliance_machine
+from emulators.bochs import bochs_identity, bochs_requirements
+from emulators.files import sha256
+from emulators.native import INSTALL_QEMU, qemu_identity
+from emulators.observation import Boot, Ending, Limits, Observation
+from emulators.qemu import Qemu, kvm_failure, qemu_argv
+from emulators.target import EmulatorError, Progress, Requirement, Session
+from emulators.watch import End, Watch, discarding
+
+CPU = "host,vmx=on"
+SLOWER = 4.0  # a boot's deadlines are given for a guest that runs directly; KVM inside Bochs takes this many times as long
+CONNECT_SECONDS = 60.0
+POLL = 2.0  # seconds of silence after which the CPUs are asked whether they have halted: asking is dear here
+END_SECONDS = 60.0
+
+# What L0's kernel says when KVM has a bug of its own.
+KERNEL_FAULT = re.compile(r"\b(?:WARNING:|BUG:|Oops:|general protection fault|kernel BUG at|invalid opcode:|divide error:)")
+
+
+class KvmHosted:
+    """See emulators.target.Target."""
+
+    name = "kvm-hosted"
+    implementation = "KVM"
+    capabilities = frozenset({"vmx", "ept", "unrestricted-guest"})
+    inherits = "Bochs"
+    shares_start = True
+
+    def __init__(self, wanted_kernel: str | None = None, cache: Path | None = None) -> None:
+        self.wanted_kernel = wanted_kernel
+        self.cache = cache or platformdirs.user_cache_path("difftest")
+        self._appliance: build.Appliance | None = None
+
+    def requirements(self) -> list[Requirement]:
+        tools = {
+            "gcc": "gcc binutils",
+            "dpkg-deb": "dpkg",
+            "apt-get": "apt",
+            "strip": "binutils",
+            "lz4": "lz4",
+            "ldd": "libc-bin",
+        }
+        files = [*initramfs.FIRMWARE.values(), initramfs.QEMU]
+        return [
+            *bochs_requirements(),
+            Requirement("QEMU and its firmware", all(path.exists() for path in files), str(initramfs.QEMU), INSTALL_QEMU),
+            Requirement(
+                "busybox, static", initramfs.BUSYBOX.exists(), str(initramfs.BUSYBOX), "apt-get install busybox-static"
+            ),
+            *(
+                Requirement(tool, shutil.which(tool) is not None, "", f"apt-get install {get}")
+                for tool, get in tools.items()
+            ),
+        ]
+
+    def appliance(self, progress: Progress) -> build.Appliance:
+        """The appliance of the kernel that was asked for, fetched and built when need be. Raises EmulatorError."""
+        if self._appliance is None:
+            fetched = kernel.fetch(self.wanted_kernel, self.cache / "kernels", progress)
+            self._appliance = build.ensure(fetched, self.cache / "appliances", progress)
+        return self._appliance
+
+    def identity(self) -> dict[str, str]:
+        bochs = {f"hosting {key}": value for key, value in bochs_identity().items()}
+        known = self._appliance
+        built = (
+            {"kernel": known.kernel.release, "kernel package": known.kernel.package, "appliance": known.key} if known else {}
+        )
+        return {**qemu_identity(), **bochs, **built, "accelerator": "kvm", "cpu model": CPU, "hosting cpu model": MODEL}
+
+    @contextlib.asynccontextmanager
+    async def session(self, boots: Sequence[Boot], progress: Progress) -> AsyncIterator[Session]:
+        appliance = await asyncio.to_thread(self.appliance, progress)
+        session = HostedSession(self, appliance, boots, progress)
+        try:
+            yield session
+        finally:
+            await session.close()
+
+
+class HostedSession:
+    """Boots images in one appliance, which is started for the first of them and thrown away when it breaks."""
+
+    def __init__(self, target: KvmHosted, appliance: build.Appliance, boots: Sequence[Boot], progress: Progress) -> None:
+        self._target = target
+        self._appliance = appliance
+        self._progress = progress
+        self._guest_mib = max((boot.machine.memory_mib for boot in boots), default=0)
+        self._images = {boot.image_sha256: boot.image for boot in boots}
+        self._stack: contextlib.AsyncExitStack | None = None
+        self._machine: ApplianceMachine | None = None
+
+    async def boot(self, boot: Boot) -> Observation:
+        begun = time.monotonic()
+        seconds: dict[str, float] = {}
+        if self._machine is None:
+            self._progress(f"starting Linux {self._appliance.kernel.release} with KVM inside Bochs")
+            self._machine = await self._start()
+            seconds["appliance ready"] = self._machine.seconds_to_ready
+        self._progress("booting under KVM")
+        return await self._observe(self._machine, boot, begun, seconds)
+
+    async def close(self) -> None:
+        """End the appliance, if it runs."""
+        if self._stack is not None:
+            await self._stack.aclose()
+        self._stack = self._machine = None
+
+    async def _start(self) -> ApplianceMachine:
+        self._stack = contextlib.AsyncExitStack()
+        folder = Path(self._stack.enter_context(tempfile.TemporaryDirectory(prefix="difftest-hosted-")))
+        # Trailing zeros are left out here and put back by `truncate` in there.
+        images = {file_name(digest): path.read_bytes().rstrip(b"\0") for digest, path in self._images.items()}
+        try:
+            starting = appliance_machine(self._appliance, images, self._guest_mib, folder)
+            return await self._stack.enter_async_context(starting)
+        except BaseException:
+            await self.close()
+            raise
+
+    async def _observe(self, machine: ApplianceMachine, boot: Boot, begun: float, seconds: dict[str, float]) -> Observation:
+        limits = Limits(
+            quiet=boot.limits.quiet * SLOWER, total=boot.limits.total * SLOWER, serial_bytes=boot.limits.serial_bytes
+        )
+        watch = Watch(
+            Boot(image=boot.image, image_sha256=boot.image_sha256, machine=boot.machine, limits=limits, end=boot.end)
+        )
+        inside = f"/cases/{file_name(boot.image_sha256)}"
+        argv = qemu_argv(
+            boot,
+            accelerator="kvm",
+            cpu=boot.machine.cpu_models.get(self._target.name, CPU),
+            image=inside,
+            qmp=f"serial,path={QMP_DEVICE}",
+            serial=f"serial,path={GUEST_DEVICE}",
+        )
+        qemu = Qemu()
+        screen = memory = None
+        registers: dict[str, str] = {}
+        log = kernel_log = b""
+        cpu_before = machine.bochs.process.cpu_seconds()
+
+        async def died() -> End:
+            return Ending.CRASH, f"QEMU ended with exit code {await machine.gone()}"
+
+        try:
+            before = f"busybox truncate -s {boot.image.stat().st_size} {inside}"
+            control = await machine.start_qemu(argv, before)
+            try:
+                await qemu.connect(control, CONNECT_SECONDS)
+                watch.mark("qemu ready")
+                end = await qemu.run(boot, watch, machine.guest, died(), POLL)
+                async with discarding(machine.guest):
+                    if end[0] != Ending.CRASH:
+                        await qemu.execute("stop")
+                        registers = await qemu.registers()
+                        memory = await qemu.text_memory("/tmp/text.bin", machine.fetch)
+                        screen = await qemu.picture("/tmp/screen.png", machine.fetch)
+                    await qemu.quit()
+                    await machine.qemu_ended(END_SECONDS)
+            finally:
+                await qemu.disconnect()
+            log = (await machine.ask("busybox cat /tmp/qemu.log"))[1]
+            kernel_log = (await machine.ask("busybox dmesg -c"))[1]
+        except EmulatorError as error:
+            # A machine that broke once is never used again.
+            end = Ending.CRASH, f"{error} {error.evidence[-300:]}".strip()
+            log = log or error.evidence.encode()
+            kernel_log = kernel_log or machine.console().encode()
+        cpu = machine.bochs.process.cpu_seconds()
+        if failure := kvm_failure(log):
+            end = Ending.INTERNAL_ERROR, failure
+        if end[0] == Ending.CRASH:
+            await self.close()
+        return Observation(
+            target=self._target.name,
+            identity=self._target.identity(),
+            image_sha256=boot.image_sha256,
+            image_sha256_after=await asyncio.to_thread(sha256, boot.image),
+            ending=end[0],
+            detail=end[1],
+            serial=bytes(watch.serial),
+            screen=screen,
+            text_memory=memory,
+            registers=registers,
+            logs={"qemu.log": log, "kernel.log": kernel_log},
+            kernel_faults=[
+                line.strip() for line in kernel_log.decode(errors="replace").splitlines() if KERNEL_FAULT.search(line)
+            ],
+            seconds={**seconds, **watch.seconds, "whole": time.monotonic() - begun},
+            counters={"cpu seconds": cpu - cpu_before, "cpu seconds to ready": machine.cpu_to_ready},
+            commands=[machine.bochs.process.argv, argv],
+        )
+
+
+def file_name(digest: str) -> str:
+    return f"{digest[:16]}.img"

@@ -1,0 +1,22 @@
+"""All targets by name. A new emulator is a module with a Target, and a line here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from emulators.bochs import Bochs
+from emulators.hosted import KvmHosted
+from emulators.native import Kvm, Tcg
+from emulators.target import Target
+
+REFERENCE = Bochs.name
+# The targets that are KVM, the best first: a run takes the first that the host and the case allow.
+KVM_TARGETS = (Kvm.name, KvmHosted.name)
+OPINION = Tcg.name
+
+
+def targets(kernel: str | None = None, cache: Path | None = None) -> dict[str, Target]:
+    """Every target, in the order in which they are listed. `kernel` is the hosted target's (see KvmHosted)."""
+    makers: list[Callable[[], Target]] = [Bochs, Kvm, lambda: KvmHosted(kernel, cache), Tcg]
+    return {target.name: target for target in (maker() for maker in makers)}
