@@ -21,7 +21,7 @@ from emulators.native import INSTALL_QEMU, qemu_identity
 from emulators.observation import Boot, Ending, Limits, Observation
 from emulators.qemu import Qemu, kvm_failure, qemu_argv
 from emulators.target import EmulatorError, Progress, Requirement, Session
-from emulators.watch import End, Watch, discarding
+from emulators.watch import SETTLE, End, Watch, discarding
 
 CPU = "host,vmx=on"
 SLOWER = 4.0  # a boot's deadlines are given for a guest that runs directly; KVM inside Bochs takes this many times as long
@@ -174,6 +174,7 @@ class HostedSession:
                         screen = await qemu.picture("/tmp/screen.png", machine.fetch)
                     await qemu.quit()
                     await machine.qemu_ended(END_SECONDS)
+                    await asyncio.sleep(SETTLE)  # the last bytes on its ports are none of the next boot's
             finally:
                 await qemu.disconnect()
             log = (await machine.ask("busybox cat /tmp/qemu.log"))[1]

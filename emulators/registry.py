@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
 from emulators.bochs import Bochs
@@ -18,5 +17,5 @@ OPINION = Tcg.name
 
 def targets(kernel: str | None = None, cache: Path | None = None) -> dict[str, Target]:
     """Every target, in the order in which they are listed. `kernel` is the hosted target's (see KvmHosted)."""
-    makers: list[Callable[[], Target]] = [Bochs, Kvm, lambda: KvmHosted(kernel, cache), Tcg]
-    return {target.name: target for target in (maker() for maker in makers)}
+    every: list[Target] = [Bochs(), Kvm(), KvmHosted(kernel, cache), Tcg()]
+    return {target.name: target for target in every}

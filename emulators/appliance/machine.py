@@ -93,7 +93,7 @@ class ApplianceMachine:
         return await asyncio.shield(self._gone)
 
     async def qemu_ended(self, seconds: float) -> None:
-        """Wait until QEMU is gone and its ports are silent. Raises EmulatorError when it does not go: the machine is broken."""
+        """Wait until QEMU is gone. Raises EmulatorError when it does not go: the machine is broken."""
         try:
             await self._in_time(self._gone, seconds)
         except TimeoutError as error:
@@ -104,9 +104,6 @@ class ApplianceMachine:
             if self._sink is not None:
                 self._sink.close()
             self._sink = None
-        with contextlib.suppress(TimeoutError):
-            while await asyncio.wait_for(self.guest.read(65536), 0.05):
-                pass
 
     def console(self) -> str:
         """The end of Linux's console, where a panic would stand."""
