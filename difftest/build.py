@@ -5,12 +5,17 @@ Same sources, same compiler: same bytes, in a folder named after the hash of all
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import hashlib
 import os
+import re
 import shutil
+import struct
 import subprocess
 import tempfile
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import msgspec
@@ -20,10 +25,12 @@ from difftest.judge import About
 
 KIT = Path(__file__).resolve().parent.parent / "cases" / "lib"
 MAGIC = b"DIFFTEST-PARAMS\0"
-BITMAP_OFFSET = len(MAGIC) + 8  # behind the version and a reserved word
+BITMAP_OFFSET = len(MAGIC) + 8  # behind the version and the number of checks
 BITMAP_BYTES = 64
+ABOUT_SECTION = ".difftest.checks"
+CHECK_ID = re.compile(r"[\w.:/+-]{1,120}", re.ASCII)
 FLAGS = [
-    *["-m32", "-march=i686", "-std=gnu11", "-O2", "-ffreestanding", "-nostdlib", "-fno-pic", "-fno-pie"],
+    *["-m32", "-march=i586", "-std=gnu11", "-O2", "-ffreestanding", "-nostdlib", "-fno-pic", "-fno-pie"],
     *["-fno-stack-protector", "-fno-asynchronous-unwind-tables", "-fcf-protection=none", "-mno-sse", "-mno-mmx"],
     # The order of checks in the image is the order in the source.
     *["-fno-toplevel-reorder", "-Wall", "-Wextra", "-Werror"],
@@ -54,73 +61,128 @@ class _Record(msgspec.Struct, frozen=True):
 
 
 def build_case(name: str, folder: Path, sources: Sequence[str], cache: Path) -> Built:
-    """Build once, then answer from `cache`. Raises BuildError."""
-    inputs = [*sorted(KIT.glob("*.[cSh]")), KIT / "kit.ld", *(folder / source for source in sources)]
-    inputs += sorted(path for path in folder.glob("*.h"))
-    digest = hashlib.sha256(f"{name}\n{_compiler()}\n{FLAGS}".encode())
-    for path in inputs:
-        try:
-            digest.update(path.name.encode() + b"\0" + path.read_bytes() + b"\0")
-        except OSError as error:
-            raise BuildError(f"{path}: {error.strerror}", hint="is the file named in case.toml's sources?") from error
-    done = cache / digest.hexdigest()[:32]
-    if not (done / "built.json").exists():
+    """Build `folder`'s sources (names in it) with the kit, once; then answer from `cache`.
+
+    Two runs may build the same case at once. Raises BuildError.
+    """
+    done = cache / _key(name, folder, sources)
+    if (built := _read(done)) is not None:
+        return built
+    try:
         cache.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=cache, prefix=".building-") as temporary:
-            _build(name, folder, sources, Path(temporary))
-            try:
-                Path(temporary).rename(done)
-            except OSError:
-                if not (done / "built.json").exists():  # else another run was faster, with the same result
-                    raise
-            Path(temporary).mkdir(exist_ok=True)
-    record = msgspec.json.decode((done / "built.json").read_bytes(), type=_Record)
-    return Built(image=done / "disk.img", sha256=record.sha256, checks=record.checks)
+        shutil.rmtree(done, ignore_errors=True)  # there only if it was damaged
+        with tempfile.TemporaryDirectory(dir=cache, prefix=".building-", ignore_cleanup_errors=True) as temporary:
+            ready = Path(temporary) / "ready"
+            ready.mkdir()
+            _build(name, folder, sources, ready)
+            with contextlib.suppress(OSError):  # another run was faster, with the same result
+                ready.rename(done)
+    except OSError as error:
+        raise BuildError(f"cannot build in {cache}: {error.strerror}", hint="is there room, and may you write there?") from error
+    if (built := _read(done)) is None:
+        raise BuildError(f"what was built in {done} cannot be read back", hint="is the disk full?")
+    return built
 
 
 def select_checks(image: bytes, indices: Sequence[int]) -> bytes:
-    """The image with only these checks switched on. Raises BuildError when it has no parameter block, or several."""
+    """The image with only these checks (numbers as in `Built.checks`) switched on.
+
+    Raises BuildError when it has no parameter block, or not that many checks.
+    """
     if image.count(MAGIC) != 1:
         raise BuildError("the image has no parameter block", hint="only cases built with the kit can run a selection")
-    if any(not 0 <= index < BITMAP_BYTES * 8 for index in indices):
-        raise BuildError(f"a check's number is not below {BITMAP_BYTES * 8}")
+    start = image.index(MAGIC)
+    version, count = struct.unpack_from("<II", image, start + len(MAGIC))
+    if version != 1:
+        raise BuildError(f"the image's parameter block has version {version}, not 1", hint="build the image again")
+    if wrong := [index for index in indices if not 0 <= index < count]:
+        raise BuildError(f"the image has {count} checks, and none with the number {wrong[0]}")
     bitmap = bytearray(BITMAP_BYTES)
     for index in indices:
         bitmap[index // 8] |= 1 << index % 8
-    start = image.index(MAGIC) + BITMAP_OFFSET
-    return image[:start] + bytes(bitmap) + image[start + BITMAP_BYTES :]
+    bits = start + BITMAP_OFFSET
+    return image[:bits] + bytes(bitmap) + image[bits + BITMAP_BYTES :]
+
+
+def _key(name: str, folder: Path, sources: Sequence[str]) -> str:
+    """A hash of all that goes into the image."""
+    inputs = [*sorted(KIT.glob("*.[cSh]")), KIT / "kit.ld", *(folder / source for source in sources), *sorted(folder.glob("*.h"))]
+    digest = hashlib.sha256("\n".join([name, *_versions(), *FLAGS, *sources]).encode())
+    for path in inputs:
+        try:
+            digest.update(b"\0".join([b"", path.name.encode(), hashlib.sha256(path.read_bytes()).digest()]))
+        except OSError as error:
+            raise BuildError(f"{path}: {error.strerror}", hint="is the file named in case.toml's sources?") from error
+    return digest.hexdigest()[:32]
+
+
+def _read(done: Path) -> Built | None:
+    """What an earlier build left, or None when it is not there or not whole."""
+    image = done / "disk.img"
+    try:
+        record = msgspec.json.decode((done / "built.json").read_bytes(), type=_Record)
+        whole = hashlib.sha256(image.read_bytes()).hexdigest() == record.sha256
+    except (OSError, msgspec.DecodeError):
+        return None
+    return Built(image=image, sha256=record.sha256, checks=record.checks) if whole else None
 
 
 def _build(name: str, folder: Path, sources: Sequence[str], out: Path) -> None:
-    objects = []
-    for path in [*sorted(KIT.glob("*.S")), *sorted(KIT.glob("*.c")), *(folder / source for source in sources)]:
-        target = out / f"{len(objects)}-{path.name}.o"
+    """Leave disk.img, case.elf (for a debugger) and built.json in `out`."""
+    paths = [*sorted(KIT.glob("*.S")), *sorted(KIT.glob("*.c")), *(folder / source for source in sources)]
+    objects = [out / f"{number}-{path.name}.o" for number, path in enumerate(paths)]
+
+    def compile_one(path: Path, target: Path) -> None:
         # Compiled in its own folder, by its bare name: no path of this machine gets into the image.
         _tool(["gcc", *FLAGS, f'-DCASE_NAME="{name}"', f"-I{KIT}", "-c", path.name, "-o", str(target)], path.parent)
-        objects.append(target.name)
-    _tool(["ld", "-m", "elf_i386", "--build-id=none", "-T", str(KIT / "kit.ld"), "-o", "case.elf", *objects], out)
-    _tool(["objcopy", "-O", "binary", "-R", ".difftest.checks", "case.elf", "disk.img"], out)
-    _tool(["objcopy", "-O", "binary", "--dump-section", ".difftest.checks=checks", "case.elf", "discarded"], out)
-    image = out / "disk.img"
-    os.truncate(image, whole_cylinders(image.stat().st_size))
-    for name_ in (*objects, "discarded"):
-        (out / name_).unlink(missing_ok=True)
-    lines = (out / "checks").read_bytes().replace(b"\0", b"").decode().splitlines()
-    checks = tuple(About(check=fields[0], sdm=fields[1], summary=fields[2]) for fields in (line.split("\x1f") for line in lines))
-    if len({about.check for about in checks}) != len(checks):
-        raise BuildError(f"{folder}: two checks have one id")
-    digest = hashlib.sha256(image.read_bytes()).hexdigest()
+
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        list(pool.map(compile_one, paths, objects))
+    inputs = [path.name for path in objects]
+    _tool(["ld", "-m", "elf_i386", "--build-id=none", "-T", str(KIT / "kit.ld"), "-o", "case.elf", *inputs], out)
+    _tool(["objcopy", "-O", "binary", "-R", ABOUT_SECTION, "case.elf", "disk.img"], out)
+    checks = _checks(folder, out)
+    for path in objects:
+        path.unlink()
+    image = (out / "disk.img").read_bytes()
+    if image.count(MAGIC) != 1:
+        raise BuildError(f"{folder}: the words {MAGIC[:-1].decode()} stand in the image twice", hint="the kit alone may use them")
+    os.truncate(out / "disk.img", whole_cylinders(len(image)))
+    digest = hashlib.sha256((out / "disk.img").read_bytes()).hexdigest()
     (out / "built.json").write_bytes(msgspec.json.encode(_Record(sha256=digest, checks=checks)))
 
 
+def _checks(folder: Path, out: Path) -> tuple[About, ...]:
+    """What the CHECKs say of themselves, from a section that the compiler pads with zeros at will."""
+    if ABOUT_SECTION not in _tool(["objdump", "-h", "case.elf"], out):
+        raise BuildError(f"{folder}: no CHECK in its sources", hint="see cases/README.md for how a check is written")
+    _tool(["objcopy", "-O", "binary", "--dump-section", f"{ABOUT_SECTION}=abouts", "case.elf", "discarded"], out)
+    lines = (out / "abouts").read_bytes().replace(b"\0", b"").decode().removesuffix("\n").split("\n")
+    for name in ("abouts", "discarded"):
+        (out / name).unlink()
+    checks = tuple(About(check=check, sdm=sdm, summary=summary) for check, sdm, summary in (line.split("\x1f") for line in lines))
+    names = [about.check for about in checks]
+    for check in names:
+        if not CHECK_ID.fullmatch(check) or names.count(check) > 1:
+            raise BuildError(
+                f"{folder}: the check id {check!r} is malformed, or used twice", hint="letters, digits and . : / + - only"
+            )
+    return checks
+
+
 def _tool(argv: list[str], folder: Path) -> str:
+    """Run one of the compiler's programs in `folder`; its output. Raises BuildError with what it said."""
     if shutil.which(argv[0]) is None:
         raise BuildError(f"{argv[0]} is missing", hint="apt-get install gcc binutils")
-    done = subprocess.run(argv, cwd=folder, capture_output=True, text=True, check=False, errors="replace")
+    environment = {**os.environ, "LC_ALL": "C"}
+    done = subprocess.run(argv, cwd=folder, env=environment, capture_output=True, text=True, check=False, errors="replace")
     if done.returncode:
-        raise BuildError(f"{argv[0]} failed:\n{done.stderr[-4000:]}", hint="mend the source and run again")
+        raise BuildError(f"{argv[0]} failed in {folder}:\n{done.stderr[:4000]}", hint="mend the source and run again")
     return done.stdout
 
 
-def _compiler() -> str:
-    return _tool(["gcc", "--version"], Path("/")).partition("\n")[0]
+@functools.cache
+def _versions() -> tuple[str, str]:
+    """The first lines of what the compiler and the linker say of themselves."""
+    gcc, ld = (_tool([tool, "--version"], Path("/")).partition("\n")[0] for tool in ("gcc", "ld"))
+    return gcc, ld

@@ -17,7 +17,7 @@ from packaging.version import InvalidVersion, Version
 from difftest.case import Manifest
 from difftest.reading import ScreenReading
 from difftest.record import Record, Transcript, parse
-from difftest.result import IMAGE, HOST_KERNEL, Field, Known, Result
+from difftest.result import HOST_KERNEL, IMAGE, Field, Known, Result
 from difftest.screen import VERDICT_ROWS
 from difftest.text import visible
 from difftest.verdict import MEANINGS, Verdict
@@ -81,8 +81,7 @@ def judge(
     for seen in (*lefts, *rights):
         checks += [name for name in (*seen.transcript.records, *seen.transcript.started) if name not in checks]
     results = [
-        _settle(manifest, known_checks.get(check, About(check=check)), left_names, right_names, pairs, check)
-        for check in checks
+        _settle(manifest, known_checks.get(check, About(check=check)), left_names, right_names, pairs, check) for check in checks
     ]
     if not checks:
         results.append(_settle(manifest, About(check=IMAGE), left_names, right_names, pairs, None))
@@ -94,7 +93,9 @@ def judge(
     return results + _kernel_findings(manifest, left_names, right_names, rights)
 
 
-def missing(manifest: Manifest, abouts: Sequence[About], reference: Names, subject: Names, verdict: Verdict, reason: str) -> list[Result]:
+def missing(
+    manifest: Manifest, abouts: Sequence[About], reference: Names, subject: Names, verdict: Verdict, reason: str
+) -> list[Result]:
     """Results for a pair that was not booted: a capability is missing, or a target could not be used."""
     whole = [About(check=IMAGE, summary=manifest.title)]
     return [_result(manifest, about, reference, subject, verdict, reason, None, None, []) for about in abouts or whole]
@@ -198,9 +199,7 @@ def _unfit(left: Seen, right: Seen, reference: Names, subject: Names) -> tuple[V
     return None
 
 
-def _verdict(
-    left: _Side, right: _Side, reference: Names, subject: Names, fields: Sequence[Field]
-) -> tuple[Verdict, str]:
+def _verdict(left: _Side, right: _Side, reference: Names, subject: Names, fields: Sequence[Field]) -> tuple[Verdict, str]:
     """Expectation meets outcome: the one place where a comparison becomes a verdict."""
     for side, names in ((left, reference), (right, subject)):
         if not side.status:
@@ -217,7 +216,10 @@ def _verdict(
             return Verdict.DIFFER, left.reason if left.status == DIED else right.reason
     if left_bad and right_bad:
         if same and subject.inherits == reference.implementation:
-            return Verdict.INHERITED, f"both break the SDM alike, and {reference.implementation} is {subject.target}'s hardware"
+            return (
+                Verdict.INHERITED,
+                f"both break the SDM alike, and {reference.implementation} is {subject.target}'s hardware",
+            )
         return Verdict.BOTH_WRONG, _against_sdm(left, right, fields)
     if right_bad:
         return Verdict.SUBJECT_WRONG, _against_sdm(right, right, fields)

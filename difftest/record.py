@@ -115,6 +115,4 @@ def _record(match: re.Match[str]) -> Record | None:
             return None
         kind[name] = value
         position = pair.end()
-    return Record(
-        check=match.group(1), status=match.group(2), fields=kinds[""], required=kinds["must"], free=kinds["free"]
-    )
+    return Record(check=match.group(1), status=match.group(2), fields=kinds[""], required=kinds["must"], free=kinds["free"])

@@ -7,8 +7,8 @@ from collections.abc import Callable, Mapping, Sequence
 
 import msgspec
 
-from difftest.judge import Names, Seen, judge, missing, see
-from difftest.plan import Plan, Prepared
+from difftest.judge import Seen, judge, missing, see
+from difftest.plan import Job, Plan, Prepared, names_of
 from difftest.result import Result
 from difftest.screen import read_screen
 from difftest.store import RunWriter
@@ -35,61 +35,60 @@ async def execute(plan: Plan, targets: Mapping[str, Target], writer: RunWriter, 
     return await run.execute()
 
 
-def names_of(target: Target) -> Names:
-    return Names(target=target.name, implementation=target.implementation, inherits=target.inherits)
-
-
 class _Run:
     def __init__(self, plan: Plan, targets: Mapping[str, Target], writer: RunWriter, say: Say) -> None:
         self._plan = plan
         self._targets = targets
         self._writer = writer
         self._say = say
-        self._slots = asyncio.Semaphore(plan.jobs)
+        self._slots = asyncio.Semaphore(plan.slots)
         self._seen: dict[tuple[str, str], list[Seen]] = {}
         self._refused: dict[tuple[str, str], Refusal] = {}
         self._results: dict[str, list[Result]] = {}
 
     async def execute(self) -> list[Result]:
         async with asyncio.TaskGroup() as group:
-            for name in (self._plan.reference, *self._plan.subjects):
+            for name in self._plan.targets():
                 for share in self._shares(self._targets[name]):
                     group.create_task(self._serve(self._targets[name], share))
-        return [result for prepared in self._plan.prepared for result in self._results.get(prepared.case.name, [])]
+        for job in self._plan.jobs:
+            self._judge(job)
+        return [result for job in self._plan.jobs for result in self._results[job.prepared.case.name]]
 
-    def _shares(self, target: Target) -> list[list[Prepared]]:
-        """The cases one session each will boot. A target whose start is dear gets one session for all; the others are
-        spread over all job slots.
+    def _shares(self, target: Target) -> list[list[Job]]:
+        """The jobs that one session each will boot. A target whose start is dear gets one session for all; the others' are
+        spread over the slots.
         """
         wanted = []
-        for prepared in self._plan.prepared:
-            lacking = sorted(set(prepared.case.manifest.needs) - target.capabilities)
+        for job in self._plan.jobs:
+            if target.name != self._plan.reference and target.name not in job.subjects:
+                continue
+            lacking = sorted(set(job.prepared.case.manifest.needs) - target.capabilities)
             if lacking:
-                self._refuse(prepared, target, Verdict.SKIPPED, f"{target.name} has no {', '.join(lacking)}")
+                self._refuse(job, target, Verdict.SKIPPED, f"{target.name} has no {', '.join(lacking)}")
             else:
-                wanted.append(prepared)
-        sessions = 1 if target.shares_start else self._plan.jobs
+                wanted.append(job)
+        sessions = 1 if target.shares_start else self._plan.slots
         return [share for index in range(sessions) if (share := wanted[index::sessions])]
 
-    async def _serve(self, target: Target, share: Sequence[Prepared]) -> None:
+    async def _serve(self, target: Target, share: Sequence[Job]) -> None:
         """Boot these cases on one target, one after the other. What breaks becomes a result, never a lost case."""
-        boots = [prepared.boot(self._plan.total_seconds) for prepared in share]
+        boots = [job.prepared.boot(self._plan.total_seconds) for job in share]
         async with self._slots:
-            current = share[0].case.name
+            current = share[0].prepared.case.name
             try:
                 async with target.session(boots, lambda line: self._say(current, target.name, line)) as session:
-                    for prepared, boot in zip(share, boots, strict=True):
-                        current = prepared.case.name
+                    for job, boot in zip(share, boots, strict=True):
+                        current = job.prepared.case.name
                         for number in range(self._plan.repeats):
-                            observation = await session.boot(boot)
-                            await self._keep(prepared, target, number, observation)
-                        self._judge(prepared)
+                            await self._keep(job.prepared, target, number, await session.boot(boot))
+                        self._judge(job)
             except EmulatorError as error:
                 reason = f"{error}" + (f" ({error.hint})" if error.hint else "")
-                for prepared in share:
-                    if len(self._seen.get((prepared.case.name, target.name), [])) < self._plan.repeats:
-                        self._refuse(prepared, target, Verdict.INCONCLUSIVE, reason)
-                        self._judge(prepared)
+                for job in share:
+                    if not self._done(job.prepared.case.name, target.name):
+                        self._refuse(job, target, Verdict.INCONCLUSIVE, reason)
+                        self._judge(job)
 
     async def _keep(self, prepared: Prepared, target: Target, number: int, observation: Observation) -> None:
         """Store an observation at once, read its screen, and remember both for the judge."""
@@ -102,28 +101,28 @@ class _Run:
         tail = "" if observation.ending == Ending.FINISHED else f" ({observation.detail})"
         self._say(name, target.name, f"{observation.ending} after {seconds:.1f} s{tail}")
 
-    def _refuse(self, prepared: Prepared, target: Target, verdict: Verdict, reason: str) -> None:
-        self._refused[prepared.case.name, target.name] = Refusal(verdict, reason)
-        self._say(prepared.case.name, target.name, f"{verdict}: {reason}")
+    def _refuse(self, job: Job, target: Target, verdict: Verdict, reason: str) -> None:
+        name = job.prepared.case.name
+        self._refused[name, target.name] = Refusal(verdict, reason)
+        self._say(name, target.name, f"{verdict}: {reason}")
 
-    def _judge(self, prepared: Prepared) -> None:
+    def _judge(self, job: Job) -> None:
         """Judge a case as soon as every target has given, or refused, all it will."""
-        name = prepared.case.name
-        sides = (self._plan.reference, *self._plan.subjects)
-        if not all(self._done(name, side) for side in sides):
+        name = job.prepared.case.name
+        if name in self._results or not all(self._done(name, side) for side in (self._plan.reference, *job.subjects)):
             return
         results: list[Result] = []
         reference = self._targets[self._plan.reference]
-        for subject in (self._targets[side] for side in self._plan.subjects):
+        for subject in (self._targets[side] for side in job.subjects):
             refusal = self._refused.get((name, reference.name)) or self._refused.get((name, subject.name))
             names = names_of(reference), names_of(subject)
-            manifest = prepared.case.manifest
+            manifest, abouts = job.prepared.case.manifest, job.prepared.abouts
             if refusal:
-                results += missing(manifest, prepared.abouts, *names, refusal.verdict, refusal.reason)
+                results += missing(manifest, abouts, *names, refusal.verdict, refusal.reason)
             else:
                 left = names[0], self._seen[name, reference.name]
                 right = names[1], self._seen[name, subject.name]
-                results += judge(manifest, prepared.abouts, left, right)
+                results += judge(manifest, abouts, left, right)
         self._results[name] = results
         self._writer.add_results(name, results)
 

@@ -13,38 +13,35 @@ leaves whole observations and whole cases, never a half one.
 
 from __future__ import annotations
 
-import contextlib
 import gzip
-import os
+import hashlib
+import io
 import re
 import secrets
 import shutil
 import tempfile
+import zlib
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
 import msgspec
 
+from difftest.atomic import NO_RUN, StoreError, encode, file_name, read, read_json, sync, write, writing
 from difftest.judge import About, Names
 from difftest.reading import ScreenReading
 from difftest.result import Result
+from difftest.text import visible
 from emulators.observation import Observation
 
+__all__ = ["SCHEMA", "CaseSnapshot", "Meta", "RunWriter", "StoreError", "StoredRun", "file_name", "new_run_id", "now"]
+
 SCHEMA = 1
-LARGEST_JSON = 64 << 20
 LARGEST_BLOB = 256 << 20
 LARGEST_STORED_IMAGE = 64 << 20
 T = TypeVar("T")
+BOOT = re.compile(r"[0-9]{1,6}")  # the folder of one boot
 BLOBS = {"serial": "serial.bin", "screen": "screen.png", "text_memory": "text.bin"}
-
-
-class StoreError(Exception):
-    """A stored run that cannot be read or written: the file, and what is wrong."""
-
-    def __init__(self, message: str, *, hint: str = "") -> None:
-        super().__init__(message)
-        self.hint = hint
 
 
 class Meta(msgspec.Struct, frozen=True, kw_only=True):
@@ -76,7 +73,7 @@ class CaseSnapshot(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class RunWriter:
-    """Writes one run. Not shared between processes."""
+    """Writes one run. Not shared between processes. Every method raises StoreError when the disk does not take it."""
 
     def __init__(self, folder: Path, meta: Meta) -> None:
         self.folder = folder
@@ -85,62 +82,57 @@ class RunWriter:
     @classmethod
     def create(cls, root: Path, meta: Meta) -> RunWriter:
         """Make the run's folder below `root` and point `latest` at it. `meta.run` names it; see `new_run_id()`."""
-        folder = root / meta.run
-        try:
+        folder = root / file_name(meta.run)
+        with writing(root):
             folder.mkdir(parents=True)
-            writer = cls(folder, meta)
-            writer._write_json(folder / "run.json", meta)
+            write(folder / "run.json", encode(meta))
             link = root / f".latest-{secrets.token_hex(4)}"
-            link.symlink_to(meta.run)
+            link.symlink_to(folder.name)
             link.replace(root / "latest")
-        except OSError as error:
-            raise StoreError(f"cannot write results in {root}: {error.strerror}", hint="choose another --results") from error
-        return writer
+        return cls(folder, meta)
 
     def add_case(self, snapshot: CaseSnapshot, image: Path) -> None:
+        """Keep a case and its image. The image comes first: where there is a case.json, there is what it speaks of."""
         folder = self._case(snapshot.name)
-        folder.mkdir(parents=True, exist_ok=True)
-        stored = self.folder / "images" / f"{snapshot.image_sha256}.img.gz"
-        if snapshot.image_bytes <= LARGEST_STORED_IMAGE and not stored.exists():
-            stored.parent.mkdir(exist_ok=True)
-            _write(stored, gzip.compress(image.read_bytes(), compresslevel=1, mtime=0))
-        self._write_json(folder / "case.json", snapshot)
+        stored = self.folder / "images" / f"{file_name(snapshot.image_sha256)}.img.gz"
+        with writing(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+            if snapshot.image_bytes <= LARGEST_STORED_IMAGE and not stored.exists():
+                stored.parent.mkdir(exist_ok=True)
+                write(stored, gzip.compress(image.read_bytes(), compresslevel=1, mtime=0))
+            write(folder / "case.json", encode(snapshot))
 
     def add_observation(self, case: str, number: int, observation: Observation) -> None:
         """Keep an observation: it is there as a whole, or not at all."""
         parent = self._case(case) / file_name(observation.target)
-        parent.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(prefix=".new-", dir=parent))
-        try:
-            for field, name in BLOBS.items():
-                if (blob := getattr(observation, field)) is not None:
-                    _write(temporary / name, blob)
-            for name, data in observation.logs.items():
-                (temporary / "logs").mkdir(exist_ok=True)
-                _write(temporary / "logs" / file_name(name), data)
-            bare = msgspec.structs.replace(observation, serial=b"", screen=None, text_memory=None, logs={})
-            _write(temporary / "observation.json", _encode(bare))
-            temporary.chmod(0o755)
-            temporary.replace(parent / str(number))
-            _sync(parent)
-        finally:
-            shutil.rmtree(temporary, ignore_errors=True)
+        with writing(parent):
+            parent.mkdir(parents=True, exist_ok=True)
+            temporary = Path(tempfile.mkdtemp(prefix=".new-", dir=parent))
+            try:
+                _fill(temporary, observation)
+                temporary.chmod(0o755)
+                temporary.replace(parent / str(number))
+                sync(parent)
+            finally:
+                shutil.rmtree(temporary, ignore_errors=True)
 
     def add_screen(self, case: str, target: str, number: int, reading: ScreenReading) -> None:
-        self._write_json(self._case(case) / file_name(target) / str(number) / "screen.json", reading)
+        self._add(self._case(case) / file_name(target) / str(number) / "screen.json", reading)
 
     def add_results(self, case: str, results: list[Result]) -> None:
-        self._write_json(self._case(case) / "results.json", results)
+        self._add(self._case(case) / "results.json", results)
 
     def finish(self, status: str) -> None:
+        """Say how the run ended: "finished" or "interrupted"."""
         self._meta = msgspec.structs.replace(self._meta, status=status, ended=now())
-        self._write_json(self.folder / "run.json", self._meta)
+        self._add(self.folder / "run.json", self._meta)
 
     def _case(self, name: str) -> Path:
         return self.folder / "cases" / file_name(name)
 
-    def _write_json(self, path: Path, value: Any) -> None:
-        _write(path, _encode(value))
+    def _add(self, path: Path, value: Any) -> None:
+        with writing(path):
+            write(path, encode(value))
 
 
 class StoredRun:
@@ -152,30 +144,32 @@ class StoredRun:
 
     @classmethod
     def open(cls, folder: Path) -> StoredRun:
+        folder = folder.resolve()
         path = folder / "run.json"
-        head = _read_json(path, dict[str, Any])
+        head = read_json(folder, path, dict[str, Any])
         if head.get("schema") != SCHEMA:
             raise StoreError(
-                f"{path}: schema version {head.get('schema')!r}, this difftest reads {SCHEMA}",
+                f"{path}: schema version {visible(repr(head.get('schema')), 40)}, this difftest reads {SCHEMA}",
                 hint="report it with the version that wrote it",
             )
-        return cls(folder, _read_json(path, Meta))
+        return cls(folder, read_json(folder, path, Meta))
 
     @classmethod
-    def find(cls, root: Path, name: str) -> StoredRun:
+    def find(cls, root: Path, name: str = "latest") -> StoredRun:
         """A run by its name, "latest", or a path to its folder."""
         folder = root / name if not Path(name).is_dir() or name == "latest" else Path(name)
         if not folder.is_dir():
-            raise StoreError(f"no run {name} in {root}", hint="`difftest run` makes one")
-        return cls.open(folder.resolve())
+            raise StoreError(f"no run {visible(name, 200)} in {root}", hint="`difftest run` makes one")
+        return cls.open(folder)
 
     def cases(self) -> list[CaseSnapshot]:
-        return [_read_json(path, CaseSnapshot) for path in sorted((self.folder / "cases").glob("*/case.json"))]
+        paths = sorted(self._list(self.folder / "cases"))
+        return [self._json(path / "case.json", CaseSnapshot) for path in paths if (path / "case.json").exists()]
 
     def results(self, case: str) -> list[Result]:
         """The verdicts on a case; empty when it was never judged."""
-        path = self.folder / "cases" / file_name(case) / "results.json"
-        return _read_json(path, list[Result]) if path.exists() else []
+        path = self._case(case) / "results.json"
+        return self._json(path, list[Result]) if path.exists() else []
 
     def all_results(self) -> list[Result]:
         return [result for case in self.cases() for result in self.results(case.name)]
@@ -183,20 +177,49 @@ class StoredRun:
     def observations(self, case: str) -> dict[str, list[tuple[Observation, ScreenReading]]]:
         """Each target's observations in the order of the boots, with what was read from the screen."""
         found: dict[str, list[tuple[Observation, ScreenReading]]] = {}
-        for target in sorted((self.folder / "cases" / file_name(case)).iterdir()):
-            boots = [folder for folder in target.glob("[0-9]*") if folder.is_dir()] if target.is_dir() else []
+        for target in sorted(path for path in self._list(self._case(case)) if path.is_dir()):
+            boots = [path for path in self._list(target) if BOOT.fullmatch(path.name)]
             for folder in sorted(boots, key=lambda path: int(path.name)):
                 observation = self._observation(folder)
                 screen = folder / "screen.json"
-                reading = _read_json(screen, ScreenReading) if screen.exists() else ScreenReading(problem="never read")
+                reading = self._json(screen, ScreenReading) if screen.exists() else ScreenReading(problem="never read")
                 found.setdefault(observation.target, []).append((observation, reading))
         return found
 
+    def image(self, snapshot: CaseSnapshot) -> bytes:
+        """The very bytes that were booted, checked against their hash. StoreError where they were too large to keep."""
+        path = self.folder / "images" / f"{file_name(snapshot.image_sha256)}.img.gz"
+        try:
+            with gzip.GzipFile(fileobj=io.BytesIO(read(self.folder, path, LARGEST_BLOB))) as file:
+                data = file.read(LARGEST_STORED_IMAGE + 1)
+        except (OSError, EOFError, zlib.error) as error:
+            raise StoreError(f"{path}: {error}", hint="the file was changed or is not whole") from error
+        if len(data) != snapshot.image_bytes or hashlib.sha256(data).hexdigest() != snapshot.image_sha256:
+            raise StoreError(f"{path}: not the bytes that case.json speaks of", hint="the file was changed")
+        return data
+
+    def _case(self, name: str) -> Path:
+        return self.folder / "cases" / file_name(name)
+
     def _observation(self, folder: Path) -> Observation:
-        bare = _read_json(folder / "observation.json", Observation)
-        blobs = {field: _read(folder / name) for field, name in BLOBS.items() if (folder / name).exists()}
-        logs = {path.name: _read(path) for path in sorted((folder / "logs").glob("*"))}
+        bare = self._json(folder / "observation.json", Observation)
+        blobs = {
+            field: read(self.folder, folder / name, LARGEST_BLOB) for field, name in BLOBS.items() if (folder / name).exists()
+        }
+        logs = {path.name: read(self.folder, path, LARGEST_BLOB) for path in sorted(self._list(folder / "logs"))}
         return msgspec.structs.replace(bare, **blobs, logs=logs)
+
+    def _list(self, folder: Path) -> list[Path]:
+        """What is in a folder, without what a killed writer left unfinished. Empty when there is no such folder."""
+        try:
+            return [path for path in folder.iterdir() if not path.name.startswith(".")]
+        except FileNotFoundError:
+            return []
+        except OSError as error:
+            raise StoreError(f"{folder}: {error.strerror}", hint=NO_RUN) from error
+
+    def _json(self, path: Path, kind: type[T]) -> T:
+        return read_json(self.folder, path, kind)
 
 
 def new_run_id() -> str:
@@ -208,52 +231,13 @@ def now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
-def file_name(name: str) -> str:
-    """A name from a manifest or a log as one harmless path component."""
-    return re.sub(r"[^\w.-]", "_", name).lstrip(".")[:120] or "_"
-
-
-def _encode(value: Any) -> bytes:
-    return msgspec.json.format(msgspec.json.encode(value), indent=1)
-
-
-def _write(path: Path, data: bytes) -> None:
-    """Write a file so that at any moment there is the old one, or the whole new one."""
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=".new-")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(name).chmod(0o644)
-        Path(name).replace(path)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            Path(name).unlink()
-        raise
-
-
-def _sync(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-
-
-def _read(path: Path, largest: int = LARGEST_BLOB) -> bytes:
-    try:
-        if path.is_symlink():
-            raise StoreError(f"{path}: a symbolic link, which no run contains")
-        if path.stat().st_size > largest:
-            raise StoreError(f"{path}: larger than {largest} bytes")
-        return path.read_bytes()
-    except OSError as error:
-        raise StoreError(f"{path}: {error.strerror}", hint="is this the folder of a run?") from error
-
-
-def _read_json(path: Path, kind: type[T]) -> T:
-    try:
-        return msgspec.json.decode(_read(path, LARGEST_JSON), type=kind)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise StoreError(f"{path}: {error}", hint="the file was changed or is not whole") from error
+def _fill(folder: Path, observation: Observation) -> None:
+    """Write an observation's files: no blob stands inside the JSON, and what was not taken has no file."""
+    for field, name in BLOBS.items():
+        if (blob := getattr(observation, field)) is not None:
+            write(folder / name, blob)
+    for name, data in observation.logs.items():
+        (folder / "logs").mkdir(exist_ok=True)
+        write(folder / "logs" / file_name(name), data)
+    bare = msgspec.structs.replace(observation, serial=b"", screen=None, text_memory=None, logs={})
+    write(folder / "observation.json", encode(bare))

@@ -9,31 +9,35 @@ import unicodedata
 
 LIMIT = 4096  # characters
 
+# Letters of right-to-left scripts and all that steers direction: they reorder what stands beside them.
+_BIDIRECTIONAL = {"R", "AL", "AN", "RLE", "LRE", "RLO", "LRO", "PDF", "RLI", "LRI", "FSI", "PDI", "BN"}
+
 
 def visible(data: bytes | str, limit: int = LIMIT, *, lines: bool = False) -> str:
     r"""Guest bytes as harmless text of at most about `limit` characters.
 
-    Control characters, bidirectional overrides and everything that has no glyph become escapes such as `\x1b`; bytes that are
-    not UTF-8 too. Newlines stay when `lines` is set. What is cut off is counted.
+    Control characters, what changes the direction of writing, what sits on its neighbour and everything that has no glyph
+    become escapes such as `\x1b`; bytes that are not UTF-8 too. Newlines stay when `lines` is set. Of what is cut off, the
+    whole length is told. A backslash stays a backslash, so text that went through here before is not changed again.
     """
     if isinstance(data, str):
         data = data.encode("utf-8", "surrogatepass")
-    # Four bytes is the longest character: reading more of the input than that could never be shown.
+    # Four bytes is the longest character: what stands behind the first 4 * limit bytes could never be shown.
     head = data[: limit * 4]
     text = head.decode("utf-8", "backslashreplace")
     shown = "".join(_shown(character, lines) for character in text[: limit + 1])
     if len(shown) <= limit and len(head) == len(data):
         return shown
-    kept = shown[:limit]
-    return f"{kept}... ({len(data)} bytes in all)"
+    return f"{shown[:limit]}... ({len(data)} bytes in all)"
 
 
 def _shown(character: str, lines: bool) -> str:
-    if character == "\n" and lines:
+    if " " <= character < "\x7f" or (lines and character == "\n"):
         return character
-    # Categories: C* are controls, formats (bidi overrides), surrogates, private and unassigned; Z* other than the plain
-    # space are separators that terminals treat in their own ways.
-    if character == " " or unicodedata.category(character)[0] not in "CZ":
+    # Categories: C* are controls, formats, surrogates, private and unassigned; Z* other than the plain space are separators
+    # that terminals treat in their own ways; M* are drawn over the character before them.
+    harmless = unicodedata.category(character)[0] not in "CZM" and unicodedata.bidirectional(character) not in _BIDIRECTIONAL
+    if harmless:
         return character
     code = ord(character)
     return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"

@@ -15,7 +15,7 @@ from emulators.bochs_machine import BIOS, POLL, VGA_BIOS, BochsMachine, bochs_ma
 from emulators.debian import package_version
 from emulators.files import private_copy, read_log, sha256, sha256_cached
 from emulators.observation import TEXT_BYTES, Boot, Ending, Observation
-from emulators.target import EmulatorError, Progress, Requirement, Session
+from emulators.target import NESTED, EmulatorError, Progress, Requirement, Session
 from emulators.uart_rom import ADDRESS as UART_ROM_ADDRESS
 from emulators.uart_rom import uart_rom
 from emulators.watch import End, Watch, discarding, first
@@ -41,12 +41,15 @@ class Bochs:
 
     name = "bochs"
     implementation = "Bochs"
-    capabilities = frozenset({"vmx", "ept", "unrestricted-guest"})
     inherits = ""
     shares_start = False
 
     def __init__(self, model: str = DEFAULT_MODEL) -> None:
         self.model = model
+
+    @property
+    def capabilities(self) -> frozenset[str]:
+        return NESTED
 
     def requirements(self) -> list[Requirement]:
         return bochs_requirements()
@@ -202,9 +205,7 @@ def bochs_requirements() -> list[Requirement]:
     return [
         Requirement("Bochs", bochs is not None, bochs_identity()["bochs"] if bochs else "no bochs-bin", install),
         Requirement("Bochs BIOS", BIOS.exists() and VGA_BIOS.exists(), f"{BIOS}, {VGA_BIOS}", install),
-        Requirement(
-            "Bochs X display", any(Path("/usr/lib").glob("*/bochs/plugins/libbx_x_gui.so")), "libbx_x_gui.so", install
-        ),
+        Requirement("Bochs X display", any(Path("/usr/lib").glob("*/bochs/plugins/libbx_x_gui.so")), "libbx_x_gui.so", install),
         Requirement("Xvfb", shutil.which("Xvfb") is not None, "virtual X display", "apt-get install xvfb"),
     ]
 

@@ -51,9 +51,7 @@ class BochsMachine:
         answer = await self.command(f"xp /{length}bx {address:#x}")
         values = re.findall(r"\t0x([0-9a-f]{2})\b", answer)
         if len(values) != length:
-            raise EmulatorError(
-                f"Bochs gave {len(values)} of {length} bytes of memory at {address:#x}", evidence=answer[-500:]
-            )
+            raise EmulatorError(f"Bochs gave {len(values)} of {length} bytes of memory at {address:#x}", evidence=answer[-500:])
         return bytes(int(value, 16) for value in values)
 
     async def registers(self) -> dict[str, str]:

@@ -38,9 +38,7 @@ def private_copy(source: Path, target: Path) -> None:
         check=False,
     )
     if done.returncode:
-        raise EmulatorError(
-            f"cannot copy {source}", hint="is there room left in the temporary folder?", evidence=done.stderr
-        )
+        raise EmulatorError(f"cannot copy {source}", hint="is there room left in the temporary folder?", evidence=done.stderr)
 
 
 def read_log(path: Path) -> bytes:

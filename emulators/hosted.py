@@ -20,7 +20,7 @@ from emulators.files import sha256
 from emulators.native import INSTALL_QEMU, qemu_identity
 from emulators.observation import Boot, Ending, Limits, Observation
 from emulators.qemu import Qemu, kvm_failure, qemu_argv
-from emulators.target import EmulatorError, Progress, Requirement, Session
+from emulators.target import NESTED, EmulatorError, Progress, Requirement, Session
 from emulators.watch import SETTLE, End, Watch, discarding
 
 CPU = "host,vmx=on"
@@ -38,7 +38,6 @@ class KvmHosted:
 
     name = "kvm-hosted"
     implementation = "KVM"
-    capabilities = frozenset({"vmx", "ept", "unrestricted-guest"})
     inherits = "Bochs"
     shares_start = True
 
@@ -46,6 +45,10 @@ class KvmHosted:
         self.wanted_kernel = wanted_kernel
         self.cache = cache or platformdirs.user_cache_path("difftest")
         self._appliance: build.Appliance | None = None
+
+    @property
+    def capabilities(self) -> frozenset[str]:
+        return NESTED
 
     def requirements(self) -> list[Requirement]:
         tools = {
@@ -60,13 +63,8 @@ class KvmHosted:
         return [
             *bochs_requirements(),
             Requirement("QEMU and its firmware", all(path.exists() for path in files), str(initramfs.QEMU), INSTALL_QEMU),
-            Requirement(
-                "busybox, static", initramfs.BUSYBOX.exists(), str(initramfs.BUSYBOX), "apt-get install busybox-static"
-            ),
-            *(
-                Requirement(tool, shutil.which(tool) is not None, "", f"apt-get install {get}")
-                for tool, get in tools.items()
-            ),
+            Requirement("busybox, static", initramfs.BUSYBOX.exists(), str(initramfs.BUSYBOX), "apt-get install busybox-static"),
+            *(Requirement(tool, shutil.which(tool) is not None, "", f"apt-get install {get}") for tool, get in tools.items()),
         ]
 
     def appliance(self, progress: Progress) -> build.Appliance:
@@ -79,9 +77,7 @@ class KvmHosted:
     def identity(self) -> dict[str, str]:
         bochs = {f"hosting {key}": value for key, value in bochs_identity().items()}
         known = self._appliance
-        built = (
-            {"kernel": known.kernel.release, "kernel package": known.kernel.package, "appliance": known.key} if known else {}
-        )
+        built = {"kernel": known.kernel.release, "kernel package": known.kernel.package, "appliance": known.key} if known else {}
         return {**qemu_identity(), **bochs, **built, "accelerator": "kvm", "cpu model": CPU, "hosting cpu model": MODEL}
 
     @contextlib.asynccontextmanager
@@ -135,12 +131,8 @@ class HostedSession:
             raise
 
     async def _observe(self, machine: ApplianceMachine, boot: Boot, begun: float, seconds: dict[str, float]) -> Observation:
-        limits = Limits(
-            quiet=boot.limits.quiet * SLOWER, total=boot.limits.total * SLOWER, serial_bytes=boot.limits.serial_bytes
-        )
-        watch = Watch(
-            Boot(image=boot.image, image_sha256=boot.image_sha256, machine=boot.machine, limits=limits, end=boot.end)
-        )
+        limits = Limits(quiet=boot.limits.quiet * SLOWER, total=boot.limits.total * SLOWER, serial_bytes=boot.limits.serial_bytes)
+        watch = Watch(Boot(image=boot.image, image_sha256=boot.image_sha256, machine=boot.machine, limits=limits, end=boot.end))
         inside = f"/cases/{file_name(boot.image_sha256)}"
         argv = qemu_argv(
             boot,

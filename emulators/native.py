@@ -20,7 +20,7 @@ from emulators.files import read_log, sha256, sha256_cached
 from emulators.observation import Boot, Ending, Observation
 from emulators.process import Process, running
 from emulators.qemu import EXECUTABLE, Qemu, kvm_failure, qemu_argv
-from emulators.target import EmulatorError, Progress, Requirement, Session
+from emulators.target import NESTED, EmulatorError, Progress, Requirement, Session
 from emulators.watch import End, Watch
 
 CONNECT_SECONDS = 20.0
@@ -36,9 +36,12 @@ class NativeQemu:
     implementation: str
     accelerator: str
     model: str
-    capabilities: frozenset[str]
     inherits = ""
     shares_start = False
+
+    @property
+    def capabilities(self) -> frozenset[str]:
+        return frozenset()
 
     def requirements(self) -> list[Requirement]:
         found = shutil.which(EXECUTABLE)
@@ -59,7 +62,6 @@ class Tcg(NativeQemu):
     implementation = "TCG"
     accelerator = "tcg"
     model = "max"
-    capabilities = frozenset()
 
 
 class Kvm(NativeQemu):
@@ -71,8 +73,8 @@ class Kvm(NativeQemu):
     model = "host"
 
     @property
-    def capabilities(self) -> frozenset[str]:  # type: ignore[override]
-        return frozenset({"vmx", "ept", "unrestricted-guest"} if nested_vmx() else ())
+    def capabilities(self) -> frozenset[str]:
+        return NESTED if nested_vmx() else frozenset()
 
     def requirements(self) -> list[Requirement]:
         return [

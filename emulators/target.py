@@ -10,6 +10,8 @@ import msgspec
 
 from emulators.observation import Boot, Observation
 
+NESTED = frozenset({"vmx", "ept", "unrestricted-guest"})  # what a case that is itself a hypervisor needs
+
 Progress = Callable[[str], None]  # called with one short line: what is being done now
 
 
@@ -47,9 +49,13 @@ class Target(Protocol):
 
     name: str
     implementation: str  # whose behaviour this target shows, as a verdict names it: "Bochs", "KVM", "TCG"
-    capabilities: frozenset[str]  # what a case may need: "vmx", "ept", "unrestricted-guest", ...
     shares_start: bool  # True when making ready is dear: all boots are then done in one session
     inherits: str  # the implementation that plays the hardware under this one ("Bochs" for hosted KVM), or ""
+
+    @property
+    def capabilities(self) -> frozenset[str]:
+        """What of a case's needs this target has: "vmx", "ept", "unrestricted-guest"."""
+        ...
 
     def requirements(self) -> list[Requirement]:
         """What this target needs of the host, met or not; quick, starts no emulator."""

@@ -55,20 +55,39 @@ read:
     movl %eax, %cr0
     ljmpl $0x08, $kit_start
 
-failed:
+failed:                     # AH = what INT 13h says of it
+    movb %ah, %al
+    movw $status, %di
+    call digit
+    call digit
     movw $message, %si
 1:  lodsb
     testb %al, %al
     jz 2f
     movb $0x0E, %ah
     movw $7, %bx
+    pushw %si
     int $0x10
+    popw %si
     jmp 1b
 2:  cli
     hlt
     jmp 2b
 
-message: .asciz "difftest: the disk cannot be read\r\n"
+digit:                      # the high half of AL as a hexadecimal digit at DI
+    rolb $4, %al
+    movb %al, %ah
+    andb $15, %ah
+    cmpb $10, %ah
+    jb 1f
+    addb $7, %ah
+1:  addb $0x30, %ah
+    movb %ah, (%di)
+    incw %di
+    ret
+
+message: .ascii "difftest: cannot read the disk, INT 13h status "
+status: .asciz "00\r\n"
 drive: .byte 0
 
 .balign 4

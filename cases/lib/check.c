@@ -3,135 +3,189 @@
 #include "console.h"
 #include "cpu.h"
 #include "paging.h"
-#include "trap.h"
 #include "vmx.h"
 
-enum { MOST_FIELDS = 40 };
+enum { MOST_FIELDS = 48, MOST_CHECKS = 512 };
 
-enum status { PASS, FAIL, OPEN, SKIP };
-static const char *const status_words[] = { "PASS", "FAIL", "OPEN", "SKIP" };
+static const char *const verdict_words[] = { "", "PASS", "FAIL", "OPEN", "SKIP" };
+static const char SEEN[] = "", REQUIRED[] = "must.", FREE[] = "free.";
 
 struct field {
-    const char *prefix, *name;
+    const char *kind, *name;
     u64 value;
 };
 
 static struct {
     const struct check *check;
-    enum status status;
-    const char *reason;
+    bool failed, open, skipped;
+    const char *reason; /* the first one given */
     struct field fields[MOST_FIELDS];
     unsigned count;
 } record;
 
+static enum verdict verdicts[MOST_CHECKS];
 static unsigned reported, skipped;
-static const char *last_skip = "";
+static const char *last_skip;
+
+extern const struct check checks_begin[], checks_end[];
+extern const char kit_checks[]; /* an address that is the number of checks: kit.ld */
 
 /* The tester finds this block by its first 16 bytes and clears the bits of the checks that are not to run. */
 __attribute__((section(".params"), used)) static volatile struct {
     char magic[16];
-    u32 version, reserved;
-    u8 selected[64];
-} params = { "DIFFTEST-PARAMS", 1, 0, { [0 ... 63] = 0xFF } };
+    u32 version;
+    const char *count;
+    u8 selected[MOST_CHECKS / 8];
+} params = { "DIFFTEST-PARAMS", 1, kit_checks, { [0 ... MOST_CHECKS / 8 - 1] = 0xFF } };
 
-extern const struct check checks_begin[], checks_end[];
-
-static void add(const char *prefix, const char *name, u64 value)
+static bool equal(const char *one, const char *other)
 {
-    if (record.count < MOST_FIELDS)
-        record.fields[record.count++] = (struct field){ prefix, name, value };
-}
-
-void saw(const char *field, u64 value)
-{
-    add("", field, value);
-}
-
-void must(const char *field, u64 value, u64 required)
-{
-    add("", field, value);
-    add("must.", field, required);
-    if (value != required)
-        record.status = FAIL;
-}
-
-void noted(const char *field, u64 value)
-{
-    add("free.", field, value);
+    while (*one && *one == *other) {
+        one++;
+        other++;
+    }
+    return *one == *other;
 }
 
 void wrong(const char *reason)
 {
-    record.status = FAIL;
-    record.reason = reason;
+    record.failed = true;
+    if (!record.reason)
+        record.reason = reason;
+}
+
+static const struct field *find(const char *kind, const char *name)
+{
+    for (unsigned index = 0; index < record.count; index++)
+        if (record.fields[index].kind == kind && equal(record.fields[index].name, name))
+            return &record.fields[index];
+    return NULL;
+}
+
+static void add(const char *kind, const char *name, u64 value)
+{
+    const struct field *earlier = find(kind, name);
+    if (earlier && earlier->value != value)
+        wrong("the check says a field twice, with two values");
+    else if (!earlier && record.count == MOST_FIELDS)
+        wrong("the check has more fields than a record holds");
+    else if (!earlier)
+        record.fields[record.count++] = (struct field){ kind, name, value };
+}
+
+void saw(const char *field, u64 value)
+{
+    add(SEEN, field, value);
+}
+
+void must(const char *field, u64 value, u64 required)
+{
+    add(SEEN, field, value);
+    add(REQUIRED, field, required);
+    if (value != required)
+        record.failed = true;
+}
+
+void noted(const char *field, u64 value)
+{
+    add(FREE, field, value);
+}
+
+bool said(const char *field)
+{
+    return find(SEEN, field);
 }
 
 void leave_open(void)
 {
-    record.status = OPEN;
+    record.open = true;
 }
 
 void skip(const char *reason)
 {
-    record.status = SKIP;
-    record.reason = reason;
+    record.skipped = true;
+    if (!record.reason)
+        record.reason = reason;
 }
 
-bool all_skipped(void)
+/* The one place where a verdict is made. A requirement that was broken is never covered up by what came after it. */
+static enum verdict verdict_of_record(void)
 {
-    return reported == skipped;
-}
-
-const char *skipped_because(void)
-{
-    return last_skip;
+    return record.failed ? FAIL : record.skipped ? SKIP : record.open ? OPEN : PASS;
 }
 
 static void report(void)
 {
-    say("difftest 1 check %s %s", record.check->id, status_words[record.status]);
+    enum verdict verdict = verdict_of_record();
+    say("difftest 1 check %s %s", record.check->id, verdict_words[verdict]);
     if (record.reason)
         say(" reason=\"%s\"", record.reason);
     for (unsigned index = 0; index < record.count; index++)
-        say(" %s%s=%X", record.fields[index].prefix, record.fields[index].name, record.fields[index].value);
+        say(" %s%s=%#llx", record.fields[index].kind, record.fields[index].name, record.fields[index].value);
     say("\n");
+    verdicts[record.check - checks_begin] = verdict;
     reported++;
-    if (record.status == SKIP) {
+    if (verdict == SKIP) {
         skipped++;
         last_skip = record.reason;
     }
+    record.check = NULL;
+}
+
+enum verdict verdict_of(const char *id)
+{
+    for (const struct check *check = checks_begin; check < checks_end; check++)
+        if (equal(check->id, id))
+            return verdicts[check - checks_begin];
+    return NOT_RUN;
+}
+
+const char *all_skipped(void)
+{
+    return reported && reported == skipped ? last_skip : NULL;
 }
 
 static __attribute__((noreturn)) void finish(struct condition condition)
 {
-    say("difftest 1 end checks=%d\n", reported);
-    say("Halt: condition '%s' met, line %d, file %s\n", condition.words, condition.line, condition.file);
+    say("difftest 1 end checks=%u\n", reported);
+    say("Halt: condition '%s%s' met, line %u, file %s\n", condition.words, condition.detail, condition.line, condition.file);
     halt_for_good();
 }
 
-void check_broken_by_trap(const struct trap *trap)
+void give_up(const char *reason)
 {
     if (record.check) {
-        saw("vector", trap->vector);
-        saw("error_code", trap->error_code);
-        noted("eip", trap->eip);
-        noted("cr2", trap->cr2);
-        wrong("unexpected exception in L1");
+        wrong(reason);
         report();
     }
     show(23, 0, "????");
-    finish(CONDITION("unexpected exception in L1"));
+    finish(CONDITION(reason));
+}
+
+void give_up_on_trap(const struct trap *trap)
+{
+    if (record.check) {
+        saw("unexpected_vector", trap->vector);
+        saw("unexpected_error_code", trap->error_code);
+        noted("unexpected_eip", trap->eip);
+        noted("unexpected_cr2", trap->cr2);
+    }
+    give_up("unexpected exception in L1");
 }
 
 __attribute__((weak)) struct condition case_end(void)
 {
+    if (!reported)
+        return CONDITION("no check was selected");
+    if (all_skipped())
+        return CONDITION_OF("skip: ", all_skipped());
     return CONDITION("all checks reported");
 }
 
 static void run(const struct check *check)
 {
     record.check = check;
-    record.status = PASS;
+    record.failed = record.open = record.skipped = false;
     record.reason = NULL;
     record.count = 0;
     say("difftest 1 start %s\n", check->id);

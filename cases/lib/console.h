@@ -5,7 +5,8 @@
 
 void console_start(void);
 
-/* Print to COM1. Knows %s, %d (decimal), %x (hexadecimal, 0x in front) and %X (the same, of a u64). */
-void say(const char *format, ...);
+/* Print to COM1. Knows %s, %u, %#x (u32) and %#llx (u64). What is said goes out when its line ends. */
+__attribute__((format(printf, 1, 2))) void say(const char *format, ...);
 
+/* Put a word on the screen. */
 void show(unsigned row, unsigned column, const char *word);

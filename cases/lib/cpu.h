@@ -30,6 +30,11 @@ static inline void out8_string(u16 port, const void *data, u32 count)
     asm volatile("rep outsb" : "+S"(data), "+c"(count) : "d"(port) : "memory");
 }
 
+static inline void fill32(void *to, u32 value, u32 count)
+{
+    asm volatile("rep stosl" : "+D"(to), "+c"(count) : "a"(value) : "memory");
+}
+
 #define CONTROL_REGISTER(number)                                              \
     static inline u32 read_cr##number(void)                                   \
     {                                                                         \

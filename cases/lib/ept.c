@@ -1,32 +1,45 @@
 #include "ept.h"
 
+#include "check.h"
 #include "vmx.h"
 
 enum { ENTRIES = 512, SMALL_TABLES = EPT_SMALL_BYTES >> 21 };
-enum { WALK_LENGTH_4 = 3 << 3, POINTER_WRITE_BACK = 6 };
-#define CAPABILITY_INVEPT ((u64)1 << 20)
-#define CAPABILITY_SINGLE_CONTEXT ((u64)1 << 25)
+enum { WALK_LENGTH_4 = 3 << 3, POINTER_WRITE_BACK = 6, SINGLE_CONTEXT = 1, ALL_CONTEXTS = 2 };
 
 static u64 pml4[ENTRIES] PAGE_ALIGNED, pdpt[ENTRIES] PAGE_ALIGNED, directory[ENTRIES] PAGE_ALIGNED;
 static u64 tables[SMALL_TABLES][ENTRIES] PAGE_ALIGNED;
 
+/* A hypervisor below us may watch these pages, and each write is then an exit: write only what differs. */
+static void set(u64 *entry, u64 value)
+{
+    if (*entry != value)
+        *entry = value;
+}
+
 void ept_identity(void)
 {
-    pml4[0] = address_of(pdpt) | EPT_ALL;
-    pdpt[0] = address_of(directory) | EPT_ALL;
-    for (u32 entry = 0; entry < ENTRIES; entry++)
-        directory[entry] = entry << 21 | EPT_LARGE | EPT_WRITE_BACK | EPT_ALL;
-    for (u32 table = 0; table < SMALL_TABLES; table++) {
-        directory[table] = address_of(tables[table]) | EPT_ALL;
-        for (u32 entry = 0; entry < ENTRIES; entry++)
-            tables[table][entry] = (table * ENTRIES + entry) * PAGE_SIZE | EPT_WRITE_BACK | EPT_ALL;
-    }
+    set(&pml4[0], address_of(pdpt) | EPT_ALL);
+    set(&pdpt[0], address_of(directory) | EPT_ALL);
+    for (u32 entry = 0; entry < SMALL_TABLES; entry++)
+        set(&directory[entry], address_of(tables[entry]) | EPT_ALL);
+    for (u32 entry = SMALL_TABLES; entry < ENTRIES; entry++)
+        set(&directory[entry], entry << 21 | EPT_LARGE | EPT_WRITE_BACK | EPT_ALL);
+    for (u32 page = 0; page < SMALL_TABLES * ENTRIES; page++)
+        set(&tables[page / ENTRIES][page % ENTRIES], page * PAGE_SIZE | EPT_WRITE_BACK | EPT_ALL);
 }
 
 u64 *ept_leaf(const volatile void *page)
 {
     u32 number = address_of(page) / PAGE_SIZE;
+    if (number >= SMALL_TABLES * ENTRIES)
+        give_up("ept_leaf: this page is mapped by a large entry");
     return &tables[number / ENTRIES][number % ENTRIES];
+}
+
+void ept_protect(const volatile void *page, u32 rights)
+{
+    *ept_leaf(page) = rights ? (address_of(page) & ~(PAGE_SIZE - 1)) | EPT_WRITE_BACK | rights : 0;
+    ept_flush();
 }
 
 u64 ept_pointer(void)
@@ -36,12 +49,9 @@ u64 ept_pointer(void)
 
 void ept_flush(void)
 {
-    u64 capabilities = ept_capabilities();
     struct {
         u64 pointer, zero;
     } descriptor = { ept_pointer(), 0 };
-    if (!(capabilities & CAPABILITY_INVEPT))
-        return;
-    u32 type = capabilities & CAPABILITY_SINGLE_CONTEXT ? 1 : 2;
+    u32 type = ept_capabilities() & EPT_CAPABILITY_INVEPT_SINGLE ? SINGLE_CONTEXT : ALL_CONTEXTS;
     asm volatile("invept %0, %1" : : "m"(descriptor), "r"(type) : "cc", "memory");
 }

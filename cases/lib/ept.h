@@ -15,8 +15,11 @@
 /* Make the identity map of the first GiB anew, write-back, everything allowed. */
 void ept_identity(void);
 
-/* The leaf entry that maps a page below EPT_SMALL_BYTES. */
+/* The leaf entry that maps a page below EPT_SMALL_BYTES, to be edited; `ept_flush` before L2 runs on. */
 u64 *ept_leaf(const volatile void *page);
+
+/* Map such a page to itself with these rights only (bits of EPT_ALL; 0 makes it not present), and flush. */
+void ept_protect(const volatile void *page, u32 rights);
 
 /* Forget what the CPU has cached of the map (INVEPT). */
 void ept_flush(void);

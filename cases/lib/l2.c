@@ -7,23 +7,26 @@
 #include "vmx.h"
 
 enum { VECTORS = 32, ENTRY_BYTES = 16, INTERRUPT_GATE = 0x8E00, STACK_BYTES = 4096 };
+enum { TSS_ESP0 = 1, TSS_SS0 = 2, TSS_WORDS = 26 };
 enum { FLAT_CODE = 0xC09B, FLAT_DATA = 0xC093, BUSY_TSS = 0x8B, UNUSABLE = 1 << 16 };
 enum { RFLAGS_FIXED = 2, DR7_FIXED = 0x400 };
-#define EXCEPTION_MARKER 0xE0000000u
+/* A VM entry that fails for its guest state comes back as an exit with this bit (SDM, "VM-Entry Failures During or After
+   Loading Guest State"). L2 has not run then, and the VMCS is not "launched". */
+#define REASON_ENTRY_FAILURE (1u << 31)
 
 struct gate {
     u16 offset_low, selector, attributes, offset_high;
 };
 
-struct answer {
-    u32 eax, edx, ebx;
-};
+extern const char l2_entries[], l2_entries_end[];
+u32 vm_enter(struct general_registers *registers, u32 resume);
 
-extern const char l2_entries[];
-u32 vm_enter(struct answer *answer);
+struct general_registers l2_registers;
 
 static struct gate idt[VECTORS];
-static u8 stack[STACK_BYTES] PAGE_ALIGNED;
+static u8 stack[STACK_BYTES] PAGE_ALIGNED, handler_stack[STACK_BYTES] PAGE_ALIGNED;
+static u32 tss[TSS_WORDS];
+static bool launched;
 
 static void write_segments(void)
 {
@@ -39,8 +42,8 @@ static void write_segments(void)
     vmcs_write(GUEST_LDTR_LIMIT, 0);
     vmcs_write(GUEST_LDTR_ACCESS_RIGHTS, UNUSABLE);
     vmcs_write(GUEST_TR_SELECTOR, SELECTOR_TSS);
-    vmcs_write(GUEST_TR_BASE, tss_address());
-    vmcs_write(GUEST_TR_LIMIT, 103);
+    vmcs_write(GUEST_TR_BASE, address_of(tss));
+    vmcs_write(GUEST_TR_LIMIT, sizeof tss - 1);
     vmcs_write(GUEST_TR_ACCESS_RIGHTS, BUSY_TSS);
 }
 
@@ -51,6 +54,11 @@ void l2_prepare(const void *entry)
         u32 handler = address_of(l2_entries) + vector * ENTRY_BYTES;
         idt[vector] = (struct gate){ (u16)handler, SELECTOR_CODE, INTERRUPT_GATE, (u16)(handler >> 16) };
     }
+    /* For an exception in less privileged L2 code. */
+    tss[TSS_ESP0] = address_of(handler_stack + STACK_BYTES);
+    tss[TSS_SS0] = SELECTOR_DATA;
+    l2_registers = (struct general_registers){ 0 };
+    launched = false;
     ept_identity();
     vmcs_fresh();
     ept_flush();
@@ -81,55 +89,56 @@ void l2_prepare(const void *entry)
     vmcs_write64(VMCS_LINK_POINTER, ~(u64)0);
 }
 
+static void read_exception(struct vm_exit *exit)
+{
+    u32 first = address_of(l2_entries);
+    exit->exception = exit->reason == EXIT_VMCALL && exit->rip >= first && exit->rip < address_of(l2_entries_end);
+    if (!exit->exception)
+        return;
+    exit->vector = (exit->rip - first) / ENTRY_BYTES;
+    exit->error_code = exit->registers.edx;
+    exit->exception_rip = exit->registers.ebx;
+    exit->exception_cr2 = exit->registers.ecx;
+}
+
 struct vm_exit l2_run(void)
 {
-    struct answer answer = { 0 };
     struct vm_exit exit = { 0 };
-    exit.failed_entry = vm_enter(&answer);
+    if (vmcs_refused_field())
+        give_up("VMWRITE to a field that this CPU does not have");
+    exit.failed_entry = vm_enter(&l2_registers, launched);
     if (exit.failed_entry) {
         exit.instruction_error = vmcs_read(VM_INSTRUCTION_ERROR);
         return exit;
     }
     exit.reason = vmcs_read(EXIT_REASON);
+    if (!(exit.reason & REASON_ENTRY_FAILURE))
+        launched = true;
     exit.qualification = vmcs_read(EXIT_QUALIFICATION);
     exit.instruction_length = vmcs_read(EXIT_INSTRUCTION_LENGTH);
+    exit.instruction_information = vmcs_read(EXIT_INSTRUCTION_INFORMATION);
     exit.guest_physical_address = vmcs_read64(GUEST_PHYSICAL_ADDRESS);
     exit.guest_linear_address = vmcs_read(GUEST_LINEAR_ADDRESS);
     exit.interruption_information = vmcs_read(EXIT_INTERRUPTION_INFORMATION);
     exit.interruption_error_code = vmcs_read(EXIT_INTERRUPTION_ERROR_CODE);
+    exit.idt_vectoring_information = vmcs_read(IDT_VECTORING_INFORMATION);
+    exit.idt_vectoring_error_code = vmcs_read(IDT_VECTORING_ERROR_CODE);
     exit.cr0 = vmcs_read(GUEST_CR0);
     exit.cr3 = vmcs_read(GUEST_CR3);
     exit.cr4 = vmcs_read(GUEST_CR4);
+    exit.rsp = vmcs_read(GUEST_RSP);
     exit.rip = vmcs_read(GUEST_RIP);
     exit.rflags = vmcs_read(GUEST_RFLAGS);
+    exit.interruptibility_state = vmcs_read(GUEST_INTERRUPTIBILITY_STATE);
+    exit.activity_state = vmcs_read(GUEST_ACTIVITY_STATE);
     for (u32 index = 0; index < ARRAY_SIZE(exit.pdpte); index++)
         exit.pdpte[index] = vmcs_read64(GUEST_PDPTE0 + index * FIELD_STEP);
-    exit.eax = answer.eax;
-    exit.exception = exit.reason == EXIT_VMCALL && (answer.eax & ~31u) == EXCEPTION_MARKER;
-    if (exit.exception) {
-        exit.vector = answer.eax & 31;
-        exit.error_code = answer.edx;
-        exit.exception_rip = answer.ebx;
-    }
+    exit.registers = l2_registers;
+    read_exception(&exit);
     return exit;
 }
 
-void l2_saw_exit(const struct vm_exit *exit, const void *instruction)
+void l2_skip_instruction(const struct vm_exit *exit)
 {
-    if (exit->failed_entry) {
-        saw("vm_instruction_error", exit->instruction_error);
-        wrong("VM entry failed");
-        return;
-    }
-    saw("cr3", exit->cr3);
-    saw("cr4", exit->cr4);
-    if (exit->exception) {
-        saw("vector", exit->vector);
-        saw("error_code", exit->error_code);
-        saw("exception_rip_offset", exit->exception_rip - address_of(instruction));
-    }
-    if (exit->reason == EXIT_EXCEPTION_OR_NMI) {
-        saw("exit_interruption_information", exit->interruption_information);
-        saw("exit_interruption_error_code", exit->interruption_error_code);
-    }
+    vmcs_write(GUEST_RIP, exit->rip + exit->instruction_length);
 }

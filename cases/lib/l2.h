@@ -4,27 +4,51 @@
 #include "types.h"
 #include "vmcs.h"
 
+/* What the VMCS does not hold. `vm_enter` in l2_entry.S knows this layout. */
+struct general_registers {
+    u32 eax, ebx, ecx, edx, esi, edi, ebp;
+};
+
+/* Loaded into L2 at every entry and stored back at every exit; all zero after `l2_prepare`. */
+extern struct general_registers l2_registers;
+
 /* Everything that a VM exit says. */
 struct vm_exit {
-    bool failed_entry; /* VMLAUNCH itself failed; `instruction_error` says why */
+    bool failed_entry; /* VMLAUNCH or VMRESUME did not enter L2: `instruction_error` says why, nothing below is valid */
     u32 instruction_error;
-    u32 reason, qualification, instruction_length;
+    u32 reason, qualification, instruction_length, instruction_information;
     u64 guest_physical_address;
     u32 guest_linear_address;
     u32 interruption_information, interruption_error_code;
-    u32 cr0, cr3, cr4, rip, rflags;
+    u32 idt_vectoring_information, idt_vectoring_error_code;
+    u32 cr0, cr3, cr4, rsp, rip, rflags, interruptibility_state, activity_state;
     u64 pdpte[4];
-    u32 eax; /* L2's, so that a VMCALL can say something */
+    struct general_registers registers;
     /* An exception that L2 took by itself, told by its handler's VMCALL. */
     bool exception;
-    u32 vector, error_code, exception_rip;
+    u32 vector, error_code, exception_rip, exception_cr2;
 };
 
-/* A fresh VMCS: EPT identity map, unrestricted guest, L2 at `entry` in flat 32-bit code, CR0.PG=0, CR0 and CR4 all its own. */
+/* A fresh VMCS: EPT identity map, unrestricted guest, L2 at `entry` in flat 32-bit code, CR0.PG=0, CR0 and CR4 all its own.
+   Change what the check needs with `vmcs_write` and `ept_leaf` before `l2_run`. */
 void l2_prepare(const void *entry);
 
-/* Enter L2 and come back with the first exit. */
+/* Enter L2, or go on with it, and come back with the next exit. */
 struct vm_exit l2_run(void);
 
-/* Report the fields that every check of an L2 exit shows; RIP as distance from `instruction`, the one under test. */
-void l2_saw_exit(const struct vm_exit *exit, const void *instruction);
+/* Go on behind the instruction that exited. */
+void l2_skip_instruction(const struct vm_exit *exit);
+
+/* What to report of an EPT violation that the SDM requires, see "Exit Qualification for EPT Violations". */
+enum violation_access { VIOLATION_READ = 1, VIOLATION_WRITE = 2, VIOLATION_FETCH = 4 };
+
+/* The exit must be an EPT violation of the load of the PDPTEs at `cr3`. `allowed` has the bits of EPT_ALL that the map
+   grants there. */
+void must_violate_at_pdptes(const struct vm_exit *exit, u32 cr3, u32 allowed);
+
+/* The instruction at `instruction` faulted: by exit or by exception, RIP must point at it. */
+void must_stop_at(const struct vm_exit *exit, const void *instruction);
+
+/* Say whatever the exit holds that the SDM defines for it and that the check has not said; RIP as distance from
+   `instruction`, the one under test. Call it last, in every check of an L2 exit. */
+void saw_exit(const struct vm_exit *exit, const void *instruction);

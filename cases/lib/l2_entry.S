@@ -3,7 +3,8 @@
 #define HOST_RSP 0x6C14
 
 .text
-# u32 vm_enter(u32 *eax): 0 after a VM exit, with L2's EAX stored; 1 when VMLAUNCH failed
+# u32 vm_enter(struct general_registers *, bool resume): 0 after a VM exit; 1 when there is a VM-instruction error; 2 when
+# not even that could be stored (no current VMCS).
 .globl vm_enter
 vm_enter:
     pushl %ebp
@@ -12,23 +13,36 @@ vm_enter:
     pushl %edi
     movl $HOST_RSP, %edx
     vmwrite %esp, %edx
-    xorl %eax, %eax
-    xorl %ebx, %ebx
-    xorl %ecx, %ecx
-    xorl %edx, %edx
-    xorl %esi, %esi
-    xorl %edi, %edi
-    xorl %ebp, %ebp
+    movl 20(%esp), %eax
+    cmpl $0, 24(%esp)       # ZF decides below: the moves leave it alone
+    movl 4(%eax), %ebx
+    movl 8(%eax), %ecx
+    movl 12(%eax), %edx
+    movl 16(%eax), %esi
+    movl 20(%eax), %edi
+    movl 24(%eax), %ebp
+    movl (%eax), %eax
+    jne 1f
     vmlaunch
+    jmp refused
+1:  vmresume
+refused:
+    movl $2, %eax
+    jc leave
     movl $1, %eax
     jmp leave
 
 .globl vm_exit_entry
 vm_exit_entry:
-    movl 20(%esp), %ecx
-    movl %eax, (%ecx)
-    movl %edx, 4(%ecx)
-    movl %ebx, 8(%ecx)
+    pushl %eax
+    movl 24(%esp), %eax
+    popl (%eax)
+    movl %ebx, 4(%eax)
+    movl %ecx, 8(%eax)
+    movl %edx, 12(%eax)
+    movl %esi, 16(%eax)
+    movl %edi, 20(%eax)
+    movl %ebp, 24(%eax)
     xorl %eax, %eax
 leave:
     popl %edi
@@ -37,7 +51,8 @@ leave:
     popl %ebp
     ret
 
-# L2's handlers: EAX = marker and vector, EDX = error code, EBX = faulting EIP, then VMCALL.
+# L2's handlers, 16 bytes each, so that the address of the VMCALL tells the vector: EDX = error code, EBX = faulting EIP,
+# ECX = CR2.
 .macro l2_entry vector
     .balign 16
     .if \vector == 8 || (\vector >= 10 && \vector <= 14) || \vector == 17 || \vector == 21 || \vector == 29 || \vector == 30
@@ -46,7 +61,7 @@ leave:
     .endif
     popl %edx
     popl %ebx
-    movl $(0xE0000000 + \vector), %eax
+    movl %cr2, %ecx
     vmcall
 .endm
 
@@ -60,3 +75,6 @@ l2_entries:
     .set number, number + 1
 .endr
 .noaltmacro
+.balign 16
+.globl l2_entries_end
+l2_entries_end:

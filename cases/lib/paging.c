@@ -16,9 +16,13 @@ void paging_start(void)
 
 void pae_identity(struct pae_tables *tables)
 {
-    *tables = (struct pae_tables){ 0 };
-    /* A PDPTE has no writable bit: bits 2:1 are reserved (SDM, "PDPTE Registers"). */
-    tables->pdpt[0] = address_of(tables->directory) | PTE_PRESENT;
-    for (u32 entry = 0; entry < ARRAY_SIZE(tables->directory); entry++)
-        tables->directory[entry] = entry << 21 | PTE_LARGE | PTE_WRITABLE | PTE_PRESENT;
+    for (u32 entry = 0; entry < ARRAY_SIZE(tables->pdpt); entry++)
+        tables->pdpt[entry] = 0;
+    for (u32 quarter = 0; quarter < ARRAY_SIZE(tables->directories); quarter++) {
+        u64 *directory = tables->directories[quarter];
+        /* A PDPTE has no writable bit: bits 2:1 are reserved (SDM, "PDPTE Registers"). */
+        tables->pdpt[quarter] = address_of(directory) | PTE_PRESENT;
+        for (u32 entry = 0; entry < 512; entry++)
+            directory[entry] = quarter << 30 | entry << 21 | PTE_LARGE | PTE_WRITABLE | PTE_PRESENT;
+    }
 }

@@ -10,10 +10,10 @@
 /* Turn on 32-bit paging with 4 MiB identity pages: VMX operation needs CR0.PG (SDM, "Restrictions on VMX Operation"). */
 void paging_start(void);
 
-/* PAE tables: a page whose first four entries are the PDPTEs, identity-mapping the first GiB with 2 MiB pages. */
+/* PAE tables: a page whose first four entries are the PDPTEs, all present, identity-mapping 4 GiB with 2 MiB pages. */
 struct pae_tables {
     u64 pdpt[512];
-    u64 directory[512];
+    u64 directories[4][512];
 } PAGE_ALIGNED;
 
 void pae_identity(struct pae_tables *tables);

@@ -10,7 +10,7 @@ struct gate {
 };
 
 extern const char trap_entries[];
-void trap_guard(void (*body)(void));
+void trap_guard(void (*body)(u32 argument), u32 argument);
 __attribute__((noreturn)) void trap_unexpected(void);
 
 struct trap trap_seen; /* written by trap_entry.S, which knows its layout */
@@ -41,14 +41,14 @@ void trap_start(void)
     write_idtr(&(struct descriptor_pointer){ sizeof idt - 1, address_of(idt) });
 }
 
-struct trap trap_in(void (*body)(void))
+struct trap trap_in(void (*body)(u32 argument), u32 argument)
 {
     trap_seen = (struct trap){ 0 };
-    trap_guard(body);
+    trap_guard(body, argument);
     return trap_seen;
 }
 
 void trap_unexpected(void)
 {
-    check_broken_by_trap(&trap_seen);
+    give_up_on_trap(&trap_seen);
 }

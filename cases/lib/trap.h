@@ -13,8 +13,8 @@ struct trap {
 
 void trap_start(void);
 
-/* Call `body`; an exception in it ends it and is told in the answer. */
-struct trap trap_in(void (*body)(void));
+/* Call `body` with `argument`; an exception in it ends it and is told in the answer. */
+struct trap trap_in(void (*body)(u32 argument), u32 argument);
 
 enum { SELECTOR_CODE = 0x08, SELECTOR_DATA = 0x10, SELECTOR_TSS = 0x18 };
 u32 tss_address(void);

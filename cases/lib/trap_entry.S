@@ -36,18 +36,21 @@ trap_common:                # vector, error code, EIP, CS, EFLAGS
     movl guard, %esp
     jmp unguard
 
-# void trap_guard(void (*body)(void))
+# void trap_guard(void (*body)(u32 argument), u32 argument)
 .globl trap_guard
 trap_guard:
     movl 4(%esp), %eax
+    movl 8(%esp), %edx
     pushl %ebp
     pushl %ebx
     pushl %esi
     pushl %edi
     pushl guard
+    pushl %edx
     movl %esp, guard
     call *%eax
 unguard:
+    popl %edx
     popl guard
     popl %edi
     popl %esi

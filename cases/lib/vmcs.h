@@ -105,12 +105,25 @@ enum vmcs_field {
 /* Segment registers follow each other in every group of fields: ES, CS, SS, DS, FS, GS. */
 enum { SEGMENTS = 6, SEGMENT_CS = 1, FIELD_STEP = 2 };
 
+/* Basic exit reasons (SDM Vol. 3, appendix "VMX Basic Exit Reasons"). */
 enum exit_reason {
     EXIT_EXCEPTION_OR_NMI = 0,
+    EXIT_EXTERNAL_INTERRUPT = 1,
     EXIT_TRIPLE_FAULT = 2,
+    EXIT_TASK_SWITCH = 9,
+    EXIT_CPUID = 10,
     EXIT_HLT = 12,
+    EXIT_INVLPG = 14,
     EXIT_VMCALL = 18,
     EXIT_CONTROL_REGISTER_ACCESS = 28,
+    EXIT_RDMSR = 31,
+    EXIT_WRMSR = 32,
+    EXIT_ENTRY_FAILED_GUEST_STATE = 33,
+    EXIT_ENTRY_FAILED_MSR_LOADING = 34,
+    EXIT_MONITOR_TRAP_FLAG = 37,
     EXIT_EPT_VIOLATION = 48,
     EXIT_EPT_MISCONFIGURATION = 49,
+    EXIT_INVEPT = 50,
+    EXIT_VMFUNC = 59,
+    EXIT_PML_FULL = 62,
 };

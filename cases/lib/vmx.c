@@ -34,12 +34,16 @@ enum {
 };
 #define ACTIVATE_SECONDARY_CONTROLS (1u << 31)
 
+#define EPT_CAPABILITIES_NEEDED \
+    (EPT_CAPABILITY_WALK_4 | EPT_CAPABILITY_WRITE_BACK | EPT_CAPABILITY_2_MIB | EPT_CAPABILITY_INVEPT)
+
 struct vmx_region {
     u32 revision;
     u8 data[PAGE_SIZE - 4];
 } PAGE_ALIGNED;
 
 static struct vmx_region vmxon_region, vmcs;
+static u32 refused_field;
 
 void vm_exit_entry(void); /* l2_entry.S */
 
@@ -48,13 +52,18 @@ u64 ept_capabilities(void)
     return read_msr(IA32_VMX_EPT_VPID_CAP);
 }
 
-/* A control field: the bits that must be 1, and of those wanted the ones that may be (SDM, "Algorithms for Determining VMX
-   Capabilities"). */
-static u32 controls(u32 msr, u32 wanted)
+/* What a control field may hold: the bits that must be 1 in the low half, those that may be in the high half (SDM,
+   "Algorithms for Determining VMX Capabilities"). */
+static u64 allowed_controls(u32 msr)
 {
     if (msr <= IA32_VMX_ENTRY_CTLS && read_msr(IA32_VMX_BASIC) >> 55 & 1)
         msr += TRUE_CONTROLS;
-    u64 allowed = read_msr(msr);
+    return read_msr(msr);
+}
+
+static u32 controls(u32 msr, u32 wanted)
+{
+    u64 allowed = allowed_controls(msr);
     return (wanted | (u32)allowed) & (u32)(allowed >> 32);
 }
 
@@ -66,13 +75,13 @@ static bool may_set(u32 msr, u32 bit)
 static void vmxon(void)
 {
     u64 address = address_of(&vmxon_region);
-    u8 failed;
+    bool failed;
     vmxon_region.revision = (u32)read_msr(IA32_VMX_BASIC) & 0x7FFFFFFF;
     write_cr0((read_cr0() | (u32)read_msr(IA32_VMX_CR0_FIXED0)) & (u32)read_msr(IA32_VMX_CR0_FIXED1));
     write_cr4((read_cr4() | CR4_VMXE | (u32)read_msr(IA32_VMX_CR4_FIXED0)) & (u32)read_msr(IA32_VMX_CR4_FIXED1));
-    asm volatile("vmxon %1; setna %0" : "=qm"(failed) : "m"(address) : "cc", "memory");
+    asm volatile("vmxon %1" : "=@ccna"(failed) : "m"(address) : "memory");
     if (failed)
-        asm volatile("ud2"); /* told as an unexpected exception: the checks before have shown that it must work */
+        give_up("VMXON failed");
 }
 
 static const char *find_lacking(void)
@@ -92,6 +101,8 @@ static const char *find_lacking(void)
         return "no EPT";
     if (!may_set(IA32_VMX_PROCBASED_CTLS2, SECONDARY_UNRESTRICTED_GUEST))
         return "no unrestricted guest";
+    if (~ept_capabilities() & EPT_CAPABILITIES_NEEDED)
+        return "no 4-level write-back EPT with 2 MiB pages and INVEPT";
     vmxon();
     return NULL;
 }
@@ -120,13 +131,44 @@ u64 vmcs_read64(enum vmcs_field field)
 
 void vmcs_write(enum vmcs_field field, u32 value)
 {
-    asm volatile("vmwrite %1, %0" : : "r"((u32)field), "rm"(value) : "cc");
+    bool failed;
+    asm volatile("vmwrite %2, %1" : "=@ccna"(failed) : "r"((u32)field), "rm"(value));
+    if (failed && !refused_field)
+        refused_field = field;
+}
+
+u32 vmcs_refused_field(void)
+{
+    return refused_field;
 }
 
 void vmcs_write64(enum vmcs_field field, u64 value)
 {
     vmcs_write(field, (u32)value);
     vmcs_write(field + 1, (u32)(value >> 32));
+}
+
+bool vmcs_add_controls(enum vmcs_field field, u32 bits)
+{
+    static const struct {
+        enum vmcs_field field;
+        u32 msr;
+    } fields[] = {
+        { PIN_BASED_CONTROLS, IA32_VMX_PINBASED_CTLS },
+        { PRIMARY_PROCESSOR_BASED_CONTROLS, IA32_VMX_PROCBASED_CTLS },
+        { SECONDARY_PROCESSOR_BASED_CONTROLS, IA32_VMX_PROCBASED_CTLS2 },
+        { VM_EXIT_CONTROLS, IA32_VMX_EXIT_CTLS },
+        { VM_ENTRY_CONTROLS, IA32_VMX_ENTRY_CTLS },
+    };
+    for (unsigned index = 0; index < ARRAY_SIZE(fields); index++) {
+        if (fields[index].field != field)
+            continue;
+        if (bits & ~(u32)(allowed_controls(fields[index].msr) >> 32))
+            return false;
+        vmcs_write(field, vmcs_read(field) | bits);
+        return true;
+    }
+    give_up("vmcs_add_controls: not a control field");
 }
 
 static void write_controls(void)
@@ -174,8 +216,13 @@ void vmcs_fresh(void)
 {
     u64 address = address_of(&vmcs);
     vmcs.revision = (u32)read_msr(IA32_VMX_BASIC) & 0x7FFFFFFF;
-    asm volatile("vmclear %0" : : "m"(address) : "cc", "memory");
-    asm volatile("vmptrld %0" : : "m"(address) : "cc", "memory");
+    bool failed;
+    asm volatile("vmclear %1" : "=@ccna"(failed) : "m"(address) : "memory");
+    if (!failed)
+        asm volatile("vmptrld %1" : "=@ccna"(failed) : "m"(address) : "memory");
+    if (failed)
+        give_up("VMCLEAR or VMPTRLD failed");
+    refused_field = 0;
     write_controls();
     write_host_state();
 }

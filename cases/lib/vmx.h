@@ -15,5 +15,18 @@ void vmcs_write64(enum vmcs_field field, u64 value);
 /* A cleared VMCS made current, with all controls and the whole host state filled in; guest state is the caller's. */
 void vmcs_fresh(void);
 
+/* Set these bits of one of the current VMCS's control fields. False, and nothing done, where the CPU cannot. */
+bool vmcs_add_controls(enum vmcs_field field, u32 bits);
+
+/* The first field that a VMWRITE was refused for since `vmcs_fresh`, or 0. */
+u32 vmcs_refused_field(void);
+
 /* IA32_VMX_EPT_VPID_CAP (SDM, "VPID and EPT Capabilities"). */
 u64 ept_capabilities(void);
+#define EPT_CAPABILITY_EXECUTE_ONLY ((u64)1 << 0)
+#define EPT_CAPABILITY_WALK_4 ((u64)1 << 6)
+#define EPT_CAPABILITY_WRITE_BACK ((u64)1 << 14)
+#define EPT_CAPABILITY_2_MIB ((u64)1 << 16)
+#define EPT_CAPABILITY_INVEPT ((u64)1 << 20)
+#define EPT_CAPABILITY_ACCESSED_DIRTY ((u64)1 << 21)
+#define EPT_CAPABILITY_INVEPT_SINGLE ((u64)1 << 25)

@@ -94,9 +94,7 @@ def _candidate(package: str) -> str:
 def _download(package: str, target: Path) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=target.parent, prefix=".download-") as folder:
-        done = subprocess.run(
-            ["apt-get", "-q", "download", package], cwd=folder, capture_output=True, text=True, check=False
-        )
+        done = subprocess.run(["apt-get", "-q", "download", package], cwd=folder, capture_output=True, text=True, check=False)
         files = list(Path(folder).glob("*.deb"))
         if done.returncode or len(files) != 1:
             raise EmulatorError(

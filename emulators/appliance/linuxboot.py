@@ -128,9 +128,7 @@ def _laid_out(elf: bytes) -> tuple[bytes, int, int]:
     size, count = struct.unpack_from("<HH", elf, 54)
     segments = [struct.unpack_from("<IIQQQQQQ", elf, table + index * size) for index in range(count)]
     loads = [
-        (physical, elf[offset : offset + filed])
-        for kind, _, offset, _, physical, filed, _, _ in segments
-        if kind == ELF_LOAD
+        (physical, elf[offset : offset + filed]) for kind, _, offset, _, physical, filed, _, _ in segments if kind == ELF_LOAD
     ]
     if not loads:
         raise EmulatorError("the kernel's payload has nothing to load")

@@ -1,0 +1,96 @@
+/* How a check of an L2 exit is put into words: the fields that the SDM defines for the exit, and no others. */
+#include "check.h"
+#include "ept.h"
+#include "l2.h"
+
+enum { INFORMATION_VALID = 1u << 31, PDPTES_BYTES = 32 };
+
+/* Exit qualification of an EPT violation, field by field. Bit 6 (without mode-based execute control) and bits 11:9 (without
+   a linear address) are undefined: SDM, "Exit Qualification for EPT Violations". */
+struct violation {
+    u32 access, allowed, linear_address_valid, translated;
+};
+
+static struct violation violation_of(const struct vm_exit *exit)
+{
+    u32 qualification = exit->qualification;
+    return (struct violation){ qualification & 7, qualification >> 3 & 7, qualification >> 7 & 1, qualification >> 8 & 1 };
+}
+
+static u32 rip_offset(const struct vm_exit *exit, const void *instruction)
+{
+    return (exit->exception ? exit->exception_rip : exit->rip) - address_of(instruction);
+}
+
+void must_stop_at(const struct vm_exit *exit, const void *instruction)
+{
+    if (!exit->failed_entry)
+        must("rip_offset", rip_offset(exit, instruction), 0);
+}
+
+void must_violate_at_pdptes(const struct vm_exit *exit, u32 cr3, u32 allowed)
+{
+    if (exit->failed_entry)
+        return;
+    must("exit_reason", exit->reason, EXIT_EPT_VIOLATION);
+    if (exit->reason != EXIT_EPT_VIOLATION)
+        return;
+    struct violation violation = violation_of(exit);
+    /* Which of the four PDPTEs is read first, and in what pieces, the SDM does not say. */
+    must("guest_physical_address", exit->guest_physical_address & ~(u64)(PDPTES_BYTES - 1), cr3 & ~(PDPTES_BYTES - 1u));
+    noted("guest_physical_address_in_pdptes", exit->guest_physical_address & (PDPTES_BYTES - 1));
+    must("exit_qualification_access", violation.access, VIOLATION_READ);
+    must("exit_qualification_allowed", violation.allowed, allowed);
+    /* A PDPTE load has no linear address, and bit 8 is 0 whenever bit 7 is. */
+    must("exit_qualification_linear_valid", violation.linear_address_valid, 0);
+    must("exit_qualification_translated", violation.translated, 0);
+}
+
+static void saw_violation(const struct vm_exit *exit)
+{
+    struct violation violation = violation_of(exit);
+    saw("exit_qualification_access", violation.access);
+    saw("exit_qualification_allowed", violation.allowed);
+    saw("exit_qualification_linear_valid", violation.linear_address_valid);
+    saw("exit_qualification_translated", violation.translated);
+    noted("exit_qualification", exit->qualification);
+    if (violation.linear_address_valid)
+        saw("guest_linear_address", exit->guest_linear_address);
+    else
+        noted("guest_linear_address", exit->guest_linear_address);
+}
+
+void saw_exit(const struct vm_exit *exit, const void *instruction)
+{
+    if (exit->failed_entry) {
+        saw("vm_instruction_error", exit->instruction_error);
+        wrong("VM entry failed");
+        return;
+    }
+    saw("exit_reason", exit->reason);
+    if (exit->exception) {
+        saw("vector", exit->vector);
+        saw("error_code", exit->error_code);
+        noted("cr2", exit->exception_cr2);
+    }
+    saw("rip_offset", rip_offset(exit, instruction));
+    if (exit->reason == EXIT_EPT_VIOLATION || exit->reason == EXIT_EPT_MISCONFIGURATION) {
+        if (!said("guest_physical_address"))
+            saw("guest_physical_address", exit->guest_physical_address);
+    }
+    if (exit->reason == EXIT_EPT_VIOLATION)
+        saw_violation(exit);
+    else
+        saw("exit_qualification", exit->qualification); /* other exits clear what they do not define */
+    if (exit->interruption_information & INFORMATION_VALID) {
+        saw("exit_interruption_information", exit->interruption_information);
+        saw("exit_interruption_error_code", exit->interruption_error_code);
+    }
+    if (exit->idt_vectoring_information & INFORMATION_VALID) {
+        saw("idt_vectoring_information", exit->idt_vectoring_information);
+        saw("idt_vectoring_error_code", exit->idt_vectoring_error_code);
+    }
+    saw("cr0", exit->cr0);
+    saw("cr3", exit->cr3);
+    saw("cr4", exit->cr4);
+}

@@ -1,0 +1,103 @@
+"""Files of a run: written whole or not at all, read back with suspicion."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import re
+import stat
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, TypeVar
+
+import msgspec
+
+from difftest.text import visible
+
+LARGEST_JSON = 64 << 20
+NO_RUN = "is this the folder of a run?"
+T = TypeVar("T")
+
+
+class StoreError(Exception):
+    """A stored run that cannot be read or written: the file, and what is wrong."""
+
+    def __init__(self, message: str, *, hint: str = "") -> None:
+        super().__init__(message)
+        self.hint = hint
+
+
+def file_name(name: str) -> str:
+    """A name from a manifest or a log as one harmless path component. Names that differ give components that differ."""
+    if re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}", name):
+        return name
+    harmless = re.sub(r"[^A-Za-z0-9_.-]", "_", name)[:80].lstrip(".-")
+    return f"{harmless or '_'}~{hashlib.sha256(name.encode('utf-8', 'surrogatepass')).hexdigest()[:8]}"
+
+
+def encode(value: Any) -> bytes:
+    """Any msgspec value as JSON that people can read."""
+    return msgspec.json.format(msgspec.json.encode(value), indent=1)
+
+
+@contextlib.contextmanager
+def writing(where: Path) -> Iterator[None]:
+    """What the disk refuses becomes a StoreError."""
+    try:
+        yield
+    except OSError as error:
+        path = error.filename or where
+        hint = "is the disk full? `--results` chooses another place"
+        raise StoreError(f"cannot write {path}: {error.strerror or error}", hint=hint) from error
+
+
+def write(path: Path, data: bytes) -> None:
+    """Write a file so that at any moment there is the old one, or the whole new one."""
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=".new-")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        Path(name).chmod(0o644)
+        Path(name).replace(path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            Path(name).unlink()
+        raise
+
+
+def sync(folder: Path) -> None:
+    """Have the names in a folder on the disk."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def read(root: Path, path: Path, largest: int) -> bytes:
+    """A regular file of the run, whole. Neither a link out of the run nor a pipe put in a file's place is followed."""
+    try:
+        if not path.resolve(strict=True).is_relative_to(root):
+            raise StoreError(f"{path}: leads out of the run's folder", hint="runs contain no links: do not trust it")
+        # Without O_NONBLOCK opening a FIFO would wait for ever.
+        with os.fdopen(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK), "rb") as file:
+            facts = os.fstat(file.fileno())
+            if not stat.S_ISREG(facts.st_mode):
+                raise StoreError(f"{path}: not a file", hint=NO_RUN)
+            if facts.st_size > largest:
+                raise StoreError(f"{path}: larger than {largest} bytes", hint="no run of difftest writes such a file")
+            return file.read(largest)
+    except (OSError, RuntimeError) as error:  # RuntimeError: a loop of symbolic links
+        raise StoreError(f"{path}: {getattr(error, 'strerror', None) or error}", hint=NO_RUN) from error
+
+
+def read_json(root: Path, path: Path, kind: type[T]) -> T:
+    """A JSON file of the run at `root` as `kind`. Raises StoreError with the place that does not fit."""
+    try:
+        return msgspec.json.decode(read(root, path, LARGEST_JSON), type=kind)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise StoreError(f"{path}: {visible(str(error), 300)}", hint="the file was changed or is not whole") from error

@@ -1,0 +1,44 @@
+"""What this host can do, what is missing, and the command that gets it."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping
+
+import msgspec
+
+from emulators.registry import KVM_TARGETS, REFERENCE
+from emulators.target import Requirement, Target
+
+
+class Finding(msgspec.Struct, frozen=True):
+    """One target (or the tester itself) and what it needs."""
+
+    name: str
+    needs: list[Requirement]
+
+    @property
+    def usable(self) -> bool:
+        return all(need.met for need in self.needs)
+
+
+def examine(targets: Mapping[str, Target]) -> list[Finding]:
+    """The tester's own needs first, then each target's."""
+    own = [
+        Requirement("tesseract", shutil.which("tesseract") is not None, "reads the screens", "apt-get install tesseract-ocr"),
+        Requirement("compiler", shutil.which("gcc") is not None, "builds the cases", "apt-get install gcc binutils"),
+    ]
+    return [Finding("difftest", own), *(Finding(target.name, target.requirements()) for target in targets.values())]
+
+
+def can_compare(findings: list[Finding]) -> bool:
+    """Whether a run is possible here: the tester, the reference, and one KVM."""
+    usable = {finding.name for finding in findings if finding.usable}
+    return {"difftest", REFERENCE} <= usable and any(name in usable for name in KVM_TARGETS)
+
+
+def packages(findings: list[Finding]) -> list[str]:
+    """The Debian packages that would mend what is missing, for one apt-get."""
+    prefix = "apt-get install "
+    hints = [need.hint for finding in findings for need in finding.needs if not need.met and need.hint.startswith(prefix)]
+    return list(dict.fromkeys(package for hint in hints for package in hint.removeprefix(prefix).split()))

@@ -1,0 +1,32 @@
+"""Which exception means what to the user: the message, what to do next, and the exit code."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from difftest.verdict import ExitCode
+
+
+class Explained(NamedTuple):
+    message: str
+    hint: str
+    code: ExitCode
+
+
+def explained(error: BaseException) -> Explained:
+    """An error in the user's words. What nobody foresaw is our fault and says so."""
+    from difftest.atomic import StoreError
+    from difftest.build import BuildError
+    from difftest.case import CaseError
+    from emulators.target import EmulatorError
+
+    if isinstance(error, CaseError | BuildError | StoreError):
+        return Explained(str(error), error.hint, ExitCode.USAGE)
+    if isinstance(error, EmulatorError):
+        evidence = f"\n{error.evidence.strip()}" if error.evidence else ""
+        return Explained(f"{error}{evidence}", error.hint, ExitCode.USAGE)
+    return Explained(
+        f"difftest itself failed: {type(error).__name__}: {error}",
+        "set DIFFTEST_TRACEBACK=1 and run again to see where; please report it",
+        ExitCode.INTERNAL,
+    )

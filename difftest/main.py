@@ -1,0 +1,143 @@
+"""The `run` command: from what was asked on the command line to a stored, judged run."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import platform
+import signal
+from collections.abc import Sequence
+from pathlib import Path
+
+import msgspec
+import platformdirs
+from rich.console import Console
+
+from difftest import __version__
+from difftest.case import BUNDLED, MANIFEST, Case, CaseError, bundled, load, of_image, select
+from difftest.image import prepare
+from difftest.plan import Job, Plan, names_of, subjects_for
+from difftest.progress import Progress
+from difftest.result import Result
+from difftest.run import execute
+from difftest.store import CaseSnapshot, Meta, RunWriter, StoredRun, new_run_id, now
+from difftest.verdict import ExitCode, exit_code
+from emulators.registry import targets
+from emulators.target import Target
+
+
+class Request(msgspec.Struct, frozen=True, kw_only=True):
+    """What the command line asked for."""
+
+    cases: Sequence[str]
+    groups: Sequence[str]
+    checks: Sequence[str]
+    targets: Sequence[str]
+    kernel: str | None
+    jobs: int
+    timeout: float | None
+    repeats: int
+    results: Path
+    folders: Sequence[Path]
+    quiet: bool
+    command: list[str]
+
+
+def run_cases(request: Request) -> tuple[ExitCode, StoredRun | None]:
+    """Do the run. Raises CaseError, StoreError and EmulatorError for what keeps it from starting.
+
+    An interrupted run is closed as such; its finished cases can be reported.
+    """
+    chosen = _chosen(request)
+    if not chosen:
+        raise CaseError("nothing is selected", hint="`difftest list` shows the cases")
+    every = targets(request.kernel)
+    jobs = tuple(
+        Job(prepared=prepare(case, cache_folder(), request.checks), subjects=subjects_for(case, every, request.targets))
+        for case in chosen
+    )
+    plan = Plan(jobs=jobs, slots=request.jobs, repeats=request.repeats, total_seconds=request.timeout)
+    taking_part = {name: every[name] for name in plan.targets()}
+    meta = Meta(
+        run=new_run_id(),
+        tool_version=__version__,
+        command=request.command,
+        started=now(),
+        host=_host(),
+        reference=plan.reference,
+        targets={name: names_of(target) for name, target in taking_part.items()},
+        identities={name: target.identity() for name, target in taking_part.items()},
+    )
+    writer = RunWriter.create(request.results, meta)
+    for job in jobs:
+        _snapshot(writer, job)
+    console = Console(stderr=True)
+    status = "interrupted"
+    try:
+        with Progress(console, quiet=request.quiet) as progress:
+            results = asyncio.run(_cancellable(plan, taking_part, writer, progress))
+        status = "finished"
+    except (KeyboardInterrupt, asyncio.CancelledError):
+        console.print(f"interrupted; what is finished is kept: difftest report {meta.run}", markup=False)
+        return ExitCode.INTERRUPTED, None
+    finally:
+        writer.finish(status)
+    stored = StoredRun.open(request.results / meta.run)
+    return exit_code((result.verdict, result.expected) for result in results), stored
+
+
+def cache_folder() -> Path:
+    return platformdirs.user_cache_path("difftest")
+
+
+async def _cancellable(plan: Plan, taking_part: dict[str, Target], writer: RunWriter, progress: Progress) -> list[Result]:
+    """The run, cancelled by SIGTERM as asyncio cancels it by SIGINT: every emulator is ended on the way out."""
+    task = asyncio.current_task()
+    assert task is not None
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+    return await execute(plan, taking_part, writer, progress.say)
+
+
+def _chosen(request: Request) -> list[Case]:
+    """Cases named by name, pattern or group, case folders, and raw images, in the order in which they were asked for."""
+    named, direct = [], []
+    for argument in request.cases:
+        path = Path(argument)
+        if (path / MANIFEST).is_file():
+            direct.append(load(path))
+        elif path.is_file():
+            direct.append(of_image(path))
+        elif path.suffix or "/" in argument:
+            raise CaseError(f"{argument}: no such image or case folder", hint="`difftest list` shows the cases by name")
+        else:
+            named.append(argument)
+    if direct and not named and not request.groups:
+        chosen = direct
+    else:
+        chosen = [*select(bundled([BUNDLED, *request.folders]), named, request.groups), *direct]
+    names = [case.name for case in chosen]
+    if twice := {name for name in names if names.count(name) > 1}:
+        raise CaseError(f"two of the cases are called {twice.pop()}", hint="rename one of them")
+    return chosen
+
+
+def _snapshot(writer: RunWriter, job: Job) -> None:
+    prepared = job.prepared
+    case = prepared.case
+    bare = not case.text
+    snapshot = CaseSnapshot(
+        name=case.name,
+        title=case.manifest.title,
+        manifest=case.text,
+        image_sha256=prepared.sha256,
+        image_bytes=prepared.image.stat().st_size,
+        argument=str(case.folder / case.manifest.image) if bare else case.name,
+        checks=list(prepared.abouts),
+    )
+    writer.add_case(snapshot, prepared.image)
+
+
+def _host() -> dict[str, str]:
+    from emulators.native import host_cpu
+
+    return {"kernel": os.uname().release, "python": platform.python_version(), "cpu": host_cpu(), "cpus": str(os.cpu_count())}

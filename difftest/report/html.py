@@ -1,0 +1,204 @@
+"""A run as one HTML page: no script, nothing loaded from anywhere, guest text escaped twice over.
+
+Every expression of the template goes through the one door for guest text (`finalize`) and then through HTML escaping.
+"""
+
+from __future__ import annotations
+
+import base64
+import struct
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import msgspec
+from markupsafe import Markup
+
+from difftest.record import parse
+from difftest.report.digest import Digest, Pair, Side, counts, digest, environments, headline, notable, standing
+from difftest.report.linediff import Row, compare
+from difftest.report.meaning import meaning
+from difftest.report.words import command_line, paragraph, reproduce, title
+from difftest.result import Result
+from difftest.store import StoredRun
+from difftest.text import visible
+from difftest.verdict import MEANINGS, Verdict
+from emulators.observation import Ending, Observation
+
+TEMPLATE = Path(__file__).with_name("page.html.jinja")
+SHOWN_ROWS = (20, 21, 22, 23)
+LONGEST_TEXT = 100_000
+LONGEST_LOG = 30_000  # bytes of the end of a log
+LARGEST_PICTURE = 2 << 20
+TEXT_MODE = {(720, 400), (640, 400)}  # sizes of an 80x25 text screen's picture: there, and only there, rows can be marked
+MOST_AGREEING = 40  # pairs of one case and subject that agree and still get their evidence on the page
+KERNEL_LOG = "kernel.log"
+ORDERLY = {Ending.FINISHED, Ending.HALTED, Ending.POWER_OFF}
+
+
+class Picture(msgspec.Struct, frozen=True):
+    """A screenshot, ready for an img element."""
+
+    source: Markup
+    width: int
+    height: int
+    text_mode: bool
+
+
+class Log(msgspec.Struct, frozen=True):
+    """A log, or the end of it."""
+
+    name: str
+    text: str
+    size: int
+
+
+def html_report(run: StoredRun) -> str:
+    """The page. Raises StoreError for a run that cannot be read."""
+    whole = digest(run)
+    targets, environment = environments(whole.pairs, whole.meta)
+    agreeing = sum(1 for pair in whole.pairs if not pair.findings)
+    shown = [pair for pair in whole.pairs if pair.findings or agreeing <= MOST_AGREEING]
+    return _template().render(
+        meta=whole.meta,
+        command=command_line(whole.meta.command),
+        tally=whole.tally,
+        mood=_mood(whole),
+        headline=headline(whole.tally),
+        counts=counts(whole.tally),
+        pairs=[_pair(pair, index) for index, pair in enumerate(shown)],
+        left_out=len(whole.pairs) - len(shown),
+        checks=[_check(result) for result in whole.results],
+        targets=targets,
+        environment=environment,
+        verdicts=[verdict for verdict in Verdict if any(result.verdict == verdict for result in whole.results)],
+        meanings=MEANINGS,
+    )
+
+
+def _template() -> jinja2.Template:
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(TEMPLATE.parent),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        finalize=_finalize,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    return environment.get_template(TEMPLATE.name)
+
+
+def _finalize(value: Any) -> Any:
+    """The door, for all that the template shows. Markup is only ever made in this file, from base64."""
+    return visible(value, LONGEST_TEXT, lines=True) if isinstance(value, str) and not isinstance(value, Markup) else value
+
+
+def _mood(whole: Digest) -> str:
+    """What the page's head looks like: bad for what nobody expected, unsure where a verdict is missing."""
+    tally = whole.tally
+    if tally.new or tally.gone:
+        return "bad"
+    if tally.inconclusive or tally.unjudged or not tally.results:
+        return "unsure"
+    return "known" if tally.divergences else "good"
+
+
+def _check(result: Result) -> dict[str, Any]:
+    """A line of the table of checks, and what a finding's article shows beside it."""
+    return {
+        "case": result.case,
+        "title": title(result),
+        "anchor": _anchor(result),
+        "verdict": result.verdict.value,
+        "label": result.label,
+        "standing": standing(result),
+        "notable": notable(result),
+        "result": result,
+    }
+
+
+def _pair(pair: Pair, number: int) -> dict[str, Any]:
+    findings = [
+        _check(result)
+        | {
+            "paragraph": paragraph(result),
+            "fields": result.fields,
+            "meaning": meaning,
+            "reproduce": reproduce(pair, result),
+            "link": _link(result),
+        }
+        for result in pair.findings
+    ]
+    left, right = (side.observation.serial if side.observation else b"" for side in pair.sides)
+    rows = compare(left, right)
+    return {
+        "anchor": f"case-{number}",
+        "case": pair.case,
+        "findings": findings,
+        "sides": [_side(side) for side in pair.sides],
+        "rows": [(row, [_reading(side, row) for side in pair.sides]) for row in SHOWN_ROWS],
+        "serial": rows,
+        "serial_differs": sum(_is_line(row) for row in rows if row.differs),
+        "serial_sizes": [len(left), len(right)],
+    }
+
+
+def _side(side: Side) -> dict[str, Any]:
+    observation = side.observation
+    return {
+        "name": side.names.implementation,
+        "target": side.names.target,
+        "observation": observation,
+        "picture": _picture(observation.screen) if observation else None,
+        "text": "\n".join(side.screen.text).rstrip(),
+        "problem": side.screen.problem,
+        "boots": [
+            (boot.ending.value, boot.detail, parse(boot.serial).terminal_line, boot.seconds.get("whole", 0.0))
+            for boot, _ in side.boots
+        ],
+        "commands": [command_line(argv) for argv in observation.commands] if observation else [],
+        "logs": _logs(observation) if observation else [],
+    }
+
+
+def _reading(side: Side, row: int) -> dict[str, Any] | None:
+    """Both readings of a row; None where the row was not read."""
+    reading = side.screen.rows.get(row)
+    return None if reading is None else {"memory": reading.memory.rstrip(), "ocr": reading.ocr, "agree": reading.agree}
+
+
+def _picture(png: bytes | None) -> Picture | None:
+    """A PNG of a sensible size, or None: what else stands in the file is not put on the page."""
+    if png is None or len(png) > LARGEST_PICTURE or png[:8] != b"\x89PNG\r\n\x1a\n" or png[12:16] != b"IHDR" or len(png) < 33:
+        return None
+    width, height = struct.unpack(">II", png[16:24])
+    if not (0 < width <= 4096 and 0 < height <= 4096):
+        return None
+    source = Markup("data:image/png;base64,") + Markup(base64.b64encode(png).decode())
+    return Picture(source, width, height, (width, height) in TEXT_MODE)
+
+
+def _logs(observation: Observation) -> list[Log]:
+    """The kernel's log always, an emulator's configuration always, other logs where the boot went wrong."""
+    wrong = observation.ending not in ORDERLY or observation.alarms
+    names = [
+        name for name in observation.logs if name == KERNEL_LOG or not name.endswith(".log") or (wrong and observation.logs[name])
+    ]
+    return [
+        Log(name, visible(observation.logs[name][-LONGEST_LOG:], LONGEST_LOG, lines=True), len(observation.logs[name]))
+        for name in sorted(names, key=lambda name: (name != KERNEL_LOG, name))
+    ]
+
+
+def _link(result: Result) -> str:
+    """The bug's address, when it is one that a browser can be sent to."""
+    link = result.known.link if result.known else ""
+    return link if link.startswith(("https://", "http://")) else ""
+
+
+def _anchor(result: Result) -> str:
+    return f"finding-{result.case}-{result.check}-{result.subject}"
+
+
+def _is_line(row: Row) -> bool:
+    return not row.note

@@ -1,0 +1,131 @@
+"""A run as one JSON document, for programs.
+
+    schema        int, the version of this document (1)
+    run           name, tool_version, command, started, ended, status, host, reference target
+    answer        the headline, in words
+    tally         results, agree, divergences, known, new, gone, inconclusive, skipped, unjudged: numbers; blame: label -> number
+    targets       name -> implementation, inherits, identity (name -> value)
+    results       a list: case, check, sdm, summary, reference, subject (target names), reference_name, subject_name
+                  (implementations), verdict, label, diverges, standing ("known", "new", "gone" or ""), expected, reason,
+                  explanation (a paragraph), reference_status, subject_status, boots, reproduce (a shell line),
+                  known (null, or reason and link), fields: a list of name, reference, subject, required, compared, differs
+    observations  a list: case, target, boot (from 0), folder (in the run's folder; the raw bytes are there), ending, detail,
+                  image_sha256, serial_bytes, serial_sha256, serial (text, capped), terminal_line, rows (row -> memory, ocr,
+                  agree), screen_problem, registers, alarms, kernel_faults, seconds, counters, commands (shell lines)
+
+All text is harmless: control characters stand there as escapes such as \\x1b, long text is cut and says so.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any
+
+import msgspec
+
+from difftest.reading import ScreenReading
+from difftest.record import parse
+from difftest.report.digest import Digest, Pair, digest, headline, standing
+from difftest.report.words import command_line, paragraph, reproduce
+from difftest.result import Result
+from difftest.store import StoredRun, file_name
+from difftest.text import visible
+from difftest.verdict import MEANINGS
+from emulators.observation import Observation
+
+SCHEMA = 1
+LONGEST_TEXT = 16_384  # characters of one string
+LONGEST_SERIAL = 65_536
+
+
+def json_report(run: StoredRun) -> bytes:
+    """The document, in UTF-8, ended by a newline. Raises StoreError for a run that cannot be read."""
+    whole = digest(run)
+    document = {
+        "schema": SCHEMA,
+        "run": _run(whole),
+        "answer": headline(whole.tally),
+        "tally": msgspec.to_builtins(whole.tally),
+        "targets": {
+            name: {
+                "implementation": names.implementation,
+                "inherits": names.inherits,
+                "identity": run.meta.identities.get(name, {}),
+            }
+            for name, names in run.meta.targets.items()
+        },
+        "results": [_result(pair, result) for pair in whole.pairs for result in pair.results],
+        "observations": [
+            _observation(case.name, target, boot, observation, screen)
+            for case in run.cases()
+            for target, boots in run.observations(case.name).items()
+            for boot, (observation, screen) in enumerate(boots)
+        ],
+    }
+    return msgspec.json.format(msgspec.json.encode(_harmless(document)), indent=1) + b"\n"
+
+
+def _run(whole: Digest) -> dict[str, Any]:
+    meta = whole.meta
+    return {
+        "name": meta.run,
+        "tool_version": meta.tool_version,
+        "command": command_line(meta.command),
+        "started": meta.started,
+        "ended": meta.ended,
+        "status": meta.status,
+        "host": meta.host,
+        "reference": meta.reference,
+    }
+
+
+def _result(pair: Pair, result: Result) -> dict[str, Any]:
+    document: dict[str, Any] = msgspec.to_builtins(result)
+    return document | {
+        "label": result.label,
+        "diverges": MEANINGS[result.verdict].diverges,
+        "standing": standing(result),
+        "explanation": paragraph(result),
+        "reproduce": reproduce(pair, result),
+        "known": {"reason": result.known.reason, "link": result.known.link} if result.known else None,
+        "fields": [msgspec.to_builtins(field) | {"differs": field.differs} for field in result.fields],
+    }
+
+
+def _observation(case: str, target: str, boot: int, observation: Observation, screen: ScreenReading) -> dict[str, Any]:
+    return {
+        "case": case,
+        "target": target,
+        "boot": boot,
+        "folder": f"cases/{file_name(case)}/{file_name(target)}/{boot}",
+        "ending": observation.ending.value,
+        "detail": observation.detail,
+        "image_sha256": observation.image_sha256,
+        "serial_bytes": len(observation.serial),
+        "serial_sha256": hashlib.sha256(observation.serial).hexdigest(),
+        "serial": _Lines(visible(observation.serial, LONGEST_SERIAL, lines=True)),
+        "terminal_line": parse(observation.serial).terminal_line,
+        "rows": {str(row): msgspec.to_builtins(reading) for row, reading in screen.rows.items()},
+        "screen_problem": screen.problem,
+        "registers": observation.registers,
+        "alarms": observation.alarms,
+        "kernel_faults": observation.kernel_faults,
+        "seconds": observation.seconds,
+        "counters": observation.counters,
+        "commands": [command_line(argv) for argv in observation.commands],
+    }
+
+
+class _Lines(str):
+    """Text that went through the door already and keeps its newlines."""
+
+
+def _harmless(value: Any) -> Any:
+    """Every string of the document, keys too, through the one door."""
+    if isinstance(value, _Lines):
+        return str(value)
+    if isinstance(value, str):
+        return visible(value, LONGEST_TEXT)
+    if isinstance(value, dict):
+        return {visible(str(key), LONGEST_TEXT): _harmless(one) for key, one in value.items()}
+    return [_harmless(one) for one in value] if isinstance(value, list) else value

@@ -1,0 +1,185 @@
+"""A run in the terminal: the table of checks, then for each finding what was seen and how to see it again.
+
+Guest text goes through `difftest.text` and into rich as Text objects: no markup of it is ever interpreted.
+"""
+
+from __future__ import annotations
+
+import io
+import shutil
+from collections.abc import Iterator
+from typing import IO
+
+from rich import box
+from rich.console import Console, Group, RenderableType
+from rich.padding import Padding
+from rich.rule import Rule
+from rich.table import Table
+from rich.text import Text
+
+from difftest.record import parse
+from difftest.report.digest import Digest, Pair, Side, counts, digest, headline, standing
+from difftest.report.meaning import spelled
+from difftest.report.words import command_line, paragraph, reproduce, title
+from difftest.result import Field, Result
+from difftest.store import StoredRun
+from difftest.text import visible
+from difftest.verdict import MEANINGS
+
+PIPED_WIDTH = 120  # columns where nobody says how wide the other end is
+LONGEST_TEXT = 8000
+MARKED_ROWS = (20, 21)
+STANDING_STYLES = {"new": "bold red", "gone": "bold yellow", "known": "dim"}
+
+
+def show(run: StoredRun, file: IO[str], *, width: int | None = None) -> None:
+    """Print a run's report: in colour on a terminal, plain where `file` is a pipe or a file.
+
+    Raises StoreError for a run that cannot be read; nothing is printed then.
+    """
+    whole = digest(run)
+    if isinstance(file, io.TextIOWrapper):
+        file.reconfigure(errors="backslashreplace")  # a terminal that is not UTF-8 gets escapes, not a traceback
+    terminal = file.isatty()
+    console = Console(
+        file=file,
+        width=width or (shutil.get_terminal_size().columns if terminal else PIPED_WIDTH),
+        color_system="auto" if terminal else None,
+        markup=False,
+        emoji=False,
+        highlight=False,
+        legacy_windows=False,
+    )
+    for part in render(whole):
+        console.print(part)
+
+
+def render(whole: Digest) -> Iterator[RenderableType]:
+    """The report in parts, in the order in which they are read."""
+    yield _head(whole)
+    if whole.pairs:
+        yield _table(whole)
+    for pair in whole.pairs:
+        for result in pair.findings:
+            yield Group(*_finding(pair, result))
+        if pair.findings:
+            yield Group(*_evidence(pair))
+    yield _closing(whole)
+
+
+def _head(whole: Digest) -> Text:
+    meta = whole.meta
+    state = {"running": "not finished: still running, or killed", "interrupted": "interrupted"}.get(meta.status, meta.status)
+    return _text(f"run {meta.run}  difftest {meta.tool_version}  {meta.started}  {state}", "dim")
+
+
+def _table(whole: Digest) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for name in ("case", "check", "verdict", "", "sides", "said"):
+        table.add_column(name, overflow="fold")
+    for result in whole.results:
+        boots = f" {result.boots}" if result.boots else ""
+        table.add_row(
+            _text(result.case),
+            _text(title(result)),
+            _text(result.label + boots, MEANINGS[result.verdict].style),
+            _text(standing(result), STANDING_STYLES.get(standing(result), "")),
+            _text(f"{result.reference} : {result.subject}"),
+            _text(f"{result.reference_status} : {result.subject_status}"),
+        )
+    return table
+
+
+def _finding(pair: Pair, result: Result) -> Iterator[RenderableType]:
+    yield Rule(
+        _text(f"{result.case} / {title(result)}: {result.label}", MEANINGS[result.verdict].style), align="left", style="dim"
+    )
+    yield _text(paragraph(result))
+    if result.sdm:
+        yield _text(f"SDM: {result.sdm}", "italic")
+    if result.known is not None and result.known.link:
+        yield _text(f"bug: {result.known.link}")
+    if result.fields:
+        yield Padding(_fields(result), (0, 0, 0, 2))
+    yield _text("see it again:")
+    yield Padding(_text(reproduce(pair, result), "bold"), (0, 0, 0, 2))
+
+
+def _fields(result: Result) -> Table:
+    """Side by side; what differs is marked with a letter too, for a pipe and for eyes that see no colour."""
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for name in ("", "field", "SDM requires", visible(result.reference_name, 40), visible(result.subject_name, 40)):
+        table.add_column(_text(name), overflow="fold")
+    for field in result.fields:
+        free = not field.compared
+        table.add_row(
+            _text("free" if free else "!=" if field.differs else "", "dim" if free else "bold yellow"),
+            _text(field.name, "dim" if free else ""),
+            _text(spelled(field.name, field.required) if field.required is not None else ""),
+            _value(field, field.reference),
+            _value(field, field.subject),
+        )
+    return table
+
+
+def _value(field: Field, value: str | None) -> Text:
+    broken = field.required is not None and value != field.required
+    style = "dim" if not field.compared else "bold red" if broken else "yellow" if field.differs else ""
+    return _text(spelled(field.name, value) if value is not None else "-", style)
+
+
+def _evidence(pair: Pair) -> Iterator[RenderableType]:
+    """What both sides showed in the boots that the findings above stand on."""
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for name in ("", *(f"{side.names.implementation} ({side.names.target})" for side in pair.sides)):
+        table.add_column(_text(name), overflow="fold")
+    table.add_row(_text("ended"), *(_text(_ending(side)) for side in pair.sides))
+    table.add_row(_text("last serial line"), *(_text(_last_line(side)) for side in pair.sides))
+    for row in MARKED_ROWS:
+        table.add_row(_text(f"row {row}"), *(_text(_row(side, row)) for side in pair.sides))
+    for name, values in (
+        ("screen", [side.screen.problem for side in pair.sides]),
+        ("alarms", ["; ".join(side.observation.alarms) if side.observation else "" for side in pair.sides]),
+        ("kernel log", ["; ".join(side.observation.kernel_faults) if side.observation else "" for side in pair.sides]),
+    ):
+        if any(values):
+            table.add_row(_text(name), *(_text(value, "bold yellow") for value in values))
+    yield Padding(table, (1, 0, 0, 0))
+    for side in pair.sides:
+        for argv in side.observation.commands if side.observation else []:
+            yield _text(f"{side.names.target} was started with:", "dim")
+            yield Padding(_text(command_line(argv), "dim"), (0, 0, 0, 2))
+
+
+def _ending(side: Side) -> str:
+    if side.observation is None:
+        return "never booted"
+    more = f" (first of {len(side.boots)} boots)" if len(side.boots) > 1 else ""
+    seconds = side.observation.seconds.get("whole")
+    after = f" after {seconds:.1f} s" if seconds is not None else ""
+    return f"{side.observation.ending}{after}: {side.observation.detail}{more}"
+
+
+def _last_line(side: Side) -> str:
+    return parse(side.observation.serial).terminal_line if side.observation else ""
+
+
+def _row(side: Side, row: int) -> str:
+    """A row of the screen as both readings have it; one of them where they say the same."""
+    reading = side.screen.rows.get(row)
+    if reading is None:
+        return "not read"
+    memory = visible(reading.memory, 80) or "(blank)"
+    if reading.ocr is None:
+        return f"{memory}  (text memory only)"
+    return memory if reading.agree else f"{memory}  (OCR reads: {visible(reading.ocr, 80) or '(blank)'})"
+
+
+def _closing(whole: Digest) -> Group:
+    tally = whole.tally
+    style = "bold red" if tally.new or tally.gone else "bold yellow" if tally.inconclusive or tally.unjudged else "bold green"
+    return Group(Rule(style="dim"), _text(headline(tally), style), _text(", ".join(counts(tally))))
+
+
+def _text(words: str, style: str = "") -> Text:
+    return Text(visible(words, LONGEST_TEXT), style)

@@ -1,0 +1,205 @@
+"""The kit and the seed case, booted: what the image says comes from what ran, and changes when the code does."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from difftest.build import KIT, Built, build_case, select_checks
+from difftest.case import load
+from difftest.record import parse
+from emulators.bochs import Bochs
+from emulators.files import sha256
+from emulators.native import Tcg
+from emulators.observation import TEXT_COLUMNS, Boot, Ending, Limits, Machine, Observation
+from emulators.target import Target
+
+SEED = KIT.parent / "ept-pdpte-load"
+SOURCE = "ept-pdpte-load.c"
+END = load(SEED).manifest.end
+SELFTEST = Path(__file__).parent / "kit"
+
+pytestmark = [
+    pytest.mark.boots,
+    pytest.mark.skipif(not all(need.met for need in Bochs().requirements()), reason="no Bochs"),
+]
+
+
+async def _boot(image: Path, target: Target | None = None) -> Observation:
+    boot = Boot(
+        image=image,
+        image_sha256=sha256(image),
+        machine=Machine(memory_mib=64),
+        limits=Limits(quiet=30, total=60),
+        end=END,
+    )
+    async with (target or Bochs()).session([boot], lambda line: None) as session:
+        observation = await session.boot(boot)
+    assert observation.ending == Ending.FINISHED, observation.detail
+    assert not observation.alarms
+    return observation
+
+
+def _rows(observation: Observation) -> dict[int, str]:
+    """Rows 20 to 23 that hold anything."""
+    memory = observation.text_memory
+    assert memory is not None
+    text = memory[::2].decode("ascii", errors="replace")
+    rows = {row: text[row * TEXT_COLUMNS : (row + 1) * TEXT_COLUMNS].rstrip(" \0") for row in range(20, 24)}
+    return {row: words for row, words in rows.items() if words}
+
+
+def _statuses(observation: Observation) -> dict[str, str]:
+    transcript = parse(observation.serial)
+    assert transcript.complete and not transcript.problems
+    return {check: record.status for check, record in transcript.records.items()}
+
+
+def _changed(folder: Path, *edits: tuple[str, str]) -> Built:
+    """The seed case with its source edited."""
+    text = (SEED / SOURCE).read_text()
+    for old, new in edits:
+        assert text.count(old) == 1, old
+        text = text.replace(old, new)
+    case = folder / "case"
+    shutil.copytree(SEED, case)
+    (case / SOURCE).write_text(text)
+    return build_case("ept-pdpte-load", case, [SOURCE], folder / "cache")
+
+
+# The disk address packet of INT 13h from its fifth byte: to 1000:0000, from sector 1.
+PACKET = bytes.fromhex("0000 0010 01000000 00000000")
+MODELS = ["corei5_arrandale_m520", "corei7_sandy_bridge_2600k", "corei7_haswell_4770", "corei7_skylake_x", "tigerlake"]
+
+
+@pytest.mark.parametrize("model", MODELS)
+async def test_the_seed_case_is_good_on_every_cpu_model_that_can_run_it(tmp_path: Path, model: str) -> None:
+    observation = await _boot(_changed(tmp_path).image, Bochs(model))
+    assert _statuses(observation) == {"mapped": "PASS", "not-present": "PASS"}
+    assert _rows(observation) == {21: "GOOD"}
+    record = parse(observation.serial).records["not-present"]
+    assert record.fields["exit_reason"] == "0x30"
+    assert record.fields["guest_physical_address"] == record.fields["cr3"]
+    assert b"Halt: condition 'hypervisor receives EPT violation at CR3 (correct)' met" in observation.serial
+
+
+@pytest.mark.parametrize(
+    ("model", "reason"),
+    [("core2_penryn_t9600", "no EPT"), ("core_duo_t2400_yonah", "no secondary processor-based controls")]
+    + [(model, "no VMX") for model in ("p4_willamette", "pentium", "ryzen")],
+)
+async def test_a_cpu_that_cannot_run_it_says_skip(tmp_path: Path, model: str, reason: str) -> None:
+    _skipped(await _boot(_changed(tmp_path).image, Bochs(model)), reason)
+
+
+@pytest.mark.skipif(not all(need.met for need in Tcg().requirements()), reason="no QEMU")
+async def test_tcg_says_skip(tmp_path: Path) -> None:
+    _skipped(await _boot(_changed(tmp_path).image, Tcg()), "no VMX")
+
+
+def _skipped(observation: Observation, reason: str) -> None:
+    assert _statuses(observation) == {"mapped": "SKIP", "not-present": "SKIP"}
+    assert parse(observation.serial).records["mapped"].reason == reason
+    assert _rows(observation) == {}
+    assert f"Halt: condition 'skip: {reason}' met".encode() in observation.serial
+
+
+UNMAPPED = "load = set_pg_with(0)"
+CONTROL = "control = set_pg_with(EPT_ALL)"
+RESERVED = ("    ept_protect(tables.pdpt, rights);", "    tables.pdpt[0] |= 2;\n    ept_protect(tables.pdpt, rights);")
+UD2 = ("l2_mov_to_cr0: movl %eax, %cr0", "l2_mov_to_cr0: ud2; movl %eax, %cr0")
+HLT = ("l2_mov_to_cr0: movl %eax, %cr0", "l2_mov_to_cr0: hlt; movl %eax, %cr0")
+
+
+@pytest.mark.parametrize(
+    ("edits", "statuses", "rows", "words"),
+    [
+        # The page is there after all: L2 reaches its end.
+        ([(UNMAPPED, "load = set_pg_with(EPT_ALL)")], ("PASS", "FAIL"), {22: "???"}, "another VM exit"),
+        # Mapped, with a reserved bit set, and only for the second check: L2 gets #GP, as KVM makes it.
+        (
+            [
+                (UNMAPPED, "load = set_pg_with(8 | EPT_ALL)"),
+                (RESERVED[0], "    tables.pdpt[0] |= rights >> 2 & 2;\n" + RESERVED[0]),
+            ],
+            ("PASS", "FAIL"),
+            {20: "BAD"},
+            "guest receives #GP",
+        ),
+        # The control fails: GOOD must not show although the second check passes.
+        ([(CONTROL, "control = set_pg_with(0)")], ("FAIL", "PASS"), {22: "???"}, "control check failed"),
+        ([RESERVED], ("FAIL", "PASS"), {23: "????"}, "control check failed"),
+        ([UD2], ("FAIL", "FAIL"), {23: "????"}, "control check failed"),
+        ([HLT], ("FAIL", "FAIL"), {22: "???"}, "control check failed"),
+        # The hypervisor itself breaks.
+        ([(CONTROL, f'{CONTROL};\n    asm volatile("ud2")')], ("FAIL",), {23: "????"}, "unexpected exception in L1"),
+    ],
+)
+async def test_another_code_gives_another_verdict(
+    tmp_path: Path, edits: list[tuple[str, str]], statuses: tuple[str, ...], rows: dict[int, str], words: str
+) -> None:
+    observation = await _boot(_changed(tmp_path, *edits).image)
+    assert tuple(_statuses(observation).values()) == statuses
+    assert _rows(observation) == rows
+    assert f"Halt: condition '{words}" in observation.serial.decode() or words in observation.serial.decode().splitlines()[-1]
+
+
+@pytest.mark.parametrize(
+    ("indices", "statuses", "rows", "words"),
+    [
+        ([0], {"mapped": "PASS"}, {}, "not-present was not selected"),
+        ([1], {"not-present": "PASS"}, {21: "GOOD"}, "hypervisor receives"),
+        ([], {}, {}, "not-present was not selected"),
+    ],
+)
+async def test_only_selected_checks_run(
+    tmp_path: Path, indices: list[int], statuses: dict[str, str], rows: dict[int, str], words: str
+) -> None:
+    image = tmp_path / "selected.img"
+    image.write_bytes(select_checks(_changed(tmp_path).image.read_bytes(), indices))
+    observation = await _boot(image)
+    assert _statuses(observation) == statuses
+    assert parse(observation.serial).started == list(statuses)
+    assert _rows(observation) == rows
+    assert words in observation.serial.decode().splitlines()[-1]
+
+
+@pytest.mark.parametrize("model", ["corei7_haswell_4770", "corei5_arrandale_m520"])
+async def test_the_kit_keeps_its_promises(tmp_path: Path, model: str) -> None:
+    built = build_case("selftest", SELFTEST, ["selftest.c"], tmp_path)
+    observation = await _boot(built.image, Bochs(model))
+    records = parse(observation.serial).records
+    assert [about.check for about in built.checks] == list(records)
+    told = {check: (record.status, record.reason, record.broken()) for check, record in records.items()}
+    assert [check for check, (status, _, _) in told.items() if not check.startswith(status.lower() + "/")] == [], told
+    assert told["fail/requirement"][2] == ["one"]
+    assert told["fail/said-twice"][1].startswith("the check says a field twice")
+    assert told["fail/too-many-fields"][1].startswith("the check has more fields")
+    assert records["fail/unexpected-exception"].fields["unexpected_vector"] == "0x6"
+    assert _rows(observation) == {23: "????"}
+
+
+@pytest.mark.skipif(not all(need.met for need in Tcg().requirements()), reason="no QEMU")
+async def test_the_kit_runs_without_vmx(tmp_path: Path) -> None:
+    """Another BIOS, another CPU: the checks that need no VMX, and the image read in more than one piece."""
+    observation = await _boot(build_case("selftest", SELFTEST, ["selftest.c"], tmp_path).image, Tcg())
+    records = parse(observation.serial).records
+    assert records["pass/image-whole"].status == records["pass/trap"].status == "PASS"
+    assert records["pass/resume"].reason == "no VMX"
+
+
+async def test_a_disk_that_ends_early_is_told_on_the_screen(tmp_path: Path) -> None:
+    built = build_case("selftest", SELFTEST, ["selftest.c"], tmp_path)
+    image = bytearray(built.image.read_bytes())
+    packet = image.index(PACKET, 0, 512) - 4
+    image[packet + 8 : packet + 12] = (1 << 24).to_bytes(4, "little")  # the first sector to read: far behind the disk's end
+    broken = tmp_path / "broken.img"
+    broken.write_bytes(image)
+    boot = Boot(image=broken, image_sha256=sha256(broken), machine=Machine(memory_mib=64), limits=Limits(quiet=20, total=30))
+    async with Bochs().session([boot], lambda line: None) as session:
+        observation = await session.boot(boot)
+    assert observation.ending == Ending.HALTED
+    assert observation.text_memory is not None
+    assert b"cannot read the disk, INT 13h status 01" in observation.text_memory[::2]
