@@ -31,15 +31,29 @@ class StoreError(Exception):
 
 def file_name(name: str) -> str:
     """A name from a manifest or a log as one harmless path component. Names that differ give components that differ."""
+    name = _encodable(name)  # the same file before it was written as JSON and after it was read back
     if re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}", name):
         return name
     harmless = re.sub(r"[^A-Za-z0-9_.-]", "_", name)[:80].lstrip(".-")
-    return f"{harmless or '_'}~{hashlib.sha256(name.encode('utf-8', 'surrogatepass')).hexdigest()[:8]}"
+    return f"{harmless or '_'}~{hashlib.sha256(name.encode()).hexdigest()[:8]}"
 
 
 def encode(value: Any) -> bytes:
     """Any msgspec value as JSON that people can read."""
-    return msgspec.json.format(msgspec.json.encode(value), indent=1)
+    try:
+        data = msgspec.json.encode(value)
+    except UnicodeEncodeError:  # unpaired surrogates: a file name or an emulator's words that were not UTF-8
+        data = msgspec.json.encode(_encodable(msgspec.to_builtins(value)))
+    return msgspec.json.format(data, indent=1)
+
+
+def _encodable(value: Any) -> Any:
+    """Builtins with every string such that UTF-8 can hold it."""
+    if isinstance(value, str):
+        return value.encode("utf-8", "backslashreplace").decode()
+    if isinstance(value, dict):
+        return {_encodable(key): _encodable(one) for key, one in value.items()}
+    return [_encodable(one) for one in value] if isinstance(value, list) else value
 
 
 @contextlib.contextmanager

@@ -20,6 +20,8 @@ def explained(error: BaseException) -> Explained:
     from difftest.case import CaseError
     from emulators.target import EmulatorError
 
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
     if isinstance(error, CaseError | BuildError | StoreError):
         return Explained(str(error), error.hint, ExitCode.USAGE)
     if isinstance(error, EmulatorError):

@@ -77,9 +77,8 @@ def judge(
     (left_names, lefts), (right_names, rights) = reference, subject
     pairs = list(zip(lefts, rights, strict=False))
     known_checks = {about.check: about for about in abouts}
-    checks = list(known_checks)
-    for seen in (*lefts, *rights):
-        checks += [name for name in (*seen.transcript.records, *seen.transcript.started) if name not in checks]
+    reported = [name for seen in (*lefts, *rights) for name in (*seen.transcript.records, *seen.transcript.started)]
+    checks = list(dict.fromkeys([*known_checks, *reported]))
     results = [
         _settle(manifest, known_checks.get(check, About(check=check)), left_names, right_names, pairs, check) for check in checks
     ]

@@ -11,10 +11,10 @@ from difftest.judge import Seen, judge, missing, see
 from difftest.plan import Job, Plan, Prepared, names_of
 from difftest.result import Result
 from difftest.screen import read_screen
-from difftest.store import RunWriter
+from difftest.store import RunWriter, StoreError
 from difftest.verdict import Verdict
-from emulators.observation import Ending, Observation
-from emulators.target import EmulatorError, Target
+from emulators.observation import Boot, Ending, Observation
+from emulators.target import EmulatorError, Session, Target
 
 Say = Callable[[str, str, str], None]  # (case, target, one line of what happens)
 
@@ -80,15 +80,23 @@ class _Run:
                 async with target.session(boots, lambda line: self._say(current, target.name, line)) as session:
                     for job, boot in zip(share, boots, strict=True):
                         current = job.prepared.case.name
-                        for number in range(self._plan.repeats):
-                            await self._keep(job.prepared, target, number, await session.boot(boot))
-                        self._judge(job)
-            except EmulatorError as error:
-                reason = f"{error}" + (f" ({error.hint})" if error.hint else "")
+                        await self._boot(job, target, session, boot)
+            except Exception as error:
                 for job in share:
                     if not self._done(job.prepared.case.name, target.name):
-                        self._refuse(job, target, Verdict.INCONCLUSIVE, reason)
+                        self._refuse(job, target, Verdict.INCONCLUSIVE, _told(error))
                         self._judge(job)
+
+    async def _boot(self, job: Job, target: Target, session: Session, boot: Boot) -> None:
+        """All boots of one case on one target. Whatever breaks here is this case's result and nobody else's."""
+        try:
+            for number in range(self._plan.repeats):
+                await self._keep(job.prepared, target, number, await session.boot(boot))
+        except StoreError:
+            raise  # a disk that takes nothing more concerns them all
+        except Exception as error:
+            self._refuse(job, target, Verdict.INCONCLUSIVE, _told(error))
+        self._judge(job)
 
     async def _keep(self, prepared: Prepared, target: Target, number: int, observation: Observation) -> None:
         """Store an observation at once, read its screen, and remember both for the judge."""
@@ -128,3 +136,10 @@ class _Run:
 
     def _done(self, case: str, target: str) -> bool:
         return (case, target) in self._refused or len(self._seen.get((case, target), [])) >= self._plan.repeats
+
+
+def _told(error: Exception) -> str:
+    """An exception as a verdict's reason. What no driver foresaw is named with its type, for the report to us."""
+    if isinstance(error, EmulatorError):
+        return f"{error}" + (f" ({error.hint})" if error.hint else "")
+    return f"difftest itself failed: {type(error).__name__}: {error}"

@@ -27,12 +27,14 @@ IPS = 4_000_000
 LOG_CAP = 64 << 20  # bytes of log after which a guest is taken to flood it
 CONNECT_SECONDS = 15.0
 
-# What Bochs' own log says of the end of a guest. The power-on reset is logged too, hence the count for RESET.
-HALT = re.compile(rb"HLT instruction with IF=0")
-TRIPLE_FAULT = re.compile(rb"3rd \(\d+\) exception with no resolution")
-RESET = re.compile(rb"bx_pc_system_c::Reset\(\w+\) called")
-POWER_OFF = re.compile(rb"ACPI control: soft power off|[Ss]hutdown port: shutdown requested")
-PANIC = re.compile(rb"^\d+p\[.*$", re.MULTILINE)
+# What Bochs' own log says of the end of a guest, in the order in which it is said.
+LOG_ENDS = re.compile(
+    rb"(?P<reset>bx_pc_system_c::Reset\(\w+\) called)"
+    rb"|(?P<power_off>ACPI control: soft power off|[Ss]hutdown port: shutdown requested)"
+    rb"|(?P<panic>^\d+p\[[^\n]*)"
+    rb"|(?P<halted>HLT instruction with IF=0)",
+    re.MULTILINE,
+)
 LOST_SERIAL = re.compile(rb"com1: (?:write to tx hold register when not empty|transmit FIFO overflow)")
 
 
@@ -95,7 +97,10 @@ class BochsSession:
                 stack.callback(writer.close)
                 watch.go()
                 end = await first(
-                    watch.reader(stream), _log_says(machine.log, boot.machine.cpus), _exits(machine), watch.deadlines()
+                    watch.reader(stream),
+                    _log_says(machine.log, boot.machine.cpus),
+                    _exits(machine, boot.machine.cpus),
+                    watch.deadlines(),
                 )
                 end = await watch.drain(stream, end)
             except TimeoutError:
@@ -114,8 +119,6 @@ class BochsSession:
                     end = (Ending.CRASH, f"{end[0]} ({end[1]}), then: {error}") if memory is None else end
         log = read_log(folder / "bochs.log")
         watch.mark("observed")
-        if end[0] == Ending.CRASH and (panic := PANIC.search(log)):
-            end = Ending.CRASH, panic.group().decode(errors="replace").strip()
         ticks = re.findall(rb"^(\d+)[a-z]\[", log, re.MULTILINE)
         return Observation(
             target=self._target.name,
@@ -155,40 +158,49 @@ class BochsSession:
         ]
 
 
-async def _exits(machine: BochsMachine) -> End:
+async def _exits(machine: BochsMachine, cpus: int) -> End:
     """Bochs ended by itself: because the guest switched the machine off, or because Bochs gave up."""
     code = await machine.process.wait()
-    if POWER_OFF.search(read_log(machine.log)):
-        return Ending.POWER_OFF, "the guest switched the machine off"
-    return Ending.CRASH, f"Bochs ended with exit code {code}"
+    said, _ = _log_end(read_log(machine.log), 0, cpus)
+    return said or (Ending.CRASH, f"Bochs ended with exit code {code}")
 
 
 async def _log_says(log: Path, cpus: int) -> End:
     """Follow Bochs' log until it tells that the guest is over."""
-    kept = b""
-    resets = 0
-    position = 0
+    kept, resets, position = b"", 0, 0
     while True:
         if log.exists():
             with log.open("rb") as file:
                 file.seek(position)
                 fresh = file.read()
             position += len(fresh)
-            text = kept + fresh
-            resets += len(RESET.findall(text))
-            if TRIPLE_FAULT.search(text):
-                return Ending.TRIPLE_FAULT, "the CPU entered shutdown: third exception with no resolution"
-            if resets > 1:
-                return Ending.RESET, "the guest reset the machine"
-            if POWER_OFF.search(text):
-                return Ending.POWER_OFF, "the guest switched the machine off"
+            whole, _, rest = (kept + fresh).rpartition(b"\n")  # a line that is not whole yet is looked at again
+            end, resets = _log_end(whole, resets, cpus)
+            if end is not None:
+                return end
             if position > LOG_CAP:
                 return Ending.FLOOD, f"the guest made Bochs log more than {LOG_CAP} bytes"
-            # With several CPUs one may halt for good while another goes on: the deadlines decide there.
-            if cpus == 1 and HALT.search(text):
-                return Ending.HALTED, "HLT with interrupts off"
-            kept = text[text.rfind(b"\n") + 1 :]
+            kept = rest
         await asyncio.sleep(POLL)
+
+
+def _log_end(log: bytes, resets: int, cpus: int) -> tuple[End | None, int]:
+    """The first ending that a piece of Bochs' log tells, and the resets counted so far: the power-on is logged as one."""
+    for match in LOG_ENDS.finditer(log):
+        kind = match.lastgroup
+        if kind == "reset":
+            resets += 1
+            if resets > 1:
+                return (Ending.RESET, "the guest reset the machine"), resets
+        elif kind == "power_off":
+            return (Ending.POWER_OFF, "the guest switched the machine off"), resets
+        elif kind == "panic":
+            if b"exception with no resolution" not in match.group():
+                return (Ending.CRASH, match.group().decode(errors="replace")), resets
+            return (Ending.TRIPLE_FAULT, "the CPU entered shutdown: third exception with no resolution"), resets
+        elif cpus == 1:  # with several CPUs one may halt for good while another goes on: the deadlines decide there
+            return (Ending.HALTED, "HLT with interrupts off"), resets
+    return None, resets
 
 
 def _alarms(log: bytes) -> list[str]:

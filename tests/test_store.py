@@ -11,28 +11,35 @@ from pathlib import Path
 
 import msgspec
 import pytest
-import sample_run as sample
 
 from difftest.store import SCHEMA, RunWriter, StoredRun, StoreError, file_name, new_run_id
+from tests import sample_run as sample
 
+# Writes large files for ever, so that a kill at any moment hits one of them half-way.
 WRITER = """
 import sys
 from pathlib import Path
-import sample_run as sample
+from difftest.reading import ScreenReading
 from difftest.store import RunWriter
 from msgspec.structs import replace
-root = Path(sys.argv[1])
-(root / "disk.img").write_bytes(sample.IMAGE)
-writer = RunWriter.create(root, sample.meta(sys.argv[2]))
+from tests import sample_run as sample
+root, long = Path(sys.argv[1]), "x" * 3_000_000
+image = root / "disk.img"
+image.write_bytes(sample.IMAGE)
+writer = RunWriter.create(root, replace(sample.meta(sys.argv[2]), host={"long": long}))
 print("ready", flush=True)
-for case in range(10_000):
-    writer.add_case(sample.snapshot(f"case-{case}"), root / "disk.img")
+for number in range(10_000):
+    name = f"case-{number}"
+    writer.add_case(replace(sample.snapshot(name), manifest=long), image)
     for observation in (sample.GOOD, sample.BAD):
-        log = {"bochs.log": b"x" * 300_000}
-        writer.add_observation(f"case-{case}", 0, replace(observation, serial=b"s" * 300_000, logs=log))
-        writer.add_screen(f"case-{case}", observation.target, 0, sample.screen({}))
-    writer.add_results(f"case-{case}", [])
+        writer.add_observation(name, 0, replace(observation, serial=long.encode(), logs={"bochs.log": long.encode()}))
+        writer.add_screen(name, observation.target, 0, ScreenReading(problem=long))
+    writer.add_results(name, [sample.result(reason=long)])
+    writer.finish("running")
 """
+
+LONG = 3_000_000
+KILLED = 9
 
 
 def test_what_is_written_is_read_back(tmp_path: Path) -> None:
@@ -79,6 +86,13 @@ def test_an_observation_is_never_overwritten(tmp_path: Path) -> None:
         writer.add_observation("case", 0, sample.GOOD)
     folder = writer.folder / "cases" / "case" / "bochs"
     assert [path.name for path in folder.iterdir()] == ["0"]
+
+
+def test_text_that_is_not_unicode_is_kept_as_escapes(tmp_path: Path) -> None:
+    strange = msgspec.structs.replace(sample.GOOD, detail="a\udcffb", identity={"\ud800": "\ud800"})
+    (seen,) = sample.write_run(tmp_path, left=strange).observations(sample.CASE)["bochs"]
+    assert seen[0].detail == "a\\udcffb"
+    assert seen[0].identity == {"\\ud800": "\\ud800"}
 
 
 def test_a_disk_that_refuses_is_told_with_a_hint(tmp_path: Path) -> None:
@@ -224,24 +238,84 @@ def test_a_killed_writer_leaves_nothing_half_written(tmp_path: Path) -> None:
     seed = random.randrange(1 << 30)
     moments = random.Random(seed)
     judged = 0
-    for turn in range(12):
-        environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    for turn in range(15):
+        environment = os.environ | {"PYTHONPATH": str(Path(__file__).parent.parent)}
         argv = [sys.executable, "-c", WRITER, str(tmp_path), f"run-{turn}"]
         with subprocess.Popen(argv, stdout=subprocess.PIPE, env=environment) as writer:
             assert writer.stdout is not None
             assert writer.stdout.readline() == b"ready\n"
-            time.sleep(moments.uniform(0.0, 0.25))
+            time.sleep(moments.uniform(0.0, 0.4))
             writer.send_signal(signal.SIGKILL)
         run = StoredRun.find(tmp_path)
         assert run.meta.run == f"run-{turn}", seed
+        assert len(run.meta.host["long"]) == LONG, seed
         assert run.meta.status == "running"
         for case in run.cases():
             assert run.image(case) == sample.IMAGE
             seen = run.observations(case.name)
             for boots in seen.values():
-                assert [(len(one.serial), len(one.logs["bochs.log"])) for one, _ in boots] == [(300_000, 300_000)], seed
-            if (run.folder / "cases" / case.name / "results.json").exists():
+                sizes = [(len(one.serial), len(one.logs["bochs.log"]), len(screen.problem)) for one, screen in boots]
+                assert sizes in ([(LONG, LONG, LONG)], [(LONG, LONG, len("never read"))]), seed
+            assert len(case.manifest) == LONG, seed
+            if results := run.results(case.name):
                 assert set(seen) == {"bochs", "kvm-hosted"}, seed
+                assert len(results[0].reason) == LONG, seed
                 judged += 1
-            assert run.results(case.name) == []
     assert judged > 0
+
+
+@pytest.mark.parametrize("step", ["fsync", "replace", "replaced"])
+def test_a_writer_killed_at_any_step_leaves_whole_files(tmp_path: Path, step: str) -> None:
+    """The same at each sync and each rename in turn, so that no moment is left to chance."""
+    for moment in range(1, 100):
+        child = os.fork()
+        if child == 0:
+            try:
+                _die_at(step, moment)
+                sample.write_run(tmp_path / str(moment))
+                os._exit(0)
+            finally:
+                os._exit(1)  # never back into pytest
+        code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+        assert code in (0, KILLED)
+        runs = list((tmp_path / str(moment)).glob("*/run.json"))
+        if runs:
+            run = StoredRun.open(runs[0].parent)
+            for case in run.cases():
+                assert run.image(case) == sample.IMAGE
+                seen = {name: boots[0][0] for name, boots in run.observations(case.name).items()}
+                assert seen in ({}, {"bochs": sample.GOOD}, {"bochs": sample.GOOD, "kvm-hosted": sample.BAD})
+                assert len(run.results(case.name)) in (0, 2)
+        if code == 0:
+            assert moment > 10
+            assert run.meta.status == "finished"
+            return
+    raise AssertionError("the writer never came to its end")
+
+
+def _die_at(step: str, moment: int) -> None:
+    """Have this process end without any cleaning up at the given sync, or right before or after the given rename."""
+    left = moment
+    fsync, replace = os.fsync, Path.replace
+
+    def tick() -> None:
+        nonlocal left
+        left -= 1
+        if left == 0:
+            os._exit(KILLED)
+
+    def dying_fsync(handle: int) -> None:
+        if step == "fsync":
+            tick()
+        fsync(handle)
+
+    def dying_replace(path: Path, target: Path) -> Path:
+        if step == "replace":
+            tick()
+        done = replace(path, target)
+        if step == "replaced":
+            tick()
+        return done
+
+    os.fsync = dying_fsync  # type: ignore[assignment]
+    Path.replace = dying_replace  # type: ignore[assignment, method-assign]

@@ -30,9 +30,9 @@ read:
     movb drive, %dl
     movw $packet, %si
     int $0x13
+    jc failed
     popw %cx
     popw %ax
-    jc failed
     subw %ax, %cx
     addw %ax, packet_lba
     shlw $5, %ax            # sectors to paragraphs

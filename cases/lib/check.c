@@ -17,8 +17,8 @@ struct field {
 
 static struct {
     const struct check *check;
-    bool failed, open, skipped;
-    const char *reason; /* the first one given */
+    bool failed, open;
+    const char *wrong, *lacking; /* reasons, the first one given; `lacking` means SKIP */
     struct field fields[MOST_FIELDS];
     unsigned count;
 } record;
@@ -50,8 +50,8 @@ static bool equal(const char *one, const char *other)
 void wrong(const char *reason)
 {
     record.failed = true;
-    if (!record.reason)
-        record.reason = reason;
+    if (!record.wrong)
+        record.wrong = reason;
 }
 
 static const struct field *find(const char *kind, const char *name)
@@ -103,23 +103,23 @@ void leave_open(void)
 
 void skip(const char *reason)
 {
-    record.skipped = true;
-    if (!record.reason)
-        record.reason = reason;
+    if (!record.lacking)
+        record.lacking = reason;
 }
 
 /* The one place where a verdict is made. A requirement that was broken is never covered up by what came after it. */
 static enum verdict verdict_of_record(void)
 {
-    return record.failed ? FAIL : record.skipped ? SKIP : record.open ? OPEN : PASS;
+    return record.failed ? FAIL : record.lacking ? SKIP : record.open ? OPEN : PASS;
 }
 
 static void report(void)
 {
     enum verdict verdict = verdict_of_record();
+    const char *reason = verdict == SKIP ? record.lacking : record.wrong;
     say("difftest 1 check %s %s", record.check->id, verdict_words[verdict]);
-    if (record.reason)
-        say(" reason=\"%s\"", record.reason);
+    if (reason)
+        say(" reason=\"%s\"", reason);
     for (unsigned index = 0; index < record.count; index++)
         say(" %s%s=%#llx", record.fields[index].kind, record.fields[index].name, record.fields[index].value);
     say("\n");
@@ -127,7 +127,7 @@ static void report(void)
     reported++;
     if (verdict == SKIP) {
         skipped++;
-        last_skip = record.reason;
+        last_skip = reason;
     }
     record.check = NULL;
 }
@@ -185,8 +185,8 @@ __attribute__((weak)) struct condition case_end(void)
 static void run(const struct check *check)
 {
     record.check = check;
-    record.failed = record.open = record.skipped = false;
-    record.reason = NULL;
+    record.failed = record.open = false;
+    record.wrong = record.lacking = NULL;
     record.count = 0;
     say("difftest 1 start %s\n", check->id);
     const char *lacking = check->needs == NEEDS_L2 ? vmx_lacking() : NULL;

@@ -22,6 +22,7 @@ struct check {
     enum needs needs;
     void (*body)(void);
 } __attribute__((aligned(4)));
+_Static_assert(sizeof(struct check) == 12, "kit.ld counts the checks by this size");
 
 /* `ident` names the C function; the id, the SDM section and the summary are what users see. The second array is for the
    tester, which reads it from the ELF file: it never reaches the disk. */

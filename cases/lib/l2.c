@@ -6,7 +6,7 @@
 #include "trap.h"
 #include "vmx.h"
 
-enum { VECTORS = 32, ENTRY_BYTES = 16, INTERRUPT_GATE = 0x8E00, STACK_BYTES = 4096 };
+enum { STACK_BYTES = 4096 };
 enum { TSS_ESP0 = 1, TSS_SS0 = 2, TSS_WORDS = 26 };
 enum { FLAT_CODE = 0xC09B, FLAT_DATA = 0xC093, BUSY_TSS = 0x8B, UNUSABLE = 1 << 16 };
 enum { RFLAGS_FIXED = 2, DR7_FIXED = 0x400 };
@@ -14,16 +14,12 @@ enum { RFLAGS_FIXED = 2, DR7_FIXED = 0x400 };
    Loading Guest State"). L2 has not run then, and the VMCS is not "launched". */
 #define REASON_ENTRY_FAILURE (1u << 31)
 
-struct gate {
-    u16 offset_low, selector, attributes, offset_high;
-};
-
 extern const char l2_entries[], l2_entries_end[];
 u32 vm_enter(struct general_registers *registers, u32 resume);
 
 struct general_registers l2_registers;
 
-static struct gate idt[VECTORS];
+static struct gate idt[EXCEPTIONS];
 static u8 stack[STACK_BYTES] PAGE_ALIGNED, handler_stack[STACK_BYTES] PAGE_ALIGNED;
 static u32 tss[TSS_WORDS];
 static bool launched;
@@ -50,10 +46,7 @@ static void write_segments(void)
 void l2_prepare(const void *entry)
 {
     struct descriptor_pointer gdtr = read_gdtr();
-    for (unsigned vector = 0; vector < VECTORS; vector++) {
-        u32 handler = address_of(l2_entries) + vector * ENTRY_BYTES;
-        idt[vector] = (struct gate){ (u16)handler, SELECTOR_CODE, INTERRUPT_GATE, (u16)(handler >> 16) };
-    }
+    idt_fill(idt, l2_entries);
     /* For an exception in less privileged L2 code. */
     tss[TSS_ESP0] = address_of(handler_stack + STACK_BYTES);
     tss[TSS_SS0] = SELECTOR_DATA;
@@ -95,7 +88,7 @@ static void read_exception(struct vm_exit *exit)
     exit->exception = exit->reason == EXIT_VMCALL && exit->rip >= first && exit->rip < address_of(l2_entries_end);
     if (!exit->exception)
         return;
-    exit->vector = (exit->rip - first) / ENTRY_BYTES;
+    exit->vector = (exit->rip - first) / EXCEPTION_ENTRY_BYTES;
     exit->error_code = exit->registers.edx;
     exit->exception_rip = exit->registers.ebx;
     exit->exception_cr2 = exit->registers.ecx;

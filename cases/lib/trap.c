@@ -3,11 +3,7 @@
 #include "check.h"
 #include "cpu.h"
 
-enum { VECTORS = 32, ENTRY_BYTES = 16, INTERRUPT_GATE = 0x8E00 };
-
-struct gate {
-    u16 offset_low, selector, attributes, offset_high;
-};
+enum { INTERRUPT_GATE = 0x8E00 };
 
 extern const char trap_entries[];
 void trap_guard(void (*body)(u32 argument), u32 argument);
@@ -15,13 +11,21 @@ __attribute__((noreturn)) void trap_unexpected(void);
 
 struct trap trap_seen; /* written by trap_entry.S, which knows its layout */
 
-static struct gate idt[VECTORS];
+static struct gate idt[EXCEPTIONS];
 static u64 gdt[4];
 static u32 tss[26];
 
 u32 tss_address(void)
 {
     return address_of(tss);
+}
+
+void idt_fill(struct gate idt[EXCEPTIONS], const char *entries)
+{
+    for (u32 vector = 0; vector < EXCEPTIONS; vector++) {
+        u32 entry = address_of(entries) + vector * EXCEPTION_ENTRY_BYTES;
+        idt[vector] = (struct gate){ (u16)entry, SELECTOR_CODE, INTERRUPT_GATE, (u16)(entry >> 16) };
+    }
 }
 
 void trap_start(void)
@@ -34,10 +38,7 @@ void trap_start(void)
     write_gdtr(&(struct descriptor_pointer){ sizeof gdt - 1, address_of(gdt) });
     write_tr(SELECTOR_TSS);
 
-    for (unsigned vector = 0; vector < VECTORS; vector++) {
-        u32 entry = address_of(trap_entries) + vector * ENTRY_BYTES;
-        idt[vector] = (struct gate){ (u16)entry, SELECTOR_CODE, INTERRUPT_GATE, (u16)(entry >> 16) };
-    }
+    idt_fill(idt, trap_entries);
     write_idtr(&(struct descriptor_pointer){ sizeof idt - 1, address_of(idt) });
 }
 

@@ -38,6 +38,7 @@ class Pair(msgspec.Struct, frozen=True, kw_only=True):
     reference: Side
     subject: Side
     results: list[Result]
+    kernel: str = ""  # what the run's command line chose with --kernel
 
     @property
     def sides(self) -> tuple[Side, Side]:
@@ -99,7 +100,7 @@ def digest(run: StoredRun) -> Digest:
                 Side(names=_names(run.meta, target, name), boots=boots.get(target, []))
                 for target, name in zip((reference, subject), names, strict=True)
             )
-            pairs.append(Pair(case=case, reference=left, subject=right, results=own))
+            pairs.append(Pair(case=case, reference=left, subject=right, results=own, kernel=_kernel(run.meta.command)))
     return Digest(meta=run.meta, pairs=pairs, tally=count([result for pair in pairs for result in pair.results], unjudged))
 
 
@@ -190,6 +191,14 @@ def environments(pairs: Sequence[Pair], meta: Meta) -> tuple[list[str], list[Env
         values_of = [" / ".join(seen[name].get(key, [])) for name in targets]
         lines.append(Environment(key=key, values=values_of, differs=len(set(values_of) - {""}) > 1))
     return targets, lines
+
+
+def _kernel(command: Sequence[str]) -> str:
+    """The kernel that a command line asks for, or ""."""
+    for word, following in zip(command, [*command[1:], ""], strict=True):
+        if word == "--kernel" or word.startswith("--kernel="):
+            return following if word == "--kernel" else word.partition("=")[2]
+    return ""
 
 
 def _names(meta: Meta, target: str, implementation: str) -> Names:

@@ -39,7 +39,7 @@ LONGEST_SERIAL = 65_536
 
 
 def json_report(run: StoredRun) -> bytes:
-    """The document, in UTF-8, ended by a newline. Raises StoreError for a run that cannot be read."""
+    """The document, in UTF-8. Raises StoreError for a run that cannot be read."""
     whole = digest(run)
     document = {
         "schema": SCHEMA,
@@ -62,7 +62,7 @@ def json_report(run: StoredRun) -> bytes:
             for boot, (observation, screen) in enumerate(boots)
         ],
     }
-    return msgspec.json.format(msgspec.json.encode(_harmless(document)), indent=1) + b"\n"
+    return msgspec.json.format(msgspec.json.encode(_harmless(document)), indent=1)
 
 
 def _run(whole: Digest) -> dict[str, Any]:

@@ -18,13 +18,16 @@ LONGEST_FACT = 200
 def paragraph(result: Result) -> str:
     """What was tested, who was wrong and what was seen, for somebody who has not read the case. Safe to show."""
     names = {"reference": result.reference_name, "subject": result.subject_name}
+    meaning = MEANINGS[result.verdict]
+    # Where nothing could be decided, what differs proves nothing: the reason alone is told.
+    differing = [field for field in result.fields if field.differs and meaning.decided]
     sentences = [
         _sentence(result.summary),
-        _sentence(MEANINGS[result.verdict].explanation.format(**names)),
-        *[_fact(result, field) for field in result.fields if field.differs][:MOST_FACTS],
+        _sentence(meaning.explanation.format(**names)),
+        *[_fact(result, field) for field in differing[:MOST_FACTS]],
     ]
     # The judge's reason often says of one field what the sentences above say of all.
-    if not any(field.differs and field.name in result.reason for field in result.fields):
+    if not any(field.name in result.reason for field in differing):
         sentences.append(_sentence(result.reason))
     if result.boots:
         sentences.append(f"Seen in {result.boots} boots.")
@@ -44,7 +47,12 @@ def reproduce(pair: Pair, result: Result) -> str:
     argv = ["difftest", "run", pair.case.argument]
     if result.check not in (IMAGE, HOST_KERNEL):
         argv += ["-k", result.check]
-    return command_line([*argv, "--target", result.subject])
+    argv += ["--target", result.subject]
+    if pair.kernel:
+        argv += ["--kernel", pair.kernel]
+    if result.boots:
+        argv += ["--repeat", result.boots.partition("/")[2]]
+    return command_line(argv)
 
 
 def command_line(argv: Sequence[str]) -> str:

@@ -8,7 +8,7 @@
 #include "vmx.h"
 
 enum { PAGE_FAULT = 14, INVALID_OPCODE = 6, GENERAL_PROTECTION = 13 };
-enum { BEYOND_DISK_CHUNK = 200 * 512 };
+enum { BEYOND_DISK_CHUNK = 200 * 512, BEYOND_GDT = 0x1230 };
 
 static u8 far_page[PAGE_SIZE] PAGE_ALIGNED;
 static struct pae_tables tables;
@@ -35,9 +35,9 @@ static void undefined(u32 argument)
     asm volatile("ud2");
 }
 
-static void load_cr4(u32 value)
+static void load_fs(u32 selector)
 {
-    write_cr4(value);
+    asm volatile("mov %0, %%fs" : : "r"(selector));
 }
 
 static void nothing(u32 argument)
@@ -59,10 +59,10 @@ CHECK(trap_comes_back, "pass/trap", NEEDS_NOTHING, "none", "an exception in L1 i
         must("taken", trap.taken, true);
         must("vector", trap.vector, INVALID_OPCODE);
     }
-    struct trap trap = trap_in(load_cr4, read_cr4() | 1u << 31);
-    must("reserved_taken", trap.taken, true);
-    must("reserved_vector", trap.vector, GENERAL_PROTECTION);
-    must("reserved_error_code", trap.error_code, 0);
+    struct trap trap = trap_in(load_fs, BEYOND_GDT);
+    must("selector_taken", trap.taken, true);
+    must("selector_vector", trap.vector, GENERAL_PROTECTION);
+    must("selector_error_code", trap.error_code, BEYOND_GDT);
     must("none_taken", trap_in(nothing, 0).taken, false);
 }
 

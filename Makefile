@@ -1,0 +1,53 @@
+# `make run` and `make test` set up all they need on a Debian machine with Python 3.11, as root or with sudo.
+
+SHELL := /bin/bash
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
+
+PACKAGES := python3-venv gcc binutils lz4 xz-utils zstd \
+	bochs bochs-x bochsbios vgabios xvfb xfonts-base \
+	qemu-system-x86 seabios busybox-static \
+	tesseract-ocr tesseract-ocr-eng
+
+.PHONY: run test units lint bench setup clean
+
+run: setup
+	$(BIN)/difftest run --group seed --html results/seed.html
+
+test: setup lint
+	$(BIN)/pytest
+
+# Seconds instead of minutes: everything that boots no emulator.
+units: setup
+	$(BIN)/pytest -m "not boots and not hosted"
+
+lint: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: setup
+	$(BIN)/python bench/bench.py
+
+setup: $(VENV)/ready
+
+$(VENV)/ready: pyproject.toml Makefile
+	@missing=(); for package in $(PACKAGES); do \
+	    dpkg-query -W -f '$${Status}' $$package 2>/dev/null | grep -q '^install ok installed' || missing+=($$package); \
+	done; \
+	if [ $${#missing[@]} -gt 0 ] || ! apt-cache depends linux-image-cloud-amd64 2>/dev/null | grep -q Depends; then \
+	    $(SUDO) apt-get update; \
+	fi; \
+	if [ $${#missing[@]} -gt 0 ]; then \
+	    echo "installing: $${missing[*]}"; \
+	    $(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends "$${missing[@]}"; \
+	fi
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --editable '.[dev]'
+	touch $@
+
+clean:
+	rm -rf $(VENV) results build *.egg-info

@@ -1,0 +1,57 @@
+"""A target without an emulator, for unit tests of everything that drives targets."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncIterator, Callable, Sequence
+
+from emulators.observation import Boot, Ending, Observation
+from emulators.target import NESTED, Progress, Requirement, Session
+
+Script = Callable[[Boot], Observation]
+
+
+class Fake:
+    """Answers every boot with what `script` makes of it; an exception in the script is an emulator that blows up."""
+
+    shares_start = False
+
+    def __init__(self, name: str, script: Script, *, implementation: str = "Fake", inherits: str = "") -> None:
+        self.name = name
+        self.implementation = implementation
+        self.inherits = inherits
+        self.sessions = 0
+        self._script = script
+
+    @property
+    def capabilities(self) -> frozenset[str]:
+        return NESTED
+
+    def requirements(self) -> list[Requirement]:
+        return []
+
+    def identity(self) -> dict[str, str]:
+        return {"fake": self.name}
+
+    @contextlib.asynccontextmanager
+    async def session(self, boots: Sequence[Boot], progress: Progress) -> AsyncIterator[Session]:
+        self.sessions += 1
+        yield self
+
+    async def boot(self, boot: Boot) -> Observation:
+        return self._script(boot)
+
+
+def observation(target: str, serial: bytes, ending: Ending = Ending.FINISHED, **fields: object) -> Observation:
+    """An observation of a text screen that shows nothing; `fields` stand above the defaults."""
+    known: dict[str, object] = {
+        "target": target,
+        "identity": {"fake": target},
+        "image_sha256": "0" * 64,
+        "image_sha256_after": "0" * 64,
+        "ending": ending,
+        "detail": "as scripted",
+        "serial": serial,
+        **fields,
+    }
+    return Observation(**known)  # type: ignore[arg-type]

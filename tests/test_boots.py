@@ -1,0 +1,169 @@
+"""Real boots of hand-made images under Bochs and TCG: every ending is told apart, hostile output stays harmless."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+from difftest.case import of_image
+from difftest.image import prepare
+from difftest.screen import read_screen
+from emulators.bochs import Bochs
+from emulators.native import Tcg
+from emulators.observation import Boot, Ending, Limits, Observation
+from emulators.target import Target
+
+from .guests import FLOOD, HALT, HANG, RESET, SHOW, TRIPLE_FAULT, boot_sector
+
+pytestmark = pytest.mark.boots
+TARGETS = pytest.mark.parametrize("target", [Bochs(), Tcg()], ids=lambda target: target.name)
+
+
+async def boot(target: Target, image: Path, *, end: str = "", limits: Limits | None = None) -> Observation:
+    prepared = prepare(of_image(image), image.parent / "cache")
+    wanted = Boot(image=prepared.image, image_sha256=prepared.sha256, limits=limits or Limits(quiet=10, total=30), end=end)
+    async with target.session([wanted], lambda line: None) as session:
+        return await session.boot(wanted)
+
+
+@TARGETS
+async def test_serial_bytes_screen_and_registers_are_exact(target: Target, tmp_path: Path) -> None:
+    message = bytes(byte for byte in range(1, 255) if byte != 0xFF) + b"\nlast line\r\n"
+    seen = await boot(target, boot_sector(tmp_path, message, HALT, before=SHOW))
+    assert seen.ending == Ending.HALTED
+    assert seen.serial == message
+    reading = read_screen(seen)
+    assert reading.problem == ""
+    assert reading.rows[20].memory == reading.rows[20].ocr == "HELLO"
+    assert int(seen.registers["rip"], 16) in range(0x7C00, 0x7E00)
+    assert int(seen.registers["cr0"], 16) & 0x80000001 == 0
+    assert seen.image_sha256 == seen.image_sha256_after
+    assert not seen.alarms
+
+
+@TARGETS
+async def test_the_terminal_marker_ends_a_guest_that_would_go_on(target: Target, tmp_path: Path) -> None:
+    seen = await boot(target, boot_sector(tmp_path, b"one\ndone: 7\n", HANG), end=r"^done: \d+\n")
+    assert seen.ending == Ending.FINISHED
+    assert seen.serial == b"one\ndone: 7\n"
+
+
+@TARGETS
+@pytest.mark.parametrize(
+    ("ending", "limits", "expected"),
+    [
+        (HANG, Limits(quiet=1, total=20), Ending.QUIET),
+        (FLOOD, Limits(quiet=5, total=1.5, serial_bytes=1 << 30), Ending.TOTAL),
+        (FLOOD, Limits(quiet=5, total=30, serial_bytes=5000), Ending.FLOOD),
+        (RESET, Limits(quiet=5, total=20), Ending.RESET),
+        (TRIPLE_FAULT, Limits(quiet=5, total=20), Ending.TRIPLE_FAULT),
+    ],
+    ids=["hang", "chatter", "flood", "reset", "triple-fault"],
+)
+async def test_endings_are_told_apart(target: Target, tmp_path: Path, ending: str, limits: Limits, expected: Ending) -> None:
+    begun = time.monotonic()
+    seen = await boot(target, boot_sector(tmp_path, b"here\n", ending), limits=limits)
+    assert seen.ending == expected, seen.detail
+    assert seen.serial.startswith(b"here\n")
+    assert len(seen.serial) <= limits.serial_bytes
+    assert time.monotonic() - begun < limits.total + 10
+    assert not emulators_of_ours()
+
+
+async def test_a_guest_that_does_not_wait_for_the_uart_is_told_so(tmp_path: Path) -> None:
+    careless = "xorw %ax, %ax; movw %ax, %ds; movw $message, %si; movw $0x3F8, %dx; movw $9, %cx; rep outsb; jmp 3f\n"
+    seen = await boot(Bochs(), boot_sector(tmp_path, b"123456789", HALT, before=careless))
+    assert len(seen.serial) < 9
+    assert "serial output lost" in seen.alarms[0]
+
+
+async def test_a_case_that_the_emulator_cannot_start_is_a_crash(tmp_path: Path) -> None:
+    image = boot_sector(tmp_path, b"x", HALT)
+    prepared = prepare(of_image(image), tmp_path / "cache")
+    wrong = Bochs(model="no_such_cpu")
+    wanted = Boot(image=prepared.image, image_sha256=prepared.sha256)
+    async with wrong.session([wanted], lambda line: None) as session:
+        seen = await session.boot(wanted)
+    assert seen.ending == Ending.CRASH
+    assert not emulators_of_ours()
+
+
+HOSTILE = b"\x1b[2J\x1b]0;title\x07\x00<script>alert(1)</script>[/red]]]>\xc3\x28\xe2\x80\xae\n"
+
+
+def difftest(folder: Path, *arguments: str) -> subprocess.CompletedProcess[bytes]:
+    argv = [sys.executable, "-m", "difftest.cli", *arguments]
+    return subprocess.run(argv, cwd=folder, capture_output=True, check=False, timeout=120)
+
+
+def test_a_hand_made_image_agrees_and_hostile_output_stays_harmless(tmp_path: Path) -> None:
+    image = boot_sector(tmp_path, HOSTILE, HALT)
+    done = difftest(tmp_path, "run", str(image), "--target", "tcg", "--html", "report.html")
+    assert done.returncode == 0, done.stderr
+    assert b"\x1b" not in done.stdout + done.stderr and b"\x00" not in done.stdout
+    page = (tmp_path / "report.html").read_text()
+    assert "<script>alert" not in page and "\x1b" not in page
+    again = difftest(tmp_path, "report", "--json")
+    assert again.returncode == 0 and b"\\u0000" not in again.stdout
+
+
+def test_an_image_that_never_ends_gives_no_verdict(tmp_path: Path) -> None:
+    done = difftest(tmp_path, "run", str(boot_sector(tmp_path, b"a", FLOOD)), "--target", "tcg", "--timeout", "2")
+    assert done.returncode == 3, done.stdout
+    assert b"inconclusive" in done.stdout
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_run_leaves_no_process_and_a_readable_run(tmp_path: Path, number: signal.Signals) -> None:
+    image = boot_sector(tmp_path, b"a", HANG)
+    argv = [sys.executable, "-m", "difftest.cli", "run", str(image), "--target", "tcg"]
+    process = subprocess.Popen(argv, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    deadline = time.monotonic() + 30
+    while not emulators_of(process.pid) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    time.sleep(0.5)
+    process.send_signal(number)
+    _, errors = process.communicate(timeout=30)
+    assert process.returncode == 130, errors
+    assert b"interrupted" in errors
+    assert not emulators_of_ours()
+    assert difftest(tmp_path, "report").returncode == 0
+
+
+def test_killing_the_tester_ends_its_emulators(tmp_path: Path) -> None:
+    image = boot_sector(tmp_path, b"a", HANG)
+    argv = [sys.executable, "-m", "difftest.cli", "run", str(image), "--target", "tcg"]
+    process = subprocess.Popen(argv, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 30
+    while not (left := emulators_of(process.pid)) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    gone, alive = psutil.wait_procs(left, timeout=10)
+    assert gone and not alive
+    assert difftest(tmp_path, "report").returncode == 0
+
+
+def emulators_of(pid: int) -> list[psutil.Process]:
+    try:
+        return [child for child in psutil.Process(pid).children(recursive=True) if is_emulator(child)]
+    except psutil.Error:
+        return []
+
+
+def emulators_of_ours() -> list[psutil.Process]:
+    return emulators_of(os.getpid())
+
+
+def is_emulator(process: psutil.Process) -> bool:
+    try:
+        return process.name().startswith(("bochs", "qemu", "Xvfb")) and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.Error:
+        return False
