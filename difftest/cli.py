@@ -198,7 +198,7 @@ def _write_html(stored: StoredRun, path: Path) -> None:
     from difftest.report.html import html_report
 
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(html_report(stored))
+    path.write_text(html_report(stored), encoding="utf-8")
     typer.echo(f"HTML report: {path}")
 
 

@@ -124,14 +124,18 @@ def _chosen(request: Request) -> list[Case]:
 def _snapshot(writer: RunWriter, job: Job) -> None:
     prepared = job.prepared
     case = prepared.case
-    bare = not case.text
+    # What `difftest run` takes to find the case again: a bundled one by name, all else by its path.
+    if not case.text:
+        argument = str(case.folder / case.manifest.image)
+    else:
+        argument = case.name if case.folder.parent == BUNDLED else str(case.folder)
     snapshot = CaseSnapshot(
         name=case.name,
         title=case.manifest.title,
         manifest=case.text,
         image_sha256=prepared.sha256,
         image_bytes=prepared.image.stat().st_size,
-        argument=str(case.folder / case.manifest.image) if bare else case.name,
+        argument=argument,
         checks=list(prepared.abouts),
     )
     writer.add_case(snapshot, prepared.image)

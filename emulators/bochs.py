@@ -102,6 +102,8 @@ class BochsSession:
                     _exits(machine, boot.machine.cpus),
                     watch.deadlines(),
                 )
+                if end[0] == Ending.TRIPLE_FAULT:
+                    await machine.resume()  # the CPU is down, but its UART still has bytes to send
                 end = await watch.drain(stream, end)
             except TimeoutError:
                 end = Ending.CRASH, "Bochs ended before the guest started"

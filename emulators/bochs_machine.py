@@ -41,6 +41,11 @@ class BochsMachine:
         self.process.send_signal(signal.SIGINT)
         await self._answer()
 
+    async def resume(self) -> None:
+        """Let the simulation go on after it stopped by itself, as the debugger does at a triple fault."""
+        await self._answer()
+        self.process.write(b"c\n")
+
     async def command(self, text: str) -> str:
         """One debugger command's output. Only while stopped. Raises EmulatorError when no answer comes."""
         self.process.write(text.encode() + b"\n")

@@ -162,13 +162,17 @@ class HostedSession:
                     if end[0] != Ending.CRASH:
                         await qemu.execute("stop")
                         registers = await qemu.registers()
+                        watch.mark("registers")
                         memory = await qemu.text_memory("/tmp/text.bin", machine.fetch)
+                        watch.mark("text memory")
                         screen = await qemu.picture("/tmp/screen.png", machine.fetch)
+                        watch.mark("picture")
                     await qemu.quit()
                     await machine.qemu_ended(END_SECONDS)
                     await asyncio.sleep(SETTLE)  # the last bytes on its ports are none of the next boot's
             finally:
                 await qemu.disconnect()
+            watch.mark("qemu gone")
             log = (await machine.ask("busybox cat /tmp/qemu.log"))[1]
             kernel_log = (await machine.ask("busybox dmesg -c"))[1]
         except EmulatorError as error:

@@ -23,6 +23,7 @@ from emulators.target import Target
 from .guests import FLOOD, HALT, HANG, RESET, SHOW, TRIPLE_FAULT, boot_sector
 
 pytestmark = pytest.mark.boots
+ENVIRONMENT = {**os.environ, "PYTHONPATH": str(Path(__file__).parent.parent)}
 TARGETS = pytest.mark.parametrize("target", [Bochs(), Tcg()], ids=lambda target: target.name)
 
 
@@ -100,7 +101,7 @@ HOSTILE = b"\x1b[2J\x1b]0;title\x07\x00<script>alert(1)</script>[/red]]]>\xc3\x2
 
 def difftest(folder: Path, *arguments: str) -> subprocess.CompletedProcess[bytes]:
     argv = [sys.executable, "-m", "difftest.cli", *arguments]
-    return subprocess.run(argv, cwd=folder, capture_output=True, check=False, timeout=120)
+    return subprocess.run(argv, cwd=folder, capture_output=True, check=False, timeout=120, env=ENVIRONMENT)
 
 
 def test_a_hand_made_image_agrees_and_hostile_output_stays_harmless(tmp_path: Path) -> None:
@@ -124,7 +125,7 @@ def test_an_image_that_never_ends_gives_no_verdict(tmp_path: Path) -> None:
 def test_an_interrupted_run_leaves_no_process_and_a_readable_run(tmp_path: Path, number: signal.Signals) -> None:
     image = boot_sector(tmp_path, b"a", HANG)
     argv = [sys.executable, "-m", "difftest.cli", "run", str(image), "--target", "tcg"]
-    process = subprocess.Popen(argv, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    process = subprocess.Popen(argv, cwd=tmp_path, env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     deadline = time.monotonic() + 30
     while not emulators_of(process.pid) and time.monotonic() < deadline:
         time.sleep(0.05)
@@ -140,7 +141,7 @@ def test_an_interrupted_run_leaves_no_process_and_a_readable_run(tmp_path: Path,
 def test_killing_the_tester_ends_its_emulators(tmp_path: Path) -> None:
     image = boot_sector(tmp_path, b"a", HANG)
     argv = [sys.executable, "-m", "difftest.cli", "run", str(image), "--target", "tcg"]
-    process = subprocess.Popen(argv, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    process = subprocess.Popen(argv, cwd=tmp_path, env=ENVIRONMENT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     deadline = time.monotonic() + 30
     while not (left := emulators_of(process.pid)) and time.monotonic() < deadline:
         time.sleep(0.05)

@@ -179,7 +179,7 @@ def test_firmware_text_is_no_evidence() -> None:
 def test_checks_known_from_the_build_but_never_reported_are_told() -> None:
     left = see(observation("bochs", serial(PASS)), BLANK)
     results = judge(MANIFEST, [About(check="never")], (BOCHS, [left]), (KVM, [left]))
-    assert [result.check for result in results][0] == "never"
+    assert results[0].check == "never"
     assert results[0].verdict == Verdict.INCONCLUSIVE
 
 
