@@ -54,7 +54,8 @@ class Bochs:
         return NESTED
 
     def requirements(self) -> list[Requirement]:
-        return bochs_requirements()
+        x_server = Requirement("Xvfb", shutil.which("Xvfb") is not None, "virtual X display", "apt-get install xvfb")
+        return [*bochs_requirements("x"), x_server]
 
     def identity(self) -> dict[str, str]:
         return {**bochs_identity(), "cpu model": self.model, "com1": "set to 115200 8N1 by an option ROM"}
@@ -90,7 +91,7 @@ class BochsSession:
         registers: dict[str, str] = {}
         async with contextlib.AsyncExitStack() as stack:
             stack.callback(server.close)
-            machine = await stack.enter_async_context(bochs_machine(config, folder))
+            machine = await stack.enter_async_context(bochs_machine(config, folder, visible=True))
             commands = [machine.process.argv]
             try:
                 stream, writer = await asyncio.wait_for(connected, CONNECT_SECONDS)
@@ -212,15 +213,20 @@ def _alarms(log: bytes) -> list[str]:
     return [f"serial output lost: the guest wrote {lost} bytes to COM1 while the transmitter was busy (THRE clear)"]
 
 
-def bochs_requirements() -> list[Requirement]:
-    """What running Bochs at all takes, for direct boots and for the hosted appliance alike."""
-    install = "apt-get install bochs bochs-x bochsbios vgabios"
+def bochs_requirements(display: str) -> list[Requirement]:
+    """What running Bochs takes, with the display library that direct boots ("x") or the hosted appliance ("sdl2") use."""
+    install = "apt-get install bochs bochsbios vgabios"
     bochs = shutil.which("bochs-bin")
+    library = f"libbx_{display}_gui.so"
     return [
         Requirement("Bochs", bochs is not None, bochs_identity()["bochs"] if bochs else "no bochs-bin", install),
         Requirement("Bochs BIOS", BIOS.exists() and VGA_BIOS.exists(), f"{BIOS}, {VGA_BIOS}", install),
-        Requirement("Bochs X display", any(Path("/usr/lib").glob("*/bochs/plugins/libbx_x_gui.so")), "libbx_x_gui.so", install),
-        Requirement("Xvfb", shutil.which("Xvfb") is not None, "virtual X display", "apt-get install xvfb"),
+        Requirement(
+            "Bochs display",
+            any(Path("/usr/lib").glob(f"*/bochs/plugins/{library}")),
+            library,
+            f"apt-get install bochs-{display.rstrip('2')}",
+        ),
     ]
 
 

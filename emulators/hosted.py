@@ -21,13 +21,14 @@ from emulators.native import INSTALL_QEMU, qemu_identity
 from emulators.observation import Boot, Ending, Limits, Observation
 from emulators.qemu import Qemu, kvm_failure, qemu_argv
 from emulators.target import NESTED, EmulatorError, Progress, Requirement, Session
-from emulators.watch import SETTLE, End, Watch, discarding
+from emulators.watch import End, Watch, discarding
 
 CPU = "host,vmx=on"
 SLOWER = 4.0  # a boot's deadlines are given for a guest that runs directly; KVM inside Bochs takes this many times as long
 CONNECT_SECONDS = 60.0
 POLL = 2.0  # seconds of silence after which the CPUs are asked whether they have halted: asking is dear here
 END_SECONDS = 60.0
+SETTLE = 0.1  # seconds that the tail of a boot gets; the guest also runs on while QEMU is told to stop
 
 # What L0's kernel says when KVM has a bug of its own.
 KERNEL_FAULT = re.compile(r"\b(?:WARNING:|BUG:|Oops:|general protection fault|kernel BUG at|invalid opcode:|divide error:)")
@@ -61,7 +62,7 @@ class KvmHosted:
         }
         files = [*initramfs.FIRMWARE.values(), initramfs.QEMU]
         return [
-            *bochs_requirements(),
+            *bochs_requirements("sdl2"),
             Requirement("QEMU and its firmware", all(path.exists() for path in files), str(initramfs.QEMU), INSTALL_QEMU),
             Requirement("busybox, static", initramfs.BUSYBOX.exists(), str(initramfs.BUSYBOX), "apt-get install busybox-static"),
             *(Requirement(tool, shutil.which(tool) is not None, "", f"apt-get install {get}") for tool, get in tools.items()),
@@ -101,6 +102,7 @@ class HostedSession:
         self._images = {boot.image_sha256: boot.image for boot in boots}
         self._stack: contextlib.AsyncExitStack | None = None
         self._machine: ApplianceMachine | None = None
+        self._running: Qemu | None = None  # the last boot's, stopped: it goes when the next one needs its ports
 
     async def boot(self, boot: Boot) -> Observation:
         begun = time.monotonic()
@@ -109,14 +111,33 @@ class HostedSession:
             self._progress(f"starting Linux {self._appliance.kernel.release} with KVM inside Bochs")
             self._machine = await self._start()
             seconds["appliance ready"] = self._machine.seconds_to_ready
+        elif self._running is not None:
+            await self._retire(self._machine, self._running)
         self._progress("booting under KVM")
+        assert self._machine is not None
         return await self._observe(self._machine, boot, begun, seconds)
 
     async def close(self) -> None:
         """End the appliance, if it runs."""
+        if self._running is not None:
+            await self._running.disconnect()
+        self._running = None
         if self._stack is not None:
             await self._stack.aclose()
         self._stack = self._machine = None
+
+    async def _retire(self, machine: ApplianceMachine, qemu: Qemu) -> None:
+        """End the QEMU of the boot before. An appliance in which that fails is thrown away."""
+        try:
+            async with discarding(machine.guest):
+                await qemu.quit()
+                await machine.qemu_ended(END_SECONDS)
+                await asyncio.sleep(SETTLE)  # the last bytes on its ports are none of the next boot's
+            await qemu.disconnect()
+            self._running = None
+        except EmulatorError:
+            await self.close()
+            self._machine = await self._start()
 
     async def _start(self) -> ApplianceMachine:
         self._stack = contextlib.AsyncExitStack()
@@ -157,7 +178,7 @@ class HostedSession:
             try:
                 await qemu.connect(control, CONNECT_SECONDS)
                 watch.mark("qemu ready")
-                end = await qemu.run(boot, watch, machine.guest, died(), POLL)
+                end = await qemu.run(boot, watch, machine.guest, died(), poll=POLL, settle=SETTLE)
                 async with discarding(machine.guest):
                     if end[0] != Ending.CRASH:
                         await qemu.execute("stop")
@@ -165,16 +186,12 @@ class HostedSession:
                         watch.mark("registers")
                         memory = await qemu.text_memory("/tmp/text.bin", machine.fetch)
                         watch.mark("text memory")
-                        screen = await qemu.picture("/tmp/screen.png", machine.fetch)
+                        screen = await qemu.picture("/tmp/screen.ppm", machine.fetch)
                         watch.mark("picture")
-                    await qemu.quit()
-                    await machine.qemu_ended(END_SECONDS)
-                    await asyncio.sleep(SETTLE)  # the last bytes on its ports are none of the next boot's
+                    log, kernel_log = await machine.read_logs()
+                    watch.mark("logs")
             finally:
-                await qemu.disconnect()
-            watch.mark("qemu gone")
-            log = (await machine.ask("busybox cat /tmp/qemu.log"))[1]
-            kernel_log = (await machine.ask("busybox dmesg -c"))[1]
+                self._running = qemu
         except EmulatorError as error:
             # A machine that broke once is never used again.
             end = Ending.CRASH, f"{error} {error.evidence[-300:]}".strip()

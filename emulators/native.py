@@ -143,11 +143,11 @@ class NativeSession:
                 stack.push_async_callback(qemu.disconnect)
                 stream, writer = await asyncio.open_unix_connection(sock=port)
                 stack.callback(writer.close)
-                end = await qemu.run(boot, watch, stream, _died(process), POLL)
+                end = await qemu.run(boot, watch, stream, _died(process), poll=POLL)
                 if process.returncode is None:
                     registers = await qemu.registers()
                     memory = await qemu.text_memory(str(folder / "text.bin"), fetch)
-                    screen = await qemu.picture(str(folder / "screen.png"), fetch)
+                    screen = await qemu.picture(str(folder / "screen.ppm"), fetch)
             except EmulatorError as error:
                 end = Ending.CRASH, f"{error} {error.evidence}".strip()
             cpu = process.cpu_seconds()

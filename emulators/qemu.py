@@ -5,16 +5,18 @@ what differs, where the files lie and how the ports get here, is the caller's `F
 from __future__ import annotations
 
 import asyncio
+import io
 import re
 import socket
 from collections.abc import Awaitable, Callable
 from typing import cast
 
+from PIL import Image
 from qemu.qmp import QMPClient, QMPError
 
 from emulators.observation import TEXT_BYTES, Boot, Ending
 from emulators.target import EmulatorError
-from emulators.watch import End, Watch, first
+from emulators.watch import SETTLE, End, Watch, first
 
 Fetch = Callable[[str], Awaitable[bytes]]  # reads, then removes, a file on the machine that QEMU runs on
 
@@ -83,7 +85,16 @@ class Qemu:
         except EmulatorError:
             pass
 
-    async def run(self, boot: Boot, watch: Watch, stream: asyncio.StreamReader, died: Awaitable[End], poll: float) -> End:
+    async def run(
+        self,
+        boot: Boot,
+        watch: Watch,
+        stream: asyncio.StreamReader,
+        died: Awaitable[End],
+        *,
+        poll: float,
+        settle: float = SETTLE,
+    ) -> End:
         """Let the guest run until it is over. `died` tells when QEMU itself ends; `poll` is the seconds of silence after
         which the CPUs are asked whether they have halted for good.
         """
@@ -109,7 +120,7 @@ class Qemu:
                         return Ending.HALTED, "HLT with interrupts off"
 
             end = await first(watch.reader(stream), told(), qemu_died(), halts(), watch.deadlines())
-            end = await watch.drain(stream, end)
+            end = await watch.drain(stream, end, settle)
         watch.mark("ended")
         return end
 
@@ -127,9 +138,13 @@ class Qemu:
         return await fetch(path)
 
     async def picture(self, path: str, fetch: Fetch) -> bytes:
-        """The VGA screen as PNG, through a file at `path` on QEMU's machine."""
-        await self.execute("screendump", filename=path, format="png")
-        return await fetch(path)
+        """The VGA screen as PNG, through a file at `path` on QEMU's machine.
+
+        QEMU writes it as PPM and it is made a PNG here: that machine may be an emulated one, where compressing is dear.
+        """
+        await self.execute("screendump", filename=path)
+        pixels = await fetch(path)
+        return await asyncio.to_thread(_png, pixels)
 
     async def _meaning(self, event: str, data: dict[str, object]) -> End | None:
         """What a QMP event says of the guest's end; None when it says nothing."""
@@ -174,3 +189,12 @@ def kvm_failure(log: bytes) -> str | None:
     """QEMU's own words when KVM gave up on the vCPU, if it did."""
     match = KVM_FAILED.search(log)
     return match.group().decode(errors="replace") if match else None
+
+
+def _png(pixels: bytes) -> bytes:
+    png = io.BytesIO()
+    try:
+        Image.open(io.BytesIO(pixels)).save(png, "PNG")
+    except (OSError, ValueError, Image.DecompressionBombError) as error:
+        raise EmulatorError(f"QEMU's screen dump cannot be read: {error}") from error
+    return png.getvalue()

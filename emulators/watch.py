@@ -77,11 +77,11 @@ class Watch:
                 return Ending.QUIET, f"nothing on the serial port for {limits.quiet:g} s"
             await asyncio.sleep(min(quiet_left, total_left))
 
-    async def drain(self, stream: asyncio.StreamReader, end: End) -> End:
+    async def drain(self, stream: asyncio.StreamReader, end: End, settle: float = SETTLE) -> End:
         """Let the tail come in after `end` was seen: a marker that was on its way makes any other ending a finish."""
         if end[0] == Ending.FLOOD:
             return end
-        deadline = time.monotonic() + SETTLE
+        deadline = time.monotonic() + settle
         while (left := deadline - time.monotonic()) > 0:
             try:
                 chunk = await asyncio.wait_for(stream.read(65536), left)

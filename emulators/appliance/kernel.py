@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import lzma
+import os
 import re
 import subprocess
 import tempfile
@@ -14,6 +15,7 @@ import msgspec
 from emulators.files import sha256
 from emulators.target import EmulatorError
 
+APT_LISTS = Path("/var/lib/apt/lists")
 META_PACKAGE = "linux-image-cloud-amd64"
 # In the order they must be loaded; newer kernels have no separate irqbypass.
 MODULES = ("irqbypass", "kvm", "kvm-intel")
@@ -56,13 +58,43 @@ def fetch(wanted: str | None, cache: Path, say: Callable[[str], None]) -> Kernel
         if not path.is_file():
             raise EmulatorError(f"{wanted}: no such file", hint="--kernel takes a version or the path of a .deb")
         return _unpacked(path, cache, say)
-    package = _named(wanted) if wanted else _current()
-    version = _candidate(package)
-    kept = cache / f"{package}_{version}.deb".replace(":", "%3a")
-    if not kept.exists():
-        say(f"downloading {package} {version}")
-        _download(package, kept)
+    kept = _remembered(wanted, cache)
+    if kept is None:
+        package = _named(wanted) if wanted else _current()
+        version = _candidate(package)
+        kept = cache / f"{package}_{version}.deb".replace(":", "%3a")
+        if not kept.exists():
+            say(f"downloading {package} {version}")
+            _download(package, kept)
+        _remember(wanted, cache, kept)
     return _unpacked(kept, cache, say)
+
+
+class _Memory(msgspec.Struct, frozen=True):
+    """What apt answered: which package a wish led to, while apt's lists were of this age. Asking apt takes a second."""
+
+    lists: int  # modification time of apt's lists, ns
+    deb: str
+
+
+def _remembered(wanted: str | None, cache: Path) -> Path | None:
+    try:
+        memory = msgspec.json.decode(_memory_file(wanted, cache).read_bytes(), type=_Memory)
+        deb = cache / memory.deb
+        return deb if memory.lists == APT_LISTS.stat().st_mtime_ns and deb.exists() else None
+    except (OSError, msgspec.DecodeError):
+        return None
+
+
+def _remember(wanted: str | None, cache: Path, deb: Path) -> None:
+    memory = _Memory(APT_LISTS.stat().st_mtime_ns if APT_LISTS.exists() else 0, deb.name)
+    temporary = cache / f".memory-{os.getpid()}"
+    temporary.write_bytes(msgspec.json.encode(memory))
+    temporary.replace(_memory_file(wanted, cache))
+
+
+def _memory_file(wanted: str | None, cache: Path) -> Path:
+    return cache / f"wish-{re.sub(r'[^A-Za-z0-9.-]', '_', wanted or 'current')}.json"
 
 
 def _current() -> str:
