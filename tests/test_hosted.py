@@ -1,0 +1,79 @@
+"""KVM inside Bochs for real: one appliance boot serves the seed case, a hand-made image and guests that misbehave."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from difftest.case import BUNDLED, load, of_image
+from difftest.image import prepare
+from difftest.main import cache_folder
+from difftest.screen import read_screen
+from emulators.hosted import KvmHosted
+from emulators.observation import Boot, Ending, Limits
+
+from .guests import FLOOD, HALT, HANG, RESET, TRIPLE_FAULT, boot_sector
+
+pytestmark = pytest.mark.hosted
+ENVIRONMENT = {**os.environ, "PYTHONPATH": str(Path(__file__).parent.parent)}
+SHORT = Limits(quiet=2, total=10, serial_bytes=20000)
+
+
+async def test_one_appliance_serves_them_all(tmp_path: Path) -> None:
+    def guest(name: str, message: bytes, ending: str) -> Boot:
+        folder = tmp_path / name
+        folder.mkdir()
+        prepared = prepare(of_image(boot_sector(folder, message, ending)), folder)
+        return Boot(image=prepared.image, image_sha256=prepared.sha256, limits=SHORT)
+
+    seed = prepare(load(BUNDLED / "ept-pdpte-load"), cache_folder()).boot(None)
+    boots = {
+        "halt": guest("halt", b"hello\r\n\x1b\x00\xff"[:-1], HALT),
+        "flood": guest("flood", b"a", FLOOD),
+        "hang": guest("hang", b"b", HANG),
+        "reset": guest("reset", b"c", RESET),
+        "triple": guest("triple", b"d", TRIPLE_FAULT),
+        "seed": seed,
+    }
+    said: list[str] = []
+    async with KvmHosted().session(list(boots.values()), said.append) as session:
+        seen = {name: await session.boot(boot) for name, boot in boots.items()}
+    assert sum("starting Linux" in line for line in said) == 1, "the appliance was booted once, and survived all guests"
+    endings = {name: observation.ending for name, observation in seen.items()}
+    assert endings == {
+        "halt": Ending.HALTED,
+        "flood": Ending.FLOOD,
+        "hang": Ending.QUIET,
+        "reset": Ending.RESET,
+        "triple": Ending.TRIPLE_FAULT,
+        "seed": Ending.FINISHED,
+    }
+    assert seen["halt"].serial == b"hello\r\n\x1b\x00", "not a byte changed on the way through two emulated serial ports"
+    assert b"guest receives #GP" in seen["seed"].serial
+    reading = read_screen(seen["seed"])
+    assert reading.problem == "" and reading.rows[20].ocr == "BAD" and reading.rows[21].memory == ""
+    assert not seen["seed"].kernel_faults
+    assert seen["seed"].identity["kernel"]
+
+
+def test_the_main_job_shows_the_bug_that_started_the_project(tmp_path: Path) -> None:
+    argv = [sys.executable, "-m", "difftest.cli", "run", "ept-pdpte-load", "--target", "kvm-hosted", "--html", "page.html"]
+    done = subprocess.run(argv, cwd=tmp_path, env=ENVIRONMENT, capture_output=True, check=False, timeout=300)
+    assert done.returncode == 0, done.stderr + done.stdout
+    (results,) = (tmp_path / "results" / "latest").glob("cases/ept-pdpte-load/results.json")
+    mapped, absent = json.loads(results.read_bytes())
+    assert (mapped["check"], mapped["verdict"]) == ("mapped", "agree")
+    assert (absent["check"], absent["verdict"], absent["known"] is not None) == ("not-present", "subject-wrong", True)
+    fields = {field["name"]: field for field in absent["fields"]}
+    assert fields["exit_reason"]["reference"] == fields["exit_reason"]["required"] == "0x30"
+    cr3 = int(fields["cr3"]["reference"], 16)
+    assert int(fields["guest_physical_address"]["reference"], 16) == cr3
+    assert fields["vector"]["subject"] == "0xd"
+    page = (tmp_path / "page.html").read_text()
+    assert page.count("data:image/png;base64,") >= 2
+    assert "KVM wrong" in page
