@@ -26,7 +26,7 @@ from emulators.watch import End, Watch, discarding
 CPU = "host,vmx=on"
 SLOWER = 4.0  # a boot's deadlines are given for a guest that runs directly; KVM inside Bochs takes this many times as long
 CONNECT_SECONDS = 60.0
-POLL = 2.0  # seconds of silence after which the CPUs are asked whether they have halted: asking is dear here
+POLL = 0.7  # seconds of silence after which the CPUs are asked whether they have halted: asking is dear here
 END_SECONDS = 60.0
 SETTLE = 0.1  # seconds that the tail of a boot gets; the guest also runs on while QEMU is told to stop
 
@@ -218,7 +218,11 @@ class HostedSession:
                 line.strip() for line in kernel_log.decode(errors="replace").splitlines() if KERNEL_FAULT.search(line)
             ],
             seconds={**seconds, **watch.seconds, "whole": time.monotonic() - begun},
-            counters={"cpu seconds": cpu - cpu_before, "cpu seconds to ready": machine.cpu_to_ready},
+            counters={
+                "cpu seconds": cpu - cpu_before,
+                "cpu seconds to ready": machine.cpu_to_ready,
+                "emulated instructions to ready": machine.instructions_to_ready,
+            },
             commands=[machine.bochs.process.argv, argv],
         )
 

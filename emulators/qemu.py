@@ -114,10 +114,15 @@ class Qemu:
                 raise AssertionError("unreachable")
 
             async def halts() -> End:
+                pause = poll
                 while True:
-                    await asyncio.sleep(poll)
-                    if watch.silent_for() >= poll and await self._halted():
+                    await asyncio.sleep(pause)
+                    if (silent := watch.silent_for()) < poll:
+                        pause = max(poll - silent, poll / 4)
+                    elif await self._halted():
                         return Ending.HALTED, "HLT with interrupts off"
+                    else:  # a guest that computes in silence is asked less and less often
+                        pause = min(2 * max(pause, poll), 16 * poll)
 
             end = await first(watch.reader(stream), told(), qemu_died(), halts(), watch.deadlines())
             end = await watch.drain(stream, end, settle)

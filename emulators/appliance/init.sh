@@ -18,7 +18,8 @@ done
 read -r nested </sys/module/kvm_intel/parameters/nested
 read -r release </proc/sys/kernel/osrelease
 busybox dmesg -c >/tmp/boot.log
-echo "ready $release nested=$nested" >&3
+read -r uptime idle </proc/uptime
+echo "ready $release nested=$nested uptime=$uptime" >&3
 while read -r id command <&3; do
     eval "$command" >/tmp/answer 2>&1
     code=$?
