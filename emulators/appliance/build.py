@@ -17,7 +17,6 @@ from emulators.appliance.linuxboot import (
     BOOT_PARAMS,
     FIRST_DISK,
     INITRAMFS,
-    SCRIPT_SECTORS,
     SECOND_DISK,
     SECTOR,
     SECTOR_SOURCE,
@@ -26,13 +25,13 @@ from emulators.appliance.linuxboot import (
     boot_block,
     boot_sector,
     flat_kernel,
-    load_script,
+    load_table,
     whole_sectors,
 )
 from emulators.files import sha256_cached
 from emulators.target import EmulatorError
 
-VERSION = 3  # of what the functions here make; a change that the hashed inputs do not show must raise it
+VERSION = 2  # of what the functions here make; a change that the hashed inputs do not show must raise it
 CYLINDER = 16 * 63 * SECTOR  # a disk that is no whole number of cylinders is cut off by Bochs
 
 
@@ -67,18 +66,13 @@ class Appliance(msgspec.Struct, frozen=True, kw_only=True):
         flat = layout.kernel
         block = whole_sectors(boot_block(flat, command_line, layout.initramfs_sectors * SECTOR + len(handed_in)))
         block_sectors = len(block) // SECTOR
-        loads = [
+        table = [
             Load(FIRST_DISK, 1, layout.kernel_sectors, flat.address),
             Load(FIRST_DISK, 1 + layout.kernel_sectors, layout.initramfs_sectors, INITRAMFS),
-            Load(SECOND_DISK, SCRIPT_SECTORS, block_sectors, BOOT_PARAMS),
-            Load(
-                SECOND_DISK,
-                SCRIPT_SECTORS + block_sectors,
-                len(handed_in) // SECTOR,
-                INITRAMFS + layout.initramfs_sectors * SECTOR,
-            ),
+            Load(SECOND_DISK, 1, block_sectors, BOOT_PARAMS),
+            Load(SECOND_DISK, 1 + block_sectors, len(handed_in) // SECTOR, INITRAMFS + layout.initramfs_sectors * SECTOR),
         ]
-        return _cylinders(load_script(loads) + block + handed_in)
+        return _cylinders(load_table(table) + block + handed_in)
 
     def least_memory(self, cases: Mapping[str, bytes]) -> int:
         """Bytes of memory below which the appliance cannot even hold what is handed in."""
