@@ -58,7 +58,7 @@ class Bochs:
         return [*bochs_requirements("x"), x_server]
 
     def identity(self) -> dict[str, str]:
-        return {**bochs_identity(), "cpu model": self.model, "com1": "set to 115200 8N1 by an option ROM"}
+        return {**bochs_identity(), "cpu model": self.model, "com1": "set to 115200 8N1, FIFOs on, by an option ROM"}
 
     @contextlib.asynccontextmanager
     async def session(self, boots: Sequence[Boot], progress: Progress) -> AsyncIterator[Session]:
@@ -210,7 +210,10 @@ def _alarms(log: bytes) -> list[str]:
     lost = len(LOST_SERIAL.findall(log))
     if not lost:
         return []
-    return [f"serial output lost: the guest wrote {lost} bytes to COM1 while the transmitter was busy (THRE clear)"]
+    return [
+        f"serial output lost: the guest wrote {lost} bytes to COM1 while the transmitter was busy, which a real UART loses too;"
+        " it must wait for THRE, bit 5 of the line status register"
+    ]
 
 
 def bochs_requirements(display: str) -> list[Requirement]:
