@@ -20,6 +20,7 @@ from pathlib import Path
 
 import msgspec
 
+from difftest.atomic import write
 from difftest.disk import whole_cylinders
 from difftest.judge import About
 
@@ -102,6 +103,19 @@ def select_checks(image: bytes, indices: Sequence[int]) -> bytes:
         bitmap[index // 8] |= 1 << index % 8
     bits = start + BITMAP_OFFSET
     return image[:bits] + bytes(bitmap) + image[bits + BITMAP_BYTES :]
+
+
+def selection(image: Path, numbers: Sequence[int]) -> tuple[Path, str]:
+    """A copy of a built image with only these checks switched on, beside it, and its hash. Raises BuildError."""
+    data = select_checks(image.read_bytes(), numbers)
+    digest = hashlib.sha256(data).hexdigest()
+    path = image.with_name(f"selection-{digest[:16]}.img")
+    if not path.exists():
+        try:
+            write(path, data)
+        except OSError as error:
+            raise BuildError(f"cannot write {path}: {error.strerror}", hint="is the disk full?") from error
+    return path, digest
 
 
 def _key(name: str, folder: Path, sources: Sequence[str]) -> str:

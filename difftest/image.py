@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import fnmatch
-import hashlib
 import os
 import shutil
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from difftest.atomic import write
-from difftest.build import BuildError, build_case, select_checks
+from difftest.build import BuildError, build_case, selection
 from difftest.case import Case, CaseError
 from difftest.disk import whole_cylinders
 from difftest.plan import Prepared
@@ -30,31 +28,29 @@ def prepare(case: Case, cache: Path, checks: Sequence[str] = ()) -> Prepared:
             built = build_case(case.name, case.folder, case.manifest.sources, cache / "built")
         except BuildError as error:
             raise CaseError(f"{case.name}: {error}", hint=error.hint) from error
-        whole = Prepared(case=case, image=built.image, sha256=built.sha256, abouts=built.checks)
-        return _selection(whole, checks, cache / "images") if checks else whole
+        whole = Prepared(
+            case=case, image=built.image, sha256=built.sha256, abouts=built.checks, numbers=tuple(range(len(built.checks)))
+        )
+        return _selected(whole, checks) if checks else whole
     if checks:
         raise CaseError(f"{case.name}: only cases built with the kit let checks be chosen")
     image = padded(case.folder / case.manifest.image, cache / "images")
     return Prepared(case=case, image=image, sha256=sha256(image))
 
 
-def _selection(whole: Prepared, patterns: Sequence[str], folder: Path) -> Prepared:
-    """The same case with some checks switched off in its image's parameter block."""
+def _selected(whole: Prepared, patterns: Sequence[str]) -> Prepared:
+    """The same case with only the checks that one of the patterns names switched on in its image."""
     wanted = [
-        index
-        for index, about in enumerate(whole.abouts)
+        number
+        for number, about in zip(whole.numbers, whole.abouts, strict=True)
         if any(fnmatch.fnmatchcase(about.check, pattern) for pattern in patterns)
     ]
     if not wanted:
         known = ", ".join(about.check for about in whole.abouts)
         raise CaseError(f"{whole.case.name} has no check called {' or '.join(patterns)}", hint=f"checks: {known}")
-    data = select_checks(whole.image.read_bytes(), wanted)
-    digest = hashlib.sha256(data).hexdigest()
-    image = folder / f"{digest}.img"
-    folder.mkdir(parents=True, exist_ok=True)
-    write(image, data)
-    abouts = tuple(whole.abouts[index] for index in wanted)
-    return Prepared(case=whole.case, image=image, sha256=digest, abouts=abouts)
+    image, digest = selection(whole.image, wanted)
+    abouts = tuple(whole.abouts[number] for number in wanted)
+    return Prepared(case=whole.case, image=image, sha256=digest, abouts=abouts, numbers=tuple(wanted))
 
 
 def padded(source: Path, folder: Path) -> Path:

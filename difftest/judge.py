@@ -47,6 +47,9 @@ class Seen(msgspec.Struct, frozen=True, kw_only=True):
     screen: ScreenReading
 
 
+Parts = Sequence[Seen]  # one repeated boot: the whole image, then what was booted behind checks that killed the guest
+
+
 class Names(msgspec.Struct, frozen=True, kw_only=True):
     """Whose behaviour a target shows, and whose hardware it stands on (see emulators.target.Target)."""
 
@@ -73,9 +76,11 @@ def judge(
     reference: tuple[Names, Sequence[Seen]],
     subject: tuple[Names, Sequence[Seen]],
 ) -> list[Result]:
-    """All results of one case for one pair of targets; each side has one Seen per repeated boot, in order."""
+    """All results of one case for one pair of targets. Each side has one Seen per repeated boot, or several where a check
+    killed the guest and the rest was booted behind it (see Observation.repeat and .part).
+    """
     (left_names, lefts), (right_names, rights) = reference, subject
-    pairs = list(zip(lefts, rights, strict=False))
+    pairs = list(zip(_by_repeat(lefts), _by_repeat(rights), strict=False))
     known_checks = {about.check: about for about in abouts}
     reported = [name for seen in (*lefts, *rights) for name in (*seen.transcript.records, *seen.transcript.started)]
     checks = list(dict.fromkeys([*known_checks, *reported]))
@@ -101,14 +106,16 @@ def missing(
 
 
 def _settle(
-    manifest: Manifest, about: About, reference: Names, subject: Names, pairs: Sequence[tuple[Seen, Seen]], check: str | None
+    manifest: Manifest, about: About, reference: Names, subject: Names, pairs: Sequence[tuple[Parts, Parts]], check: str | None
 ) -> Result:
     """The verdict over all repeated boots: flaky when they do not all give the same."""
     outcomes = []
     for left, right in pairs:
         sides = (_side(manifest, left, check), _side(manifest, right, check))
         fields = _fields(*sides)
-        verdict, reason = _unfit(left, right, reference, subject) or _verdict(*sides, reference, subject, fields)
+        verdict, reason = _unfit(_part(left, check), _part(right, check), reference, subject) or _verdict(
+            *sides, reference, subject, fields
+        )
         outcomes.append((verdict, reason, sides, fields))
     if not outcomes:
         return _result(manifest, about, reference, subject, Verdict.INCONCLUSIVE, "no boot was observed", None, None, [])
@@ -125,15 +132,39 @@ def _settle(
     elif len(kinds) > 1:
         verdict = Verdict.FLAKY
         reason = f"{times} of {len(outcomes)} boots gave one result, the others another ({reason})"
-    return _result(manifest, about, reference, subject, verdict, reason, left_side, right_side, fields, boots, pairs[0][1])
+    return _result(manifest, about, reference, subject, verdict, reason, left_side, right_side, fields, boots, pairs[0][1][0])
 
 
-def _side(manifest: Manifest, seen: Seen, check: str | None) -> _Side:
-    return _image_side(manifest, seen) if check is None else _check_side(manifest, seen, check)
+def _by_repeat(seens: Sequence[Seen]) -> list[Parts]:
+    """The parts of each repeated boot, in order."""
+    groups: dict[int, list[Seen]] = {}
+    for seen in sorted(seens, key=lambda seen: seen.observation.part):
+        groups.setdefault(seen.observation.repeat, []).append(seen)
+    return [groups[repeat] for repeat in sorted(groups)]
 
 
-def _check_side(manifest: Manifest, seen: Seen, check: str) -> _Side:
+def _part(parts: Parts, check: str | None) -> Seen:
+    """The part that tells of a check: the one that reported it, or that died in it, or else the last."""
+    if check is None:
+        return parts[0]
+    reported = [seen for seen in parts if check in seen.transcript.records]
+    fatal = [seen for seen in parts if seen.transcript.died_in() == check]
+    return (reported or fatal or [parts[-1]])[0]
+
+
+def _side(manifest: Manifest, parts: Parts, check: str | None) -> _Side:
+    return _image_side(manifest, parts[0]) if check is None else _check_side(manifest, parts, check)
+
+
+def _in_order(manifest: Manifest, seen: Seen) -> bool:
+    """Whether a boot ended as the case says it ends, with the image's closing count."""
+    ending = seen.observation.ending
+    return ending in ORDERLY and (not manifest.end or ending == Ending.FINISHED) and seen.transcript.complete
+
+
+def _check_side(manifest: Manifest, parts: Parts, check: str) -> _Side:
     """One side of a check that the image reports, or should have."""
+    seen = _part(parts, check)
     transcript, ending = seen.transcript, seen.observation.ending
     record = transcript.records.get(check)
     ended = f"the boot ended with {ending} ({visible(seen.observation.detail, 200)})"
@@ -147,9 +178,11 @@ def _check_side(manifest: Manifest, seen: Seen, check: str) -> _Side:
         return _Side(status="", reason=f"the transcript is broken: {transcript.problems[0]}", record=record)
     if record.status == "PASS" and record.broken():
         return _Side(status="", reason=f"the image says PASS although {record.broken()[0]} is not as required", record=record)
-    if ending not in ORDERLY or (manifest.end and ending != Ending.FINISHED):
+    # A later check may have killed this boot: then the boots behind it must have come to an orderly end.
+    killed_later = ending in FATAL and transcript.died_in() is not None and _in_order(manifest, parts[-1])
+    if not killed_later and (ending not in ORDERLY or (manifest.end and ending != Ending.FINISHED)):
         return _Side(status="", reason=f"reported, but {ended}", record=record)
-    if not transcript.complete:
+    if not killed_later and not transcript.complete:
         return _Side(status="", reason="reported, but the image's closing count is missing", record=record)
     return _Side(status=record.status, reason=record.reason, record=record)
 
@@ -193,7 +226,8 @@ def _unfit(left: Seen, right: Seen, reference: Names, subject: Names) -> tuple[V
             return Verdict.INCONCLUSIVE, f"{names.target}: {visible(observation.alarms[0], 300)}"
         if seen.screen.problem and observation.ending in ORDERLY:
             return Verdict.INCONCLUSIVE, f"{names.target}: {visible(seen.screen.problem, 300)}"
-    if left.observation.image_sha256 != right.observation.image_sha256:
+    whole = left.observation.part == right.observation.part == 0  # later parts differ in which checks are switched on
+    if whole and left.observation.image_sha256 != right.observation.image_sha256:
         return Verdict.INCONCLUSIVE, "the two sides did not boot the same bytes"
     return None
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import msgspec
 
+from difftest.build import selection
 from difftest.case import Case, CaseError
 from difftest.judge import About, Names
 from emulators.observation import Boot
@@ -20,7 +21,8 @@ class Prepared(msgspec.Struct, frozen=True, kw_only=True):
     case: Case
     image: Path
     sha256: str
-    abouts: tuple[About, ...] = ()
+    abouts: tuple[About, ...] = ()  # the checks that are switched on
+    numbers: tuple[int, ...] = ()  # their numbers in the image's parameter block
 
     def boot(self, total: float | None) -> Boot:
         case = self.case
@@ -31,6 +33,11 @@ class Prepared(msgspec.Struct, frozen=True, kw_only=True):
             limits=case.limits(total),
             end=case.manifest.end,
         )
+
+    def only(self, indices: Sequence[int], total: float | None) -> Boot:
+        """The same boot with only some of `abouts` switched on, by their place in it."""
+        image, digest = selection(self.image, [self.numbers[index] for index in indices])
+        return msgspec.structs.replace(self.boot(total), image=image, image_sha256=digest)
 
 
 class Job(msgspec.Struct, frozen=True, kw_only=True):

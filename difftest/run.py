@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 import msgspec
 
-from difftest.judge import Seen, judge, missing, see
+from difftest.judge import FATAL, Seen, judge, missing, see
 from difftest.plan import Job, Plan, Prepared, names_of
 from difftest.result import Result
 from difftest.screen import read_screen
@@ -43,6 +43,7 @@ class _Run:
         self._say = say
         self._slots = asyncio.Semaphore(plan.slots)
         self._seen: dict[tuple[str, str], list[Seen]] = {}
+        self._whole: dict[tuple[str, str], set[int]] = {}  # the repeats that were booted to their end
         self._refused: dict[tuple[str, str], Refusal] = {}
         self._results: dict[str, list[Result]] = {}
 
@@ -90,24 +91,44 @@ class _Run:
     async def _boot(self, job: Job, target: Target, session: Session, boot: Boot) -> None:
         """All boots of one case on one target. Whatever breaks here is this case's result and nobody else's."""
         try:
-            for number in range(self._plan.repeats):
-                await self._keep(job.prepared, target, number, await session.boot(boot))
+            for repeat in range(self._plan.repeats):
+                await self._boot_whole(job.prepared, target, session, boot, repeat)
         except StoreError:
             raise  # a disk that takes nothing more concerns them all
         except Exception as error:
             self._refuse(job, target, Verdict.INCONCLUSIVE, _told(error))
         self._judge(job)
 
-    async def _keep(self, prepared: Prepared, target: Target, number: int, observation: Observation) -> None:
+    async def _boot_whole(self, prepared: Prepared, target: Target, session: Session, boot: Boot, repeat: int) -> None:
+        """Boot an image, and behind each check that kills the guest once more with the checks that are left."""
+        seen = await self._keep(prepared, target, await session.boot(boot), repeat, 0)
+        reported = set(seen.transcript.records)
+        part = 0
+        while seen.observation.ending in FATAL and (killer := seen.transcript.died_in()):
+            reported |= {killer}
+            left = [index for index, about in enumerate(prepared.abouts) if about.check not in reported]
+            if not left or killer not in {about.check for about in prepared.abouts}:
+                break
+            part += 1
+            self._say(prepared.case.name, target.name, f"{killer} killed the guest; booting the {len(left)} checks behind it")
+            rest = prepared.only(left, self._plan.total_seconds)
+            seen = await self._keep(prepared, target, await session.boot(rest), repeat, part)
+            reported |= set(seen.transcript.records)
+        self._whole.setdefault((prepared.case.name, target.name), set()).add(repeat)
+
+    async def _keep(self, prepared: Prepared, target: Target, observation: Observation, repeat: int, part: int) -> Seen:
         """Store an observation at once, read its screen, and remember both for the judge."""
         name = prepared.case.name
-        self._writer.add_observation(name, number, observation)
+        kept = self._seen.setdefault((name, target.name), [])
+        observation = msgspec.structs.replace(observation, repeat=repeat, part=part)
+        self._writer.add_observation(name, len(kept), observation)
         screen = await asyncio.to_thread(read_screen, observation)
-        self._writer.add_screen(name, target.name, number, screen)
-        self._seen.setdefault((name, target.name), []).append(see(observation, screen))
+        self._writer.add_screen(name, target.name, len(kept), screen)
+        kept.append(see(observation, screen))
         seconds = observation.seconds.get("whole", 0.0)
         tail = "" if observation.ending == Ending.FINISHED else f" ({observation.detail})"
         self._say(name, target.name, f"{observation.ending} after {seconds:.1f} s{tail}")
+        return kept[-1]
 
     def _refuse(self, job: Job, target: Target, verdict: Verdict, reason: str) -> None:
         name = job.prepared.case.name
@@ -135,7 +156,7 @@ class _Run:
         self._writer.add_results(name, results)
 
     def _done(self, case: str, target: str) -> bool:
-        return (case, target) in self._refused or len(self._seen.get((case, target), [])) >= self._plan.repeats
+        return (case, target) in self._refused or len(self._whole.get((case, target), ())) >= self._plan.repeats
 
 
 def _told(error: Exception) -> str:

@@ -66,6 +66,8 @@ class Observation(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     target: str
+    repeat: int = 0  # which of the repeated boots this belongs to
+    part: int = 0  # 0: the whole image; a later part is a boot behind a check that killed the guest
     identity: dict[str, str]
     image_sha256: str
     image_sha256_after: str

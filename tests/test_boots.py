@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -168,3 +169,13 @@ def is_emulator(process: psutil.Process) -> bool:
         return process.name().startswith(("bochs", "qemu", "Xvfb")) and process.status() != psutil.STATUS_ZOMBIE
     except psutil.Error:
         return False
+
+
+def test_a_check_that_kills_the_guest_loses_no_other(tmp_path: Path) -> None:
+    done = difftest(tmp_path, "run", str(Path(__file__).parent / "killer"), "--target", "tcg")
+    assert done.returncode == 3, done.stdout + done.stderr
+    (path,) = (tmp_path / "results" / "latest").glob("cases/killer/results.json")
+    verdicts = {result["check"]: result["verdict"] for result in json.loads(path.read_bytes())}
+    assert verdicts == {"before": "agree", "killer": "inconclusive", "second-killer": "inconclusive", "behind": "agree"}
+    boots = sorted(path.parent.glob("bochs/*/observation.json"))
+    assert [json.loads(path.read_bytes())["part"] for path in boots] == [0, 1, 2], "one more boot for each killer"

@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from difftest.case import Manifest
-from difftest.judge import About, Names, judge, see
+from difftest.judge import About, Names, Seen, judge, see
 from difftest.reading import RowReading, ScreenReading
 from difftest.result import HOST_KERNEL, IMAGE, Known, Result
 from difftest.verdict import ExitCode, Verdict, exit_code
@@ -92,6 +92,18 @@ def test_a_check_behind_a_killing_one_was_not_reached() -> None:
     assert unreached.verdict == Verdict.INCONCLUSIVE
 
 
+def test_what_was_booted_behind_a_killing_check_counts() -> None:
+    first = b"difftest 1 start c0\ndifftest 1 check c0 PASS x=0x1\ndifftest 1 start c1\n"
+    rest = b"difftest 1 start c2\ndifftest 1 check c2 PASS x=0x3\ndifftest 1 end checks=1\nHalt: done\n"
+    left = see(observation("bochs", serial("PASS x=0x1", "PASS x=0x2", "PASS x=0x3")), BLANK)
+    died = see(observation("kvm", first, Ending.TRIPLE_FAULT), BLANK)
+    behind = see(observation("kvm", rest, part=1, image_sha256="1" * 64, image_sha256_after="1" * 64), BLANK)
+    results = judge(MANIFEST, [], (BOCHS, [left]), (KVM, [died, behind]))
+    assert [result.verdict for result in results] == [Verdict.AGREE, Verdict.SUBJECT_WRONG, Verdict.AGREE]
+    without = judge(MANIFEST, [], (BOCHS, [left]), (KVM, [died]))
+    assert [result.verdict for result in without] == [Verdict.INCONCLUSIVE, Verdict.SUBJECT_WRONG, Verdict.INCONCLUSIVE]
+
+
 @pytest.mark.parametrize(
     ("fields", "words"),
     [
@@ -141,11 +153,13 @@ def test_a_known_divergence_is_expected_within_its_range_and_only_there(right: s
 
 
 def test_repeated_boots_that_differ_are_flaky() -> None:
-    seen = [see(observation("kvm", serial(text)), BLANK) for text in (PASS, FAIL, PASS)]
-    left = [see(observation("bochs", serial(PASS)), BLANK)] * 3
-    (result,) = judge(MANIFEST, [], (BOCHS, left), (KVM, seen))
+    def boots(target: str, *texts: str) -> list[Seen]:
+        return [see(observation(target, serial(text), repeat=number), BLANK) for number, text in enumerate(texts)]
+
+    left = boots("bochs", PASS, PASS, PASS)
+    (result,) = judge(MANIFEST, [], (BOCHS, left), (KVM, boots("kvm", PASS, FAIL, PASS)))
     assert (result.verdict, result.boots) == (Verdict.FLAKY, "2/3")
-    (same,) = judge(MANIFEST, [], (BOCHS, left), (KVM, [seen[1]] * 3))
+    (same,) = judge(MANIFEST, [], (BOCHS, left), (KVM, boots("kvm", FAIL, FAIL, FAIL)))
     assert (same.verdict, same.boots) == (Verdict.SUBJECT_WRONG, "3/3")
 
 

@@ -22,10 +22,7 @@ SOURCE = "ept-pdpte-load.c"
 END = load(SEED).manifest.end
 SELFTEST = Path(__file__).parent / "kit"
 
-pytestmark = [
-    pytest.mark.boots,
-    pytest.mark.skipif(not all(need.met for need in Bochs().requirements()), reason="no Bochs"),
-]
+pytestmark = pytest.mark.boots
 
 
 async def _boot(image: Path, target: Target | None = None) -> Observation:
