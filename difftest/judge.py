@@ -15,20 +15,10 @@ from packaging.specifiers import InvalidSpecifier, SpecifierSet
 from packaging.version import InvalidVersion, Version
 
 from difftest.case import Manifest
-from difftest.reading import ScreenReading
-from difftest.record import Record, Transcript, parse
 from difftest.result import HOST_KERNEL, IMAGE, Field, Known, Result
-from difftest.screen import VERDICT_ROWS
+from difftest.side import DIED, ORDERLY, Parts, Seen, Side, by_repeat, part_of, side_of
 from difftest.text import visible
 from difftest.verdict import MEANINGS, Verdict
-from emulators.observation import Ending, Observation
-
-# Ends after which a guest has said all it had to say, and ends that are a behaviour of the machine under test.
-ORDERLY = {Ending.FINISHED, Ending.HALTED, Ending.POWER_OFF}
-FATAL = {Ending.TRIPLE_FAULT, Ending.RESET, Ending.INTERNAL_ERROR}
-DIED = "DIED"
-# What a PC's firmware itself leaves as the last words on the screen of an image that prints nothing.
-FIRMWARE_LINES = re.compile(r"(Booting from .*|SeaBIOS .*|Bochs .*|ata\d .*|iPXE .*)", re.IGNORECASE)
 
 
 class About(msgspec.Struct, frozen=True, kw_only=True):
@@ -39,35 +29,12 @@ class About(msgspec.Struct, frozen=True, kw_only=True):
     summary: str = ""
 
 
-class Seen(msgspec.Struct, frozen=True, kw_only=True):
-    """One boot as the judge sees it: the observation, and what was read from its serial port and its screen."""
-
-    observation: Observation
-    transcript: Transcript
-    screen: ScreenReading
-
-
-Parts = Sequence[Seen]  # one repeated boot: the whole image, then what was booted behind checks that killed the guest
-
-
 class Names(msgspec.Struct, frozen=True, kw_only=True):
     """Whose behaviour a target shows, and whose hardware it stands on (see emulators.target.Target)."""
 
     target: str
     implementation: str
     inherits: str = ""
-
-
-class _Side(msgspec.Struct, frozen=True, kw_only=True):
-    """One side of one check. `status` is PASS, FAIL, OPEN, SKIP, DIED, or "" with the reason why there is none."""
-
-    status: str
-    reason: str = ""
-    record: Record
-
-
-def see(observation: Observation, screen: ScreenReading) -> Seen:
-    return Seen(observation=observation, transcript=parse(observation.serial), screen=screen)
 
 
 def judge(
@@ -80,7 +47,7 @@ def judge(
     killed the guest and the rest was booted behind it (see Observation.repeat and .part).
     """
     (left_names, lefts), (right_names, rights) = reference, subject
-    pairs = list(zip(_by_repeat(lefts), _by_repeat(rights), strict=False))
+    pairs = list(zip(by_repeat(lefts), by_repeat(rights), strict=False))
     known_checks = {about.check: about for about in abouts}
     reported = [name for seen in (*lefts, *rights) for name in (*seen.transcript.records, *seen.transcript.started)]
     checks = list(dict.fromkeys([*known_checks, *reported]))
@@ -111,9 +78,9 @@ def _settle(
     """The verdict over all repeated boots: flaky when they do not all give the same."""
     outcomes = []
     for left, right in pairs:
-        sides = (_side(manifest, left, check), _side(manifest, right, check))
+        sides = (side_of(manifest, left, check), side_of(manifest, right, check))
         fields = _fields(*sides)
-        verdict, reason = _unfit(_part(left, check), _part(right, check), reference, subject) or _verdict(
+        verdict, reason = _unfit(part_of(left, check), part_of(right, check), reference, subject) or _verdict(
             *sides, reference, subject, fields
         )
         outcomes.append((verdict, reason, sides, fields))
@@ -135,87 +102,6 @@ def _settle(
     return _result(manifest, about, reference, subject, verdict, reason, left_side, right_side, fields, boots, pairs[0][1][0])
 
 
-def _by_repeat(seens: Sequence[Seen]) -> list[Parts]:
-    """The parts of each repeated boot, in order."""
-    groups: dict[int, list[Seen]] = {}
-    for seen in sorted(seens, key=lambda seen: seen.observation.part):
-        groups.setdefault(seen.observation.repeat, []).append(seen)
-    return [groups[repeat] for repeat in sorted(groups)]
-
-
-def _part(parts: Parts, check: str | None) -> Seen:
-    """The part that tells of a check: the one that reported it, or that died in it, or else the last."""
-    if check is None:
-        return parts[0]
-    reported = [seen for seen in parts if check in seen.transcript.records]
-    fatal = [seen for seen in parts if seen.transcript.died_in() == check]
-    return (reported or fatal or [parts[-1]])[0]
-
-
-def _side(manifest: Manifest, parts: Parts, check: str | None) -> _Side:
-    return _image_side(manifest, parts[0]) if check is None else _check_side(manifest, parts, check)
-
-
-def _in_order(manifest: Manifest, seen: Seen) -> bool:
-    """Whether a boot ended as the case says it ends, with the image's closing count."""
-    ending = seen.observation.ending
-    return ending in ORDERLY and (not manifest.end or ending == Ending.FINISHED) and seen.transcript.complete
-
-
-def _check_side(manifest: Manifest, parts: Parts, check: str) -> _Side:
-    """One side of a check that the image reports, or should have."""
-    seen = _part(parts, check)
-    transcript, ending = seen.transcript, seen.observation.ending
-    record = transcript.records.get(check)
-    ended = f"the boot ended with {ending} ({visible(seen.observation.detail, 200)})"
-    if record is None:
-        nothing = Record(check=check, status="", fields={"ending": ending.value})
-        if transcript.died_in() == check and ending in FATAL:
-            return _Side(status=DIED, reason=f"{ended} in this check", record=nothing)
-        where = transcript.died_in()
-        return _Side(status="", reason=f"not reported: {ended}" + (f" in {where}" if where else ""), record=nothing)
-    if transcript.problems:
-        return _Side(status="", reason=f"the transcript is broken: {transcript.problems[0]}", record=record)
-    if record.status == "PASS" and record.broken():
-        return _Side(status="", reason=f"the image says PASS although {record.broken()[0]} is not as required", record=record)
-    # A later check may have killed this boot: then the boots behind it must have come to an orderly end.
-    killed_later = ending in FATAL and transcript.died_in() is not None and _in_order(manifest, parts[-1])
-    if not killed_later and (ending not in ORDERLY or (manifest.end and ending != Ending.FINISHED)):
-        return _Side(status="", reason=f"reported, but {ended}", record=record)
-    if not killed_later and not transcript.complete:
-        return _Side(status="", reason="reported, but the image's closing count is missing", record=record)
-    return _Side(status=record.status, reason=record.reason, record=record)
-
-
-def _image_side(manifest: Manifest, seen: Seen) -> _Side:
-    """One side of an image as a whole: how it ended, its terminal line and rows 20 to 23 of the screen."""
-    observation, transcript, screen = seen.observation, seen.transcript, seen.screen
-    line = transcript.terminal_line
-    rows = {f"row_{row}": visible(screen.rows[row].memory, 80) for row in VERDICT_ROWS if row in screen.rows}
-    fields = {"ending": observation.ending.value, "terminal_line": line, **rows}
-    if not line:  # an image that never speaks on the serial port: the last words on the screen stand for it
-        fields["last_screen_line"] = _last_words(screen)
-    record = Record(check=IMAGE, status="", fields=fields)
-    ended = f"the boot ended with {observation.ending} ({visible(observation.detail, 200)})"
-    if observation.ending not in ORDERLY | FATAL or (manifest.end and observation.ending == Ending.HALTED):
-        return _Side(status="", reason=ended, record=record)
-    if observation.ending in FATAL:
-        return _Side(status=DIED, reason=ended, record=record)
-    if not any((line, *rows.values(), fields.get("last_screen_line"))):
-        return _Side(status="", reason="the image showed nothing: no serial output, no text on the screen", record=record)
-    spoken = observation.serial.rstrip().rpartition(b"\n")[2]
-    if manifest.wrong and re.search(manifest.wrong.encode(), spoken):
-        return _Side(status="FAIL", record=record)
-    if manifest.right and re.search(manifest.right.encode(), spoken):
-        return _Side(status="PASS", record=record)
-    return _Side(status="OPEN", record=record)
-
-
-def _last_words(screen: ScreenReading) -> str:
-    last = next((text for text in reversed(screen.text) if text.strip()), "")
-    return "" if FIRMWARE_LINES.fullmatch(last.strip()) else visible(last.strip(), 80)
-
-
 def _unfit(left: Seen, right: Seen, reference: Names, subject: Names) -> tuple[Verdict, str] | None:
     """Why these two observations carry no verdict at all, whatever the records say."""
     for seen, names in ((left, reference), (right, subject)):
@@ -232,7 +118,7 @@ def _unfit(left: Seen, right: Seen, reference: Names, subject: Names) -> tuple[V
     return None
 
 
-def _verdict(left: _Side, right: _Side, reference: Names, subject: Names, fields: Sequence[Field]) -> tuple[Verdict, str]:
+def _verdict(left: Side, right: Side, reference: Names, subject: Names, fields: Sequence[Field]) -> tuple[Verdict, str]:
     """Expectation meets outcome: the one place where a comparison becomes a verdict."""
     for side, names in ((left, reference), (right, subject)):
         if not side.status:
@@ -264,7 +150,7 @@ def _verdict(left: _Side, right: _Side, reference: Names, subject: Names, fields
     return Verdict.AGREE, "same on both sides" if left.status == "OPEN" else "same on both sides, as the SDM requires"
 
 
-def _against_sdm(side: _Side, other: _Side, fields: Sequence[Field]) -> str:
+def _against_sdm(side: Side, other: Side, fields: Sequence[Field]) -> str:
     """What a failing side did against what is required, in one line."""
     if DIED in (side.status, other.status):
         return side.reason if side.status == DIED else other.reason
@@ -274,7 +160,7 @@ def _against_sdm(side: _Side, other: _Side, fields: Sequence[Field]) -> str:
     return "; ".join(parts[:3]) or side.reason or "the image judged it wrong"
 
 
-def _fields(left: _Side, right: _Side) -> list[Field]:
+def _fields(left: Side, right: Side) -> list[Field]:
     """Both records side by side, in the order in which the images printed them."""
     required = {**left.record.required, **right.record.required}
     names = dict.fromkeys([*left.record.fields, *right.record.fields, *required])
@@ -316,8 +202,8 @@ def _result(
     subject: Names,
     verdict: Verdict,
     reason: str,
-    left: _Side | None,
-    right: _Side | None,
+    left: Side | None,
+    right: Side | None,
     fields: list[Field],
     boots: str = "",
     seen: Seen | None = None,

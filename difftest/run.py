@@ -7,10 +7,11 @@ from collections.abc import Callable, Mapping, Sequence
 
 import msgspec
 
-from difftest.judge import FATAL, Seen, judge, missing, see
+from difftest.judge import judge, missing
 from difftest.plan import Job, Plan, Prepared, names_of
 from difftest.result import Result
 from difftest.screen import read_screen
+from difftest.side import FATAL, Seen, see
 from difftest.store import RunWriter, StoreError
 from difftest.verdict import Verdict
 from emulators.observation import Boot, Ending, Observation

@@ -11,9 +11,10 @@ from unittest import mock
 from PIL import Image, ImageDraw
 
 from difftest.case import Manifest
-from difftest.judge import About, Names, judge, see
+from difftest.judge import About, Names, judge
 from difftest.reading import RowReading, ScreenReading
 from difftest.result import Known, Result
+from difftest.side import see
 from difftest.store import CaseSnapshot, Meta, RunWriter, StoredRun
 from difftest.verdict import Verdict
 from emulators.observation import TEXT_COLUMNS, TEXT_ROWS, Ending, Observation

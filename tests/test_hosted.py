@@ -13,6 +13,7 @@ import pytest
 from difftest.case import BUNDLED, load, of_image
 from difftest.image import prepare
 from difftest.main import cache_folder
+from difftest.record import parse
 from difftest.screen import read_screen
 from emulators.hosted import KvmHosted
 from emulators.observation import Boot, Ending, Limits
@@ -28,10 +29,11 @@ async def test_one_appliance_serves_them_all(tmp_path: Path) -> None:
     def guest(name: str, message: bytes, ending: str) -> Boot:
         folder = tmp_path / name
         folder.mkdir()
-        prepared = prepare(of_image(boot_sector(folder, message, ending)), folder)
-        return Boot(image=prepared.image, image_sha256=prepared.sha256, limits=SHORT)
+        made = prepare(of_image(boot_sector(folder, message, ending)), folder)
+        return Boot(image=made.image, image_sha256=made.sha256, limits=SHORT)
 
-    seed = prepare(load(BUNDLED / "ept-pdpte-load"), cache_folder()).boot(None)
+    prepared = prepare(load(BUNDLED / "ept-pdpte-load"), cache_folder())
+    seed = prepared.boot(None)
     boots = {
         "halt": guest("halt", b"hello\r\n\x1b\x00\xff"[:-1], HALT),
         "flood": guest("flood", b"a", FLOOD),
@@ -43,6 +45,7 @@ async def test_one_appliance_serves_them_all(tmp_path: Path) -> None:
     said: list[str] = []
     async with KvmHosted().session(list(boots.values()), said.append) as session:
         seen = {name: await session.boot(boot) for name, boot in boots.items()}
+        selected = await session.boot(prepared.only([0], None))
     assert sum("starting Linux" in line for line in said) == 1, "the appliance was booted once, and survived all guests"
     endings = {name: observation.ending for name, observation in seen.items()}
     assert endings == {
@@ -54,6 +57,7 @@ async def test_one_appliance_serves_them_all(tmp_path: Path) -> None:
         "seed": Ending.FINISHED,
     }
     assert seen["halt"].serial == b"hello\r\n\x1b\x00", "not a byte changed on the way through two emulated serial ports"
+    assert list(parse(selected.serial).records) == ["mapped"], "a selection made later is patched into the image in there"
     assert b"guest receives #GP" in seen["seed"].serial
     reading = read_screen(seen["seed"])
     assert reading.problem == "" and reading.rows[20].ocr == "BAD" and reading.rows[21].memory == ""

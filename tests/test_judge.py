@@ -6,9 +6,10 @@ import msgspec
 import pytest
 
 from difftest.case import Manifest
-from difftest.judge import About, Names, Seen, judge, see
+from difftest.judge import About, Names, judge
 from difftest.reading import RowReading, ScreenReading
 from difftest.result import HOST_KERNEL, IMAGE, Known, Result
+from difftest.side import Seen, see
 from difftest.verdict import ExitCode, Verdict, exit_code
 from emulators.fake import observation
 from emulators.observation import Ending

@@ -1,0 +1,68 @@
+"""Booting a bundled case's image, as it is or with its sources edited, and reading what its checks say."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from difftest.build import KIT, Built, build_case, select_checks
+from difftest.case import Case, load
+from difftest.record import Record, parse
+from emulators.bochs import Bochs
+from emulators.files import sha256
+from emulators.observation import Boot, Ending, Limits, Machine
+from emulators.target import Target
+
+Edit = tuple[str, str, str]  # file, what stands there once, what shall stand there
+
+
+def case_called(name: str) -> Case:
+    return load(KIT.parent / name)
+
+
+def built(case: Case, cache: Path, edits: Sequence[Edit] = ()) -> Built:
+    """The case's image; with edits, one of changed sources."""
+    folder = case.folder
+    if edits:
+        folder = cache / "edited"
+        shutil.copytree(case.folder, folder)
+        for name, old, new in edits:
+            text = (folder / name).read_text()
+            assert text.count(old) == 1, (name, old)
+            (folder / name).write_text(text.replace(old, new))
+    return build_case(case.name, folder, case.manifest.sources, cache / "built")
+
+
+async def records(
+    case: Case, image: Built, target: Target | None = None, only: Sequence[str] | None = None
+) -> Mapping[str, Record]:
+    """Boot the image (with only these checks) and return what each check said. The boot must end in order."""
+    path = image.image
+    if only is not None:
+        numbers = [number for number, about in enumerate(image.checks) if about.check in only]
+        path = path.with_name(f"only-{len(only)}.img")
+        path.write_bytes(select_checks(image.image.read_bytes(), numbers))
+    boot = Boot(
+        image=path,
+        image_sha256=sha256(path),
+        machine=Machine(memory_mib=case.manifest.memory_mib),
+        limits=Limits(quiet=20, total=60),
+        end=case.manifest.end,
+    )
+    async with (target or Bochs()).session([boot], lambda line: None) as session:
+        observation = await session.boot(boot)
+    assert observation.ending == Ending.FINISHED, observation.detail
+    assert not observation.alarms
+    transcript = parse(observation.serial)
+    assert transcript.complete and not transcript.problems
+    return transcript.records
+
+
+def statuses(told: Mapping[str, Record]) -> dict[str, str]:
+    return {check: record.status for check, record in told.items()}
+
+
+def known_on_bochs(case: Case) -> set[str]:
+    """The checks that the manifest says Bochs fails."""
+    return {known.check for known in case.manifest.known if known.verdict in ("reference-wrong", "inherited")}
