@@ -58,6 +58,9 @@ def run_cases(request: Request) -> tuple[ExitCode, StoredRun | None]:
     )
     plan = Plan(jobs=jobs, slots=request.jobs, repeats=request.repeats, total_seconds=request.timeout)
     taking_part = {name: every[name] for name in plan.targets()}
+    console = Console(stderr=True)
+    for target in taking_part.values():
+        target.prepare(lambda line: None if request.quiet else console.print(line, markup=False))
     meta = Meta(
         run=new_run_id(),
         tool_version=__version__,
@@ -71,7 +74,6 @@ def run_cases(request: Request) -> tuple[ExitCode, StoredRun | None]:
     writer = RunWriter.create(request.results, meta)
     for job in jobs:
         _snapshot(writer, job)
-    console = Console(stderr=True)
     status = "interrupted"
     try:
         with Progress(console, quiet=request.quiet) as progress:

@@ -57,6 +57,9 @@ class Bochs:
         x_server = Requirement("Xvfb", shutil.which("Xvfb") is not None, "virtual X display", "apt-get install xvfb")
         return [*bochs_requirements("x"), x_server]
 
+    def prepare(self, progress: Progress) -> None:
+        """Nothing to do: what is installed is all that it takes."""
+
     def identity(self) -> dict[str, str]:
         return {**bochs_identity(), "cpu model": self.model, "com1": "set to 115200 8N1, FIFOs on, by an option ROM"}
 

@@ -30,6 +30,9 @@ class Fake:
     def requirements(self) -> list[Requirement]:
         return []
 
+    def prepare(self, progress: Progress) -> None:
+        """Nothing to do: what is installed is all that it takes."""
+
     def identity(self) -> dict[str, str]:
         return {"fake": self.name}
 

@@ -76,6 +76,10 @@ class KvmHosted:
             self._appliance = build.ensure(fetched, self.cache / "appliances", progress)
         return self._appliance
 
+    def prepare(self, progress: Progress) -> None:
+        """Fetch the kernel and build the appliance, unless the cache has them. Raises EmulatorError."""
+        self.appliance(progress)
+
     def identity(self) -> dict[str, str]:
         bochs = {f"hosting {key}": value for key, value in bochs_identity().items()}
         known = self._appliance

@@ -47,6 +47,9 @@ class NativeQemu:
         found = shutil.which(EXECUTABLE)
         return [Requirement("QEMU", found is not None, package_version("qemu-system-x86"), INSTALL_QEMU)]
 
+    def prepare(self, progress: Progress) -> None:
+        """Nothing to do: what is installed is all that it takes."""
+
     def identity(self) -> dict[str, str]:
         return {**qemu_identity(), "accelerator": self.accelerator, "cpu model": self.model}
 

@@ -61,6 +61,10 @@ class Target(Protocol):
         """What this target needs of the host, met or not; quick, starts no emulator."""
         ...
 
+    def prepare(self, progress: Progress) -> None:
+        """Fetch and build what boots on this target need, once. Raises EmulatorError."""
+        ...
+
     def identity(self) -> dict[str, str]:
         """Versions, kernel, CPU model and firmware hashes: what must be equal for two observations to be of one target."""
         ...

@@ -32,6 +32,8 @@ def test_every_command_has_help(tmp_path: Path, command: list[str]) -> None:
         (["run", "--group", "none"], "no case is in group none", "groups:"),
         (["run", "ept-pdpte-load", "-t", "xen"], "no target is called xen", "targets: bochs"),
         (["run", "ept-pdpte-load", "-k", "none"], "no check called none", "checks: mapped"),
+        (["run", "ept-pdpte-load", "-t", "kvm-hosted", "--kernel", "9.9"], "no kernel 9.9", "there are:"),
+        (["run", "ept-pdpte-load", "-t", "kvm-hosted", "--kernel", "./none.deb"], "no such file", "--kernel takes"),
         (["report"], "no run latest", "difftest run"),
         (["report", "gone"], "no run gone", "difftest run"),
     ],
