@@ -25,6 +25,13 @@ class CaseError(Exception):
         self.hint = hint
 
 
+class Absent(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A row of the catalogue that belongs to this case but is no check of it, and why."""
+
+    id: str
+    reason: str
+
+
 class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What a `case.toml` may say. See docs/case.md for each key."""
 
@@ -44,6 +51,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     quiet_seconds: float = 20.0
     total_seconds: float = 120.0
     known: list[Known] = []
+    absent: list[Absent] = []
 
 
 class Case(msgspec.Struct, frozen=True, kw_only=True):

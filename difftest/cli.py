@@ -50,6 +50,7 @@ def _root(
 @app.command(epilog=EXIT_CODES)
 def run(
     cases: Annotated[list[str] | None, typer.Argument(help="Cases by name or pattern, case folders, or raw disk images.")] = None,
+    every: Annotated[bool, typer.Option("--all", help="All cases, which is also what no argument means.")] = False,
     group: Annotated[list[str] | None, typer.Option("--group", "-g", help="All cases of a group; repeatable.")] = None,
     check: Annotated[
         list[str] | None, typer.Option("--check", "-k", help="Only checks of this name or pattern; repeatable.")
@@ -74,6 +75,8 @@ def run(
     """Boot cases under Bochs and under KVM, compare them, report. All cases when none is named."""
     from difftest.main import Request, run_cases
 
+    if every and (cases or group):
+        _fail("--all goes with no case and no group", "leave out one of them", ExitCode.USAGE)
     asked = [name for part in target or [] for name in part.split(",") if name]
     request = Request(
         cases=cases or [],
@@ -136,6 +139,9 @@ def report(
     name: RunName = "latest",
     html: Annotated[Path | None, typer.Option("--html", help="Write the self-contained HTML report to this file.")] = None,
     json: Annotated[bool, typer.Option("--json", help="Print the JSON report.")] = False,
+    catalogue: Annotated[
+        Path | None, typer.Option("--catalogue", help="Write what each check showed to this Markdown file.")
+    ] = None,
     results: Results = Path("results"),
 ) -> None:
     """Report a stored run again; no emulator is started."""
@@ -146,6 +152,10 @@ def report(
         from difftest.report.json import json_report
 
         sys.stdout.buffer.write(json_report(stored) + b"\n")
+    elif catalogue is not None:
+        from difftest.report.catalogue import catalogue as written
+
+        catalogue.write_text(written(stored), encoding="utf-8")
     elif html is not None:
         _write_html(stored, html)
     else:

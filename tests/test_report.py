@@ -12,6 +12,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from difftest.report.catalogue import catalogue
 from difftest.report.digest import count, digest, headline
 from difftest.report.frames import fields_frame, results_frame, timings_frame
 from difftest.report.html import html_report
@@ -269,3 +270,10 @@ sys.exit(f"{ours}" if ours - {"emulators.observation"} or "pandas" in sys.module
 """
     done = subprocess.run([sys.executable, "-c", code], check=False, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+
+
+def test_the_catalogue_tells_each_check_and_its_versions(run: StoredRun) -> None:
+    text = catalogue(run)
+    assert "| `not-present` " in text and "KVM wrong" in text
+    assert "PDPTE Registers (Vol. 3, 4.4.1)" in text
+    assert all("\x1b" not in line and "<" not in line.replace("\\<", "") for line in text.splitlines())
