@@ -32,6 +32,13 @@ class Absent(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     reason: str
 
 
+class Note(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What running or reading showed about a row of the catalogue: a suspicion's end, or how well its SDM wording is known."""
+
+    id: str
+    text: str
+
+
 class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What a `case.toml` may say. See docs/case.md for each key."""
 
@@ -52,6 +59,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     total_seconds: float = 120.0
     known: list[Known] = []
     absent: list[Absent] = []
+    note: list[Note] = []
 
 
 class Case(msgspec.Struct, frozen=True, kw_only=True):

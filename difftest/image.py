@@ -19,7 +19,7 @@ LARGEST = 8 << 30
 
 
 def prepare(case: Case, cache: Path, checks: Sequence[str] = ()) -> Prepared:
-    """Build or copy the case's image into `cache`, with only the checks that one of these patterns (shell style) names.
+    """Build or copy the case's image into `cache`, with only the checks that one of these patterns names.
 
     Raises CaseError with what to do.
     """
@@ -43,7 +43,7 @@ def _selected(whole: Prepared, patterns: Sequence[str]) -> Prepared:
     wanted = [
         number
         for number, about in zip(whole.numbers, whole.abouts, strict=True)
-        if any(fnmatch.fnmatchcase(about.check, pattern) for pattern in patterns)
+        if any(_names(pattern, about.check) for pattern in patterns)
     ]
     if not wanted:
         known = ", ".join(about.check for about in whole.abouts)
@@ -51,6 +51,11 @@ def _selected(whole: Prepared, patterns: Sequence[str]) -> Prepared:
     image, digest = selection(whole.image, wanted)
     abouts = tuple(whole.abouts[number] for number in wanted)
     return Prepared(case=whole.case, image=image, sha256=digest, abouts=abouts, numbers=tuple(wanted))
+
+
+def _names(pattern: str, check: str) -> bool:
+    """Whether a pattern names a check, or the group of checks that share its id up to a slash ("P-09" names "P-09/wp")."""
+    return fnmatch.fnmatchcase(check, pattern) or fnmatch.fnmatchcase(check.partition("/")[0], pattern)
 
 
 def padded(source: Path, folder: Path) -> Path:

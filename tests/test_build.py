@@ -12,7 +12,9 @@ import pytest
 
 from difftest import build
 from difftest.build import KIT, MAGIC, BuildError, build_case, select_checks
+from difftest.case import CaseError, load
 from difftest.disk import CYLINDER
+from difftest.image import prepare
 
 SEED = KIT.parent / "ept-pdpte-load"
 SOURCE = "ept-pdpte-load.c"
@@ -139,3 +141,17 @@ def test_a_machine_without_a_compiler_is_told_how_to_get_one(tmp_path: Path, mon
     with pytest.raises(BuildError, match="gcc is missing") as caught:
         _seed(tmp_path / "cache")
     assert "apt-get install gcc binutils" in caught.value.hint
+
+
+def test_a_pattern_names_a_check_or_all_that_share_its_id_up_to_a_slash(tmp_path: Path) -> None:
+    (tmp_path / "a.c").write_text('#include "check.h"\n' + "".join(map(_check, ("P-01/a", "P-01/b", "P-02", "P-010"))))
+    (tmp_path / "case.toml").write_text('name = "a"\nsources = ["a.c"]\n')
+
+    def chosen(*patterns: str) -> list[str]:
+        return [about.check for about in prepare(load(tmp_path), tmp_path / "cache", patterns).abouts]
+
+    assert chosen("P-01") == ["P-01/a", "P-01/b"]
+    assert chosen("P-01/b", "P-02") == ["P-01/b", "P-02"]
+    assert chosen("P-0*") == ["P-01/a", "P-01/b", "P-02", "P-010"]
+    with pytest.raises(CaseError, match="no check called P-01/c"):
+        chosen("P-01/c")

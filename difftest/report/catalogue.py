@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import msgspec
 
@@ -54,13 +54,15 @@ def _case(snapshot: CaseSnapshot, results: list[Result]) -> Iterator[str]:
             cells = [f"`{_cell(result.check)}` {_cell(result.summary, 200)}", _cell(result.sdm, 200)]
             cells += [result.reference_status, result.subject_status, result.label, reason]
             yield "| " + " | ".join(cells) + " |"
-    absent = _manifest(snapshot).absent
-    if absent:
-        yield ""
-        yield "Rows of the catalogue that are no check here:"
-        yield ""
-        for row in absent:
-            yield f"- **{_cell(row.id)}**: {_cell(row.reason, 1000)}"
+    manifest = _manifest(snapshot)
+    yield from _list("Rows of the catalogue that are no check here:", [(row.id, row.reason) for row in manifest.absent])
+    yield from _list("Notes:", [(note.id, note.text) for note in manifest.note])
+
+
+def _list(heading: str, rows: Sequence[tuple[str, str]]) -> Iterator[str]:
+    if rows:
+        yield from ("", heading, "")
+        yield from (f"- **{_cell(row)}**: {_cell(words, 1000)}" for row, words in rows)
 
 
 def _manifest(snapshot: CaseSnapshot) -> Manifest:

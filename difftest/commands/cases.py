@@ -1,0 +1,52 @@
+"""`difftest list` and `difftest show`: what cases there are, and what is in one."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from difftest.commands.options import Folders
+
+if TYPE_CHECKING:
+    from difftest.case import Case
+    from difftest.judge import About
+
+
+def list_cases(
+    folders: Folders = None,
+    checks: Annotated[bool, typer.Option("--checks", help="Also each case's checks (builds the cases).")] = False,
+) -> None:
+    """List the cases, their groups and what they need."""
+    from difftest.case import BUNDLED, bundled
+
+    for case in bundled([BUNDLED, *(folders or [])]):
+        needs = f"  needs {', '.join(case.manifest.needs)}" if case.manifest.needs else ""
+        typer.echo(f"{case.name:24} [{' '.join(case.manifest.groups)}]{needs}\n    {case.manifest.title}")
+        for about in _abouts(case) if checks else []:
+            typer.echo(f"    {about.check:24} {about.summary}  ({about.sdm})")
+
+
+def show(
+    name: Annotated[str, typer.Argument(help="A case's name.")],
+    folders: Folders = None,
+) -> None:
+    """Show one case: what it does, its checks with their SDM sections, and its known divergences."""
+    from difftest.case import BUNDLED, bundled, select
+
+    for case in select(bundled([BUNDLED, *(folders or [])]), [name], []):
+        manifest = case.manifest
+        typer.echo(f"{case.name}: {manifest.title}\n\n{manifest.description.strip()}\n")
+        typer.echo(f"groups: {', '.join(manifest.groups)}\nneeds: {', '.join(manifest.needs) or 'nothing'}")
+        typer.echo(f"machine: {manifest.memory_mib} MiB, {manifest.cpus} CPU\nfolder: {case.folder}\n")
+        for about in _abouts(case):
+            typer.echo(f"{about.check}\n    {about.summary}\n    SDM: {about.sdm}")
+        for known in manifest.known:
+            typer.echo(f"known: {known.check}: {known.verdict} on {', '.join(known.targets) or 'all targets'}: {known.reason}")
+
+
+def _abouts(case: Case) -> list[About]:
+    from difftest.image import prepare
+    from difftest.main import cache_folder
+
+    return list(prepare(case, cache_folder()).abouts)

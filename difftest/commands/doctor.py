@@ -1,0 +1,35 @@
+"""`difftest doctor`."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+
+def doctor(
+    kernel: Annotated[str | None, typer.Option("--kernel", help="Also look whether this kernel can be had.")] = None,
+) -> None:
+    """Tell what this host can do, what is missing, and the command that gets it. Exit code 1: no run is possible."""
+    from difftest.doctor import can_compare, examine, packages
+    from emulators.registry import targets
+
+    every = targets(kernel)
+    findings = examine(every)
+    for finding in findings:
+        typer.echo(f"{finding.name}: {'ready' if finding.usable else 'not usable'}")
+        for need in finding.needs:
+            mark = "ok     " if need.met else "MISSING"
+            hint = f"  ->  {need.hint}" if not need.met else ""
+            typer.echo(f"    {mark} {need.what}{': ' + need.found if need.found else ''}{hint}")
+    if kernel is not None:
+        from emulators.hosted import KvmHosted
+
+        found = KvmHosted(kernel).appliance(typer.echo)
+        typer.echo(f"kernel {kernel}: {found.kernel.package}, release {found.kernel.release}")
+    wanted = packages(findings)
+    if wanted:
+        typer.echo(f"\nTo install what is missing:\n    apt-get install {' '.join(wanted)}")
+    if not can_compare(findings):
+        typer.echo("\nNo comparison is possible here yet: it takes difftest's own needs, bochs, and kvm or kvm-hosted.")
+        raise typer.Exit(1)
