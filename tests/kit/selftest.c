@@ -3,6 +3,7 @@
 #include "cpu.h"
 #include "ept.h"
 #include "l2.h"
+#include "mode.h"
 #include "paging.h"
 #include "trap.h"
 #include "vmx.h"
@@ -64,6 +65,26 @@ CHECK(trap_comes_back, "pass/trap", NEEDS_NOTHING, "none", "an exception in L1 i
     must("selector_vector", trap.vector, GENERAL_PROTECTION);
     must("selector_error_code", trap.error_code, BEYOND_GDT);
     must("none_taken", trap_in(nothing, 0).taken, false);
+}
+
+CHECK(modes, "pass/mode", NEEDS_NOTHING, "none", "L1 goes to PAE paging, an exception there is captured, and L1 comes back")
+{
+    u32 cr0 = read_cr0(), cr3 = read_cr3(), cr4 = read_cr4();
+    if (!(cpuid(1).edx & 1 << 6))
+        return skip("no PAE");
+    pae_identity(&tables);
+    mode_enter((struct mode){ .cr0 = cr0 | CR0_WP, .cr3 = address_of(tables.pdpt), .cr4 = CR4_PAE });
+    must("cr0_there", read_cr0(), cr0 | CR0_WP);
+    must("cr3_there", read_cr3(), address_of(tables.pdpt));
+    must("cr4_there", read_cr4(), CR4_PAE);
+    tables.pdpt[2] |= 2; /* reserved: the MOV to CR3 and entering again would fault, and leaving must not care */
+    struct trap trap = trap_in(mov_to_cr3, read_cr3());
+    must("vector", trap.vector, GENERAL_PROTECTION);
+    must("eip", trap.eip, address_of(mov_to_cr3_instruction));
+    mode_leave();
+    must("cr0", read_cr0(), cr0);
+    must("cr3", read_cr3(), cr3);
+    must("cr4", read_cr4(), cr4);
 }
 
 CHECK(resumes, "pass/resume", NEEDS_L2, "none", "a page is taken away, the guest exits, gets the page back and goes on")
