@@ -182,17 +182,30 @@ __attribute__((weak)) struct condition case_end(void)
     return CONDITION("all checks reported");
 }
 
+static const char *lacking(enum needs needs)
+{
+    switch (needs) {
+    case NEEDS_L2:
+        return vmx_lacking();
+    case NEEDS_PAE:
+        return pae_lacking();
+    case NEEDS_PDPTE_REGISTERS:
+        return pdpte_registers_lacking();
+    case NEEDS_NOTHING:
+        break;
+    }
+    return NULL;
+}
+
 static void run(const struct check *check)
 {
     record.check = check;
     record.failed = record.open = false;
-    record.wrong = record.lacking = NULL;
+    record.wrong = NULL;
     record.count = 0;
     say("difftest 1 start %s\n", check->id);
-    const char *lacking = check->needs == NEEDS_L2 ? vmx_lacking() : NULL;
-    if (lacking)
-        skip(lacking);
-    else
+    record.lacking = lacking(check->needs);
+    if (!record.lacking)
         check->body();
     report();
 }

@@ -13,7 +13,8 @@
 #include "trap.h"
 #include "types.h"
 
-enum needs { NEEDS_NOTHING, NEEDS_L2 };
+/* PDPTE registers: PAE paging on a CPU of Intel's, which loads the four PDPTEs at defined moments and uses only what it loaded. */
+enum needs { NEEDS_NOTHING, NEEDS_L2, NEEDS_PAE, NEEDS_PDPTE_REGISTERS };
 enum verdict { NOT_RUN, PASS, FAIL, OPEN, SKIP };
 
 /* Explicit alignment: entries of several files must lie in the section without gaps. */

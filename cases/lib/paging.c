@@ -2,6 +2,8 @@
 
 #include "cpu.h"
 
+enum { CPUID_1_EDX_PAE = 1 << 6 };
+
 static u32 directory[1024] PAGE_ALIGNED;
 
 void paging_start(void)
@@ -12,6 +14,28 @@ void paging_start(void)
     write_cr4(read_cr4() | CR4_PSE);
     /* Caches on: firmware leaves CD and NW in different states, and neither VM entry nor exit changes them. */
     write_cr0((read_cr0() & ~(CR0_CD | CR0_NW)) | CR0_PG | CR0_NE);
+}
+
+const char *pae_lacking(void)
+{
+    return cpuid(1).edx & CPUID_1_EDX_PAE ? NULL : "no PAE";
+}
+
+const char *pdpte_registers_lacking(void)
+{
+    struct cpuid vendor = cpuid(0);
+    bool intel = vendor.ebx == 0x756E6547 && vendor.edx == 0x49656E69 && vendor.ecx == 0x6C65746E; /* GenuineIntel */
+    return intel ? pae_lacking() : "not one of Intel's CPUs";
+}
+
+u32 physical_address_bits(void)
+{
+    return cpuid(0x80000000).eax >= 0x80000008 ? cpuid(0x80000008).eax & 0xFF : 36;
+}
+
+u64 pdpte_reserved(void)
+{
+    return ~(((u64)1 << physical_address_bits()) - 1) | 0x1E6;
 }
 
 void pae_identity(struct pae_tables *tables)

@@ -17,3 +17,15 @@ struct pae_tables {
 } PAGE_ALIGNED;
 
 void pae_identity(struct pae_tables *tables);
+
+/* NULL, or why this CPU has no PAE paging; and why none with PDPTE registers as the SDM has them: AMD's CPUs may read the
+   four entries from memory whenever they translate. */
+const char *pae_lacking(void);
+const char *pdpte_registers_lacking(void);
+
+/* MAXPHYADDR (SDM, "Enumeration of Paging Features by CPUID"): physical addresses have bits below this one. */
+u32 physical_address_bits(void);
+
+/* Bits of a present PDPTE that must be 0 (SDM, table "Format of a PAE Page-Directory-Pointer-Table Entry (PDPTE)"): 2:1, 8:5,
+   63:MAXPHYADDR. Bit 63 is among them whatever IA32_EFER.NXE is. */
+u64 pdpte_reserved(void);

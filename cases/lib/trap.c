@@ -12,12 +12,29 @@ __attribute__((noreturn)) void trap_unexpected(void);
 struct trap trap_seen; /* written by trap_entry.S, which knows its layout */
 
 static struct gate idt[EXCEPTIONS];
-static u64 gdt[4];
-static u32 tss[26];
+static u64 gdt[16];
+static struct tss tss;
 
 u32 tss_address(void)
 {
-    return address_of(tss);
+    return address_of(&tss);
+}
+
+u64 tss_descriptor(const struct tss *tss)
+{
+    u32 base = address_of(tss);
+    return (u64)(base >> 24) << 56 | (u64)0x89 << 40 | (u64)(base & 0xFFFFFF) << 16 | (sizeof *tss - 1);
+}
+
+void gdt_write(u16 selector, u64 descriptor)
+{
+    gdt[selector / sizeof *gdt] = descriptor;
+}
+
+void tss_load(void)
+{
+    gdt_write(SELECTOR_TSS, tss_descriptor(&tss));
+    write_tr(SELECTOR_TSS);
 }
 
 void idt_fill(struct gate idt[EXCEPTIONS], const char *entries)
@@ -30,13 +47,10 @@ void idt_fill(struct gate idt[EXCEPTIONS], const char *entries)
 
 void trap_start(void)
 {
-    u32 base = tss_address();
-    gdt[1] = 0x00CF9B000000FFFF;
-    gdt[2] = 0x00CF93000000FFFF;
-    /* An available 32-bit TSS: VM exits need a valid TR in the host state. */
-    gdt[3] = (u64)(base >> 24) << 56 | (u64)0x89 << 40 | (u64)(base & 0xFFFFFF) << 16 | (sizeof tss - 1);
+    gdt_write(SELECTOR_CODE, 0x00CF9B000000FFFF);
+    gdt_write(SELECTOR_DATA, 0x00CF93000000FFFF);
     write_gdtr(&(struct descriptor_pointer){ sizeof gdt - 1, address_of(gdt) });
-    write_tr(SELECTOR_TSS);
+    tss_load(); /* VM exits need a valid TR in the host state */
 
     idt_fill(idt, trap_entries);
     write_idtr(&(struct descriptor_pointer){ sizeof idt - 1, address_of(idt) });

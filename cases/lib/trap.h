@@ -16,8 +16,20 @@ void trap_start(void);
 /* Call `body` with `argument`; an exception in it ends it and is told in the answer. */
 struct trap trap_in(void (*body)(u32 argument), u32 argument);
 
-enum { SELECTOR_CODE = 0x08, SELECTOR_DATA = 0x10, SELECTOR_TSS = 0x18 };
+/* The GDT: flat code and data, the kit's TSS, one for `task.h`, and room. */
+enum { SELECTOR_CODE = 0x08, SELECTOR_DATA = 0x10, SELECTOR_TSS = 0x18, SELECTOR_TASK = 0x20 };
+void gdt_write(u16 selector, u64 descriptor);
+
+/* A 32-bit task-state segment, 104 bytes (SDM, "Task-State Segment (TSS)"). */
+struct tss {
+    u32 link, esp0, ss0, esp1, ss1, esp2, ss2, cr3, eip, eflags, eax, ecx, edx, ebx, esp, ebp, esi, edi;
+    u32 es, cs, ss, ds, fs, gs, ldt, io_map;
+};
 u32 tss_address(void);
+u64 tss_descriptor(const struct tss *tss); /* available */
+
+/* TR at the kit's own TSS, from wherever a task switch left it. */
+void tss_load(void);
 
 /* An IDT of interrupt gates, for L1 and for L2. The entries lie one behind the other, EXCEPTION_ENTRY_BYTES apart. */
 enum { EXCEPTIONS = 32, EXCEPTION_ENTRY_BYTES = 16 };
