@@ -6,9 +6,13 @@
 #define PTE_PRESENT (1u << 0)
 #define PTE_WRITABLE (1u << 1)
 #define PTE_LARGE (1u << 7)
+#define PTE_GLOBAL (1u << 8)
 
 /* Turn on 32-bit paging with 4 MiB identity pages: VMX operation needs CR0.PG (SDM, "Restrictions on VMX Operation"). */
 void paging_start(void);
+
+/* A page directory of 32-bit paging that identity-maps 4 GiB with 4 MiB pages (CR4.PSE). */
+void pse_identity(u32 directory[1024]);
 
 /* PAE tables: a page whose first four entries are the PDPTEs, all present, identity-mapping 4 GiB with 2 MiB pages. */
 struct pae_tables {

@@ -1,12 +1,14 @@
 /* Hardware task switches of L1 (SDM, "Task Switching"). */
 #pragma once
 
-#include "types.h"
+#include "trap.h"
 
-/* For `trap_in`: a far JMP to a task that differs from the running one in nothing but CR3. It returns here, in the new task. */
-void task_switch(u32 cr3);
-extern const char task_switch_instruction[];
+struct task_switch {
+    struct trap trap; /* what the switch raised; `eip` is where the task that it was raised in stood */
+    bool in_new_task;
+};
 
-/* Be the kit's own task again, whether the switch succeeded or faulted half-way. CR0.TS, which every switch sets, and CR3
-   are left as they are: `mode_leave` restores them. */
-void task_home(void);
+/* Switch, by a far JMP, to a task that differs from the running one in nothing but CR3, and go on in it. A fault of the switch
+   is taken by a third task, with today's CR3: in the new one no segment register may be usable yet (SDM, "Interrupt 10 -
+   Invalid TSS Exception (#TS)"). All this leaves CR0.TS set; TR is the kit's own again. */
+struct task_switch task_switch(u32 cr3);

@@ -3,7 +3,7 @@
 #include "check.h"
 #include "cpu.h"
 
-enum { INTERRUPT_GATE = 0x8E00 };
+enum { INTERRUPT_GATE = 0x8E00, TASK_GATE = 0x8500 };
 
 extern const char trap_entries[];
 void trap_guard(void (*body)(u32 argument), u32 argument);
@@ -12,7 +12,7 @@ __attribute__((noreturn)) void trap_unexpected(void);
 struct trap trap_seen; /* written by trap_entry.S, which knows its layout */
 
 static struct gate idt[EXCEPTIONS];
-static u64 gdt[16];
+static u64 gdt[GDT_ENTRIES];
 static struct tss tss;
 
 u32 tss_address(void)
@@ -37,12 +37,25 @@ void tss_load(void)
     write_tr(SELECTOR_TSS);
 }
 
+u32 trap_entry(u32 vector)
+{
+    return address_of(trap_entries) + vector * EXCEPTION_ENTRY_BYTES;
+}
+
+static struct gate interrupt_gate(u32 entry)
+{
+    return (struct gate){ (u16)entry, SELECTOR_CODE, INTERRUPT_GATE, (u16)(entry >> 16) };
+}
+
+void trap_by_task(u32 vector, u16 selector)
+{
+    idt[vector] = selector ? (struct gate){ 0, selector, TASK_GATE, 0 } : interrupt_gate(trap_entry(vector));
+}
+
 void idt_fill(struct gate idt[EXCEPTIONS], const char *entries)
 {
-    for (u32 vector = 0; vector < EXCEPTIONS; vector++) {
-        u32 entry = address_of(entries) + vector * EXCEPTION_ENTRY_BYTES;
-        idt[vector] = (struct gate){ (u16)entry, SELECTOR_CODE, INTERRUPT_GATE, (u16)(entry >> 16) };
-    }
+    for (u32 vector = 0; vector < EXCEPTIONS; vector++)
+        idt[vector] = interrupt_gate(address_of(entries) + vector * EXCEPTION_ENTRY_BYTES);
 }
 
 void trap_start(void)

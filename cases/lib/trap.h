@@ -16,8 +16,8 @@ void trap_start(void);
 /* Call `body` with `argument`; an exception in it ends it and is told in the answer. */
 struct trap trap_in(void (*body)(u32 argument), u32 argument);
 
-/* The GDT: flat code and data, the kit's TSS, one for `task.h`, and room. */
-enum { SELECTOR_CODE = 0x08, SELECTOR_DATA = 0x10, SELECTOR_TSS = 0x18, SELECTOR_TASK = 0x20 };
+/* The GDT: flat code and data, the kit's TSS, room for 11 more descriptors, and the tasks of `task.h`. */
+enum { SELECTOR_CODE = 0x08, SELECTOR_DATA = 0x10, SELECTOR_TSS = 0x18, SELECTOR_TASKS = 0x80, GDT_ENTRIES = 24 };
 void gdt_write(u16 selector, u64 descriptor);
 
 /* A 32-bit task-state segment, 104 bytes (SDM, "Task-State Segment (TSS)"). */
@@ -30,6 +30,10 @@ u64 tss_descriptor(const struct tss *tss); /* available */
 
 /* TR at the kit's own TSS, from wherever a task switch left it. */
 void tss_load(void);
+
+/* The entry point of an exception, and its gate in L1's IDT: a task gate to the TSS at `selector`, or again an interrupt gate (0). */
+u32 trap_entry(u32 vector);
+void trap_by_task(u32 vector, u16 selector);
 
 /* An IDT of interrupt gates, for L1 and for L2. The entries lie one behind the other, EXCEPTION_ENTRY_BYTES apart. */
 enum { EXCEPTIONS = 32, EXCEPTION_ENTRY_BYTES = 16 };

@@ -1,0 +1,56 @@
+/* What loads the PDPTE registers (SDM, "PDPTE Registers"). */
+#include "check.h"
+#include "stage.h"
+#include "toggle.h"
+
+#define LOADS "PDPTE Registers (Vol. 3, 4.4.1)"
+
+enum { CPUID_7_EBX_SMEP = 1 << 7 };
+
+CHECK(memory_alone, "P-07/memory-alone", NEEDS_PDPTE_REGISTERS, LOADS,
+      "a PDPTE changed in memory, and nothing else: translation goes on with the old one")
+{
+    stage_set();
+    mode_enter(pae());
+    tables.pdpt[WINDOW] = other_pdpte();
+    must("window", through_window(), HERE);
+    mode_leave();
+}
+
+CHECK(mov_cr3_again, "P-07/mov-cr3", NEEDS_PAE, LOADS, "a PDPTE changed in memory, MOV to CR3 of the same value: translation uses the new one")
+{
+    stage_set();
+    mode_enter(pae());
+    must("window_before", through_window(), HERE);
+    tables.pdpt[WINDOW] = other_pdpte();
+    must("vector", trap_in(mov_to_cr3, pae().cr3).vector, 0);
+    must("window", through_window(), OTHER);
+    mode_leave();
+}
+
+CHECK(cd, "P-08/cd", NEEDS_PDPTE_REGISTERS, LOADS, "MOV to CR0 that toggles CD loads the PDPTEs: #GP(0) when one is corrupt")
+{
+    must_load((struct toggle){ .cr0 = CR0_CD });
+}
+
+CHECK(nw, "P-08/nw", NEEDS_PDPTE_REGISTERS, LOADS, "MOV to CR0 that toggles NW loads the PDPTEs: #GP(0) when one is corrupt")
+{
+    must_load((struct toggle){ .cr0 = CR0_NW, .with_cr0 = CR0_CD });
+}
+
+CHECK(pge, "P-12/pge", NEEDS_PDPTE_REGISTERS, LOADS, "MOV to CR4 that toggles PGE loads the PDPTEs: #GP(0) when one is corrupt")
+{
+    must_load((struct toggle){ .cr4 = CR4_PGE });
+}
+
+CHECK(pse, "P-12/pse", NEEDS_PDPTE_REGISTERS, LOADS, "MOV to CR4 that toggles PSE loads the PDPTEs: #GP(0) when one is corrupt")
+{
+    must_load((struct toggle){ .cr4 = CR4_PSE });
+}
+
+CHECK(smep, "P-12/smep", NEEDS_PDPTE_REGISTERS, LOADS, "MOV to CR4 that toggles SMEP loads the PDPTEs: #GP(0) when one is corrupt")
+{
+    if (!(features_7().ebx & CPUID_7_EBX_SMEP))
+        return skip("no SMEP");
+    must_load((struct toggle){ .cr4 = CR4_SMEP });
+}

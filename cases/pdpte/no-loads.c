@@ -1,0 +1,209 @@
+/* What does not load the PDPTE registers: all that "PDPTE Registers" does not name. */
+#include "check.h"
+#include "stage.h"
+#include "toggle.h"
+
+#define LOADS "PDPTE Registers (Vol. 3, 4.4.1)"
+#define MOV_TO(what) "corrupt PDPTE, MOV to " what ": not among the bits whose change loads the PDPTEs, so no #GP"
+
+enum { CPUID_1_EDX_SEP = 1 << 11, CPUID_1_EDX_FXSR = 1 << 24, CPUID_1_EDX_MCE = 1 << 7 };
+enum { CPUID_7_EBX_SMAP = 1 << 20, CPUID_7_ECX_PKU = 1 << 3, CPUID_7_ECX_CET_SS = 1 << 7, CPUID_7_ECX_LA57 = 1 << 16 };
+enum { CPUID_7_EDX_CET_IBT = 1 << 20 };
+#define CPUID_7_ECX_PKS (1u << 31)
+enum { IA32_SYSENTER_CS = 0x174, IA32_SYSENTER_ESP = 0x175, IA32_SYSENTER_EIP = 0x176 };
+
+CHECK(wp, "P-09/wp", NEEDS_PDPTE_REGISTERS, LOADS, MOV_TO("CR0 that toggles WP"))
+{
+    must_not_load((struct toggle){ .cr0 = CR0_WP });
+}
+
+CHECK(mp, "P-10/mp", NEEDS_PDPTE_REGISTERS, LOADS, MOV_TO("CR0 that toggles MP"))
+{
+    must_not_load((struct toggle){ .cr0 = CR0_MP });
+}
+
+CHECK(em, "P-10/em", NEEDS_PDPTE_REGISTERS, LOADS, MOV_TO("CR0 that toggles EM"))
+{
+    must_not_load((struct toggle){ .cr0 = CR0_EM });
+}
+
+CHECK(ts, "P-10/ts", NEEDS_PDPTE_REGISTERS, LOADS, MOV_TO("CR0 that toggles TS"))
+{
+    must_not_load((struct toggle){ .cr0 = CR0_TS });
+}
+
+CHECK(ne, "P-10/ne", NEEDS_PDPTE_REGISTERS, LOADS, MOV_TO("CR0 that toggles NE"))
+{
+    must_not_load((struct toggle){ .cr0 = CR0_NE });
+}
+
+CHECK(am, "P-10/am", NEEDS_PDPTE_REGISTERS, LOADS, MOV_TO("CR0 that toggles AM"))
+{
+    must_not_load((struct toggle){ .cr0 = CR0_AM });
+}
+
+/* Run `body` with a corrupt PDPTE in memory: it must end in exception `vector` (0: none), change `changes` of CR0 and load
+   nothing. */
+static void must_not_load_in(void (*body)(u32 argument), u32 argument, u32 vector, u32 with_cr0, u32 changes)
+{
+    struct mode mode = pae();
+    mode.cr0 |= with_cr0;
+    stage_set();
+    mode_enter(mode);
+    tables.pdpt[WINDOW] = other_pdpte() | PDPTE_RESERVED;
+    struct trap trap = trap_in(body, argument);
+    must("vector", trap.vector, vector);
+    must("cr0_changed_bits", read_cr0() ^ mode.cr0, changes);
+    must("window", through_window(), HERE);
+    mode_leave();
+}
+
+static void lmsw(u32 value)
+{
+    asm volatile("lmsw %w0" : : "r"(value));
+}
+
+CHECK(lmsw_sets, "P-10/lmsw", NEEDS_PDPTE_REGISTERS, LOADS, "corrupt PDPTE, LMSW that sets MP, EM and TS: no #GP")
+{
+    must_not_load_in(lmsw, CR0_PE | CR0_MP | CR0_EM | CR0_TS, 0, 0, CR0_MP | CR0_EM | CR0_TS);
+}
+
+static void clts(u32 argument)
+{
+    (void)argument;
+    asm volatile("clts");
+}
+
+CHECK(clts_clears, "P-11/clts", NEEDS_PDPTE_REGISTERS, LOADS, "corrupt PDPTE, CLTS: no load, no #GP")
+{
+    must_not_load_in(clts, 0, 0, CR0_TS, CR0_TS);
+}
+
+CHECK(smap, "P-13/smap", NEEDS_PDPTE_REGISTERS, LOADS, MOV_TO("CR4 that toggles SMAP"))
+{
+    if (!(features_7().ebx & CPUID_7_EBX_SMAP))
+        return skip("no SMAP");
+    must_not_load((struct toggle){ .cr4 = CR4_SMAP });
+}
+
+CHECK(pke, "P-14/pke", NEEDS_PDPTE_REGISTERS, LOADS, MOV_TO("CR4 that toggles PKE"))
+{
+    if (!(features_7().ecx & CPUID_7_ECX_PKU))
+        return skip("no protection keys for user pages");
+    must_not_load((struct toggle){ .cr4 = CR4_PKE });
+}
+
+CHECK(pks, "P-14/pks", NEEDS_PDPTE_REGISTERS, LOADS, MOV_TO("CR4 that toggles PKS"))
+{
+    if (!(features_7().ecx & CPUID_7_ECX_PKS))
+        return skip("no protection keys for supervisor pages");
+    must_not_load((struct toggle){ .cr4 = CR4_PKS });
+}
+
+CHECK(cet, "P-14/cet", NEEDS_PDPTE_REGISTERS, LOADS, MOV_TO("CR4 that toggles CET (with CR0.WP = 1)"))
+{
+    if (!(features_7().ecx & CPUID_7_ECX_CET_SS || features_7().edx & CPUID_7_EDX_CET_IBT))
+        return skip("no CET");
+    must_not_load((struct toggle){ .cr4 = CR4_CET, .with_cr0 = CR0_WP });
+}
+
+CHECK(la57, "P-14/la57", NEEDS_PDPTE_REGISTERS, LOADS, MOV_TO("CR4 that toggles LA57 (outside IA-32e mode)"))
+{
+    if (!(features_7().ecx & CPUID_7_ECX_LA57))
+        return skip("no 5-level paging");
+    must_not_load((struct toggle){ .cr4 = CR4_LA57 });
+}
+
+CHECK(de, "P-15/de", NEEDS_PDPTE_REGISTERS, LOADS, MOV_TO("CR4 that toggles DE"))
+{
+    must_not_load((struct toggle){ .cr4 = CR4_DE });
+}
+
+CHECK(tsd, "P-15/tsd", NEEDS_PDPTE_REGISTERS, LOADS, MOV_TO("CR4 that toggles TSD"))
+{
+    must_not_load((struct toggle){ .cr4 = CR4_TSD });
+}
+
+CHECK(osfxsr, "P-15/osfxsr", NEEDS_PDPTE_REGISTERS, LOADS, MOV_TO("CR4 that toggles OSFXSR"))
+{
+    if (!(cpuid(1).edx & CPUID_1_EDX_FXSR))
+        return skip("no FXSAVE");
+    must_not_load((struct toggle){ .cr4 = CR4_OSFXSR });
+}
+
+CHECK(mce, "P-15/mce", NEEDS_PDPTE_REGISTERS, LOADS, MOV_TO("CR4 that toggles MCE"))
+{
+    if (!(cpuid(1).edx & CPUID_1_EDX_MCE))
+        return skip("no machine-check exception");
+    must_not_load((struct toggle){ .cr4 = CR4_MCE });
+}
+
+static void far_jump(u32 argument)
+{
+    (void)argument;
+    asm volatile("ljmp %0, $1f\n1:" : : "i"(SELECTOR_CODE));
+}
+
+CHECK(jumps_far, "P-21/far-jump", NEEDS_PDPTE_REGISTERS, LOADS, "corrupt PDPTE, far JMP to a code segment: no load, no #GP")
+{
+    must_not_load_in(far_jump, 0, 0, 0, 0);
+}
+
+static void iret(u32 argument)
+{
+    (void)argument;
+    asm volatile("pushfl\npushl %%cs\npushl $1f\niret\n1:" : : : "memory", "cc");
+}
+
+CHECK(returns, "P-21/iret", NEEDS_PDPTE_REGISTERS, LOADS, "corrupt PDPTE, IRET: no load, no #GP")
+{
+    must_not_load_in(iret, 0, 0, 0, 0);
+}
+
+/* To the instruction behind it, on the stack as it is: SYSENTER loads CS and SS with flat segments whatever the GDT holds. */
+static void sysenter(u32 argument)
+{
+    (void)argument;
+    asm volatile("pushl %%ebp\n"
+                 "xorl %%edx, %%edx\n"
+                 "movl %0, %%eax\n movl %1, %%ecx\n wrmsr\n"
+                 "movl %%esp, %%eax\n movl %2, %%ecx\n wrmsr\n"
+                 "movl $1f, %%eax\n movl %3, %%ecx\n wrmsr\n"
+                 "sysenter\n"
+                 "1: popl %%ebp"
+                 :
+                 : "i"(SELECTOR_CODE), "i"(IA32_SYSENTER_CS), "i"(IA32_SYSENTER_ESP), "i"(IA32_SYSENTER_EIP)
+                 : "eax", "ecx", "edx", "memory", "cc");
+}
+
+CHECK(sysenters, "P-21/sysenter", NEEDS_PDPTE_REGISTERS, LOADS, "corrupt PDPTE, SYSENTER: no load, no #GP")
+{
+    if (!(cpuid(1).edx & CPUID_1_EDX_SEP))
+        return skip("no SYSENTER");
+    must_not_load_in(sysenter, 0, 0, 0, 0);
+    write_msr(IA32_SYSENTER_CS, 0);
+}
+
+static void syscall(u32 argument)
+{
+    (void)argument;
+    asm volatile(".byte 0x0F, 0x05" : : : "eax", "ecx", "edx", "memory");
+}
+
+CHECK(syscalls, "P-21/syscall", NEEDS_PDPTE_REGISTERS, "SYSCALL (Vol. 2); " LOADS,
+      "corrupt PDPTE, SYSCALL: outside 64-bit mode #UD, and no load")
+{
+    must_not_load_in(syscall, 0, INVALID_OPCODE, 0, 0);
+}
+
+static void invlpg(u32 address)
+{
+    asm volatile("invlpg (%0)" : : "r"(address) : "memory");
+    asm volatile("invlpg %0" : : "m"(tables.pdpt) : "memory");
+}
+
+CHECK(invalidates, "P-24/invlpg", NEEDS_PDPTE_REGISTERS, "Operations that Invalidate TLBs and Paging-Structure Caches (Vol. 3, 4.10.4.1)",
+      "corrupt PDPTE, INVLPG of an address that it translates, and of its own: no load, no #GP")
+{
+    must_not_load_in(invlpg, window_at(0), 0, 0, 0);
+}

@@ -1,0 +1,73 @@
+/* Task switches: they load CR3 from the new TSS, and the PDPTE registers when that changes CR3. */
+#include "check.h"
+#include "stage.h"
+#include "task.h"
+
+#define LOADS "PDPTE Registers (Vol. 3, 4.4.1); Task Switching (Vol. 3, 8.3)"
+
+static u64 other_pdpt[4] __attribute__((aligned(32)));
+
+/* A table to switch to, that differs in the window alone. */
+static void set_other_table(u64 pdpte)
+{
+    stage_set();
+    for (u32 index = 0; index < 4; index++)
+        other_pdpt[index] = tables.pdpt[index];
+    other_pdpt[WINDOW] = pdpte;
+}
+
+CHECK(good_table, "P-19/good-table", NEEDS_PAE, LOADS, "control: a task switch that changes CR3 loads the PDPTEs at the new address")
+{
+    set_other_table(other_pdpte());
+    mode_enter(pae());
+    must("vector", task_switch(address_of(other_pdpt)).trap.vector, 0);
+    must("cr3", read_cr3(), address_of(other_pdpt));
+    must("window", through_window(), OTHER);
+    mode_leave();
+}
+
+CHECK(corrupt_table, "P-19/corrupt-table", NEEDS_PDPTE_REGISTERS, LOADS,
+      "a task switch that changes CR3 to a table with a corrupt PDPTE: an exception, but no manual says which, nor in which task")
+{
+    struct mode mode = pae();
+    mode.cr4 |= CR4_PGE;
+    set_other_table(other_pdpte() | PDPTE_RESERVED);
+    /* The image in global pages: so the CPU finds IDT, GDT and TSS even when it has emptied the PDPTE registers, as Bochs does. */
+    tables.directories[0][0] |= PTE_GLOBAL;
+    tables.directories[0][1] |= PTE_GLOBAL;
+    mode_enter(mode);
+    must("mov_to_cr3_vector", trap_in(mov_to_cr3, address_of(other_pdpt)).vector, GENERAL_PROTECTION);
+    struct task_switch seen = task_switch(address_of(other_pdpt));
+    must("taken", seen.trap.taken, true);
+    saw("vector", seen.trap.vector);
+    saw("error_code", seen.trap.error_code);
+    saw("in_new_task", seen.in_new_task);
+    mode_leave();
+    leave_open();
+}
+
+/* Switch with CR3 unchanged, this PDPTE in memory. */
+static void must_not_load(u64 pdpte)
+{
+    stage_set();
+    mode_enter(pae());
+    tables.pdpt[WINDOW] = pdpte;
+    struct trap trap = task_switch(pae().cr3).trap;
+    must("vector", trap.vector, 0);
+    must("cr3", read_cr3(), pae().cr3);
+    must("window", through_window(), HERE);
+    saw("error_code", trap.error_code);
+    mode_leave();
+}
+
+CHECK(same_cr3, "P-20/same-cr3", NEEDS_PDPTE_REGISTERS, LOADS,
+      "a PDPTE changed in memory, a task switch that does not change CR3: translation goes on with the old one")
+{
+    must_not_load(other_pdpte());
+}
+
+CHECK(same_cr3_corrupt, "P-20/same-cr3-corrupt", NEEDS_PDPTE_REGISTERS, LOADS,
+      "a corrupt PDPTE in memory, a task switch that does not change CR3: no load, no exception")
+{
+    must_not_load(other_pdpte() | PDPTE_RESERVED);
+}

@@ -1,0 +1,129 @@
+/* Linear addresses through PAE tables. */
+#include "check.h"
+#include "stage.h"
+
+#define TRANSLATION "Linear-Address Translation with PAE Paging (Vol. 3, 4.4.2)"
+#define FAULTS "Page-Fault Exceptions (Vol. 3, 4.7)"
+
+enum { ERROR_PRESENT = 1, ERROR_WRITE = 2, ERROR_RESERVED = 8 };
+
+static void call_at(u32 address)
+{
+    ((void (*)(void))address)();
+}
+
+static void must_miss(void (*access)(u32 address), u32 address, u32 error_code)
+{
+    stage_set();
+    tables.pdpt[WINDOW] = 0;
+    mode_enter(pae());
+    struct trap trap = trap_in(access, address);
+    must("vector", trap.vector, PAGE_FAULT);
+    must("error_code", trap.error_code, error_code);
+    must("cr2", trap.cr2, address);
+    mode_leave();
+}
+
+CHECK(read_absent, "P-06/read", NEEDS_PAE, FAULTS, "PDPTE.P = 0: a read in its quarter is #PF with P = 0")
+{
+    must_miss(read_at, window_at(0) + 0x123450, 0);
+}
+
+CHECK(write_absent, "P-06/write", NEEDS_PAE, FAULTS, "PDPTE.P = 0: a write in its quarter is #PF with P = 0, W/R = 1")
+{
+    must_miss(write_at, window_at(511) + 0x1FFFF0, ERROR_WRITE);
+}
+
+CHECK(fetch_absent, "P-06/fetch", NEEDS_PAE, FAULTS, "PDPTE.P = 0: a fetch in its quarter is #PF with P = 0, and I/D = 0 as NXE = 0 and SMEP = 0")
+{
+    must_miss(call_at, window_at(7) + 0x10, 0);
+}
+
+CHECK(table_at_fe0, "P-16/table-at-fe0", NEEDS_PAE, "CR3 with PAE paging (Vol. 3, 4.4.1)",
+      "CR3 points at the last 32 bytes of a page: those four entries translate, not those at the page's beginning")
+{
+    stage_set();
+    u64 *pdpt = tables.pdpt + ARRAY_SIZE(tables.pdpt) - 4;
+    pdpt[0] = tables.pdpt[0];
+    pdpt[1] = other_pdpte();
+    pdpt[2] = tables.pdpt[WINDOW];
+    pdpt[3] = other_pdpte();
+    struct mode mode = pae();
+    mode.cr3 = address_of(pdpt);
+    mode_enter(mode);
+    must("cr3", read_cr3(), address_of(tables.pdpt) + 0xFE0);
+    must("quarter_1", read_through(1u << 30), OTHER);
+    must("quarter_2", read_through(2u << 30), HERE);
+    must("quarter_3", read_through(3u << 30), OTHER);
+    mode_leave();
+}
+
+static volatile u32 landmark;
+
+static u64 large_page(void)
+{
+    landmark = 0x4C4D;
+    return (address_of(&landmark) >> LARGE_PAGE_SHIFT << LARGE_PAGE_SHIFT) | PTE_LARGE | PTE_PRESENT;
+}
+
+/* The landmark in the window, behind this page-directory entry. */
+static u32 landmark_at(u32 entry)
+{
+    return window_at(entry) | (address_of(&landmark) & ((1u << LARGE_PAGE_SHIFT) - 1));
+}
+
+CHECK(large_page_works, "P-17/without-pse", NEEDS_PAE, TRANSLATION, "a PDE with PS = 1 maps 2 MiB although CR4.PSE = 0")
+{
+    stage_set();
+    tables.directories[WINDOW][5] = large_page();
+    mode_enter(pae());
+    must("cr4", read_cr4(), CR4_PAE);
+    must("landmark", read_through(landmark_at(5)), landmark);
+    mode_leave();
+}
+
+/* Set, one by one, all bits of a PDE that maps a 2 MiB page but P, PS and the address: which make a read fault? */
+static void must_fault_at_bits(u64 required)
+{
+    u64 address_bits = (((u64)1 << physical_address_bits()) - 1) >> LARGE_PAGE_SHIFT << LARGE_PAGE_SHIFT;
+    u64 tried = ~address_bits & ~(u64)(PTE_PRESENT | PTE_LARGE), faulting = 0, working = 0;
+    u32 error_codes = 0;
+    stage_set();
+    for (u32 bit = 0; bit < 64; bit++)
+        tables.directories[WINDOW][bit] = large_page() | (u64)1 << bit;
+    mode_enter(pae());
+    for (u32 bit = 0; bit < 64; bit++) {
+        if (!(tried >> bit & 1))
+            continue;
+        struct trap trap = trap_in(read_at, landmark_at(bit));
+        error_codes |= trap.error_code;
+        if (trap.vector == PAGE_FAULT && trap.error_code & ERROR_RESERVED)
+            faulting |= (u64)1 << bit;
+        else if (!trap.taken && read_through(landmark_at(bit)) == landmark)
+            working |= (u64)1 << bit;
+    }
+    mode_leave();
+    must("faulting_bits", faulting, required);
+    must("working_bits", working, tried & ~required);
+    must("error_code", error_codes, ERROR_PRESENT | ERROR_RESERVED);
+}
+
+static u64 reserved_in_large_page(void)
+{
+    return ~(((u64)1 << physical_address_bits()) - 1) | 0x1FE000; /* 63:MAXPHYADDR and 20:13 */
+}
+
+CHECK(large_page_reserved, "P-18/large-page", NEEDS_PAE, TRANSLATION ", table of the format of a PDE that maps a 2-MByte page",
+      "bits 20:13 and 62:MAXPHYADDR of a PDE of a 2 MiB page, and 63 with IA32_EFER.NXE = 0: #PF with RSVD = 1 and P = 1")
+{
+    must_fault_at_bits(reserved_in_large_page());
+}
+
+CHECK(large_page_reserved_nxe, "P-18/large-page-nxe", NEEDS_PAE, TRANSLATION ", table of the format of a PDE that maps a 2-MByte page",
+      "the same with IA32_EFER.NXE = 1: bit 63 is no longer reserved, and a read works")
+{
+    if (!execute_disable(true))
+        return skip("no execute-disable bit");
+    must_fault_at_bits(reserved_in_large_page() & ~((u64)1 << 63));
+    execute_disable(false);
+}
