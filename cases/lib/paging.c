@@ -6,7 +6,7 @@ enum { CPUID_1_EDX_PAE = 1 << 6 };
 
 static u32 directory[1024] PAGE_ALIGNED;
 
-void pse_identity(u32 directory[1024])
+void identity_32_bit(u32 directory[1024])
 {
     for (u32 entry = 0; entry < 1024; entry++)
         directory[entry] = entry << 22 | PTE_LARGE | PTE_WRITABLE | PTE_PRESENT;
@@ -14,7 +14,7 @@ void pse_identity(u32 directory[1024])
 
 void paging_start(void)
 {
-    pse_identity(directory);
+    identity_32_bit(directory);
     write_cr3(address_of(directory));
     write_cr4(read_cr4() | CR4_PSE);
     /* Caches on: firmware leaves CD and NW in different states, and neither VM entry nor exit changes them. */

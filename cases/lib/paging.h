@@ -11,8 +11,8 @@
 /* Turn on 32-bit paging with 4 MiB identity pages: VMX operation needs CR0.PG (SDM, "Restrictions on VMX Operation"). */
 void paging_start(void);
 
-/* A page directory of 32-bit paging that identity-maps 4 GiB with 4 MiB pages (CR4.PSE). */
-void pse_identity(u32 directory[1024]);
+/* A page directory for 32-bit paging that maps 4 GiB one to one with 4 MiB pages: CR4.PSE must be set. */
+void identity_32_bit(u32 directory[1024]);
 
 /* PAE tables: a page whose first four entries are the PDPTEs, all present, identity-mapping 4 GiB with 2 MiB pages. */
 struct pae_tables {

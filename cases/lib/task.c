@@ -25,15 +25,19 @@ static void set_task(struct tss *task, u16 selector, u32 cr3)
     gdt_write(selector, tss_descriptor(task));
 }
 
+static u32 task_behind_jump;
+
 static void jump(u32 argument)
 {
     (void)argument;
     asm volatile("pushl %%ebp\n"
                  "movl %%esp, %0\n"
                  "movl $1f, %1\n"
-                 "ljmp %2, $0\n"
-                 "1: popl %%ebp"
-                 : "=m"(next.esp), "=m"(next.eip)
+                 "ljmp %3, $0\n"
+                 "1: popl %%ebp\n"
+                 "str %%eax\n"
+                 "movl %%eax, %2"
+                 : "=m"(next.esp), "=m"(next.eip), "=m"(task_behind_jump)
                  : "i"(SELECTOR_NEXT)
                  : "eax", "ebx", "ecx", "edx", "esi", "edi", "memory", "cc");
 }
@@ -51,6 +55,7 @@ struct task_switch task_switch(u32 cr3)
         trap_by_task(vectors[index], selector);
     }
     seen.trap = trap_in(jump, 0);
+    seen.in_new_task = !seen.trap.taken && (u16)task_behind_jump == SELECTOR_NEXT;
     for (u32 index = 0; index < ARRAY_SIZE(vectors); index++) {
         trap_by_task(vectors[index], 0);
         if (seen.trap.taken && seen.trap.vector == vectors[index]) {

@@ -5,7 +5,7 @@
 
 struct task_switch {
     struct trap trap; /* what the switch raised; `eip` is where the task that it was raised in stood */
-    bool in_new_task;
+    bool in_new_task; /* TR: the new task is the one that goes on, or that the fault was raised in */
 };
 
 /* Switch, by a far JMP, to a task that differs from the running one in nothing but CR3, and go on in it. A fault of the switch

@@ -76,6 +76,25 @@ struct trap trap_in(void (*body)(u32 argument), u32 argument)
     return trap_seen;
 }
 
+void must_fault(struct trap trap, u32 vector, u32 error_code, const char *instruction)
+{
+    must("fault", trap.taken, true);
+    if (!trap.taken)
+        return;
+    must("vector", trap.vector, vector);
+    must("error_code", trap.error_code, error_code);
+    must("eip_offset", trap.eip - address_of(instruction), 0);
+}
+
+void must_not_fault(struct trap trap)
+{
+    must("fault", trap.taken, false);
+    if (!trap.taken)
+        return;
+    saw("vector", trap.vector);
+    saw("error_code", trap.error_code);
+}
+
 void trap_unexpected(void)
 {
     give_up_on_trap(&trap_seen);

@@ -16,6 +16,10 @@ void trap_start(void);
 /* Call `body` with `argument`; an exception in it ends it and is told in the answer. */
 struct trap trap_in(void (*body)(u32 argument), u32 argument);
 
+/* What the SDM requires of that answer: this exception at this instruction, or none. */
+void must_fault(struct trap trap, u32 vector, u32 error_code, const char *instruction);
+void must_not_fault(struct trap trap);
+
 /* The GDT: flat code and data, the kit's TSS, room for 11 more descriptors, and the tasks of `task.h`. */
 enum { SELECTOR_CODE = 0x08, SELECTOR_DATA = 0x10, SELECTOR_TSS = 0x18, SELECTOR_TASKS = 0x80, GDT_ENTRIES = 24 };
 void gdt_write(u16 selector, u64 descriptor);

@@ -18,10 +18,11 @@ static void must_miss(void (*access)(u32 address), u32 address, u32 error_code)
     tables.pdpt[WINDOW] = 0;
     mode_enter(pae());
     struct trap trap = trap_in(access, address);
+    mode_leave();
+    must("fault", trap.taken, true);
     must("vector", trap.vector, PAGE_FAULT);
     must("error_code", trap.error_code, error_code);
     must("cr2", trap.cr2, address);
-    mode_leave();
 }
 
 CHECK(read_absent, "P-06/read", NEEDS_PAE, FAULTS, "PDPTE.P = 0: a read in its quarter is #PF with P = 0")
