@@ -34,6 +34,7 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     checks: Sequence[str]
     targets: Sequence[str]
     kernel: str | None
+    cpu_model: str | None
     jobs: int
     timeout: float | None
     repeats: int
@@ -51,7 +52,7 @@ def run_cases(request: Request) -> tuple[ExitCode, StoredRun | None]:
     chosen = _chosen(request)
     if not chosen:
         raise CaseError("nothing is selected", hint="`difftest list` shows the cases")
-    every = targets(request.kernel)
+    every = targets(request.kernel, cpu_model=request.cpu_model)
     jobs = tuple(
         Job(prepared=prepare(case, cache_folder(), request.checks), subjects=subjects_for(case, every, request.targets))
         for case in chosen

@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
 from emulators.bochs_machine import BIOS, POLL, VGA_BIOS, BochsMachine, bochs_machine
+from emulators.bochs_models import check_cpu_model
 from emulators.debian import package_version
 from emulators.files import private_copy, read_log, sha256, sha256_cached
 from emulators.observation import TEXT_BYTES, Boot, Ending, Observation
@@ -46,8 +47,8 @@ class Bochs:
     inherits = ""
     shares_start = False
 
-    def __init__(self, model: str = DEFAULT_MODEL) -> None:
-        self.model = model
+    def __init__(self, model: str | None = None) -> None:
+        self.model = model or DEFAULT_MODEL
 
     @property
     def capabilities(self) -> frozenset[str]:
@@ -58,7 +59,8 @@ class Bochs:
         return [*bochs_requirements("x"), x_server]
 
     def prepare(self, progress: Progress) -> None:
-        """Nothing to do: what is installed is all that it takes."""
+        """Only look whether there is such a CPU model: what is installed is all that it takes. Raises EmulatorError."""
+        check_cpu_model(self.model)
 
     def identity(self) -> dict[str, str]:
         return {**bochs_identity(), "cpu model": self.model, "com1": "set to 115200 8N1, FIFOs on, by an option ROM"}

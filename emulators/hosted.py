@@ -16,6 +16,7 @@ import platformdirs
 from emulators.appliance import build, initramfs, kernel
 from emulators.appliance.machine import GUEST_DEVICE, MODEL, QMP_DEVICE, ApplianceMachine, appliance_machine
 from emulators.bochs import bochs_identity, bochs_requirements
+from emulators.bochs_models import check_cpu_model
 from emulators.files import sha256
 from emulators.native import INSTALL_QEMU, qemu_identity
 from emulators.observation import Boot, Ending, Limits, Observation
@@ -43,8 +44,10 @@ class KvmHosted:
     inherits = "Bochs"
     shares_start = True
 
-    def __init__(self, wanted_kernel: str | None = None, cache: Path | None = None) -> None:
+    def __init__(self, wanted_kernel: str | None = None, cache: Path | None = None, model: str | None = None) -> None:
+        """`model` is the CPU of the Bochs that hosts KVM; KVM's guest sees of it what KVM gives."""
         self.wanted_kernel = wanted_kernel
+        self.model = model or MODEL
         self.cache = cache or platformdirs.user_cache_path("difftest")
         self._appliance: build.Appliance | None = None
 
@@ -78,13 +81,14 @@ class KvmHosted:
 
     def prepare(self, progress: Progress) -> None:
         """Fetch the kernel and build the appliance, unless the cache has them. Raises EmulatorError."""
+        check_cpu_model(self.model)
         self.appliance(progress)
 
     def identity(self) -> dict[str, str]:
         bochs = {f"hosting {key}": value for key, value in bochs_identity().items()}
         known = self._appliance
         built = {"kernel": known.kernel.release, "kernel package": known.kernel.package, "appliance": known.key} if known else {}
-        return {**qemu_identity(), **bochs, **built, "accelerator": "kvm", "cpu model": CPU, "hosting cpu model": MODEL}
+        return {**qemu_identity(), **bochs, **built, "accelerator": "kvm", "cpu model": CPU, "hosting cpu model": self.model}
 
     @contextlib.asynccontextmanager
     async def session(self, boots: Sequence[Boot], progress: Progress) -> AsyncIterator[Session]:
@@ -170,7 +174,7 @@ class HostedSession:
         # Trailing zeros are left out here and put back by `truncate` in there.
         images = {file_name(digest): path.read_bytes().rstrip(b"\0") for digest, path in self._images.items()}
         try:
-            starting = appliance_machine(self._appliance, images, self._guest_mib, folder)
+            starting = appliance_machine(self._appliance, self._target.model, images, self._guest_mib, folder)
             return await self._stack.enter_async_context(starting)
         except BaseException:
             await self.close()

@@ -15,7 +15,9 @@ KVM_TARGETS = (Kvm.name, KvmHosted.name)
 OPINION = Tcg.name
 
 
-def targets(kernel: str | None = None, cache: Path | None = None) -> dict[str, Target]:
-    """Every target, in the order in which they are listed. `kernel` is the hosted target's (see KvmHosted)."""
-    every: list[Target] = [Bochs(), Kvm(), KvmHosted(kernel, cache), Tcg()]
+def targets(kernel: str | None = None, cache: Path | None = None, cpu_model: str | None = None) -> dict[str, Target]:
+    """Every target, in the order in which they are listed. `kernel` is the hosted target's (see KvmHosted), `cpu_model` that of
+    both Bochs: the reference, and the one that hosts KVM.
+    """
+    every: list[Target] = [Bochs(cpu_model), Kvm(), KvmHosted(kernel, cache, cpu_model), Tcg()]
     return {target.name: target for target in every}

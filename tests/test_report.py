@@ -210,9 +210,9 @@ def test_every_result_is_counted_once() -> None:
             "difftest run ept-pdpte-load -k not-present --target kvm-hosted --kernel 6.12",
         ),
         (
-            ["difftest", "--kernel=a b"],
+            ["difftest", "--cpu-model", "tigerlake", "--kernel=a b"],
             "2/3",
-            "difftest run ept-pdpte-load -k not-present --target kvm-hosted --kernel 'a b' --repeat 3",
+            "difftest run ept-pdpte-load -k not-present --target kvm-hosted --cpu-model tigerlake --kernel 'a b' --repeat 3",
         ),
     ],
 )

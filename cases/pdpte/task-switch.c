@@ -29,7 +29,7 @@ CHECK(good_table, "P-19/good-table", NEEDS_PAE, LOADS, "control: a task switch t
 }
 
 CHECK(corrupt_table, "P-19/corrupt-table", NEEDS_PDPTE_REGISTERS, LOADS,
-      "a task switch that changes CR3 to a table with a corrupt PDPTE faults, but no manual says with which vector, in which task")
+      "a task switch that changes CR3 to a table with a corrupt PDPTE: no manual says which exception follows, nor in which task")
 {
     struct mode mode = pae();
     mode.cr4 |= CR4_PGE;
@@ -41,7 +41,9 @@ CHECK(corrupt_table, "P-19/corrupt-table", NEEDS_PDPTE_REGISTERS, LOADS,
     must("mov_to_cr3_faults", trap_in(mov_to_cr3, address_of(other_pdpt)).taken, true);
     struct task_switch seen = task_switch(address_of(other_pdpt));
     mode_leave();
-    must("fault", seen.trap.taken, true);
+    /* Only this much is sure: a JMP to a task does not just go on behind it in the old one. */
+    must("fault_or_new_task", seen.trap.taken || seen.in_new_task, true);
+    saw("fault", seen.trap.taken);
     if (seen.trap.taken) {
         saw("vector", seen.trap.vector);
         saw("error_code", seen.trap.error_code);

@@ -26,6 +26,10 @@ def run(
     kernel: Annotated[
         str | None, typer.Option("--kernel", help="Kernel of kvm-hosted: a version or its beginning, or a .deb's path.")
     ] = None,
+    cpu_model: Annotated[
+        str | None,
+        typer.Option("--cpu-model", help="CPU model of both Bochs: the reference, and the one that hosts KVM for kvm-hosted."),
+    ] = None,
     jobs: Annotated[int, typer.Option("--jobs", "-j", min=1, max=64, help="Boots side by side.")] = 2,
     timeout: Annotated[
         float | None, typer.Option("--timeout", min=0.1, help="Seconds a boot may take; kvm-hosted gets four times that.")
@@ -49,6 +53,7 @@ def run(
         checks=check or [],
         targets=asked,
         kernel=kernel,
+        cpu_model=cpu_model,
         jobs=jobs,
         timeout=timeout,
         repeats=repeat,

@@ -14,6 +14,8 @@ from difftest.store import CaseSnapshot, Meta, StoredRun
 from difftest.verdict import MEANINGS, Verdict
 from emulators.observation import Observation
 
+CHOOSING = ("--kernel", "--cpu-model")  # options that say what a target is
+
 
 class Side(msgspec.Struct, frozen=True, kw_only=True):
     """One target's boots of one case. Empty when it was never booted: a capability is missing, or the target broke."""
@@ -38,7 +40,7 @@ class Pair(msgspec.Struct, frozen=True, kw_only=True):
     reference: Side
     subject: Side
     results: list[Result]
-    kernel: str = ""  # what the run's command line chose with --kernel
+    choices: list[str] = []  # the words of the run's command line that say what its targets were
 
     @property
     def sides(self) -> tuple[Side, Side]:
@@ -100,7 +102,7 @@ def digest(run: StoredRun) -> Digest:
                 Side(names=_names(run.meta, target, name), boots=boots.get(target, []))
                 for target, name in zip((reference, subject), names, strict=True)
             )
-            pairs.append(Pair(case=case, reference=left, subject=right, results=own, kernel=_kernel(run.meta.command)))
+            pairs.append(Pair(case=case, reference=left, subject=right, results=own, choices=_choices(run.meta.command)))
     return Digest(meta=run.meta, pairs=pairs, tally=count([result for pair in pairs for result in pair.results], unjudged))
 
 
@@ -193,12 +195,14 @@ def environments(pairs: Sequence[Pair], meta: Meta) -> tuple[list[str], list[Env
     return targets, lines
 
 
-def _kernel(command: Sequence[str]) -> str:
-    """The kernel that a command line asks for, or ""."""
+def _choices(command: Sequence[str]) -> list[str]:
+    """What a command line says of the targets themselves: the options and their values, each as two words."""
+    chosen = []
     for word, following in zip(command, [*command[1:], ""], strict=True):
-        if word == "--kernel" or word.startswith("--kernel="):
-            return following if word == "--kernel" else word.partition("=")[2]
-    return ""
+        option, equals, value = word.partition("=")
+        if option in CHOOSING:
+            chosen += [option, value if equals else following]
+    return chosen
 
 
 def _names(meta: Meta, target: str, implementation: str) -> Names:

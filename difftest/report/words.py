@@ -48,8 +48,7 @@ def reproduce(pair: Pair, result: Result) -> str:
     if result.check not in (IMAGE, HOST_KERNEL):
         argv += ["-k", result.check]
     argv += ["--target", result.subject]
-    if pair.kernel:
-        argv += ["--kernel", pair.kernel]
+    argv += pair.choices
     if result.boots:
         argv += ["--repeat", result.boots.partition("/")[2]]
     return command_line(argv)

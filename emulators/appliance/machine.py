@@ -184,9 +184,11 @@ class ApplianceMachine:
 
 @contextlib.asynccontextmanager
 async def appliance_machine(
-    appliance: Appliance, images: Mapping[str, bytes], guest_mib: int, folder: Path
+    appliance: Appliance, model: str, images: Mapping[str, bytes], guest_mib: int, folder: Path
 ) -> AsyncIterator[ApplianceMachine]:
-    """Boot an appliance with these images under /cases, enough memory for a guest of `guest_mib`, and wait until it is ready."""
+    """Boot an appliance on this CPU model, with these images under /cases and enough memory for a guest of `guest_mib`, and wait
+    until it is ready.
+    """
     megabytes = max(LEAST_MIB, (appliance.least_memory(images) >> 20) + guest_mib + 192)
     if megabytes > MOST_MIB:
         raise EmulatorError(
@@ -198,7 +200,7 @@ async def appliance_machine(
     loop = asyncio.get_running_loop()
     waiting: dict[int, asyncio.Future[Stream]] = {}
     config = [
-        f"cpu: model={MODEL}, count=1, ips={IPS}, reset_on_triple_fault=0, ignore_bad_msrs=1",
+        f"cpu: model={model}, count=1, ips={IPS}, reset_on_triple_fault=0, ignore_bad_msrs=1",
         "clock: sync=none, time0=1600000000",
         f"memory: guest={megabytes}, host={megabytes}",
         "ata0: enabled=1, ioaddr1=0x1f0, ioaddr2=0x3f0, irq=14",
