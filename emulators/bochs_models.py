@@ -14,7 +14,13 @@ def cpu_models() -> list[str]:
     """The names of the models that the installed Bochs has, oldest first; none when there is no Bochs."""
     try:
         done = subprocess.run(
-            ["bochs-bin", "--help", "cpu"], capture_output=True, text=True, errors="replace", timeout=LIST_SECONDS, check=False
+            ["bochs-bin", "--help", "cpu"],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
+            timeout=LIST_SECONDS,
+            check=False,
         )
     except (OSError, subprocess.TimeoutExpired):
         return []
