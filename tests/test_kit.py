@@ -180,12 +180,13 @@ async def test_the_kit_keeps_its_promises(tmp_path: Path, model: str) -> None:
     assert _rows(observation) == {23: "????"}
 
 
-async def test_the_example_of_the_kits_page_works(tmp_path: Path) -> None:
-    example = re.search(r"```c\n(.*?)```", (KIT.parent / "README.md").read_text(), re.DOTALL)
-    assert example
-    (tmp_path / "a.c").write_text(example.group(1))
-    built = build_case("example", tmp_path, ["a.c"], tmp_path / "cache")
-    assert set(_statuses(await _boot(built.image)).values()) == {"PASS"}
+async def test_the_examples_of_the_kits_page_work(tmp_path: Path) -> None:
+    examples = re.findall(r"```c\n(.*?)```", (KIT.parent / "README.md").read_text(), re.DOTALL)
+    assert examples
+    for number, example in enumerate(examples):
+        (tmp_path / f"{number}.c").write_text(example)
+        built = build_case("example", tmp_path, [f"{number}.c"], tmp_path / "cache")
+        assert set(_statuses(await _boot(built.image)).values()) == {"PASS"}, example
 
 
 @pytest.mark.skipif(not all(need.met for need in Tcg().requirements()), reason="no QEMU")

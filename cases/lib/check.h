@@ -13,7 +13,7 @@
 #include "trap.h"
 #include "types.h"
 
-/* PDPTE registers: PAE paging on a CPU of Intel's, which loads the four PDPTEs at defined moments and uses only what it loaded. */
+/* PDPTE registers: PAE paging on one of Intel's CPUs, which load the four PDPTEs at defined moments and use what they loaded. */
 enum needs { NEEDS_NOTHING, NEEDS_L2, NEEDS_PAE, NEEDS_PDPTE_REGISTERS };
 enum verdict { NOT_RUN, PASS, FAIL, OPEN, SKIP };
 

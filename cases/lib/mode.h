@@ -5,7 +5,7 @@
        mode_leave();
 
    The tables must map the image itself one to one, or not even an exception comes back. Not in VMX operation, which fixes
-   CR0.PG to 1, and not while CR4.PCIDE is set. */
+   CR0.PG to 1: a check that needs L2 and one that goes to another mode belong in two images. Not while CR4.PCIDE is set. */
 #pragma once
 
 #include "types.h"

@@ -35,7 +35,7 @@ u64 tss_descriptor(const struct tss *tss); /* available */
 /* TR at the kit's own TSS, from wherever a task switch left it. */
 void tss_load(void);
 
-/* The entry point of an exception, and its gate in L1's IDT: a task gate to the TSS at `selector`, or again an interrupt gate (0). */
+/* The entry point of an exception, and its gate in L1's IDT: a task gate to the TSS at `selector`, or with 0 the usual one. */
 u32 trap_entry(u32 vector);
 void trap_by_task(u32 vector, u16 selector);
 

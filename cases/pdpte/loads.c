@@ -17,7 +17,8 @@ CHECK(memory_alone, "P-07/memory-alone", NEEDS_PDPTE_REGISTERS, LOADS,
     mode_leave();
 }
 
-CHECK(mov_cr3_again, "P-07/mov-cr3", NEEDS_PAE, LOADS, "a PDPTE changed in memory, MOV to CR3 of the same value: translation uses the new one")
+CHECK(mov_cr3_again, "P-07/mov-cr3", NEEDS_PAE, LOADS,
+      "a PDPTE changed in memory, MOV to CR3 of the same value: translation uses the new one")
 {
     stage_set();
     mode_enter(pae());
@@ -48,7 +49,8 @@ CHECK(pse, "P-12/pse", NEEDS_PDPTE_REGISTERS, LOADS, "MOV to CR4 that toggles PS
     must_load((struct toggle){ .cr4 = CR4_PSE });
 }
 
-CHECK(smep, "P-12/smep", NEEDS_PDPTE_REGISTERS, LOADS, "MOV to CR4 that toggles SMEP loads the PDPTEs: #GP(0) when one is corrupt")
+CHECK(smep, "P-12/smep", NEEDS_PDPTE_REGISTERS, LOADS,
+      "MOV to CR4 that toggles SMEP loads the PDPTEs: #GP(0) when one is corrupt")
 {
     if (!(features_7().ebx & CPUID_7_EBX_SMEP))
         return skip("no SMEP");

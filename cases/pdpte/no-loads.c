@@ -204,7 +204,8 @@ static void invlpg(u32 address)
     asm volatile("invlpg %0" : : "m"(tables.pdpt) : "memory");
 }
 
-CHECK(invalidates, "P-24/invlpg", NEEDS_PDPTE_REGISTERS, "Operations that Invalidate TLBs and Paging-Structure Caches (Vol. 3, 4.10.4.1)",
+CHECK(invalidates, "P-24/invlpg", NEEDS_PDPTE_REGISTERS,
+      "Operations that Invalidate TLBs and Paging-Structure Caches (Vol. 3, 4.10.4.1)",
       "corrupt PDPTE, INVLPG of an address that it translates, and of its own: no load, no #GP")
 {
     must_not_fault(must_not_load_in(invlpg, window_at(0), 0, 0));

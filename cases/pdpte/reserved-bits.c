@@ -120,7 +120,8 @@ CHECK(not_present, "P-04/not-present", NEEDS_PDPTE_REGISTERS, "PDPTE Registers (
     leave_open();
 }
 
-CHECK(free_bits, "P-05/free-bits", NEEDS_PAE, FORMAT, "bits 3 (PWT), 4 (PCD) and 11:9 of the PDPTEs may be set, and translation works")
+CHECK(free_bits, "P-05/free-bits", NEEDS_PAE, FORMAT,
+      "bits 3 (PWT), 4 (PCD) and 11:9 of the PDPTEs may be set, and translation works")
 {
     struct mode on = pae(), off = on;
     off.cr0 &= ~CR0_PG;

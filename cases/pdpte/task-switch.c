@@ -16,7 +16,8 @@ static void set_other_table(u64 pdpte)
     other_pdpt[WINDOW] = pdpte;
 }
 
-CHECK(good_table, "P-19/good-table", NEEDS_PAE, LOADS, "control: a task switch that changes CR3 loads the PDPTEs at the new address")
+CHECK(good_table, "P-19/good-table", NEEDS_PAE, LOADS,
+      "control: a task switch that changes CR3 loads the PDPTEs at the new address")
 {
     set_other_table(other_pdpte());
     mode_enter(pae());
@@ -34,7 +35,7 @@ CHECK(corrupt_table, "P-19/corrupt-table", NEEDS_PDPTE_REGISTERS, LOADS,
     struct mode mode = pae();
     mode.cr4 |= CR4_PGE;
     set_other_table(other_pdpte() | PDPTE_RESERVED);
-    /* The image in global pages: so the CPU finds IDT, GDT and TSS even when it has emptied the PDPTE registers, as Bochs does. */
+    /* The image in global pages: so the CPU finds IDT, GDT and TSS even if it empties the PDPTE registers first, as Bochs does. */
     tables.directories[0][0] |= PTE_GLOBAL;
     tables.directories[0][1] |= PTE_GLOBAL;
     mode_enter(mode);

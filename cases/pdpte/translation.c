@@ -3,6 +3,7 @@
 #include "stage.h"
 
 #define TRANSLATION "Linear-Address Translation with PAE Paging (Vol. 3, 4.4.2)"
+#define LARGE_PAGES TRANSLATION ", table of the format of a PDE that maps a 2-MByte page"
 #define FAULTS "Page-Fault Exceptions (Vol. 3, 4.7)"
 
 enum { ERROR_PRESENT = 1, ERROR_WRITE = 2, ERROR_RESERVED = 8 };
@@ -35,7 +36,8 @@ CHECK(write_absent, "P-06/write", NEEDS_PAE, FAULTS, "PDPTE.P = 0: a write in it
     must_miss(write_at, window_at(511) + 0x1FFFF0, ERROR_WRITE);
 }
 
-CHECK(fetch_absent, "P-06/fetch", NEEDS_PAE, FAULTS, "PDPTE.P = 0: a fetch in its quarter is #PF with P = 0, and I/D = 0 as NXE = 0 and SMEP = 0")
+CHECK(fetch_absent, "P-06/fetch", NEEDS_PAE, FAULTS,
+      "PDPTE.P = 0: a fetch in its quarter is #PF with P = 0, and I/D = 0 as NXE = 0 and SMEP = 0")
 {
     must_miss(call_at, window_at(7) + 0x10, 0);
 }
@@ -114,13 +116,13 @@ static u64 reserved_in_large_page(void)
     return ~(((u64)1 << physical_address_bits()) - 1) | 0x1FE000; /* 63:MAXPHYADDR and 20:13 */
 }
 
-CHECK(large_page_reserved, "P-18/large-page", NEEDS_PAE, TRANSLATION ", table of the format of a PDE that maps a 2-MByte page",
+CHECK(large_page_reserved, "P-18/large-page", NEEDS_PAE, LARGE_PAGES,
       "bits 20:13 and 62:MAXPHYADDR of a PDE of a 2 MiB page, and 63 with IA32_EFER.NXE = 0: #PF with RSVD = 1 and P = 1")
 {
     must_fault_at_bits(reserved_in_large_page());
 }
 
-CHECK(large_page_reserved_nxe, "P-18/large-page-nxe", NEEDS_PAE, TRANSLATION ", table of the format of a PDE that maps a 2-MByte page",
+CHECK(large_page_reserved_nxe, "P-18/large-page-nxe", NEEDS_PAE, LARGE_PAGES,
       "the same with IA32_EFER.NXE = 1: bit 63 is no longer reserved, and a read works")
 {
     if (!execute_disable(true))
