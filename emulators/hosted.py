@@ -176,8 +176,10 @@ class HostedSession:
         try:
             starting = appliance_machine(self._appliance, self._target.model, images, self._guest_mib, folder)
             return await self._stack.enter_async_context(starting)
-        except BaseException:
+        except BaseException as error:
             await self.close()
+            if isinstance(error, EmulatorError) and self._target.model != MODEL:
+                error.hint = error.hint or f"not every CPU model of Bochs hosts KVM: {MODEL} does"
             raise
 
     async def _observe(self, machine: ApplianceMachine, boot: Boot, begun: float, seconds: dict[str, float]) -> Observation:

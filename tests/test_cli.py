@@ -34,6 +34,7 @@ def test_every_command_has_help(tmp_path: Path, command: list[str]) -> None:
         (["run", "ept-pdpte-load", "-k", "none"], "no check called none", "checks: mapped"),
         (["run", "ept-pdpte-load", "-t", "kvm-hosted", "--kernel", "9.9"], "no kernel 9.9", "there are:"),
         (["run", "ept-pdpte-load", "-t", "kvm-hosted", "--kernel", "./none.deb"], "no such file", "--kernel takes"),
+        (["run", "ept-pdpte-load", "--cpu-model", "i386"], "no CPU model i386", "corei7_haswell_4770"),
         (["report"], "no run latest", "difftest run"),
         (["report", "gone"], "no run gone", "difftest run"),
     ],
