@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import msgspec
+
 from emulators.bochs import Bochs
 from emulators.hosted import KvmHosted
 from emulators.native import Kvm, Tcg
@@ -15,7 +17,16 @@ KVM_TARGETS = (Kvm.name, KvmHosted.name)
 OPINION = Tcg.name
 
 
-def targets(kernel: str | None = None, cache: Path | None = None) -> dict[str, Target]:
-    """Every target, in the order in which they are listed. `kernel` is the hosted target's (see KvmHosted)."""
-    every: list[Target] = [Bochs(), Kvm(), KvmHosted(kernel, cache), Tcg()]
+class Versions(msgspec.Struct, frozen=True, kw_only=True):
+    """Which kernel and which emulators the targets are made of. None is what this host's distribution has."""
+
+    kernel: str | None = None  # of kvm-hosted; see emulators.appliance.kernel.fetch
+    bochs: str | None = None  # the reference; see emulators.bochs_program.program
+    host_bochs: str | None = None  # the Bochs that hosts KVM
+
+
+def targets(versions: Versions | None = None, cache: Path | None = None) -> dict[str, Target]:
+    """Every target, in the order in which they are listed. `cache` is where what is fetched and built is kept."""
+    asked = versions or Versions()
+    every: list[Target] = [Bochs(asked.bochs, cache), Kvm(), KvmHosted(asked.kernel, cache, asked.host_bochs), Tcg()]
     return {target.name: target for target in every}
