@@ -73,7 +73,7 @@ def program(wanted: str | None, cache: Path, say: Progress) -> BochsProgram:
     if "/" in wanted:
         return _of_path(Path(wanted).absolute())
     mirror = Mirror(cache, say)
-    package = latest(mirror, "bochs", wanted, f"no Bochs {wanted} on the mirror", cached=_cached(cache))
+    package = latest(mirror, available, wanted, f"no Bochs {wanted}", cached(cache))
     folder = cache / "bochs" / package.version.replace(":", "%3a")
     if not folder.exists():
         _fetch(mirror, package, folder, say)
@@ -89,7 +89,13 @@ def program(wanted: str | None, cache: Path, say: Progress) -> BochsProgram:
     )
 
 
-def _cached(cache: Path) -> list[Package]:
+def available(mirror: Mirror) -> list[Package]:
+    """Bochs in all suites, the oldest first. Raises EmulatorError."""
+    return mirror.packages("bochs")
+
+
+def cached(cache: Path) -> list[Package]:
+    """The versions of Bochs that are in the cache."""
     folders = (cache / "bochs").glob("[0-9]*")
     return [Package(name="bochs", version=path.name.replace("%3a", ":"), suite="cache") for path in folders]
 

@@ -74,7 +74,7 @@ class KvmHosted:
     def appliance(self, progress: Progress) -> build.Appliance:
         """The appliance of the kernel that was asked for, fetched and built when need be. Raises EmulatorError."""
         if self._appliance is None:
-            fetched = kernel.fetch(self.wanted_kernel, self.cache / "kernels", progress)
+            fetched = kernel.fetch(self.wanted_kernel, self.cache, progress)
             self._appliance = build.ensure(fetched, self.cache / "appliances", progress)
         return self._appliance
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -20,6 +20,7 @@ HOST = "host"  # the name of what the host's own apt knows
 OWN_NAMES = re.compile(r"(?:bullseye|bookworm|trixie|forky|sid|unstable|testing|stable|oldstable)(-security)?(?:/updates)?")
 FRESH_SECONDS = 24 * 3600.0
 SIDE_BY_SIDE = 4
+MOST_SHOWN = 12  # versions in a message
 
 
 class Archives(msgspec.Struct, frozen=True, kw_only=True):
@@ -64,9 +65,16 @@ class Mirror:
         self.problems: dict[str, str] = {}  # suite -> why there is nothing, or nothing new, of it
 
     def packages(self, pattern: str, *, update: bool = False) -> list[Package]:
-        """Packages of all suites whose name matches, the oldest version first. `update` fetches the lists anew."""
+        """Packages whose name matches, of all suites and of what the host's own apt knows, the oldest version first, each
+        once. `update` fetches the lists anew.
+        """
         self._look(update)
-        return by_version(package for suite in self.suites for package in suite.packages() if re.fullmatch(pattern, package.name))
+        found: dict[tuple[str, str], Package] = {}
+        for suite in (*self.suites, self.host):
+            for package in suite.packages():
+                if re.fullmatch(pattern, package.name):
+                    found.setdefault((package.name, package.version), package)
+        return by_version(found.values())
 
     def suite(self, name: str) -> Suite:
         return self.host if name == HOST else next(suite for suite in self.suites if suite.name == name)
@@ -126,19 +134,25 @@ def is_version(version: str, wanted: str) -> bool:
     return version.startswith(wanted) and not (wanted[-1:].isdigit() and rest[:1].isdigit())
 
 
-def latest(mirror: Mirror, pattern: str, wanted: str, refusal: str, cached: Sequence[Package]) -> Package:
-    """The newest package of this version, or of a version that begins so. What is `cached` will do where the mirror fails.
+def latest(
+    mirror: Mirror, available: Callable[[Mirror], list[Package]], wanted: str, refusal: str, cached: Sequence[Package]
+) -> Package:
+    """The newest of the available packages that is of this version, or of one that begins so. What is `cached` will do where
+    the mirror fails.
 
     Raises EmulatorError(refusal), with the versions that there are, and with why some suites could not be looked into.
     """
-    try:
-        there = mirror.packages(pattern)
-    except EmulatorError:
-        if not any(is_version(package.version, wanted) for package in cached):
-            raise
-        there = []
-    hits = [package for package in (*by_version(cached), *there) if is_version(package.version, wanted)]
+    there = available(mirror)
+    hits = [package for package in (*by_version(cached), *there) if _is_meant(package, wanted)]
     if hits:
         return hits[-1]
-    versions = ", ".join(dict.fromkeys(package.version for package in there)) or "none"
-    raise EmulatorError(refusal, hint=f"there are: {versions}", evidence=mirror.troubles())
+    versions = list(dict.fromkeys(package.version for package in there))
+    shown = ", ".join(versions[-MOST_SHOWN:]) or "none"
+    raise EmulatorError(
+        refusal, hint=f"there are: {shown}{' and older ones' * (len(versions) > MOST_SHOWN)}", evidence=mirror.troubles()
+    )
+
+
+def _is_meant(package: Package, wanted: str) -> bool:
+    """A kernel is meant by its package's version, 6.1.176-1, or by its release, 6.1.0-50-cloud-amd64."""
+    return is_version(package.version, wanted) or is_version(package.name.removeprefix("linux-image-"), wanted)
