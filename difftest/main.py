@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
-import platformdirs
 from rich.console import Console
 
 from difftest import __version__
@@ -22,7 +21,8 @@ from difftest.result import Result
 from difftest.run import execute
 from difftest.store import CaseSnapshot, Meta, RunWriter, StoredRun, new_run_id, now
 from difftest.verdict import ExitCode, exit_code
-from emulators.registry import targets
+from emulators.files import cache_folder
+from emulators.registry import Versions, targets
 from emulators.target import Target
 
 
@@ -33,8 +33,7 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     groups: Sequence[str]
     checks: Sequence[str]
     targets: Sequence[str]
-    kernel: str | None
-    cpu_model: str | None
+    versions: Versions = Versions()
     jobs: int
     timeout: float | None
     repeats: int
@@ -52,7 +51,7 @@ def run_cases(request: Request) -> tuple[ExitCode, StoredRun | None]:
     chosen = _chosen(request)
     if not chosen:
         raise CaseError("nothing is selected", hint="`difftest list` shows the cases")
-    every = targets(request.kernel, cpu_model=request.cpu_model)
+    every = targets(request.versions)
     jobs = tuple(
         Job(prepared=prepare(case, cache_folder(), request.checks), subjects=subjects_for(case, every, request.targets))
         for case in chosen
@@ -87,10 +86,6 @@ def run_cases(request: Request) -> tuple[ExitCode, StoredRun | None]:
         writer.finish(status)
     stored = StoredRun.open(request.results / meta.run)
     return exit_code((result.verdict, result.expected) for result in results), stored
-
-
-def cache_folder() -> Path:
-    return platformdirs.user_cache_path("difftest")
 
 
 async def _cancellable(plan: Plan, taking_part: dict[str, Target], writer: RunWriter, progress: Progress) -> list[Result]:

@@ -11,10 +11,10 @@ import time
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
-from emulators.bochs_machine import BIOS, POLL, VGA_BIOS, BochsMachine, bochs_machine
+from emulators.bochs_machine import POLL, BochsMachine, bochs_machine
 from emulators.bochs_models import check_cpu_model
-from emulators.debian import package_version
-from emulators.files import private_copy, read_log, sha256, sha256_cached
+from emulators.bochs_program import BochsProgram, installed, program
+from emulators.files import cache_folder, private_copy, read_log, sha256
 from emulators.observation import TEXT_BYTES, Boot, Ending, Observation
 from emulators.target import NESTED, EmulatorError, Progress, Requirement, Session
 from emulators.uart_rom import ADDRESS as UART_ROM_ADDRESS
@@ -47,8 +47,12 @@ class Bochs:
     inherits = ""
     shares_start = False
 
-    def __init__(self, model: str | None = None) -> None:
+    def __init__(self, wanted: str | None = None, cache: Path | None = None, model: str | None = None) -> None:
+        """`wanted` is a version or a path, see `emulators.bochs_program.program`; None is the distribution's."""
+        self.wanted = wanted
         self.model = model or DEFAULT_MODEL
+        self._cache = cache or cache_folder()
+        self._program: BochsProgram | None = None
 
     @property
     def capabilities(self) -> frozenset[str]:
@@ -56,25 +60,42 @@ class Bochs:
 
     def requirements(self) -> list[Requirement]:
         x_server = Requirement("Xvfb", shutil.which("Xvfb") is not None, "virtual X display", "apt-get install xvfb")
-        return [*bochs_requirements("x"), x_server]
+        return [*bochs_requirements(self.wanted, "x"), x_server]
+
+    def program(self, progress: Progress) -> BochsProgram:
+        """The Bochs that was asked for, fetched when need be. Raises EmulatorError."""
+        if self._program is None:
+            found = program(self.wanted, self._cache, progress)
+            if found.debugger is None:
+                raise EmulatorError(
+                    f"Bochs {found.version} has no debugger, through which registers and memory are read",
+                    hint="build it with --enable-debugger; as --host-bochs it needs none",
+                )
+            self._program = found
+        return self._program
 
     def prepare(self, progress: Progress) -> None:
-        """Only look whether there is such a CPU model: what is installed is all that it takes. Raises EmulatorError."""
-        check_cpu_model(self.model)
+        """Fetch the Bochs that was asked for, unless it is installed or in the cache, and look whether it has the CPU model.
+
+        Raises EmulatorError.
+        """
+        check_cpu_model(self.program(progress), self.model)
 
     def identity(self) -> dict[str, str]:
-        return {**bochs_identity(), "cpu model": self.model, "com1": "set to 115200 8N1, FIFOs on, by an option ROM"}
+        known = self._program or installed()
+        return {**known.identity(), "cpu model": self.model, "com1": "set to 115200 8N1, FIFOs on, by an option ROM"}
 
     @contextlib.asynccontextmanager
     async def session(self, boots: Sequence[Boot], progress: Progress) -> AsyncIterator[Session]:
-        yield BochsSession(self, progress)
+        yield BochsSession(self, await asyncio.to_thread(self.program, progress), progress)
 
 
 class BochsSession:
     """Boots images one after the other, each in a Bochs of its own."""
 
-    def __init__(self, target: Bochs, progress: Progress) -> None:
+    def __init__(self, target: Bochs, program: BochsProgram, progress: Progress) -> None:
         self._target = target
+        self._program = program
         self._progress = progress
 
     async def boot(self, boot: Boot) -> Observation:
@@ -96,7 +117,7 @@ class BochsSession:
         registers: dict[str, str] = {}
         async with contextlib.AsyncExitStack() as stack:
             stack.callback(server.close)
-            machine = await stack.enter_async_context(bochs_machine(config, folder, visible=True))
+            machine = await stack.enter_async_context(bochs_machine(self._program, config, folder, visible=True))
             commands = [machine.process.argv]
             try:
                 stream, writer = await asyncio.wait_for(connected, CONNECT_SECONDS)
@@ -221,14 +242,19 @@ def _alarms(log: bytes) -> list[str]:
     ]
 
 
-def bochs_requirements(display: str) -> list[Requirement]:
-    """What running Bochs takes, with the display library that direct boots ("x") or the hosted appliance ("sdl2") use."""
+def bochs_requirements(wanted: str | None, display: str) -> list[Requirement]:
+    """What running a Bochs takes (see `emulators.bochs_program.program`), with the display library "x" or "sdl2"."""
     install = "apt-get install bochs bochsbios vgabios"
-    bochs = shutil.which("bochs-bin")
+    found = installed()
+    vga_bios = Requirement("VGA BIOS", found.vga_bios.exists(), str(found.vga_bios), install)
+    if wanted is not None:
+        return [vga_bios]
+    bochs = shutil.which(found.argv[0])
     library = f"libbx_{display}_gui.so"
     return [
-        Requirement("Bochs", bochs is not None, bochs_identity()["bochs"] if bochs else "no bochs-bin", install),
-        Requirement("Bochs BIOS", BIOS.exists() and VGA_BIOS.exists(), f"{BIOS}, {VGA_BIOS}", install),
+        Requirement("Bochs", bochs is not None, found.version if bochs else "no bochs-bin", install),
+        Requirement("Bochs BIOS", found.bios.exists(), str(found.bios), install),
+        vga_bios,
         Requirement(
             "Bochs display",
             any(Path("/usr/lib").glob(f"*/bochs/plugins/{library}")),
@@ -236,12 +262,3 @@ def bochs_requirements(display: str) -> list[Requirement]:
             f"apt-get install bochs-{display.rstrip('2')}",
         ),
     ]
-
-
-def bochs_identity() -> dict[str, str]:
-    """Version and firmware hashes of the installed Bochs."""
-    return {
-        "bochs": package_version("bochs"),
-        "bios sha256": sha256_cached(BIOS) if BIOS.exists() else "",
-        "vga bios sha256": sha256_cached(VGA_BIOS) if VGA_BIOS.exists() else "",
-    }

@@ -1,7 +1,7 @@
 """One running Bochs: its process, its display, its debugger console. Boots cases directly, and hosts the KVM appliance.
 
-Debian's Bochs always has the debugger inside: it starts with a command file that says `c` (continue) and SIGINT brings the
-prompt back. Ending it with `quit` is the one way that leaves no lock file next to the disk image.
+Its debugger starts with a command file that says `c` (continue), and SIGINT brings the prompt back. Ending it with `quit` is
+the one way that leaves no lock file next to the disk image.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import signal
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+from emulators.bochs_program import BochsProgram
 from emulators.process import Process, running
 from emulators.target import EmulatorError
 from emulators.xvfb import grab, xvfb
@@ -20,10 +21,6 @@ from emulators.xvfb import grab, xvfb
 POLL = 0.02  # seconds between looks at a file that Bochs writes
 PROMPT = re.compile(rb"<bochs:\d+> ")
 STOP_SECONDS = 10.0
-
-SHARE = Path("/usr/share/bochs")
-BIOS = SHARE / "BIOS-bochs-latest"
-VGA_BIOS = SHARE / "VGABIOS-lgpl-latest"
 
 
 class BochsMachine:
@@ -64,7 +61,7 @@ class BochsMachine:
         text = await self.command("r") + await self.command("creg")
         found = {name: high + low for name, high, low in re.findall(r"(r\w{1,2}) ?: (\w{8})_(\w{8})", text)}
         found |= {name.lower(): value for name, value in re.findall(r"^(CR[0348]|EFER)[=:] ?0x(\w+)", text, re.MULTILINE)}
-        for name, pattern in {"rflags": r"eflags 0x(\w+)", "cr2": r"CR2=page fault laddr=0x(\w+)"}.items():
+        for name, pattern in {"rflags": r"eflags:? 0x(\w+)", "cr2": r"CR2=page fault laddr=0x(\w+)"}.items():
             if match := re.search(pattern, text):
                 found[name] = match.group(1)
         return {name: f"{int(value, 16):#x}" for name, value in found.items()}
@@ -95,34 +92,36 @@ class BochsMachine:
 
 
 @contextlib.asynccontextmanager
-async def bochs_machine(config: list[str], folder: Path, *, visible: bool) -> AsyncIterator[BochsMachine]:
+async def bochs_machine(program: BochsProgram, config: list[str], folder: Path, *, visible: bool) -> AsyncIterator[BochsMachine]:
     """Run Bochs with these lines of configuration (display, log and console are added here) while the context lasts.
 
-    `visible` is whether its screen can be looked at. Without, Bochs draws into SDL's dummy driver: that costs no X server,
-    and unlike the X display it does not sleep a millisecond whenever the guest is idle.
+    `visible` is whether its screen can be looked at, and the debugger's prompt be used.
     """
+    library = "x" if visible else program.unseen
     lines = [
-        f"display_library: {'x' if visible else 'sdl2'}",
+        f"display_library: {library}",
         f"log: {folder / 'bochs.log'}",
         # A panic is only logged, and the log is watched: the other ways to take one end in a dialog that nobody answers.
         "panic: action=report",
         "error: action=report",
         "info: action=report",
         "debug: action=ignore",
-        f"romimage: file={BIOS}, options=fastboot",
-        f"vgaromimage: file={VGA_BIOS}",
-        "plugin_ctrl: speaker=0, gameport=0, parallel=0, extfpuirq=0, iodebug=0",
+        f"romimage: file={program.bios}, options=fastboot",
+        f"vgaromimage: file={program.vga_bios}",
+        "plugin_ctrl: speaker=0, gameport=0, parallel=0, iodebug=0",
         "mouse: enabled=0",
         # Updates in emulated time: in real time (the default) a case may be over before its first picture is drawn.
         "vga: extension=vbe, update_freq=2, realtime=0",
         *config,
     ]
     (folder / "bochsrc").write_text("\n".join(lines) + "\n")
-    (folder / "debugger.rc").write_text("c\n")
-    argv = ["bochs-bin", "-q", "-f", str(folder / "bochsrc"), "-rc", str(folder / "debugger.rc")]
+    argv = [*program.argv, "-q", "-f", str(folder / "bochsrc")]
+    if program.debugger is not None and (visible or not program.debugger):  # where it need not run it only costs time
+        (folder / "debugger.rc").write_text("c\n")
+        argv += [*program.debugger, "-rc", str(folder / "debugger.rc")]
     async with contextlib.AsyncExitStack() as stack:
-        display = await stack.enter_async_context(xvfb(folder)) if visible else None
-        environment = {"DISPLAY": display} if display else {"SDL_VIDEODRIVER": "dummy"}
+        display = await stack.enter_async_context(xvfb(folder)) if library == "x" else None
+        environment = {**program.environment, **({"DISPLAY": display} if display else {"SDL_VIDEODRIVER": "dummy"})}
         output = stack.enter_context((folder / "console.log").open("wb"))
         bochs = running(argv, output=output, cwd=folder, stdin=True, env=environment, end_with=[signal.SIGTERM])
         yield BochsMachine(await stack.enter_async_context(bochs), display, folder)

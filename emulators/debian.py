@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import functools
 import subprocess
+from pathlib import Path
+
+from emulators.target import EmulatorError
 
 
 @functools.cache
@@ -16,3 +19,15 @@ def package_version(package: str) -> str:
     except OSError:
         return ""
     return done.stdout.strip() if done.returncode == 0 else ""
+
+
+def unpack(deb: Path, tree: Path) -> None:
+    """Unpack a package into a folder, installing nothing. Raises EmulatorError: no package, or no room."""
+    try:
+        done = subprocess.run(["dpkg-deb", "-x", str(deb), str(tree)], capture_output=True, text=True, check=False)
+    except OSError as error:
+        raise EmulatorError(f"dpkg-deb: {error.strerror}", hint="packages are unpacked with Debian's dpkg") from error
+    if done.returncode:
+        raise EmulatorError(
+            f"{deb.name} cannot be unpacked", hint=f"is there room in {tree.parent}?", evidence=done.stderr[-1000:]
+        )

@@ -8,9 +8,16 @@ import os
 import subprocess
 from pathlib import Path
 
+import platformdirs
+
 from emulators.target import EmulatorError
 
 HEAD_AND_TAIL = 256 << 10  # bytes kept of either end of a log
+
+
+def cache_folder() -> Path:
+    """Where this user's kernels, appliances, other Bochs and built images are kept."""
+    return platformdirs.user_cache_path("difftest")
 
 
 def sha256(path: Path) -> str:

@@ -11,13 +11,12 @@ import time
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
-import platformdirs
-
 from emulators.appliance import build, initramfs, kernel
 from emulators.appliance.machine import GUEST_DEVICE, MODEL, QMP_DEVICE, ApplianceMachine, appliance_machine
-from emulators.bochs import bochs_identity, bochs_requirements
+from emulators.bochs import bochs_requirements
 from emulators.bochs_models import check_cpu_model
-from emulators.files import sha256
+from emulators.bochs_program import BochsProgram, installed, program
+from emulators.files import cache_folder, sha256
 from emulators.native import INSTALL_QEMU, qemu_identity
 from emulators.observation import Boot, Ending, Limits, Observation
 from emulators.qemu import Qemu, kvm_failure, qemu_argv
@@ -44,12 +43,22 @@ class KvmHosted:
     inherits = "Bochs"
     shares_start = True
 
-    def __init__(self, wanted_kernel: str | None = None, cache: Path | None = None, model: str | None = None) -> None:
-        """`model` is the CPU of the Bochs that hosts KVM; KVM's guest sees of it what KVM gives."""
+    def __init__(
+        self,
+        wanted_kernel: str | None = None,
+        cache: Path | None = None,
+        wanted_bochs: str | None = None,
+        model: str | None = None,
+    ) -> None:
+        """`wanted_bochs` is the Bochs that hosts KVM, chosen apart from the reference's; None is the distribution's. `model` is
+        its CPU; KVM's guest sees of it what KVM gives.
+        """
         self.wanted_kernel = wanted_kernel
+        self.wanted_bochs = wanted_bochs
         self.model = model or MODEL
-        self.cache = cache or platformdirs.user_cache_path("difftest")
+        self.cache = cache or cache_folder()
         self._appliance: build.Appliance | None = None
+        self._program: BochsProgram | None = None
 
     @property
     def capabilities(self) -> frozenset[str]:
@@ -66,7 +75,7 @@ class KvmHosted:
         }
         files = [*initramfs.FIRMWARE.values(), initramfs.QEMU]
         return [
-            *bochs_requirements("sdl2"),
+            *bochs_requirements(self.wanted_bochs, "sdl2"),
             Requirement("QEMU and its firmware", all(path.exists() for path in files), str(initramfs.QEMU), INSTALL_QEMU),
             Requirement("busybox, static", initramfs.BUSYBOX.exists(), str(initramfs.BUSYBOX), "apt-get install busybox-static"),
             *(Requirement(tool, shutil.which(tool) is not None, "", f"apt-get install {get}") for tool, get in tools.items()),
@@ -75,17 +84,23 @@ class KvmHosted:
     def appliance(self, progress: Progress) -> build.Appliance:
         """The appliance of the kernel that was asked for, fetched and built when need be. Raises EmulatorError."""
         if self._appliance is None:
-            fetched = kernel.fetch(self.wanted_kernel, self.cache / "kernels", progress)
+            fetched = kernel.fetch(self.wanted_kernel, self.cache, progress)
             self._appliance = build.ensure(fetched, self.cache / "appliances", progress)
         return self._appliance
 
+    def program(self, progress: Progress) -> BochsProgram:
+        """The Bochs that hosts KVM, fetched when need be. Raises EmulatorError."""
+        if self._program is None:
+            self._program = program(self.wanted_bochs, self.cache, progress)
+        return self._program
+
     def prepare(self, progress: Progress) -> None:
-        """Fetch the kernel and build the appliance, unless the cache has them. Raises EmulatorError."""
-        check_cpu_model(self.model)
+        """Fetch Bochs and kernel and build the appliance, unless the cache has them. Raises EmulatorError."""
+        check_cpu_model(self.program(progress), self.model)
         self.appliance(progress)
 
     def identity(self) -> dict[str, str]:
-        bochs = {f"hosting {key}": value for key, value in bochs_identity().items()}
+        bochs = {f"hosting {key}": value for key, value in (self._program or installed()).identity().items()}
         known = self._appliance
         built = {"kernel": known.kernel.release, "kernel package": known.kernel.package, "appliance": known.key} if known else {}
         return {**qemu_identity(), **bochs, **built, "accelerator": "kvm", "cpu model": CPU, "hosting cpu model": self.model}
@@ -93,7 +108,8 @@ class KvmHosted:
     @contextlib.asynccontextmanager
     async def session(self, boots: Sequence[Boot], progress: Progress) -> AsyncIterator[Session]:
         appliance = await asyncio.to_thread(self.appliance, progress)
-        session = HostedSession(self, appliance, boots, progress)
+        hosting = await asyncio.to_thread(self.program, progress)
+        session = HostedSession(self, appliance, hosting, boots, progress)
         try:
             yield session
         finally:
@@ -103,9 +119,17 @@ class KvmHosted:
 class HostedSession:
     """Boots images in one appliance, which is started for the first of them and thrown away when it breaks."""
 
-    def __init__(self, target: KvmHosted, appliance: build.Appliance, boots: Sequence[Boot], progress: Progress) -> None:
+    def __init__(
+        self,
+        target: KvmHosted,
+        appliance: build.Appliance,
+        program: BochsProgram,
+        boots: Sequence[Boot],
+        progress: Progress,
+    ) -> None:
         self._target = target
         self._appliance = appliance
+        self._program = program
         self._progress = progress
         self._guest_mib = max((boot.machine.memory_mib for boot in boots), default=0)
         self._images = {boot.image_sha256: boot.image for boot in boots}
@@ -174,7 +198,7 @@ class HostedSession:
         # Trailing zeros are left out here and put back by `truncate` in there.
         images = {file_name(digest): path.read_bytes().rstrip(b"\0") for digest, path in self._images.items()}
         try:
-            starting = appliance_machine(self._appliance, self._target.model, images, self._guest_mib, folder)
+            starting = appliance_machine(self._appliance, self._program, self._target.model, images, self._guest_mib, folder)
             return await self._stack.enter_async_context(starting)
         except BaseException as error:
             await self.close()

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import msgspec
+
 from emulators.bochs import Bochs
 from emulators.hosted import KvmHosted
 from emulators.native import Kvm, Tcg
@@ -15,9 +17,18 @@ KVM_TARGETS = (Kvm.name, KvmHosted.name)
 OPINION = Tcg.name
 
 
-def targets(kernel: str | None = None, cache: Path | None = None, cpu_model: str | None = None) -> dict[str, Target]:
-    """Every target, in the order in which they are listed. `kernel` is the hosted target's (see KvmHosted), `cpu_model` that of
-    both Bochs: the reference, and the one that hosts KVM.
-    """
-    every: list[Target] = [Bochs(cpu_model), Kvm(), KvmHosted(kernel, cache, cpu_model), Tcg()]
+class Versions(msgspec.Struct, frozen=True, kw_only=True):
+    """Which kernel and which emulators the targets are made of. None is what this host's distribution has."""
+
+    kernel: str | None = None  # of kvm-hosted; see emulators.appliance.kernel.fetch
+    bochs: str | None = None  # the reference; see emulators.bochs_program.program
+    host_bochs: str | None = None  # the Bochs that hosts KVM
+    cpu_model: str | None = None  # the CPU of both Bochs
+
+
+def targets(versions: Versions | None = None, cache: Path | None = None) -> dict[str, Target]:
+    """Every target, in the order in which they are listed. `cache` is where what is fetched and built is kept."""
+    asked = versions or Versions()
+    hosted = KvmHosted(asked.kernel, cache, asked.host_bochs, asked.cpu_model)
+    every: list[Target] = [Bochs(asked.bochs, cache, asked.cpu_model), Kvm(), hosted, Tcg()]
     return {target.name: target for target in every}

@@ -12,9 +12,9 @@ import pytest
 
 from difftest.case import BUNDLED, load, of_image
 from difftest.image import prepare
-from difftest.main import cache_folder
 from difftest.record import parse
 from difftest.screen import read_screen
+from emulators.files import cache_folder
 from emulators.hosted import KvmHosted
 from emulators.observation import Boot, Ending, Limits
 

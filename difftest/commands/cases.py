@@ -47,6 +47,6 @@ def show(
 
 def _abouts(case: Case) -> list[About]:
     from difftest.image import prepare
-    from difftest.main import cache_folder
+    from emulators.files import cache_folder
 
     return list(prepare(case, cache_folder()).abouts)

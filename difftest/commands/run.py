@@ -30,6 +30,12 @@ def run(
         str | None,
         typer.Option("--cpu-model", help="CPU model of both Bochs: the reference, and the one that hosts KVM for kvm-hosted."),
     ] = None,
+    bochs: Annotated[
+        str | None, typer.Option("--bochs", help="The reference: a version of Bochs or its beginning, or a program's path.")
+    ] = None,
+    host_bochs: Annotated[
+        str | None, typer.Option("--host-bochs", help="The Bochs that hosts KVM for kvm-hosted, chosen in the same ways.")
+    ] = None,
     jobs: Annotated[int, typer.Option("--jobs", "-j", min=1, max=64, help="Boots side by side.")] = 2,
     timeout: Annotated[
         float | None, typer.Option("--timeout", min=0.1, help="Seconds a boot may take; kvm-hosted gets four times that.")
@@ -43,6 +49,7 @@ def run(
     """Boot cases under Bochs and under KVM, compare them, report. All cases when none is named."""
     from difftest.case import CaseError
     from difftest.main import Request, run_cases
+    from emulators.registry import Versions
 
     if every and (cases or group):
         raise CaseError("--all goes with no case and no group", hint="leave out one of them")
@@ -52,8 +59,7 @@ def run(
         groups=group or [],
         checks=check or [],
         targets=asked,
-        kernel=kernel,
-        cpu_model=cpu_model,
+        versions=Versions(kernel=kernel, bochs=bochs, host_bochs=host_bochs, cpu_model=cpu_model),
         jobs=jobs,
         timeout=timeout,
         repeats=repeat,

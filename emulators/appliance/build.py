@@ -12,7 +12,7 @@ from filelock import FileLock
 
 from emulators.appliance import initramfs
 from emulators.appliance.cpio import REGULAR, Entry, archive
-from emulators.appliance.kernel import Kernel
+from emulators.appliance.kernel_files import Kernel
 from emulators.appliance.linuxboot import (
     BOOT_PARAMS,
     FIRST_DISK,

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from emulators.appliance.cpio import CHARACTER, DIRECTORY, REGULAR, Entry, archive
-from emulators.appliance.kernel import Kernel
+from emulators.appliance.kernel_files import Kernel, module_bytes
 from emulators.target import EmulatorError
 
 INIT = Path(__file__).with_name("init.sh")
@@ -52,7 +52,7 @@ def _entries(kernel: Kernel) -> Iterator[Entry]:
     names = [path.name.partition(".ko")[0] + ".ko" for path in kernel.modules]
     yield Entry("modules/order", ("\n".join(names) + "\n").encode())
     for name, path in zip(names, kernel.modules, strict=True):
-        yield Entry(f"modules/{name}", _stripped(kernel.module_bytes(path)))
+        yield Entry(f"modules/{name}", _stripped(module_bytes(path)))
 
 
 def _libraries(program: Path) -> list[Path]:

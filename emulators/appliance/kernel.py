@@ -1,180 +1,136 @@
-"""Kernels for the appliance: found in the host's apt archives or given as a .deb, unpacked, never installed."""
+"""Kernels for the appliance: found in the mirror's suites, given as a .deb, or built by the user. Unpacked, never installed."""
 
 from __future__ import annotations
 
-import lzma
-import os
+import hashlib
 import re
-import subprocess
 import tempfile
-from collections.abc import Callable
+from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
+from filelock import FileLock
 
+from emulators.appliance.kernel_files import BUILT_IN, Kernel, find, kept_in
+from emulators.apt import Package
+from emulators.debian import unpack
 from emulators.files import sha256
-from emulators.target import EmulatorError
+from emulators.mirror import Mirror, latest
+from emulators.target import EmulatorError, Progress
 
-APT_LISTS = Path("/var/lib/apt/lists")
-META_PACKAGE = "linux-image-cloud-amd64"
-# In the order they must be loaded; newer kernels have no separate irqbypass.
-MODULES = ("irqbypass", "kvm", "kvm-intel")
-
-
-class Kernel(msgspec.Struct, frozen=True, kw_only=True):
-    """An unpacked kernel package."""
-
-    release: str  # as uname -r says it
-    package: str  # the package's name and version
-    vmlinuz: Path
-    modules: tuple[Path, ...]  # in the order in which they are loaded
-    sha256: str  # of the package
-
-    def module_bytes(self, path: Path) -> bytes:
-        """A module, decompressed."""
-        data = path.read_bytes()
-        if path.suffix == ".xz":
-            return lzma.decompress(data)
-        if path.suffix == ".zst":
-            return subprocess.run(["zstd", "-dc"], input=data, capture_output=True, check=True).stdout
-        return data
+PREFIX = "linux-image-"
+PATTERN = rf"{PREFIX}[0-9].*cloud-amd64"
+META_PACKAGE = f"{PREFIX}cloud-amd64"
+# What a linux-image of the newer layout depends on in place of holding kernel and modules itself.
+PARTS = re.compile(r"linux-(?:binary|modules)-\S+")
+RECORD = "kernel.json"
+USAGE = "--kernel takes a version or its beginning, a .deb, a build tree, or a folder with a bzImage and its modules"
 
 
-def available() -> list[str]:
-    """Names of the cloud kernel packages that the host's apt archives hold, oldest first."""
-    out = _apt(["apt-cache", "search", "--names-only", r"^linux-image-[0-9].*-cloud-amd64$"])
-    names = [line.split()[0] for line in out.splitlines() if line]
-    return sorted(names, key=lambda name: [int(number) for number in re.findall(r"\d+", name)])
+class Cached(msgspec.Struct, frozen=True, kw_only=True):
+    """kernel.json: what a folder of the cache holds."""
+
+    name: str
+    version: str
+    kernel: Kernel  # its paths are relative to the folder
 
 
-def fetch(wanted: str | None, cache: Path, say: Callable[[str], None]) -> Kernel:
-    """The kernel that `wanted` names: None for the distribution's current cloud kernel, a version or its beginning
-    ("6.1"), or the path of a .deb.
+def available(mirror: Mirror) -> list[Package]:
+    """The cloud kernels of all suites, the oldest first. Raises EmulatorError."""
+    return [package for package in mirror.packages(PATTERN) if not re.search(rf"\b{PREFIX}", package.depends)]
 
-    Raises EmulatorError: no such kernel (and which there are), the download failed, no KVM modules in it.
+
+def cached(cache: Path) -> list[Package]:
+    """The packages whose kernels are in the cache."""
+    found = []
+    for path in (cache / "kernels").glob(f"{PREFIX}*/{RECORD}"):
+        record = _record(path.parent)
+        if record is not None:
+            found.append(Package(name=record.name, version=record.version, suite="cache"))
+    return found
+
+
+def fetch(wanted: str | None, cache: Path, say: Progress) -> Kernel:
+    """The kernel that `wanted` names: None for the distribution's current cloud kernel; a version or its beginning ("6.1");
+    the path of a .deb; a kernel build tree; a folder with a kernel image and its modules, or with the .debs of one kernel.
+
+    Raises EmulatorError: no such kernel (and which there are), the download failed, no KVM in it, no room in the cache.
     """
-    if wanted and (wanted.endswith(".deb") or "/" in wanted):
-        path = Path(wanted)
-        if not path.is_file():
-            raise EmulatorError(f"{wanted}: no such file", hint="--kernel takes a version or the path of a .deb")
-        return _unpacked(path, cache, say)
-    kept = _remembered(wanted, cache)
-    if kept is None:
-        package = _named(wanted) if wanted else _current()
-        version = _candidate(package)
-        kept = cache / f"{package}_{version}.deb".replace(":", "%3a")
-        if not kept.exists():
-            say(f"downloading {package} {version}")
-            _download(package, kept)
-        _remember(wanted, cache, kept)
-    return _unpacked(kept, cache, say)
+    if wanted is not None and ("/" in wanted or wanted.endswith(".deb") or Path(wanted).is_dir()):
+        return _of_path(Path(wanted).absolute(), cache, say)
+    mirror = Mirror(cache, say)
+    package = _current(mirror) if wanted is None else latest(mirror, available, wanted, f"no kernel {wanted}", cached(cache))
+    return _of_package(mirror, package, cache / "kernels", say)
 
 
-class _Memory(msgspec.Struct, frozen=True):
-    """What apt answered: which package a wish led to, while apt's lists were of this age. Asking apt takes a second."""
+def _current(mirror: Mirror) -> Package:
+    """What the distribution's meta package leads to, from the lists that the host's apt has."""
+    there = {package.name: package for package in mirror.host.packages()}
+    names = re.findall(rf"\b{PREFIX}\S+", there[META_PACKAGE].depends) if META_PACKAGE in there else []
+    if not names or names[0] not in there:
+        raise EmulatorError(f"apt knows no {META_PACKAGE}", hint="apt-get update")
+    return there[names[0]]
 
-    lists: int  # modification time of apt's lists, ns
-    deb: str
+
+def _of_package(mirror: Mirror, package: Package, folder: Path, say: Progress) -> Kernel:
+    kept = folder / f"{package.name}_{package.version.replace(':', '%3a')}"
+    record = _record(kept)
+    if record is None:
+        parts = [name for name in PARTS.findall(package.depends) if not name.startswith("linux-binary-unsigned")]
+        names = parts or [package.name]
+        say(f"downloading {package.name} {package.version} from {package.suite}")
+        folder.mkdir(parents=True, exist_ok=True)
+        with FileLock(folder / ".lock"), tempfile.TemporaryDirectory(dir=folder, prefix=".fetch-") as temporary:
+            wanted = [f"{name}={package.version}" for name in names]
+            debs = mirror.suite(package.suite).download(wanted, Path(temporary))
+            record = _unpacked(debs, package.name, package.version, kept, Path(temporary))
+    return record.kernel.below(kept)
 
 
-def _remembered(wanted: str | None, cache: Path) -> Path | None:
+def _of_path(path: Path, cache: Path, say: Progress) -> Kernel:
+    if path.is_dir():
+        debs = sorted(deb for deb in path.glob("linux-*.deb") if re.match(r"linux-(image|binary|modules)-(?!.*-dbg_)", deb.name))
+        if not debs:
+            return find(path, str(path))
+    elif path.suffix == ".deb" and path.is_file():
+        debs = [path]
+    elif path.is_file():
+        # A bzImage in its build tree, or beside its modules.
+        return find(next((tree for tree in path.parents if (tree / BUILT_IN).exists()), path.parent), str(path), path)
+    else:
+        raise EmulatorError(f"{path}: no such file or folder", hint=USAGE)
+    digest = hashlib.sha256("".join(sha256(deb) for deb in debs).encode()).hexdigest()
+    kept = cache / "kernels" / digest[:24]
+    record = _record(kept)
+    if record is None:
+        say(f"unpacking {path.name}")
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(kept.parent / ".lock"), tempfile.TemporaryDirectory(dir=kept.parent, prefix=".unpack-") as temporary:
+            record = _unpacked(debs, path.name, "", kept, Path(temporary))
+    return record.kernel.below(kept)
+
+
+def _unpacked(debs: Sequence[Path], name: str, version: str, kept: Path, temporary: Path) -> Cached:
+    """Unpack packages in `temporary`, and keep of them what the appliance takes, in `kept`: whole, or not at all."""
+    already = _record(kept)
+    if already is not None:
+        return already
+    tree, new = temporary / "tree", temporary / "kept"
+    for deb in debs:
+        unpack(deb, tree)
+    kernel = find(tree, f"{name} {version}".strip())
     try:
-        memory = msgspec.json.decode(_memory_file(wanted, cache).read_bytes(), type=_Memory)
-        deb = cache / memory.deb
-        return deb if memory.lists == APT_LISTS.stat().st_mtime_ns and deb.exists() else None
+        new.mkdir()
+        record = Cached(name=name, version=version, kernel=kept_in(kernel, new))
+        (new / RECORD).write_bytes(msgspec.json.encode(record, enc_hook=str))
+        new.rename(kept)
+    except OSError as error:
+        raise EmulatorError(f"cannot keep {name}: {error.strerror}", hint=f"is there room in {kept.parent}?") from error
+    return record
+
+
+def _record(folder: Path) -> Cached | None:
+    try:
+        return msgspec.json.decode((folder / RECORD).read_bytes(), type=Cached, dec_hook=lambda _, text: Path(text))
     except (OSError, msgspec.DecodeError):
         return None
-
-
-def _remember(wanted: str | None, cache: Path, deb: Path) -> None:
-    memory = _Memory(APT_LISTS.stat().st_mtime_ns if APT_LISTS.exists() else 0, deb.name)
-    temporary = cache / f".memory-{os.getpid()}"
-    temporary.write_bytes(msgspec.json.encode(memory))
-    temporary.replace(_memory_file(wanted, cache))
-
-
-def _memory_file(wanted: str | None, cache: Path) -> Path:
-    return cache / f"wish-{re.sub(r'[^A-Za-z0-9.-]', '_', wanted or 'current')}.json"
-
-
-def _current() -> str:
-    depends = _apt(["apt-cache", "depends", META_PACKAGE])
-    match = re.search(r"Depends: (linux-image-\S+)", depends)
-    if match is None:
-        raise EmulatorError(f"apt knows no {META_PACKAGE}", hint="apt-get update")
-    return match.group(1)
-
-
-def _named(wanted: str) -> str:
-    names = available()
-    hits = [name for name in names if name.removeprefix("linux-image-").startswith(wanted)]
-    if not hits:
-        raise EmulatorError(
-            f"no kernel {wanted} in the apt archives of this host",
-            hint="there are: " + (", ".join(names[-8:]) or "none; run apt-get update"),
-        )
-    return hits[-1]
-
-
-def _candidate(package: str) -> str:
-    match = re.search(r"Candidate: (\S+)", _apt(["apt-cache", "policy", package]))
-    if match is None or match.group(1) == "(none)":
-        raise EmulatorError(f"apt has no version of {package} to download", hint="apt-get update")
-    return match.group(1)
-
-
-def _download(package: str, target: Path) -> None:
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=target.parent, prefix=".download-") as folder:
-        done = subprocess.run(["apt-get", "-q", "download", package], cwd=folder, capture_output=True, text=True, check=False)
-        files = list(Path(folder).glob("*.deb"))
-        if done.returncode or len(files) != 1:
-            raise EmulatorError(
-                f"apt-get could not download {package}",
-                hint="apt-get update, and try again",
-                evidence=done.stderr[-1000:],
-            )
-        files[0].replace(target)
-
-
-def _unpacked(deb: Path, cache: Path, say: Callable[[str], None]) -> Kernel:
-    digest = sha256(deb)
-    folder = cache / digest[:24]
-    if not folder.exists():
-        say(f"unpacking {deb.name}")
-        cache.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=cache, prefix=".unpack-") as temporary:
-            tree = Path(temporary) / "tree"
-            done = subprocess.run(["dpkg-deb", "-x", str(deb), str(tree)], capture_output=True, text=True, check=False)
-            if done.returncode:
-                raise EmulatorError(f"{deb} is no Debian package", evidence=done.stderr[-1000:])
-            _look(deb, tree, digest)
-            if not folder.exists():
-                tree.rename(folder)
-    return _look(deb, folder, digest)
-
-
-def _look(deb: Path, tree: Path, digest: str) -> Kernel:
-    """Find kernel and modules in an unpacked package. Raises EmulatorError when something is missing."""
-    images = sorted([*tree.glob("boot/vmlinuz-*"), *tree.glob("**/lib/modules/*/vmlinuz")])
-    if not images:
-        raise EmulatorError(f"{deb.name} holds no kernel image", hint="it takes a linux-image package")
-    releases = {path.name for path in tree.glob("**/lib/modules/*") if path.is_dir()}
-    found: list[Path] = []
-    for name in MODULES:
-        hits = sorted(path for path in tree.glob(f"**/{name}.ko*") if path.suffix in (".ko", ".xz", ".zst"))
-        found += hits[:1]
-    if not any(path.name.startswith("kvm-intel.ko") for path in found) or len(releases) != 1:
-        raise EmulatorError(f"{deb.name} holds no kvm-intel module", hint="it takes a linux-image package with its modules")
-    fields = subprocess.run(
-        ["dpkg-deb", "-f", str(deb), "Package", "Version"], capture_output=True, text=True, check=False
-    ).stdout
-    package = " ".join(line.partition(": ")[2] for line in fields.splitlines())
-    return Kernel(release=releases.pop(), package=package, vmlinuz=images[0], modules=tuple(found), sha256=digest)
-
-
-def _apt(argv: list[str]) -> str:
-    try:
-        return subprocess.run(argv, capture_output=True, text=True, check=False).stdout
-    except OSError as error:
-        raise EmulatorError(f"{argv[0]}: {error.strerror}", hint="kernels are fetched through apt, on Debian") from error

@@ -18,6 +18,7 @@ from typing import Any, TypeVar
 
 from emulators.appliance.build import Appliance
 from emulators.bochs_machine import BochsMachine, bochs_machine
+from emulators.bochs_program import BochsProgram
 from emulators.target import EmulatorError
 
 # Haswell, not a newer one: kernels 7.x oops on skylake_x's XSAVE sizes, and its declared TSC rate makes guest time crawl.
@@ -184,10 +185,10 @@ class ApplianceMachine:
 
 @contextlib.asynccontextmanager
 async def appliance_machine(
-    appliance: Appliance, model: str, images: Mapping[str, bytes], guest_mib: int, folder: Path
+    appliance: Appliance, program: BochsProgram, model: str, images: Mapping[str, bytes], guest_mib: int, folder: Path
 ) -> AsyncIterator[ApplianceMachine]:
-    """Boot an appliance on this CPU model, with these images under /cases and enough memory for a guest of `guest_mib`, and wait
-    until it is ready.
+    """Boot an appliance in this Bochs on this CPU model, with these images under /cases and enough memory for a guest of
+    `guest_mib`, and wait until it is ready.
     """
     megabytes = max(LEAST_MIB, (appliance.least_memory(images) >> 20) + guest_mib + 192)
     if megabytes > MOST_MIB:
@@ -218,7 +219,7 @@ async def appliance_machine(
             stack.callback(server.close)
             config.append(f"com{port}: enabled=1, mode=socket-client, dev=127.0.0.1:{server.sockets[0].getsockname()[1]}")
         power_on = time.monotonic()
-        bochs = await stack.enter_async_context(bochs_machine(config, folder, visible=False))
+        bochs = await stack.enter_async_context(bochs_machine(program, config, folder, visible=False))
         try:
             async with asyncio.timeout(CONNECT_SECONDS):
                 streams = {port: await future for port, future in waiting.items()}

@@ -1,0 +1,181 @@
+"""The Bochs that is started: the distribution's, another version out of the mirror's suites, or one that the user built.
+
+A fetched one brings all its libraries and is started through their own loader: another suite's libc does not mix with the
+host's. Nothing is installed.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import re
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+import msgspec
+
+from emulators.apt import Package
+from emulators.debian import package_version, unpack
+from emulators.files import sha256_cached
+from emulators.mirror import Mirror, latest
+from emulators.target import EmulatorError, Progress
+
+SHARE = Path("/usr/share/bochs")
+BIOS, VGA_BIOS = "BIOS-bochs-latest", "VGABIOS-lgpl-latest"
+PACKAGES = ("bochs", "bochs-x", "bochsbios")
+LOADER = "bochs-ld.so"  # a process is called after the file it was started from
+HELP_SECONDS = 20.0
+
+
+class BochsProgram(msgspec.Struct, frozen=True, kw_only=True):
+    """A Bochs that can be started."""
+
+    version: str  # of the package, or what a program of the user's says of itself
+    argv: tuple[str, ...]
+    bios: Path
+    vga_bios: Path
+    environment: dict[str, str] = {}
+    unseen: str = "x"  # display library of a machine that nobody looks at
+    # What starts its debugger: nothing where it is always on (2.x), an option (3.x), None where it was built without.
+    debugger: tuple[str, ...] | None = ()
+
+    def identity(self) -> dict[str, str]:
+        """Version and firmware hashes."""
+        hashes = {"bios sha256": self.bios, "vga bios sha256": self.vga_bios}
+        return {"bochs": self.version, **{key: sha256_cached(path) if path.exists() else "" for key, path in hashes.items()}}
+
+
+@functools.cache
+def installed() -> BochsProgram:
+    """The distribution's. It may be missing: see `Target.requirements()`."""
+    argv = ("bochs-bin",)
+    return BochsProgram(
+        version=package_version("bochs"),
+        argv=argv,
+        debugger=_debugger(_output([*argv, "--help"])) if shutil.which(argv[0]) else None,
+        bios=SHARE / BIOS,
+        vga_bios=SHARE / VGA_BIOS,
+        # SDL's dummy driver costs no X server, and unlike the X display it does not sleep whenever the guest is idle.
+        unseen="sdl2",
+    )
+
+
+def program(wanted: str | None, cache: Path, say: Progress) -> BochsProgram:
+    """The Bochs that `wanted` names: None for the distribution's, a version or its beginning ("3.0"), or a program's path.
+
+    Raises EmulatorError: no such version (and which there are), the download failed, the program does not run.
+    """
+    if wanted is None:
+        return installed()
+    if "/" in wanted:
+        return _of_path(Path(wanted).absolute())
+    mirror = Mirror(cache, say)
+    package = latest(mirror, available, wanted, f"no Bochs {wanted}", cached(cache))
+    folder = cache / "bochs" / package.version.replace(":", "%3a")
+    if not folder.exists():
+        _fetch(mirror, package, folder, say)
+    argv = (str(folder / LOADER), "--library-path", str(folder / "lib"), str(folder / "bochs-bin"))
+    environment = {"LTDL_LIBRARY_PATH": str(folder / "plugins"), "BXSHARE": str(folder / "share")}
+    return BochsProgram(
+        version=package.version,
+        argv=argv,
+        environment=environment,
+        debugger=_debugger(_output([*argv, "--help"], environment)),
+        bios=folder / "share" / BIOS,
+        vga_bios=SHARE / VGA_BIOS,  # theirs is a link into a package of its own, which this host has
+    )
+
+
+def available(mirror: Mirror) -> list[Package]:
+    """Bochs in all suites, the oldest first. Raises EmulatorError."""
+    return mirror.packages("bochs")
+
+
+def cached(cache: Path) -> list[Package]:
+    """The versions of Bochs that are in the cache."""
+    folders = (cache / "bochs").glob("[0-9]*")
+    return [Package(name="bochs", version=path.name.replace("%3a", ":"), suite="cache") for path in folders]
+
+
+def _fetch(mirror: Mirror, package: Package, folder: Path, say: Progress) -> None:
+    """Download and unpack beside the final place, keep what the loader says is needed, then rename."""
+    say(f"downloading Bochs {package.version} from {package.suite} with its libraries (some 50 MB)")
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".fetch-") as name:
+        debs, tree, kept = (Path(name) / part for part in ("debs", "tree", "kept"))
+        debs.mkdir()
+        for deb in mirror.suite(package.suite).download_with_all_they_need(PACKAGES, debs):
+            unpack(deb, tree)
+            deb.unlink()
+        try:
+            _keep(tree, kept)
+            if not folder.exists():
+                kept.rename(folder)
+        except OSError as error:
+            raise EmulatorError(f"cannot keep {package.version}: {error.strerror}", hint=f"is there room in {folder}?") from error
+
+
+def _keep(tree: Path, kept: Path) -> None:
+    program, plugins = tree / "usr/bin/bochs-bin", next(tree.glob("usr/lib/*/bochs/plugins"), None)
+    loader = next((path for path in tree.glob("**/ld-linux-x86-64.so.2") if path.exists()), None)
+    if not program.exists() or plugins is None or loader is None:
+        raise EmulatorError("the packages hold no Bochs of the shape that is known here")
+    libraries = ":".join(str(path) for path in (*tree.glob("usr/lib/*-linux-gnu"), *tree.glob("lib/*-linux-gnu")))
+    (kept / "lib").mkdir(parents=True)
+    for file in (program, plugins / "libbx_x_gui.so"):
+        said = _output([str(loader.resolve()), "--library-path", libraries, "--list", str(file)])
+        if missing := re.findall(r"(\S+) => not found", said):
+            raise EmulatorError(f"Bochs needs {', '.join(missing)}, which its packages do not bring")
+        for library in re.findall(rf"=> ({re.escape(str(tree))}\S+) ", said):
+            shutil.copy(library, kept / "lib" / Path(library).name)
+    shutil.copy(loader.resolve(), kept / LOADER)
+    shutil.copy(program, kept)
+    shutil.copytree(plugins, kept / "plugins")
+    shutil.copytree(tree / "usr/share/bochs", kept / "share", symlinks=True)
+
+
+def _of_path(path: Path) -> BochsProgram:
+    if not path.is_file() or not os.access(path, os.X_OK):
+        raise EmulatorError(f"{path}: no program", hint="--bochs takes a version, or the path of a bochs program")
+    said = _output([str(path), "--help"])
+    version = re.search(r"Bochs x86 Emulator (\S+)", said)
+    if version is None:
+        raise EmulatorError(f"{path} does not say that it is a Bochs", evidence=said[-500:])
+    # Where `make install` puts the firmware, and where it lies in a source tree; the distribution's otherwise.
+    shares = [path.parent.parent / "share/bochs", path.parent / "bios", SHARE]
+    return BochsProgram(
+        version=f"{version.group(1)} ({path.name}, sha256 {sha256_cached(path)[:16]})",
+        argv=(str(path),),
+        bios=_first_file(share / BIOS for share in shares),
+        vga_bios=_first_file(share / f"{VGA_BIOS}{end}" for share in shares for end in (".bin", "")),
+        debugger=_debugger(said),
+    )
+
+
+def _debugger(help_text: str) -> tuple[str, ...] | None:
+    if "-rc filename" not in help_text:
+        return None
+    return ("-debugger",) if "-debugger " in help_text else ()
+
+
+def _first_file(paths: Iterable[Path]) -> Path:
+    """The first that is a file; the distribution's, which comes last, where none is."""
+    path = SHARE
+    for path in paths:
+        if path.is_file():
+            break
+    return path
+
+
+def _output(argv: Sequence[str], environment: Mapping[str, str] | None = None) -> str:
+    try:
+        done = subprocess.run(
+            argv, env={**os.environ, **(environment or {})}, stdin=subprocess.DEVNULL, capture_output=True, text=True,
+            errors="replace", check=False, timeout=HELP_SECONDS,
+        )  # fmt: skip
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise EmulatorError(f"{argv[0]} does not run", evidence=str(error)) from error
+    return done.stdout + done.stderr
