@@ -79,7 +79,9 @@ class Bochs:
 
         Raises EmulatorError.
         """
-        check_cpu_model(self.program(progress), self.model)
+        bochs = self.program(progress)
+        if self.model != DEFAULT_MODEL:
+            check_cpu_model(bochs, self.model)
 
     def identity(self) -> dict[str, str]:
         known = self._program or installed()

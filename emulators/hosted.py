@@ -96,7 +96,9 @@ class KvmHosted:
 
     def prepare(self, progress: Progress) -> None:
         """Fetch Bochs and kernel and build the appliance, unless the cache has them. Raises EmulatorError."""
-        check_cpu_model(self.program(progress), self.model)
+        hosting = self.program(progress)
+        if self.model != MODEL:
+            check_cpu_model(hosting, self.model)
         self.appliance(progress)
 
     def identity(self) -> dict[str, str]:
