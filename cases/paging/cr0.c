@@ -15,6 +15,7 @@ static void must_refuse(u32 value)
     u32 before = read_cr0();
     struct trap trap = trap_in(mov_to_cr0, value);
     u32 after = read_cr0();
+    write_cr0(before);
     must_fault(trap, VECTOR_GP, 0, mov_to_cr0_instruction);
     must("cr0_changed", after ^ before, 0);
 }
