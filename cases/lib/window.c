@@ -62,31 +62,42 @@ void window_set(enum level level, u64 entry)
         *wide_entry(level) = entry;
 }
 
+void window_rights(u64 rights)
+{
+    window_set(LEVEL_PTE, address_of(window_page) | rights);
+    window_set(LEVEL_PDE, address_of(current == PAGING_32_BIT ? (void *)table_32_bit : table) | rights);
+    if (current == PAGING_4_LEVEL) {
+        window_set(LEVEL_PDPTE, address_of(directory) | rights);
+        window_set(LEVEL_PML4E, address_of(pdpt) | rights);
+    }
+}
+
+void window_flush(void)
+{
+    write_cr3(read_cr3());
+}
+
 void window_enter(enum paging paging, u64 rights)
 {
     u32 cr0 = read_cr0() & ~CR0_WP;
     current = paging;
     window_page[0] = RET;
-    if (paging == PAGING_32_BIT) {
+    switch (paging) {
+    case PAGING_32_BIT:
         identity_32_bit(directory_32_bit);
-        window_set(LEVEL_PDE, address_of(table_32_bit) | rights);
-        window_set(LEVEL_PTE, address_of(window_page) | rights);
         mode_enter((struct mode){ cr0, address_of(directory_32_bit), CR4_PSE });
-        return;
-    }
-    if (paging == PAGING_PAE) {
+        break;
+    case PAGING_PAE:
         pae_identity(&pae);
-        window_set(LEVEL_PDE, address_of(table) | rights);
-        window_set(LEVEL_PTE, address_of(window_page) | rights);
         mode_enter((struct mode){ cr0, address_of(pae.pdpt), CR4_PAE });
-        return;
+        break;
+    case PAGING_4_LEVEL:
+        long_enter();
+        write_cr0(cr0);
+        break;
     }
-    long_enter();
-    write_cr0(cr0);
-    window_set(LEVEL_PML4E, address_of(pdpt) | rights);
-    window_set(LEVEL_PDPTE, address_of(directory) | rights);
-    window_set(LEVEL_PDE, address_of(table) | rights);
-    window_set(LEVEL_PTE, address_of(window_page) | rights);
+    window_rights(rights);
+    window_flush();
 }
 
 void window_leave(void)

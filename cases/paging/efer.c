@@ -86,7 +86,7 @@ static void must_keep_lma(void)
     long_leave();
     saw("fault", trap.taken);
     must("efer_changed", after ^ before, 0);
-    saw("cr0.pg", cr0 / CR0_PG);
+    saw("cr0_pg", cr0 / CR0_PG);
     if (trap.taken)
         leave_open();
 }

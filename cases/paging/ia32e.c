@@ -27,20 +27,22 @@ asm(".pushsection .text\n"
     ".popsection\n");
 _Static_assert(SELECTOR_TASK == 0x20 && SELECTOR_CODE == 0x08, "the assembly above knows them");
 
-/* 64-bit code that clears CR0.PG. Where that is let pass, the CPU goes on in 16-bit code without paging, for CS.D=0: there the
-   bytes behind the MOV are a far JMP to 32-bit code, which takes the return address off and returns as 64-bit code would.
-   In 64-bit mode they are an invalid opcode. */
+/* 64-bit code that clears CR0.PG. A CPU that lets it pass goes on here outside IA-32e mode, in 16-bit or in 32-bit code: MOV
+   to AX, then a jump to the second far JMP; or MOV to EAX, whose operand that jump is, and the first far JMP. What they lead
+   to takes the return address off the stack and returns as 64-bit code would. In 64-bit mode far JMPs are invalid opcodes. */
 extern const char clear_pg_in_64_bit_code[];
 asm(".pushsection .text\n"
     ".code64\n"
     "clear_pg_in_64_bit_code: mov %rax, %cr0\n"
+    ".code32\n"
+    "                    movl $7 << 24 | 0xEB << 16, %eax\n"
+    "                    ljmp $0x08, $1f\n"
     ".code16\n"
     "                    ljmpl $0x08, $1f\n"
     ".code32\n"
     "1:                  addl $8, %esp\n"
     "                    lret\n"
     ".popsection\n");
-
 
 /* Paging must be off still, IA-32e mode inactive and LME set; then go home. */
 static void must_stay_outside(struct trap trap, const char *instruction)
@@ -49,7 +51,7 @@ static void must_stay_outside(struct trap trap, const char *instruction)
     u64 efer = read_msr(IA32_EFER);
     long_leave();
     must_fault(trap, VECTOR_GP, 0, instruction);
-    must("cr0.pg", cr0 / CR0_PG, 0);
+    must("cr0_pg", cr0 / CR0_PG, 0);
     must("efer", efer & (EFER_LME | EFER_LMA), EFER_LME);
 }
 
@@ -60,7 +62,7 @@ static void must_stay_inside(struct trap trap, const char *instruction, u32 cr4_
     u64 efer = read_msr(IA32_EFER);
     long_leave();
     must_fault(trap, VECTOR_GP, 0, instruction);
-    must("cr0.pg", cr0 / CR0_PG, 1);
+    must("cr0_pg", cr0 / CR0_PG, 1);
     must("cr4_changed", cr4 ^ cr4_before, 0);
     must("efer", efer & (EFER_LME | EFER_LMA), EFER_LME | EFER_LMA);
 }
@@ -76,7 +78,7 @@ CHECK(activated, "L1-16/activated", NEEDS_NOTHING, ENABLING, "MOV to CR0 sets PG
     u32 cr0 = read_cr0();
     long_leave();
     must_not_fault(trap);
-    must("cr0.pg", cr0 / CR0_PG, 1);
+    must("cr0_pg", cr0 / CR0_PG, 1);
     must("efer_before", before & (EFER_LME | EFER_LMA), EFER_LME);
     must("efer_after", after & (EFER_LME | EFER_LMA), EFER_LME | EFER_LMA);
 }
@@ -93,7 +95,7 @@ CHECK(deactivated, "L1-16/deactivated", NEEDS_NOTHING, ENABLING,
     u32 cr0 = read_cr0();
     long_leave();
     must_not_fault(trap);
-    must("cr0.pg", cr0 / CR0_PG, 0);
+    must("cr0_pg", cr0 / CR0_PG, 0);
     must("efer_before", before & (EFER_LME | EFER_LMA), EFER_LME | EFER_LMA);
     must("efer_after", after & (EFER_LME | EFER_LMA), EFER_LME);
 }
@@ -102,10 +104,8 @@ CHECK(no_pae, "L1-05", NEEDS_NOTHING, ENABLING, "MOV to CR0 sets PG with LME=1 a
 {
     if (lacks(FEATURE_LONG_MODE))
         return;
-    u32 directory = read_cr3(); /* of 32-bit paging, so that a MOV that is let pass goes on */
     long_stage();
-    write_cr4(CR4_PSE);
-    write_cr3(directory);
+    write_cr4(0);
     must_stay_outside(trap_in(mov_to_cr0, read_cr0() | CR0_PG), mov_to_cr0_instruction);
 }
 
@@ -160,7 +160,7 @@ CHECK(clear_pg_pcide, "L1-09", NEEDS_NOTHING, ENABLING, "MOV to CR0 clears PG in
     write_cr4(read_cr4() | CR4_PCIDE);
     u32 cr4 = read_cr4();
     must_stay_inside(trap_in(mov_to_cr0, read_cr0() & ~CR0_PG), mov_to_cr0_instruction, cr4);
-    must("cr4.pcide", cr4 / CR4_PCIDE & 1, 1);
+    must("cr4_pcide", cr4 / CR4_PCIDE & 1, 1);
 }
 
 CHECK(clear_pae_compatibility, "L1-10/compatibility", NEEDS_NOTHING, ENABLING,

@@ -22,28 +22,35 @@ struct setting {
 #define SMAP_AND_AC ((struct setting){ .cr4 = CR4_SMAP, .ac = true })
 #define NXE ((struct setting){ .efer = EFER_NXE })
 
-/* Withdraw or grant `flip` in the entry of one level after the other, and access the page. Bit `level` of the answer: a page
-   fault at the access with just this error code and address; bit 8 + `level`: anything else but success. */
+static void set(struct setting with, struct setting before)
+{
+    write_cr0(before.cr0 | with.cr0);
+    write_cr4(before.cr4 | with.cr4);
+    if (with.efer)
+        write_msr(IA32_EFER, before.efer | with.efer);
+    write_ac(with.ac);
+}
+
+/* Withdraw or grant `flip` in the window's entry of one level after the other, and access the page. Bit `level` of the answer:
+   a page fault at this access with just this error code; bit 8 + `level`: any other exception. */
 static u32 faulting_levels(enum paging paging, u64 rights, u64 flip, struct setting with, enum access access, u32 error_code)
 {
+    struct setting before = { read_cr0(), read_cr4(), with.efer ? (u32)read_msr(IA32_EFER) : 0, false };
     u32 levels = 0;
+    set(with, before);
     for (enum level level = LEVEL_PTE; level < window_levels(paging); level++) {
-        if (with.efer)
-            write_msr(IA32_EFER, read_msr(IA32_EFER) | with.efer);
-        window_enter(paging, rights);
+        window_rights(rights);
         window_set(level, window_entry(level) ^ flip);
-        write_cr0(read_cr0() | with.cr0);
-        write_cr4(read_cr4() | with.cr4);
-        write_ac(with.ac);
+        window_flush();
         struct trap trap = window_access(access);
-        write_ac(false);
-        bool expected = trap.vector == VECTOR_PF && trap.error_code == error_code && window_address() == (trap.cr2 & ~(u64)4095);
-        window_leave();
-        if (with.efer)
-            write_msr(IA32_EFER, read_msr(IA32_EFER) & ~(u64)with.efer);
-        if (trap.taken)
-            levels |= expected ? 1u << level : 256u << level;
+        if (trap.taken && trap.vector == VECTOR_PF && trap.error_code == error_code && trap.cr2 >> 12 == window_address() >> 12)
+            levels |= 1u << level;
+        else if (trap.taken)
+            levels |= 256u << level;
     }
+    set(PLAIN, before);
+    if (with.efer)
+        write_msr(IA32_EFER, before.efer);
     return levels;
 }
 
@@ -52,12 +59,15 @@ static bool lacks_paging(enum paging paging)
     return paging == PAGING_4_LEVEL ? lacks(FEATURE_LONG_MODE) : paging == PAGING_PAE && lacks(FEATURE_PAE);
 }
 
-/* The same check in each paging mode. */
+/* The same check in each paging mode, in the window. `all` is a bit for each level. */
 #define CHECK_PAGING(body, id, paging, sdm, summary)                                                                    \
     CHECK(body##_##paging, id, NEEDS_NOTHING, sdm, summary)                                                             \
     {                                                                                                                   \
-        if (!lacks_paging(paging))                                                                                      \
-            body(paging, (1u << window_levels(paging)) - 1);                                                            \
+        if (lacks_paging(paging))                                                                                       \
+            return;                                                                                                     \
+        window_enter(paging, USER_PAGE);                                                                                \
+        body(paging, (1u << window_levels(paging)) - 1);                                                                \
+        window_leave();                                                                                                 \
     }
 #define CHECK_WIDE_PAGING(body, id, sdm, summary)                                                                       \
     CHECK_PAGING(body, id "/pae-paging", PAGING_PAE, sdm, summary)                                                      \

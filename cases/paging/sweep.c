@@ -33,7 +33,8 @@ u32 faulting_bits(void (*body)(u32 value), const char *instruction, u32 base, u3
             continue;
         if (is_gp(trap_in(body, base ^ bit), instruction))
             faulting |= bit;
-        trap_in(body, base);
+        else
+            trap_in(body, base);
     }
     return faulting;
 }
@@ -46,7 +47,8 @@ u64 faulting_bits_64(const char *body, u64 base, u64 bits)
             continue;
         if (is_gp(trap_in_64(body, base ^ bit), body))
             faulting |= bit;
-        trap_in_64(body, base);
+        else
+            trap_in_64(body, base);
     }
     return faulting;
 }

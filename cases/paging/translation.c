@@ -23,14 +23,15 @@ static u32 reserved_bits(void)
 static u32 faulting(u32 error_code)
 {
     u32 bits = 0;
+    window_enter(PAGING_32_BIT, PTE_PRESENT);
     for (u32 bit = 1u << 13; bit <= 1u << 21; bit <<= 1) {
-        window_enter(PAGING_32_BIT, PTE_PRESENT);
         window_set(LEVEL_PDE, LARGE_PAGE | bit);
+        window_flush();
         struct trap trap = window_access(ACCESS_READ);
-        window_leave();
         if (trap.taken)
             bits |= trap.vector == VECTOR_PF && trap.error_code == error_code ? bit : bit << 10;
     }
+    window_leave();
     return bits;
 }
 
@@ -53,6 +54,7 @@ CHECK(large_control, "L1-19/control", NEEDS_NOTHING, TABLE_4_MIB, "control: a 4 
     window_enter(PAGING_32_BIT, PTE_PRESENT);
     *byte = 0x5A;
     window_set(LEVEL_PDE, LARGE_PAGE);
+    window_flush();
     u8 seen = *(volatile u8 *)((u32)window_address() + address_of(byte)); /* the page is the one at address 0 */
     window_leave();
     must("byte", seen, 0x5A);
