@@ -13,7 +13,7 @@
 #define TSS_TYPE (u64)0xF << 40
 #define TSS_16_BIT_AVAILABLE (u64)1 << 40
 
-/* MOV to CR0 in the code segment at SELECTOR_TASK, in 16-bit code, and back to the kit's. */
+/* MOV to CR0 in the code segment at SELECTOR_SPARE, in 16-bit code, and back to the kit's. */
 void mov_to_cr0_in_16_bit_code(u32 cr0);
 extern const char mov_in_16_bit_code[];
 asm(".pushsection .text\n"
@@ -25,7 +25,7 @@ asm(".pushsection .text\n"
     ".code32\n"
     "1:                  ret\n"
     ".popsection\n");
-_Static_assert(SELECTOR_TASK == 0x20 && SELECTOR_CODE == 0x08, "the assembly above knows them");
+_Static_assert(SELECTOR_SPARE == 0x20 && SELECTOR_CODE == 0x08, "the assembly above knows them");
 
 /* 64-bit code that clears CR0.PG. A CPU that lets it pass goes on here outside IA-32e mode, in 16-bit or in 32-bit code: MOV
    to AX, then a jump to the second far JMP; or MOV to EAX, whose operand that jump is, and the first far JMP. What they lead
@@ -114,7 +114,7 @@ CHECK(cs_l_control, "L1-06/control", NEEDS_NOTHING, INITIALIZING,
 {
     if (lacks(FEATURE_LONG_MODE))
         return;
-    gdt_write(SELECTOR_TASK, CODE_16_BIT);
+    gdt_write(SELECTOR_SPARE, CODE_16_BIT);
     long_stage();
     struct trap trap = trap_in(mov_to_cr0_in_16_bit_code, read_cr0() | CR0_PG);
     u64 efer = read_msr(IA32_EFER);
@@ -127,7 +127,7 @@ CHECK(cs_l, "L1-06/cs-l", NEEDS_NOTHING, INITIALIZING, "MOV to CR0 sets PG with 
 {
     if (lacks(FEATURE_LONG_MODE))
         return;
-    gdt_write(SELECTOR_TASK, CODE_64_BIT);
+    gdt_write(SELECTOR_SPARE, CODE_64_BIT);
     long_stage();
     must_stay_outside(trap_in(mov_to_cr0_in_16_bit_code, read_cr0() | CR0_PG), mov_in_16_bit_code);
 }
@@ -137,8 +137,8 @@ CHECK(tss_16_bit, "L1-07", NEEDS_NOTHING, INITIALIZING, "MOV to CR0 sets PG with
     static struct tss tss;
     if (lacks(FEATURE_LONG_MODE))
         return;
-    gdt_write(SELECTOR_TASK, (tss_descriptor(&tss) & ~TSS_TYPE) | TSS_16_BIT_AVAILABLE);
-    write_tr(SELECTOR_TASK);
+    gdt_write(SELECTOR_SPARE, (tss_descriptor(&tss) & ~TSS_TYPE) | TSS_16_BIT_AVAILABLE);
+    write_tr(SELECTOR_SPARE);
     long_stage();
     must_stay_outside(trap_in(mov_to_cr0, read_cr0() | CR0_PG), mov_to_cr0_instruction);
 }
