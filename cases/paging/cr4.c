@@ -217,7 +217,7 @@ CHECK(cr4_bits, "L1-18/each-bit", NEEDS_NOTHING, CONTROL_REGISTERS,
 CHECK(cr4_high_half, "L1-18/high-half", NEEDS_NOTHING, CONTROL_REGISTERS,
       "64-bit MOV to CR4 with each of bits 63:33 set: #GP(0)")
 {
-    if (lacks(FEATURE_LONG_MODE))
+    if (lacks_intel() || lacks(FEATURE_LONG_MODE))
         return;
     u64 asked = ~(u64)0 << 33; /* bit 32 is CR4.FRED */
     long_enter();
