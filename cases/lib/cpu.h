@@ -33,11 +33,13 @@
 #define CR4_FSGSBASE (1u << 16)
 #define CR4_PCIDE (1u << 17)
 #define CR4_OSXSAVE (1u << 18)
+#define CR4_KL (1u << 19)
 #define CR4_SMEP (1u << 20)
 #define CR4_SMAP (1u << 21)
 #define CR4_PKE (1u << 22)
 #define CR4_CET (1u << 23)
 #define CR4_PKS (1u << 24)
+#define CR4_UINTR (1u << 25)
 
 #define IA32_EFER 0xC0000080
 #define EFER_SCE (1u << 0)
@@ -144,4 +146,12 @@ static inline __attribute__((noreturn)) void halt_for_good(void)
 {
     for (;;)
         asm volatile("cli; hlt");
+}
+
+#define EFLAGS_AC (1u << 18)
+
+/* EFLAGS.AC suspends SMAP for explicit accesses. */
+static inline void write_ac(bool ac)
+{
+    asm volatile("pushfl; andl %0, (%%esp); orl %1, (%%esp); popfl" : : "i"(~EFLAGS_AC), "r"(ac ? EFLAGS_AC : 0) : "memory", "cc");
 }

@@ -1,5 +1,7 @@
 # Entering and leaving L2, and L2's own exception handlers.
 
+#include "vectors.h"
+
 #define HOST_RSP 0x6C14
 
 .text
@@ -55,7 +57,7 @@ leave:
 # ECX = CR2.
 .macro l2_entry vector
     .balign 16
-    .if \vector == 8 || (\vector >= 10 && \vector <= 14) || \vector == 17 || \vector == 21 || \vector == 29 || \vector == 30
+    .if PUSHES_ERROR_CODE(\vector)
     .else
     pushl $0
     .endif

@@ -1,8 +1,7 @@
 #include "paging.h"
 
 #include "cpu.h"
-
-enum { CPUID_1_EDX_PAE = 1 << 6 };
+#include "feature.h"
 
 static u32 directory[1024] PAGE_ALIGNED;
 
@@ -23,14 +22,13 @@ void paging_start(void)
 
 const char *pae_lacking(void)
 {
-    return cpuid(1).edx & CPUID_1_EDX_PAE ? NULL : "no PAE";
+    return has(FEATURE_PAE) ? NULL : FEATURE_PAE.absent;
 }
 
 const char *pdpte_registers_lacking(void)
 {
-    struct cpuid vendor = cpuid(0);
-    bool intel = vendor.ebx == 0x756E6547 && vendor.edx == 0x49656E69 && vendor.ecx == 0x6C65746E; /* GenuineIntel */
-    return intel ? pae_lacking() : "not one of Intel's CPUs";
+    const char *not_intel = intel_lacking();
+    return not_intel ? not_intel : pae_lacking();
 }
 
 u32 physical_address_bits(void)

@@ -5,8 +5,17 @@
 
 #define PTE_PRESENT (1u << 0)
 #define PTE_WRITABLE (1u << 1)
+#define PTE_USER (1u << 2)
 #define PTE_LARGE (1u << 7)
 #define PTE_GLOBAL (1u << 8)
+#define PTE_XD ((u64)1 << 63)
+
+/* Bits of a page fault's error code (SDM, "Page-Fault Exceptions"). */
+#define PF_PRESENT (1u << 0)
+#define PF_WRITE (1u << 1)
+#define PF_USER (1u << 2)
+#define PF_RESERVED (1u << 3)
+#define PF_FETCH (1u << 4)
 
 /* Turn on 32-bit paging with 4 MiB identity pages: VMX operation needs CR0.PG (SDM, "Restrictions on VMX Operation"). */
 void paging_start(void);

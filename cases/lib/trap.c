@@ -13,7 +13,7 @@ struct trap trap_seen; /* written by trap_entry.S, which knows its layout */
 
 static struct gate idt[EXCEPTIONS];
 static u64 gdt[GDT_ENTRIES];
-static struct tss tss;
+struct tss tss; /* user_entry.S writes ESP0 */
 
 u32 tss_address(void)
 {
@@ -58,15 +58,23 @@ void idt_fill(struct gate idt[EXCEPTIONS], const char *entries)
         idt[vector] = interrupt_gate(address_of(entries) + vector * EXCEPTION_ENTRY_BYTES);
 }
 
+void idt_load(void)
+{
+    write_idtr(&(struct descriptor_pointer){ sizeof idt - 1, address_of(idt) });
+}
+
 void trap_start(void)
 {
     gdt_write(SELECTOR_CODE, 0x00CF9B000000FFFF);
     gdt_write(SELECTOR_DATA, 0x00CF93000000FFFF);
+    gdt_write(SELECTOR_CODE_64, 0x00AF9B000000FFFF);
+    gdt_write(SELECTOR_USER_CODE, 0x00CFFB000000FFFF);
+    gdt_write(SELECTOR_USER_DATA, 0x00CFF3000000FFFF);
     write_gdtr(&(struct descriptor_pointer){ sizeof gdt - 1, address_of(gdt) });
+    tss.ss0 = SELECTOR_DATA;
     tss_load(); /* VM exits need a valid TR in the host state */
-
     idt_fill(idt, trap_entries);
-    write_idtr(&(struct descriptor_pointer){ sizeof idt - 1, address_of(idt) });
+    idt_load();
 }
 
 struct trap trap_in(void (*body)(u32 argument), u32 argument)

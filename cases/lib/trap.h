@@ -1,14 +1,16 @@
 /* Exceptions in L1: captured when they are expected, told and fatal when not. */
 #pragma once
 
+#include "selectors.h"
 #include "types.h"
+#include "vectors.h"
 
 struct trap {
     bool taken;
     u32 vector;
     u32 error_code; /* 0 for vectors that have none */
     u32 eip;
-    u32 cr2;
+    u64 cr2;
 };
 
 void trap_start(void);
@@ -20,8 +22,8 @@ struct trap trap_in(void (*body)(u32 argument), u32 argument);
 void must_fault(struct trap trap, u32 vector, u32 error_code, const char *instruction);
 void must_not_fault(struct trap trap);
 
-/* The GDT: flat code and data, the kit's TSS, room for 11 more descriptors, and the tasks of `task.h`. */
-enum { SELECTOR_CODE = 0x08, SELECTOR_DATA = 0x10, SELECTOR_TSS = 0x18, SELECTOR_TASKS = 0x80, GDT_ENTRIES = 24 };
+/* The GDT: what selectors.h names, and room. */
+enum { GDT_ENTRIES = 24 };
 void gdt_write(u16 selector, u64 descriptor);
 
 /* A 32-bit task-state segment, 104 bytes (SDM, "Task-State Segment (TSS)"). */
@@ -38,6 +40,9 @@ void tss_load(void);
 /* The entry point of an exception, and its gate in L1's IDT: a task gate to the TSS at `selector`, or with 0 the usual one. */
 u32 trap_entry(u32 vector);
 void trap_by_task(u32 vector, u16 selector);
+
+/* IDTR at the kit's own IDT for 32-bit code. */
+void idt_load(void);
 
 /* An IDT of interrupt gates, for L1 and for L2. The entries lie one behind the other, EXCEPTION_ENTRY_BYTES apart. */
 enum { EXCEPTIONS = 32, EXCEPTION_ENTRY_BYTES = 16 };

@@ -1,9 +1,12 @@
 # Entry points of the 32 exceptions, and the guarded call that comes back from one.
 
+#include "selectors.h"
+#include "vectors.h"
+
 .text
 .macro entry vector
     .balign 16
-    .if \vector == 8 || (\vector >= 10 && \vector <= 14) || \vector == 17 || \vector == 21 || \vector == 29 || \vector == 30
+    .if PUSHES_ERROR_CODE(\vector)
     .else
     pushl $0                # this exception pushes no error code
     .endif
@@ -31,6 +34,13 @@ trap_common:                # vector, error code, EIP, CS, EFLAGS
     movl %cr2, %eax
     movl %eax, trap_seen + 16
     movb $1, trap_seen
+# From here on for exceptions in other modes, too (long_entry.S): `trap_seen` is written, the code segment is ours again.
+.globl trap_end
+trap_end:
+    movl $SELECTOR_DATA, %eax
+    movl %eax, %ds
+    movl %eax, %es
+    movl %eax, %ss
     cmpl $0, guard
     je trap_unexpected
     movl guard, %esp

@@ -1,0 +1,43 @@
+#include "feature.h"
+
+#include "check.h"
+#include "cpu.h"
+
+/* Beyond the highest leaf CPUID answers with something else (SDM, CPUID instruction). */
+static bool leaf_exists(u32 leaf)
+{
+    u32 highest = cpuid(leaf & 0x80000000).eax;
+    return highest >= leaf && (highest & 0x80000000) == (leaf & 0x80000000);
+}
+
+bool has(struct feature feature)
+{
+    if (!leaf_exists(feature.leaf))
+        return false;
+    struct cpuid answer = cpuid(feature.leaf);
+    const u32 registers[] = { answer.eax, answer.ebx, answer.ecx, answer.edx };
+    return registers[feature.place] >> feature.bit & 1;
+}
+
+bool lacks(struct feature feature)
+{
+    if (has(feature))
+        return false;
+    skip(feature.absent);
+    return true;
+}
+
+const char *intel_lacking(void)
+{
+    struct cpuid vendor = cpuid(0);
+    bool intel = vendor.ebx == 0x756E6547 && vendor.edx == 0x49656E69 && vendor.ecx == 0x6C65746E; /* GenuineIntel */
+    return intel ? NULL : "not one of Intel's CPUs";
+}
+
+bool lacks_intel(void)
+{
+    const char *reason = intel_lacking();
+    if (reason)
+        skip(reason);
+    return reason;
+}
