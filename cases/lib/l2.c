@@ -9,7 +9,8 @@
 enum { STACK_BYTES = 4096 };
 enum { TSS_ESP0 = 1, TSS_SS0 = 2, TSS_WORDS = 26 };
 enum { FLAT_CODE = 0xC09B, FLAT_DATA = 0xC093, BUSY_TSS = 0x8B, UNUSABLE = 1 << 16 };
-enum { RFLAGS_FIXED = 2, DR7_FIXED = 0x400 };
+enum { RFLAGS_FIXED = 2, DR7_FIXED = 0x400, USER = 3 };
+enum { INFORMATION_TYPE = 7 << 8, HARDWARE_EXCEPTION = 3 << 8, ERROR_CODE_VALID = 1 << 11 };
 /* A VM entry that fails for its guest state comes back as an exit with this bit (SDM, "VM-Entry Failures During or After
    Loading Guest State"). L2 has not run then, and the VMCS is not "launched". */
 #define REASON_ENTRY_FAILURE (1u << 31)
@@ -82,9 +83,38 @@ void l2_prepare(const void *entry)
     vmcs_write64(VMCS_LINK_POINTER, ~(u64)0);
 }
 
+void l2_user_mode(void)
+{
+    for (u32 step = 0; step < SEGMENTS * FIELD_STEP; step += FIELD_STEP) {
+        vmcs_write(GUEST_ES_SELECTOR + step, vmcs_read(GUEST_ES_SELECTOR + step) | USER);
+        vmcs_write(GUEST_ES_ACCESS_RIGHTS + step, vmcs_read(GUEST_ES_ACCESS_RIGHTS + step) | USER << 5);
+    }
+}
+
+void l2_real_mode(void)
+{
+    vmcs_write(GUEST_CR0, vmcs_read(GUEST_CR0) & ~CR0_PE);
+    vmcs_write(EXCEPTION_BITMAP, 0xFFFFFFFF);
+}
+
+/* An exception that is an exit tells of itself in the VM-exit interruption information. */
+static void read_intercepted(struct vm_exit *exit)
+{
+    u32 information = exit->interruption_information;
+    exit->exception = (information & INFORMATION_TYPE) == HARDWARE_EXCEPTION;
+    exit->vector = information & 0xFF;
+    exit->error_code = information & ERROR_CODE_VALID ? exit->interruption_error_code : 0;
+    exit->exception_rip = exit->rip;
+    exit->exception_cr2 = exit->qualification;
+}
+
 static void read_exception(struct vm_exit *exit)
 {
     u32 first = address_of(l2_entries);
+    if (exit->reason == EXIT_EXCEPTION_OR_NMI) {
+        read_intercepted(exit);
+        return;
+    }
     exit->exception = exit->reason == EXIT_VMCALL && exit->rip >= first && exit->rip < address_of(l2_entries_end);
     if (!exit->exception)
         return;

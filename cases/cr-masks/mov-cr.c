@@ -1,0 +1,302 @@
+/* M-01 to M-04: MOV to CR0 and CR4 against the guest/host masks, and what comes first, exit or fault. */
+#include "stage.h"
+#include "sweep.h"
+
+enum { BITS = 32 };
+#define EACH_BIT 0xFFFFFFFF
+#define CR4_RESERVED (1u << 15)
+
+CHECK(unmasked, "M-01/control", NEEDS_L2, SDM_EXITS, "control: no bit of CR0 is masked, so MOV to CR0 executes, whatever the shadow says")
+{
+    l2_prepare(mov_to_cr0.start);
+    own(&cr0, 0, ~(L2_CR0 | CR0_TS));
+    struct vm_exit exit = l2_try_with(&mov_to_cr0, L2_CR0 | CR0_TS);
+    must_execute(&exit, &mov_to_cr0);
+    must("cr0", exit.cr0, L2_CR0 | CR0_TS);
+}
+
+CHECK(masked_pg, "M-01/pg", NEEDS_L2, SDM_EXITS "; " SDM_QUALIFICATION,
+      "PG is masked, its shadow 0: MOV to CR0 that sets PG exits, qualification MOV to CR0 from EAX, CR0 unchanged")
+{
+    l2_prepare(mov_to_cr0.start);
+    own(&cr0, CR0_PG, 0);
+    struct vm_exit exit = l2_try_with(&mov_to_cr0, L2_CR0 | CR0_PG);
+    must_exit_on(&exit, &mov_to_cr0, MOV_TO_CR(0, EAX));
+    must("cr0", exit.cr0, L2_CR0);
+}
+
+/* Each bit alone masked, its shadow the contrary of what L2 writes there; all else is written as it is. */
+static void each_bit_exits(const struct control_register *cr, bool write_ones)
+{
+    struct sweep sweep = { 0 };
+    l2_prepare(cr->mov_to->start);
+    for (u32 bit = 0; bit < BITS; bit++) {
+        own(cr, 1u << bit, write_ones ? 0 : 1u << bit);
+        struct vm_exit exit = l2_try_with(cr->mov_to, write_ones ? cr->initial | 1u << bit : cr->initial & ~(1u << bit));
+        bool unchanged = vmcs_read(cr->guest) == cr->initial;
+        sweep_turn(&sweep, bit, exited_on(&exit, cr->mov_to, MOV_TO_CR(cr->number, EAX)) && unchanged, &exit, cr->mov_to);
+    }
+    must_all(&sweep, EACH_BIT);
+}
+
+CHECK(cr0_ones, "M-01/cr0-each-bit-set", NEEDS_L2, SDM_EXITS, "each bit of CR0 masked with shadow 0: writing 1 there exits")
+{
+    each_bit_exits(&cr0, true);
+}
+
+CHECK(cr0_zeros, "M-01/cr0-each-bit-clear", NEEDS_L2, SDM_EXITS, "each bit of CR0 masked with shadow 1: writing 0 there exits")
+{
+    each_bit_exits(&cr0, false);
+}
+
+CHECK(cr4_ones, "M-01/cr4-each-bit-set", NEEDS_L2, SDM_EXITS, "each bit of CR4 masked with shadow 0: writing 1 there exits")
+{
+    each_bit_exits(&cr4, true);
+}
+
+CHECK(cr4_zeros, "M-01/cr4-each-bit-clear", NEEDS_L2, SDM_EXITS, "each bit of CR4 masked with shadow 1: writing 0 there exits")
+{
+    each_bit_exits(&cr4, false);
+}
+
+/* MOV with each general register, MOVES_APART bytes from one to the next. */
+enum { MOVES_APART = 8, MOV_BYTES = 3 };
+#define EACH_REGISTER ((1u << GENERAL_REGISTERS) - 1)
+#define MOVES(name, mov)                                                                       \
+    extern const char name[];                                                                  \
+    asm(".pushsection .text\n.balign 8\n" #name ":\n"                                          \
+        ".irp register, eax, ecx, edx, ebx, esp, ebp, esi, edi\n.balign 8\n" mov "\nvmcall\n.endr\n" \
+        ".popsection")
+MOVES(moves_to_cr0, "movl %\\register, %cr0");
+MOVES(moves_to_cr4, "movl %\\register, %cr4");
+MOVES(moves_to_cr3, "movl %\\register, %cr3");
+MOVES(moves_from_cr3, "movl %cr3, %\\register");
+
+/* The exit qualification names each register. */
+static void each_register_exits(const char *moves, u32 cr, enum cr_access_type type)
+{
+    struct sweep sweep = { 0 };
+    for (u32 number = 0; number < GENERAL_REGISTERS; number++) {
+        struct l2_code code = { moves + number * MOVES_APART, moves + number * MOVES_APART + MOV_BYTES };
+        struct vm_exit exit = l2_try(&code);
+        struct cr_access access = { .cr = cr, .type = type, .general_register = number };
+        sweep_turn(&sweep, number, exited_on(&exit, &code, access), &exit, &code);
+    }
+    must_all(&sweep, EACH_REGISTER);
+}
+
+CHECK(registers_to_cr0, "M-01/cr0-each-register", NEEDS_L2, SDM_QUALIFICATION, "MOV to CR0 from each general register: bits 11:8")
+{
+    l2_prepare(moves_to_cr0);
+    own(&cr0, CR0_PG, CR0_PG);
+    each_register_exits(moves_to_cr0, 0, MOV_TO);
+}
+
+CHECK(registers_to_cr4, "M-01/cr4-each-register", NEEDS_L2, SDM_QUALIFICATION, "MOV to CR4 from each general register: bits 11:8")
+{
+    l2_prepare(moves_to_cr4);
+    own(&cr4, CR4_RESERVED, CR4_RESERVED);
+    vmcs_write(GUEST_RSP, 0);
+    each_register_exits(moves_to_cr4, 4, MOV_TO);
+}
+
+CHECK(registers_to_cr3, "M-01/cr3-load-each-register", NEEDS_L2, SDM_EXITS "; " SDM_QUALIFICATION,
+      "CR3-load exiting without CR3 targets: MOV to CR3 from each general register exits")
+{
+    l2_prepare(moves_to_cr3);
+    if (!vmcs_add_controls(PRIMARY_PROCESSOR_BASED_CONTROLS, CR3_LOAD_EXITING))
+        return skip("no CR3-load exiting");
+    each_register_exits(moves_to_cr3, 3, MOV_TO);
+}
+
+CHECK(registers_from_cr3, "M-01/cr3-store-each-register", NEEDS_L2, SDM_EXITS "; " SDM_QUALIFICATION,
+      "CR3-store exiting: MOV from CR3 to each general register exits")
+{
+    l2_prepare(moves_from_cr3);
+    if (!vmcs_add_controls(PRIMARY_PROCESSOR_BASED_CONTROLS, CR3_STORE_EXITING))
+        return skip("no CR3-store exiting");
+    each_register_exits(moves_from_cr3, 3, MOV_FROM);
+}
+
+/* Each bit alone masked, its shadow the contrary of the real bit: L2 writes what it believes, and reads it back. */
+static void each_bit_stays(const struct control_register *cr, u32 real)
+{
+    struct sweep writes = { 0 };
+    u32 reads = 0;
+    l2_prepare(cr->mov_to->start);
+    for (u32 bit = 0; bit < BITS; bit++) {
+        u32 believed = real ^ 1u << bit;
+        vmcs_write(cr->guest, real);
+        own(cr, 1u << bit, believed & 1u << bit);
+        struct vm_exit exit = l2_try_with(cr->mov_to, believed);
+        bool unchanged = vmcs_read(cr->guest) == real;
+        sweep_turn(&writes, bit, executed(&exit, cr->mov_to) && unchanged, &exit, cr->mov_to);
+        vmcs_write(cr->guest, real);
+        exit = l2_try(cr->mov_from);
+        if (executed(&exit, cr->mov_from) && exit.registers.eax == believed)
+            reads |= 1u << bit;
+    }
+    must_all(&writes, EACH_BIT);
+    must("right_reads", reads, EACH_BIT);
+}
+
+CHECK(cr0_stays, "M-02/cr0-each-bit", NEEDS_L2, SDM_CHANGES,
+      "each bit of CR0 masked, L2 writes the shadow, the real bit differs: no exit, the bit stays, reads give the shadow")
+{
+    each_bit_stays(&cr0, L2_CR0);
+}
+
+CHECK(cr0_stays_set, "M-02/cr0-each-bit-set", NEEDS_L2, SDM_CHANGES,
+      "the same with MP, EM, TS, WP and AM set: L2 writes 0 there and they stay")
+{
+    each_bit_stays(&cr0, L2_CR0 | CR0_EACH_OF_MODE_BITS);
+}
+
+CHECK(cr4_stays, "M-02/cr4-each-bit", NEEDS_L2, SDM_CHANGES,
+      "each bit of CR4 masked, reserved ones too, L2 writes the shadow, the real bit differs: no exit, no #GP, the bit stays")
+{
+    each_bit_stays(&cr4, L2_CR4);
+}
+
+CHECK(cr4_stays_set, "M-02/cr4-each-bit-set", NEEDS_L2, SDM_CHANGES, "the same with TSD, PSE and PAE set: L2 writes 0 there and they stay")
+{
+    each_bit_stays(&cr4, L2_CR4 | CR4_TSD | CR4_PSE | CR4_PAE);
+}
+
+/* Values that MOV to CR0 and CR4 refuses in L2 with #GP(0). */
+static const struct {
+    const struct control_register *cr;
+    u32 value;
+} refused[] = {
+    { &cr0, CR0_PG | (L2_CR0 & ~CR0_PE) },
+    { &cr0, CR0_NW | L2_CR0 },
+    { &cr0, L2_CR0 & ~CR0_NE },
+    { &cr4, CR4_RESERVED | L2_CR4 },
+    { &cr4, 0 }, /* without VMXE */
+};
+
+CHECK(refuses, "M-03/control", NEEDS_L2, SDM_CHANGES, "control: without a mask, each of the values that M-03 writes is refused with #GP(0)")
+{
+    struct sweep sweep = { 0 };
+    l2_prepare(mov_to_cr0.start);
+    for (u32 turn = 0; turn < ARRAY_SIZE(refused); turn++) {
+        const struct l2_code *code = refused[turn].cr->mov_to;
+        struct vm_exit exit = l2_try_with(code, refused[turn].value);
+        bool faulted = exit.exception && exit.vector == GENERAL_PROTECTION && !exit.error_code;
+        sweep_turn(&sweep, turn, faulted && exit.exception_rip == address_of(code->start), &exit, code);
+    }
+    must_all(&sweep, (1u << ARRAY_SIZE(refused)) - 1);
+}
+
+/* L2 writes a value that is refused, and that also differs from the shadow in the masked bit `mask`. */
+static void exits_before_it_faults(u32 turn, u32 mask)
+{
+    const struct control_register *cr = refused[turn].cr;
+    l2_prepare(cr->mov_to->start);
+    own(cr, mask, ~refused[turn].value & mask);
+    struct vm_exit exit = l2_try_with(cr->mov_to, refused[turn].value);
+    must_exit_on(&exit, cr->mov_to, MOV_TO_CR(cr->number, EAX));
+    must("cr0", exit.cr0, L2_CR0);
+    must("cr4", exit.cr4, L2_CR4);
+}
+
+CHECK(pg_without_pe, "M-03/pg-without-pe", NEEDS_L2, SDM_PRIORITY, "PG=1 with PE=0, and a mismatch in masked TS: VM exit, not #GP")
+{
+    exits_before_it_faults(0, CR0_TS);
+}
+
+CHECK(nw_without_cd, "M-03/nw-without-cd", NEEDS_L2, SDM_PRIORITY, "NW=1 with CD=0, and a mismatch in masked TS: VM exit, not #GP")
+{
+    exits_before_it_faults(1, CR0_TS);
+}
+
+CHECK(clears_masked_ne, "M-03/ne", NEEDS_L2, SDM_PRIORITY, "NE=0, which VMX operation does not allow, and NE itself masked with shadow 1: VM exit")
+{
+    exits_before_it_faults(2, CR0_NE);
+}
+
+CHECK(reserved_cr4, "M-03/cr4-reserved", NEEDS_L2, SDM_PRIORITY, "a reserved bit of CR4, and a mismatch in masked PSE: VM exit, not #GP")
+{
+    exits_before_it_faults(3, CR4_PSE);
+}
+
+CHECK(clears_masked_vmxe, "M-03/vmxe", NEEDS_L2, SDM_PRIORITY, "VMXE=0, and VMXE itself masked with shadow 1: VM exit, not #GP")
+{
+    exits_before_it_faults(4, CR4_VMXE);
+}
+
+L2_CODE(mov_to_cr3, "movl %eax, %cr3");
+L2_CODE(mov_from_cr3, "movl %cr3, %eax");
+L2_CODE(clts, "clts");
+L2_CODE(lmsw, "lmsw %ax");
+
+/* The stage of M-04: with EAX = 0, each access to a control register would exit. */
+static void everything_exits(void)
+{
+    l2_prepare(mov_to_cr0.start);
+    own(&cr0, CR0_TS, CR0_TS);
+    own(&cr4, CR4_PSE, CR4_PSE);
+    if (!vmcs_add_controls(PRIMARY_PROCESSOR_BASED_CONTROLS, CR3_LOAD_EXITING | CR3_STORE_EXITING))
+        skip("no CR3-load and CR3-store exiting");
+}
+
+CHECK(cpl0_exits, "M-04/control", NEEDS_L2, SDM_EXITS, "control: at CPL 0, each of the accesses of M-04 exits")
+{
+    const struct {
+        const struct l2_code *code;
+        struct cr_access access;
+    } turns[] = {
+        { &mov_to_cr0, MOV_TO_CR(0, EAX) }, { &mov_to_cr4, MOV_TO_CR(4, EAX) }, { &mov_to_cr3, MOV_TO_CR(3, EAX) },
+        { &mov_from_cr3, MOV_FROM_CR(3, EAX) }, { &clts, CLTS_ACCESS }, { &lmsw, LMSW_OF(IN_REGISTER, 0) },
+    };
+    struct sweep sweep = { 0 };
+    everything_exits();
+    for (u32 turn = 0; turn < ARRAY_SIZE(turns); turn++) {
+        struct vm_exit exit = l2_try(turns[turn].code);
+        sweep_turn(&sweep, turn, exited_on(&exit, turns[turn].code, turns[turn].access), &exit, turns[turn].code);
+    }
+    must_all(&sweep, (1u << ARRAY_SIZE(turns)) - 1);
+}
+
+static void faults_at_cpl3(const struct l2_code *code)
+{
+    everything_exits();
+    l2_user_mode();
+    struct vm_exit exit = l2_try(code);
+    must_fault(&exit, code, GENERAL_PROTECTION, 0);
+}
+
+CHECK(cpl3_to_cr0, "M-04/mov-to-cr0", NEEDS_L2, SDM_PRIORITY, "MOV to CR0 at CPL 3 that would exit: #GP(0)")
+{
+    faults_at_cpl3(&mov_to_cr0);
+}
+
+CHECK(cpl3_from_cr0, "M-04/mov-from-cr0", NEEDS_L2, SDM_PRIORITY, "MOV from CR0 at CPL 3: #GP(0), whatever the mask")
+{
+    faults_at_cpl3(&mov_from_cr0);
+}
+
+CHECK(cpl3_to_cr4, "M-04/mov-to-cr4", NEEDS_L2, SDM_PRIORITY, "MOV to CR4 at CPL 3 that would exit: #GP(0)")
+{
+    faults_at_cpl3(&mov_to_cr4);
+}
+
+CHECK(cpl3_to_cr3, "M-04/mov-to-cr3", NEEDS_L2, SDM_PRIORITY, "MOV to CR3 at CPL 3 with CR3-load exiting: #GP(0)")
+{
+    faults_at_cpl3(&mov_to_cr3);
+}
+
+CHECK(cpl3_from_cr3, "M-04/mov-from-cr3", NEEDS_L2, SDM_PRIORITY, "MOV from CR3 at CPL 3 with CR3-store exiting: #GP(0)")
+{
+    faults_at_cpl3(&mov_from_cr3);
+}
+
+CHECK(cpl3_clts, "M-04/clts", NEEDS_L2, SDM_PRIORITY, "CLTS at CPL 3 that would exit: #GP(0)")
+{
+    faults_at_cpl3(&clts);
+}
+
+CHECK(cpl3_lmsw, "M-04/lmsw", NEEDS_L2, SDM_PRIORITY, "LMSW at CPL 3 that would exit: #GP(0)")
+{
+    faults_at_cpl3(&lmsw);
+}

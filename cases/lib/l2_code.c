@@ -1,0 +1,39 @@
+#include "l2_code.h"
+
+#include "check.h"
+#include "vmx.h"
+
+struct vm_exit l2_try(const struct l2_code *code)
+{
+    vmcs_write(GUEST_RIP, address_of(code->start));
+    return l2_run();
+}
+
+bool executed(const struct vm_exit *exit, const struct l2_code *code)
+{
+    return !exit->failed_entry && exit->reason == EXIT_VMCALL && exit->rip == address_of(code->end);
+}
+
+void must_execute(const struct vm_exit *exit, const struct l2_code *code)
+{
+    if (!exit->failed_entry) {
+        must("exit_reason", exit->reason, EXIT_VMCALL);
+        must("rip_offset", rip_offset(exit, code->start), (u32)(code->end - code->start));
+    }
+    saw_exit(exit, code->start);
+}
+
+void must_fault(const struct vm_exit *exit, const struct l2_code *code, u32 vector, u32 error_code)
+{
+    if (!exit->failed_entry) {
+        bool intercepted = vmcs_read(EXCEPTION_BITMAP) >> vector & 1;
+        must("exit_reason", exit->reason, intercepted ? EXIT_EXCEPTION_OR_NMI : EXIT_VMCALL);
+        must("exception", exit->exception, true);
+        if (exit->exception) {
+            must("vector", exit->vector, vector);
+            must("error_code", exit->error_code, error_code);
+        }
+        must_stop_at(exit, code->start);
+    }
+    saw_exit(exit, code->start);
+}
