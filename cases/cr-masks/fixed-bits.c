@@ -188,12 +188,13 @@ static void root_executes(void (*mov)(u32 value), u32 value)
     must("value_read", value_read, value);
 }
 
-/* Whatever a CPU keeps of the controls of its current VMCS, it has them after this. */
-static void restricted_guest_runs(void)
+/* L2 has run, with or without unrestricted guest: whatever a CPU keeps of its current VMCS's controls, it has these. */
+static void guest_has_run(bool unrestricted)
 {
     l2_prepare(mov_from_cr0.start);
     with_paging();
-    restrict_guest();
+    if (!unrestricted)
+        restrict_guest();
     struct vm_exit exit = l2_run();
     must("l2_executed", executed(&exit, &mov_from_cr0), true);
 }
@@ -212,44 +213,44 @@ CHECK(off_clears_pg, "M-09/control", NEEDS_L2, SDM_RESTRICTIONS, "control: outsi
 
 CHECK(root_ts, "M-09/control-root", NEEDS_L2, SDM_RESTRICTIONS, "control: in VMX root operation TS can be set")
 {
-    l2_prepare(mov_to_cr0.start);
+    guest_has_run(true);
     root_executes(mov_to_cr0_and_back, read_cr0() | CR0_TS);
 }
 
 CHECK(root_pg, "M-09/pg", NEEDS_L2, SDM_RESTRICTIONS, "VMX root operation clears PG, the current VMCS has unrestricted guest: #GP(0)")
 {
-    l2_prepare(mov_to_cr0.start);
+    guest_has_run(true);
     root_faults(mov_to_cr0_and_back, read_cr0() & ~CR0_PG);
 }
 
 CHECK(root_pg_restricted, "M-09/pg-restricted", NEEDS_L2, SDM_RESTRICTIONS,
       "VMX root operation clears PG, the current VMCS has no unrestricted guest: #GP(0)")
 {
-    restricted_guest_runs();
+    guest_has_run(false);
     root_faults(mov_to_cr0_and_back, read_cr0() & ~CR0_PG);
 }
 
 CHECK(root_pe, "M-09/pe", NEEDS_L2, SDM_RESTRICTIONS, "VMX root operation clears PG and PE, the current VMCS has unrestricted guest: #GP(0)")
 {
-    l2_prepare(mov_to_cr0.start);
+    guest_has_run(true);
     root_faults(mov_to_cr0_and_back, read_cr0() & ~(CR0_PG | CR0_PE));
 }
 
 CHECK(root_pe_restricted, "M-09/pe-restricted", NEEDS_L2, SDM_RESTRICTIONS,
       "VMX root operation clears PG and PE, the current VMCS has no unrestricted guest: #GP(0)")
 {
-    restricted_guest_runs();
+    guest_has_run(false);
     root_faults(mov_to_cr0_and_back, read_cr0() & ~(CR0_PG | CR0_PE));
 }
 
 CHECK(root_ne, "M-09/ne", NEEDS_L2, SDM_RESTRICTIONS, "VMX root operation clears NE: #GP(0)")
 {
-    l2_prepare(mov_to_cr0.start);
+    guest_has_run(true);
     root_faults(mov_to_cr0_and_back, read_cr0() & ~CR0_NE);
 }
 
 CHECK(root_vmxe, "M-09/vmxe", NEEDS_L2, SDM_RESTRICTIONS, "VMX root operation clears VMXE: #GP(0)")
 {
-    l2_prepare(mov_to_cr4.start);
+    guest_has_run(true);
     root_faults(mov_to_cr4_and_back, read_cr4() & ~CR4_VMXE);
 }

@@ -179,45 +179,62 @@ CHECK(lmsw_operand_unmapped, "M-12/operand-unmapped", NEEDS_L2, SDM_PRIORITY,
     saw_exit(&exit, lmsw_memory.start);
 }
 
-/* M-13: of what LMSW or MOV to CR0 writes, `changes` is L2's own; TS is masked, its shadow is what L2 writes there, and the
-   real TS is the contrary. */
-static void ts_stays(const struct l2_code *code, u32 ts, u32 changes)
+/* M-13: TS is masked, its shadow is `ts`, which is what L2 writes there, and the real TS is the contrary. The other bits that L2
+   writes are its own: MP is set, EM cleared. The real TS shows in what FNINIT does behind it. */
+#define FNINIT_BYTES 2
+L2_CODE(mov_fninit, "movl %eax, %cr0; fninit");
+L2_CODE(lmsw_fninit, "lmsw %ax; fninit");
+
+static void ts_stays(const struct l2_code *code, u32 em, u32 ts)
 {
-    u32 real = L2_CR0 | (ts ? 0 : CR0_TS);
+    struct l2_code fninit = { code->end - FNINIT_BYTES, code->end };
+    u32 real = ~ts & CR0_TS;
     l2_prepare(code->start);
-    vmcs_write(GUEST_CR0, real);
+    vmcs_write(GUEST_CR0, L2_CR0 | em | real);
     own(&cr0, CR0_TS, ts);
-    struct vm_exit exit = l2_try_with(code, L2_CR0 | ts | changes);
-    must_execute(&exit, code);
-    must("cr0", exit.cr0, real | changes);
+    struct vm_exit exit = l2_try_with(code, L2_CR0 | CR0_MP | ts);
+    if (real)
+        must_fault(&exit, &fninit, DEVICE_NOT_AVAILABLE, 0);
+    else
+        must_execute(&exit, code);
+    must("cr0", exit.cr0, L2_CR0 | CR0_MP | real);
 }
 
-CHECK(mov_keeps_ts, "M-13/control", NEEDS_L2, SDM_CHANGES, "control: MOV to CR0 changes MP and EM and leaves masked TS")
+CHECK(mov_keeps_ts, "M-13/control-ts-clear", NEEDS_L2, SDM_CHANGES,
+      "control: MOV to CR0 changes MP and EM; TS is masked, written 1 as its shadow is, and stays 0: no #NM")
 {
-    ts_stays(&mov_to_cr0, CR0_TS, CR0_MP | CR0_EM);
+    ts_stays(&mov_fninit, CR0_EM, CR0_TS);
 }
 
-CHECK(lmsw_keeps_all, "M-13/control-lmsw", NEEDS_L2, SDM_CHANGES, "control: LMSW that changes nothing leaves masked TS")
+CHECK(mov_keeps_ts_set, "M-13/control-ts-set", NEEDS_L2, SDM_CHANGES,
+      "control: MOV to CR0 changes MP and EM; TS is masked, written 0 as its shadow is, and stays 1: #NM")
 {
-    ts_stays(&lmsw_register, CR0_TS, 0);
+    ts_stays(&mov_fninit, CR0_EM, 0);
 }
 
-CHECK(lmsw_mp_keeps_ts, "M-13/mp-ts-clear", NEEDS_L2, SDM_CHANGES, "LMSW changes MP; TS is masked, written 1 as its shadow is, and stays 0")
+CHECK(lmsw_mp_keeps_ts, "M-13/mp-ts-clear", NEEDS_L2, SDM_CHANGES, "LMSW changes MP; TS is masked, written 1 as its shadow is, and stays 0: no #NM")
 {
-    ts_stays(&lmsw_register, CR0_TS, CR0_MP);
+    ts_stays(&lmsw_fninit, 0, CR0_TS);
 }
 
-CHECK(lmsw_em_keeps_ts, "M-13/em-ts-clear", NEEDS_L2, SDM_CHANGES, "LMSW changes EM; TS is masked, written 1 as its shadow is, and stays 0")
+CHECK(lmsw_mp_keeps_ts_set, "M-13/mp-ts-set", NEEDS_L2, SDM_CHANGES, "LMSW changes MP; TS is masked, written 0 as its shadow is, and stays 1: #NM")
 {
-    ts_stays(&lmsw_register, CR0_TS, CR0_EM);
+    ts_stays(&lmsw_fninit, 0, 0);
 }
 
-CHECK(lmsw_mp_keeps_ts_set, "M-13/mp-ts-set", NEEDS_L2, SDM_CHANGES, "LMSW changes MP; TS is masked, written 0 as its shadow is, and stays 1")
+CHECK(lmsw_em_keeps_ts, "M-13/em-ts-clear", NEEDS_L2, SDM_CHANGES,
+      "LMSW changes MP and EM; TS is masked, written 1 as its shadow is, and stays 0: no #NM")
 {
-    ts_stays(&lmsw_register, 0, CR0_MP);
+    ts_stays(&lmsw_fninit, CR0_EM, CR0_TS);
 }
 
-CHECK(lmsw_mp_ts_reads, "M-13/shadow", NEEDS_L2, SDM_CHANGES, "after that LMSW, L2 reads MP changed and TS as the shadow has it")
+CHECK(lmsw_em_keeps_ts_set, "M-13/em-ts-set", NEEDS_L2, SDM_CHANGES,
+      "LMSW changes MP and EM; TS is masked, written 0 as its shadow is, and stays 1: #NM")
+{
+    ts_stays(&lmsw_fninit, CR0_EM, 0);
+}
+
+CHECK(lmsw_mp_ts_reads, "M-13/shadow", NEEDS_L2, SDM_CHANGES, "after such an LMSW L2 reads MP changed and TS as the shadow has it")
 {
     l2_prepare(lmsw_register.start);
     own(&cr0, CR0_TS, CR0_TS);

@@ -118,49 +118,50 @@ CHECK(registers_from_cr3, "M-01/cr3-store-each-register", NEEDS_L2, SDM_EXITS ";
     each_register_exits(moves_from_cr3, 3, MOV_FROM);
 }
 
+L2_CODE(cr0_there_and_back, "movl %eax, %cr0; movl %cr0, %eax");
+L2_CODE(cr4_there_and_back, "movl %eax, %cr4; movl %cr4, %eax");
+
 /* Each bit alone masked, its shadow the contrary of the real bit: L2 writes what it believes, and reads it back. */
-static void each_bit_stays(const struct control_register *cr, u32 real)
+static void each_bit_stays(const struct control_register *cr, const struct l2_code *code, u32 real)
 {
-    struct sweep writes = { 0 };
+    struct sweep sweep = { 0 };
     u32 reads = 0;
-    l2_prepare(cr->mov_to->start);
+    l2_prepare(code->start);
     for (u32 bit = 0; bit < BITS; bit++) {
         u32 believed = real ^ 1u << bit;
         vmcs_write(cr->guest, real);
         own(cr, 1u << bit, believed & 1u << bit);
-        struct vm_exit exit = l2_try_with(cr->mov_to, believed);
+        struct vm_exit exit = l2_try_with(code, believed);
         bool unchanged = vmcs_read(cr->guest) == real;
-        sweep_turn(&writes, bit, executed(&exit, cr->mov_to) && unchanged, &exit, cr->mov_to);
-        vmcs_write(cr->guest, real);
-        exit = l2_try(cr->mov_from);
-        if (executed(&exit, cr->mov_from) && exit.registers.eax == believed)
+        sweep_turn(&sweep, bit, executed(&exit, code) && unchanged, &exit, code);
+        if (exit.registers.eax == believed)
             reads |= 1u << bit;
     }
-    must_all(&writes, EACH_BIT);
+    must_all(&sweep, EACH_BIT);
     must("right_reads", reads, EACH_BIT);
 }
 
 CHECK(cr0_stays, "M-02/cr0-each-bit", NEEDS_L2, SDM_CHANGES,
       "each bit of CR0 masked, L2 writes the shadow, the real bit differs: no exit, the bit stays, reads give the shadow")
 {
-    each_bit_stays(&cr0, L2_CR0);
+    each_bit_stays(&cr0, &cr0_there_and_back, L2_CR0);
 }
 
 CHECK(cr0_stays_set, "M-02/cr0-each-bit-set", NEEDS_L2, SDM_CHANGES,
       "the same with MP, EM, TS, WP and AM set: L2 writes 0 there and they stay")
 {
-    each_bit_stays(&cr0, L2_CR0 | CR0_EACH_OF_MODE_BITS);
+    each_bit_stays(&cr0, &cr0_there_and_back, L2_CR0 | CR0_MODE_BITS);
 }
 
 CHECK(cr4_stays, "M-02/cr4-each-bit", NEEDS_L2, SDM_CHANGES,
       "each bit of CR4 masked, reserved ones too, L2 writes the shadow, the real bit differs: no exit, no #GP, the bit stays")
 {
-    each_bit_stays(&cr4, L2_CR4);
+    each_bit_stays(&cr4, &cr4_there_and_back, L2_CR4);
 }
 
 CHECK(cr4_stays_set, "M-02/cr4-each-bit-set", NEEDS_L2, SDM_CHANGES, "the same with TSD, PSE and PAE set: L2 writes 0 there and they stay")
 {
-    each_bit_stays(&cr4, L2_CR4 | CR4_TSD | CR4_PSE | CR4_PAE);
+    each_bit_stays(&cr4, &cr4_there_and_back, L2_CR4 | CR4_TSD | CR4_PSE | CR4_PAE);
 }
 
 /* Values that MOV to CR0 and CR4 refuses in L2 with #GP(0). */

@@ -9,12 +9,12 @@
 #include "l2_code.h"
 #include "vmx.h"
 
-enum { INVALID_OPCODE = 6, GENERAL_PROTECTION = 13 };
+enum { INVALID_OPCODE = 6, DEVICE_NOT_AVAILABLE = 7, GENERAL_PROTECTION = 13 };
 
 /* CR0 and CR4 of a prepared L2. */
 #define L2_CR0 (CR0_PE | CR0_ET | CR0_NE)
 #define L2_CR4 CR4_VMXE
-#define CR0_EACH_OF_MODE_BITS (CR0_MP | CR0_EM | CR0_TS | CR0_WP | CR0_AM) /* each may have either value at any time */
+#define CR0_MODE_BITS (CR0_MP | CR0_EM | CR0_TS | CR0_WP | CR0_AM) /* free to have either value at any time */
 
 /* Sections of the SDM, Vol. 3, that most checks here rest on. */
 #define SDM_EXITS "Instructions That Cause VM Exits Conditionally (Vol. 3, 26.1.3)"

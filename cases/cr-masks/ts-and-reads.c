@@ -61,6 +61,19 @@ CHECK(clts_other_bits, "M-14/other-bits", NEEDS_L2, SDM_EXITS, "all bits but TS 
     must("cr0", exit.cr0, L2_CR0);
 }
 
+L2_CODE(clts_fninit, "clts; fninit");
+
+CHECK(clts_effect, "M-14/effect", NEEDS_L2, SDM_CHANGES, "TS is masked, its shadow is 0: behind CLTS, FNINIT still causes #NM")
+{
+    struct l2_code fninit = { clts_fninit.start + (clts.end - clts.start), clts_fninit.end };
+    l2_prepare(clts_fninit.start);
+    vmcs_write(GUEST_CR0, L2_CR0 | CR0_TS);
+    own(&cr0, CR0_TS, 0);
+    struct vm_exit exit = l2_try(&clts_fninit);
+    must_fault(&exit, &fninit, DEVICE_NOT_AVAILABLE, 0);
+    must("cr0", exit.cr0, L2_CR0 | CR0_TS);
+}
+
 /* Masks and shadows that put each of mask, shadow and register at odds in some bits. */
 static const struct {
     u32 mask, shadow;

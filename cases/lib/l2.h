@@ -12,7 +12,7 @@ struct general_registers {
 /* Loaded into L2 at every entry and stored back at every exit; all zero after `l2_prepare`. */
 extern struct general_registers l2_registers;
 
-/* Everything that a VM exit says. */
+/* Everything that a VM exit says; what the SDM does not define for it is 0, such as the PDPTEs without PAE paging. */
 struct vm_exit {
     bool failed_entry; /* VMLAUNCH or VMRESUME did not enter L2: `instruction_error` says why, nothing below is valid */
     u32 instruction_error;
