@@ -3,7 +3,6 @@
 
 #define PAGING_CR0 (L2_CR0 | CR0_PG)
 #define PAGING_CR4 (L2_CR4 | CR4_PSE)
-#define EFER_LME (1u << 8)
 
 /* L2 with 32-bit paging, on the identity map of L1. */
 static void with_paging(void)
@@ -29,7 +28,7 @@ static void l2_faults(const struct control_register *cr, u32 value)
 {
     u32 before = vmcs_read(cr->guest);
     struct vm_exit exit = l2_try_with(cr->mov_to, value);
-    must_fault(&exit, cr->mov_to, GENERAL_PROTECTION, 0);
+    must_take_exception(&exit, cr->mov_to, GENERAL_PROTECTION, 0);
     must(cr->number ? "cr4" : "cr0", cr->number ? exit.cr4 : exit.cr0, before);
 }
 

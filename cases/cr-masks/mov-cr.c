@@ -264,7 +264,7 @@ static void faults_at_cpl3(const struct l2_code *code)
     everything_exits();
     l2_user_mode();
     struct vm_exit exit = l2_try(code);
-    must_fault(&exit, code, GENERAL_PROTECTION, 0);
+    must_take_exception(&exit, code, GENERAL_PROTECTION, 0);
 }
 
 CHECK(cpl3_to_cr0, "M-04/mov-to-cr0", NEEDS_L2, SDM_PRIORITY, "MOV to CR0 at CPL 3 that would exit: #GP(0)")

@@ -38,7 +38,7 @@ void must_execute(const struct vm_exit *exit, const struct l2_code *code)
     saw_exit(exit, code->start);
 }
 
-void must_fault(const struct vm_exit *exit, const struct l2_code *code, u32 vector, u32 error_code)
+void must_take_exception(const struct vm_exit *exit, const struct l2_code *code, u32 vector, u32 error_code)
 {
     if (!exit->failed_entry) {
         bool intercepted = vmcs_read(EXCEPTION_BITMAP) >> vector & 1;

@@ -22,4 +22,4 @@ bool executed(const struct vm_exit *exit, const struct l2_code *code);
 
 /* What the SDM requires of the instruction, and everything else that the exit says (`saw_exit`). */
 void must_execute(const struct vm_exit *exit, const struct l2_code *code);
-void must_fault(const struct vm_exit *exit, const struct l2_code *code, u32 vector, u32 error_code);
+void must_take_exception(const struct vm_exit *exit, const struct l2_code *code, u32 vector, u32 error_code);
