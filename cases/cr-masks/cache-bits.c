@@ -49,7 +49,8 @@ CHECK(entry_keeps_cd, "M-17/entry-cd-set", NEEDS_L2, SDM_ENTRY, "CD=1 in L1, 0 i
     entry_keeps(CR0_CD, 0);
 }
 
-CHECK(entry_keeps_cd_nw, "M-17/entry-cd-nw-set", NEEDS_L2, SDM_ENTRY, "CD=NW=1 in L1, 0 in the guest CR0 field: L2 runs with CD=NW=1")
+CHECK(entry_keeps_cd_nw, "M-17/entry-cd-nw-set", NEEDS_L2, SDM_ENTRY,
+      "CD=NW=1 in L1, 0 in the guest CR0 field: L2 runs with CD=NW=1")
 {
     entry_keeps(CR0_CD | CR0_NW, 0);
 }
@@ -70,7 +71,8 @@ static void exit_keeps(u32 l1_bits, u32 l2_bits, u32 host_field)
     must("l1_cr0_cd_nw", l1_cr0_then & CACHE_BITS, l2_bits);
 }
 
-CHECK(exit_same, "M-17/exit-control", NEEDS_L2, SDM_EXIT, "control: L2 sets CD, the host CR0 field has it too, L1 has CD=1 after the exit")
+CHECK(exit_same, "M-17/exit-control", NEEDS_L2, SDM_EXIT,
+      "control: L2 sets CD, the host CR0 field has it too, L1 has CD=1 after the exit")
 {
     exit_keeps(0, CR0_CD, CR0_CD);
 }
@@ -80,17 +82,20 @@ CHECK(exit_cd, "M-17/exit-cd", NEEDS_L2, SDM_EXIT, "L2 sets CD, the host CR0 fie
     exit_keeps(0, CR0_CD, 0);
 }
 
-CHECK(exit_cd_nw, "M-17/exit-cd-nw", NEEDS_L2, SDM_EXIT, "L2 sets CD and NW, the host CR0 field has 0: L1 has CD=NW=1 after the exit")
+CHECK(exit_cd_nw, "M-17/exit-cd-nw", NEEDS_L2, SDM_EXIT,
+      "L2 sets CD and NW, the host CR0 field has 0: L1 has CD=NW=1 after the exit")
 {
     exit_keeps(0, CR0_CD | CR0_NW, 0);
 }
 
-CHECK(exit_cd_clear, "M-17/exit-cd-clear", NEEDS_L2, SDM_EXIT, "CD=1 in L1, L2 clears it, the host CR0 field has CD=1: L1 has CD=0 after the exit")
+CHECK(exit_cd_clear, "M-17/exit-cd-clear", NEEDS_L2, SDM_EXIT,
+      "CD=1 in L1, L2 clears it, the host CR0 field has CD=1: L1 has CD=0 after the exit")
 {
     exit_keeps(CR0_CD, 0, CR0_CD);
 }
 
-CHECK(entry_reserved, "M-17/reserved", NEEDS_L2, SDM_ENTRY, "ET=0 and the reserved bits 1 in the guest CR0 field: L2 reads ET=1, reserved bits 0")
+CHECK(entry_reserved, "M-17/reserved", NEEDS_L2, SDM_ENTRY,
+      "ET=0 and the reserved bits 1 in the guest CR0 field: L2 reads ET=1, reserved bits 0")
 {
     l2_prepare(mov_from_cr0.start);
     vmcs_write(GUEST_CR0, (L2_CR0 & ~CR0_ET) | CR0_RESERVED);

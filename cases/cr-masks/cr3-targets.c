@@ -27,7 +27,8 @@ static bool targets_lacking(u32 needed)
     return vmx_cr3_targets() < needed;
 }
 
-CHECK(no_targets, "M-16/control", NEEDS_L2, SDM_TARGETS, "control: with a CR3-target count of 0 MOV to CR3 always exits, CR3 unchanged")
+CHECK(no_targets, "M-16/control", NEEDS_L2, SDM_TARGETS,
+      "control: with a CR3-target count of 0 MOV to CR3 always exits, CR3 unchanged")
 {
     struct vm_exit exit = load_cr3(0, values[0]);
     must_exit_on(&exit, &mov_to_cr3, MOV_TO_CR(3, EAX));
@@ -72,7 +73,8 @@ CHECK(no_match, "M-16/no-match", NEEDS_L2, SDM_TARGETS, "MOV to CR3 of a value t
     must("cr3", exit.cr3, 0);
 }
 
-CHECK(beyond_count, "M-16/beyond-count", NEEDS_L2, SDM_TARGETS, "only as many targets as the count says: value 1 with a count of 1 exits")
+CHECK(beyond_count, "M-16/beyond-count", NEEDS_L2, SDM_TARGETS,
+      "only as many targets as the count says: value 1 with a count of 1 exits")
 {
     if (targets_lacking(2))
         return;

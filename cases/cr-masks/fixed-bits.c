@@ -48,7 +48,8 @@ CHECK(restricted_pg, "M-05/pg", NEEDS_L2, SDM_CHANGES "; " SDM_RESTRICTIONS, "wi
     l2_faults(&cr0, PAGING_CR0 & ~CR0_PG);
 }
 
-CHECK(restricted_pe, "M-05/pe", NEEDS_L2, SDM_CHANGES "; " SDM_RESTRICTIONS, "without unrestricted guest, L2 clears PG and PE: #GP(0)")
+CHECK(restricted_pe, "M-05/pe", NEEDS_L2, SDM_CHANGES "; " SDM_RESTRICTIONS,
+      "without unrestricted guest, L2 clears PG and PE: #GP(0)")
 {
     l2_prepare(mov_to_cr0.start);
     with_paging();
@@ -75,7 +76,8 @@ CHECK(unrestricted_pg, "M-06/control-pg", NEEDS_L2, SDM_CHANGES, "control: an un
     l2_executes(&cr0, PAGING_CR0 & ~CR0_PG);
 }
 
-CHECK(unrestricted_pe, "M-06/control-pe", NEEDS_L2, SDM_CHANGES, "control: an unrestricted L2 clears PE, and sets it from real-address mode")
+CHECK(unrestricted_pe, "M-06/control-pe", NEEDS_L2, SDM_CHANGES,
+      "control: an unrestricted L2 clears PE, and sets it from real-address mode")
 {
     l2_prepare(mov_to_cr0.start);
     l2_executes(&cr0, L2_CR0 & ~CR0_PE);
@@ -86,7 +88,8 @@ CHECK(unrestricted_pe, "M-06/control-pe", NEEDS_L2, SDM_CHANGES, "control: an un
     must("cr0_then", exit.cr0, L2_CR0);
 }
 
-CHECK(sets_pg_without_pe, "M-06/pg-without-pe", NEEDS_L2, SDM_CHANGES, "an unrestricted L2 without paging writes PG=1, PE=0: #GP(0)")
+CHECK(sets_pg_without_pe, "M-06/pg-without-pe", NEEDS_L2, SDM_CHANGES,
+      "an unrestricted L2 without paging writes PG=1, PE=0: #GP(0)")
 {
     l2_prepare(mov_to_cr0.start);
     l2_faults(&cr0, (L2_CR0 & ~CR0_PE) | CR0_PG);
@@ -135,7 +138,8 @@ CHECK(clears_ne, "M-07/ne", NEEDS_L2, SDM_CHANGES "; " SDM_RESTRICTIONS, "L2 cle
     l2_faults(&cr0, L2_CR0 & ~CR0_NE);
 }
 
-CHECK(clears_ne_in_real_mode, "M-07/real-mode", NEEDS_L2, SDM_CHANGES "; " SDM_RESTRICTIONS, "L2 in real-address mode clears NE: #GP")
+CHECK(clears_ne_in_real_mode, "M-07/real-mode", NEEDS_L2, SDM_CHANGES "; " SDM_RESTRICTIONS,
+      "L2 in real-address mode clears NE: #GP")
 {
     l2_prepare(mov_to_cr0.start);
     l2_real_mode();
@@ -148,42 +152,42 @@ CHECK(sets_pse, "M-08/control", NEEDS_L2, SDM_CHANGES, "control: L2 sets PSE and
     l2_executes(&cr4, L2_CR4 | CR4_PSE);
 }
 
-CHECK(clears_vmxe, "M-08/vmxe", NEEDS_L2, SDM_CHANGES "; " SDM_RESTRICTIONS, "L2 clears VMXE, fixed to 1 in VMX operation: #GP(0)")
+CHECK(clears_vmxe, "M-08/vmxe", NEEDS_L2, SDM_CHANGES "; " SDM_RESTRICTIONS,
+      "L2 clears VMXE, fixed to 1 in VMX operation: #GP(0)")
 {
     l2_prepare(mov_to_cr4.start);
     l2_faults(&cr4, 0);
 }
 
-/* In L1: load a control register, read it, and go back to what it was; in registers alone, as paging or protection may be off
-   in between. CS is loaded again, as clearing PE may have made it one of real-address mode. */
-static u32 value_read;
+/* For `trap_in`: load a control register, read it into `value_read`, and go back to what it was; in registers alone, as paging
+   or protection may be off in between. CS is loaded again, as clearing PE may have made it one of real-address mode. */
+u32 value_read;
 
-#define MOV_THERE_AND_BACK(number)                                                                                     \
-    static void mov_to_cr##number##_and_back(u32 value)                                                                \
-    {                                                                                                                  \
-        u32 seen;                                                                                                      \
-        asm volatile("mov %%cr" #number ", %%ecx; mov %1, %%cr" #number "; mov %%cr" #number ", %0;"                   \
-                     "mov %%ecx, %%cr" #number "; ljmp %2, $1f; 1:" : "=&r"(seen) : "r"(value), "i"(SELECTOR_CODE)      \
-                     : "ecx", "memory");                                                                               \
-        value_read = seen;                                                                                             \
-    }
-MOV_THERE_AND_BACK(0)
-MOV_THERE_AND_BACK(4)
+#define MOV_THERE_AND_BACK(cr)                                                            \
+    void mov_to_##cr##_and_back(u32 value);                                               \
+    extern const char mov_to_##cr##_there[];                                              \
+    asm(".pushsection .text\n"                                                            \
+        "mov_to_" #cr "_and_back: movl 4(%esp), %eax\n"                                   \
+        "                         movl %" #cr ", %ecx\n"                                  \
+        "mov_to_" #cr "_there:    movl %eax, %" #cr "\n"                                  \
+        "                         movl %" #cr ", %eax\n"                                  \
+        "                         movl %ecx, %" #cr "\n"                                  \
+        "                         ljmp $8, $1f\n"                                         \
+        "1:                       movl %eax, value_read\n"                                \
+        "                         ret\n"                                                  \
+        ".popsection")
+MOV_THERE_AND_BACK(cr0);
+MOV_THERE_AND_BACK(cr4);
+_Static_assert(SELECTOR_CODE == 8, "CS in MOV_THERE_AND_BACK");
 
-static void root_faults(void (*mov)(u32 value), u32 value)
+static void cr0_faults(u32 value)
 {
-    value_read = 0;
-    struct trap trap = trap_in(mov, value);
-    must("exception", trap.taken, true);
-    must("vector", trap.vector, GENERAL_PROTECTION);
-    must("error_code", trap.error_code, 0);
-    saw("value_read", value_read);
+    must_fault(trap_in(mov_to_cr0_and_back, value), GENERAL_PROTECTION, 0, mov_to_cr0_there);
 }
 
-static void root_executes(void (*mov)(u32 value), u32 value)
+static void cr0_executes(u32 value)
 {
-    struct trap trap = trap_in(mov, value);
-    must("exception", trap.taken, false);
+    must_not_fault(trap_in(mov_to_cr0_and_back, value));
     must("value_read", value_read, value);
 }
 
@@ -201,55 +205,55 @@ static void guest_has_run(bool unrestricted)
 CHECK(off_clears_pg, "M-09/control", NEEDS_L2, SDM_RESTRICTIONS, "control: outside VMX operation PG, NE and VMXE can be cleared")
 {
     vmx_off();
-    struct trap pg = trap_in(mov_to_cr0_and_back, read_cr0() & ~CR0_PG);
-    struct trap ne = trap_in(mov_to_cr0_and_back, read_cr0() & ~CR0_NE);
-    struct trap vmxe = trap_in(mov_to_cr4_and_back, read_cr4() & ~CR4_VMXE);
-    must("vmxon", vmx_on(), true);
-    must("exception_pg", pg.taken, false);
-    must("exception_ne", ne.taken, false);
-    must("exception_vmxe", vmxe.taken, false);
+    cr0_executes(read_cr0() & ~(CR0_PG | CR0_NE));
+    must_not_fault(trap_in(mov_to_cr4_and_back, read_cr4() & ~CR4_VMXE));
+    must("cr4_read", value_read & CR4_VMXE, 0);
+    if (!vmx_on())
+        give_up("VMXON failed");
 }
 
 CHECK(root_ts, "M-09/control-root", NEEDS_L2, SDM_RESTRICTIONS, "control: in VMX root operation TS can be set")
 {
     guest_has_run(true);
-    root_executes(mov_to_cr0_and_back, read_cr0() | CR0_TS);
+    cr0_executes(read_cr0() | CR0_TS);
 }
 
-CHECK(root_pg, "M-09/pg", NEEDS_L2, SDM_RESTRICTIONS, "VMX root operation clears PG, the current VMCS has unrestricted guest: #GP(0)")
+CHECK(root_pg, "M-09/pg", NEEDS_L2, SDM_RESTRICTIONS,
+      "VMX root operation clears PG, the current VMCS has unrestricted guest: #GP(0)")
 {
     guest_has_run(true);
-    root_faults(mov_to_cr0_and_back, read_cr0() & ~CR0_PG);
+    cr0_faults(read_cr0() & ~CR0_PG);
 }
 
 CHECK(root_pg_restricted, "M-09/pg-restricted", NEEDS_L2, SDM_RESTRICTIONS,
       "VMX root operation clears PG, the current VMCS has no unrestricted guest: #GP(0)")
 {
     guest_has_run(false);
-    root_faults(mov_to_cr0_and_back, read_cr0() & ~CR0_PG);
+    cr0_faults(read_cr0() & ~CR0_PG);
 }
 
-CHECK(root_pe, "M-09/pe", NEEDS_L2, SDM_RESTRICTIONS, "VMX root operation clears PG and PE, the current VMCS has unrestricted guest: #GP(0)")
+CHECK(root_pe, "M-09/pe", NEEDS_L2, SDM_RESTRICTIONS,
+      "VMX root operation clears PG and PE, the current VMCS has unrestricted guest: #GP(0)")
 {
     guest_has_run(true);
-    root_faults(mov_to_cr0_and_back, read_cr0() & ~(CR0_PG | CR0_PE));
+    cr0_faults(read_cr0() & ~(CR0_PG | CR0_PE));
 }
 
 CHECK(root_pe_restricted, "M-09/pe-restricted", NEEDS_L2, SDM_RESTRICTIONS,
       "VMX root operation clears PG and PE, the current VMCS has no unrestricted guest: #GP(0)")
 {
     guest_has_run(false);
-    root_faults(mov_to_cr0_and_back, read_cr0() & ~(CR0_PG | CR0_PE));
+    cr0_faults(read_cr0() & ~(CR0_PG | CR0_PE));
 }
 
 CHECK(root_ne, "M-09/ne", NEEDS_L2, SDM_RESTRICTIONS, "VMX root operation clears NE: #GP(0)")
 {
     guest_has_run(true);
-    root_faults(mov_to_cr0_and_back, read_cr0() & ~CR0_NE);
+    cr0_faults(read_cr0() & ~CR0_NE);
 }
 
 CHECK(root_vmxe, "M-09/vmxe", NEEDS_L2, SDM_RESTRICTIONS, "VMX root operation clears VMXE: #GP(0)")
 {
     guest_has_run(true);
-    root_faults(mov_to_cr4_and_back, read_cr4() & ~CR4_VMXE);
+    must_fault(trap_in(mov_to_cr4_and_back, read_cr4() & ~CR4_VMXE), GENERAL_PROTECTION, 0, mov_to_cr4_there);
 }

@@ -19,7 +19,8 @@ static struct vm_exit lmsw(enum lmsw_operand where, u16 source)
     return l2_try(where == IN_MEMORY ? &lmsw_memory : &lmsw_register);
 }
 
-CHECK(lmsw_unmasked, "M-12/control", NEEDS_L2, "LMSW (Vol. 2)", "control: no bit is masked, LMSW loads MP, EM and TS and leaves the rest")
+CHECK(lmsw_unmasked, "M-12/control", NEEDS_L2, "LMSW (Vol. 2)",
+      "control: no bit is masked, LMSW loads MP, EM and TS and leaves the rest")
 {
     l2_prepare(lmsw_register.start);
     own(&cr0, 0, 0);
@@ -76,12 +77,14 @@ static void each_source(enum lmsw_operand where, const struct l2_code *code)
     must_all(&sweep, EACH_SOURCE_BIT);
 }
 
-CHECK(source_register, "M-12/source-register", NEEDS_L2, SDM_QUALIFICATION, "each bit of a register's source data shows in bits 31:16")
+CHECK(source_register, "M-12/source-register", NEEDS_L2, SDM_QUALIFICATION,
+      "each bit of a register's source data shows in bits 31:16")
 {
     each_source(IN_REGISTER, &lmsw_register);
 }
 
-CHECK(source_memory, "M-12/source-memory", NEEDS_L2, SDM_QUALIFICATION, "each bit of a memory operand's source data shows in bits 31:16")
+CHECK(source_memory, "M-12/source-memory", NEEDS_L2, SDM_QUALIFICATION,
+      "each bit of a memory operand's source data shows in bits 31:16")
 {
     each_source(IN_MEMORY, &lmsw_memory);
 }
@@ -147,7 +150,8 @@ CHECK(lmsw_sets_pe, "M-12/pe-set", NEEDS_L2, SDM_CHANGES, "PE is not masked, LMS
     must("cr0", exit.cr0, L2_CR0);
 }
 
-CHECK(lmsw_other_bits, "M-12/other-bits", NEEDS_L2, SDM_EXITS, "bits 31:4 all masked and all differ from the shadow: LMSW does not exit")
+CHECK(lmsw_other_bits, "M-12/other-bits", NEEDS_L2, SDM_EXITS,
+      "bits 31:4 all masked and all differ from the shadow: LMSW does not exit")
 {
     l2_prepare(lmsw_register.start);
     own(&cr0, ~0xFu, 0);
@@ -156,7 +160,8 @@ CHECK(lmsw_other_bits, "M-12/other-bits", NEEDS_L2, SDM_EXITS, "bits 31:4 all ma
     must("cr0", exit.cr0, L2_CR0 | CR0_MP);
 }
 
-CHECK(lmsw_operand_fault, "M-12/operand-beyond-limit", NEEDS_L2, SDM_PRIORITY, "LMSW with an operand beyond its segment's limit: #GP(0), no exit")
+CHECK(lmsw_operand_fault, "M-12/operand-beyond-limit", NEEDS_L2, SDM_PRIORITY,
+      "LMSW with an operand beyond its segment's limit: #GP(0), no exit")
 {
     l2_prepare(lmsw_memory.start);
     own(&cr0, 0xF, 0);
@@ -212,12 +217,14 @@ CHECK(mov_keeps_ts_set, "M-13/control-ts-set", NEEDS_L2, SDM_CHANGES,
     ts_stays(&mov_fninit, CR0_EM, 0);
 }
 
-CHECK(lmsw_mp_keeps_ts, "M-13/mp-ts-clear", NEEDS_L2, SDM_CHANGES, "LMSW changes MP; TS is masked, written 1 as its shadow is, and stays 0: no #NM")
+CHECK(lmsw_mp_keeps_ts, "M-13/mp-ts-clear", NEEDS_L2, SDM_CHANGES,
+      "LMSW changes MP; TS is masked, written 1 as its shadow is, and stays 0: no #NM")
 {
     ts_stays(&lmsw_fninit, 0, CR0_TS);
 }
 
-CHECK(lmsw_mp_keeps_ts_set, "M-13/mp-ts-set", NEEDS_L2, SDM_CHANGES, "LMSW changes MP; TS is masked, written 0 as its shadow is, and stays 1: #NM")
+CHECK(lmsw_mp_keeps_ts_set, "M-13/mp-ts-set", NEEDS_L2, SDM_CHANGES,
+      "LMSW changes MP; TS is masked, written 0 as its shadow is, and stays 1: #NM")
 {
     ts_stays(&lmsw_fninit, 0, 0);
 }
@@ -234,7 +241,8 @@ CHECK(lmsw_em_keeps_ts_set, "M-13/em-ts-set", NEEDS_L2, SDM_CHANGES,
     ts_stays(&lmsw_fninit, CR0_EM, 0);
 }
 
-CHECK(lmsw_mp_ts_reads, "M-13/shadow", NEEDS_L2, SDM_CHANGES, "after such an LMSW L2 reads MP changed and TS as the shadow has it")
+CHECK(lmsw_mp_ts_reads, "M-13/shadow", NEEDS_L2, SDM_CHANGES,
+      "after such an LMSW L2 reads MP changed and TS as the shadow has it")
 {
     l2_prepare(lmsw_register.start);
     own(&cr0, CR0_TS, CR0_TS);

@@ -6,7 +6,8 @@ enum { BITS = 32 };
 #define EACH_BIT 0xFFFFFFFF
 #define CR4_RESERVED (1u << 15)
 
-CHECK(unmasked, "M-01/control", NEEDS_L2, SDM_EXITS, "control: no bit of CR0 is masked, so MOV to CR0 executes, whatever the shadow says")
+CHECK(unmasked, "M-01/control", NEEDS_L2, SDM_EXITS,
+      "control: no bit of CR0 is masked, so MOV to CR0 executes, whatever the shadow says")
 {
     l2_prepare(mov_to_cr0.start);
     own(&cr0, 0, ~(L2_CR0 | CR0_TS));
@@ -159,7 +160,8 @@ CHECK(cr4_stays, "M-02/cr4-each-bit", NEEDS_L2, SDM_CHANGES,
     each_bit_stays(&cr4, &cr4_there_and_back, L2_CR4);
 }
 
-CHECK(cr4_stays_set, "M-02/cr4-each-bit-set", NEEDS_L2, SDM_CHANGES, "the same with TSD, PSE and PAE set: L2 writes 0 there and they stay")
+CHECK(cr4_stays_set, "M-02/cr4-each-bit-set", NEEDS_L2, SDM_CHANGES,
+      "the same with TSD, PSE and PAE set: L2 writes 0 there and they stay")
 {
     each_bit_stays(&cr4, &cr4_there_and_back, L2_CR4 | CR4_TSD | CR4_PSE | CR4_PAE);
 }
@@ -176,7 +178,8 @@ static const struct {
     { &cr4, 0 }, /* without VMXE */
 };
 
-CHECK(refuses, "M-03/control", NEEDS_L2, SDM_CHANGES, "control: without a mask, each of the values that M-03 writes is refused with #GP(0)")
+CHECK(refuses, "M-03/control", NEEDS_L2, SDM_CHANGES,
+      "control: without a mask, each of the values that M-03 writes is refused with #GP(0)")
 {
     struct sweep sweep = { 0 };
     l2_prepare(mov_to_cr0.start);
@@ -201,22 +204,26 @@ static void exits_before_it_faults(u32 turn, u32 mask)
     must("cr4", exit.cr4, L2_CR4);
 }
 
-CHECK(pg_without_pe, "M-03/pg-without-pe", NEEDS_L2, SDM_PRIORITY, "PG=1 with PE=0, and a mismatch in masked TS: VM exit, not #GP")
+CHECK(pg_without_pe, "M-03/pg-without-pe", NEEDS_L2, SDM_PRIORITY,
+      "PG=1 with PE=0, and a mismatch in masked TS: VM exit, not #GP")
 {
     exits_before_it_faults(0, CR0_TS);
 }
 
-CHECK(nw_without_cd, "M-03/nw-without-cd", NEEDS_L2, SDM_PRIORITY, "NW=1 with CD=0, and a mismatch in masked TS: VM exit, not #GP")
+CHECK(nw_without_cd, "M-03/nw-without-cd", NEEDS_L2, SDM_PRIORITY,
+      "NW=1 with CD=0, and a mismatch in masked TS: VM exit, not #GP")
 {
     exits_before_it_faults(1, CR0_TS);
 }
 
-CHECK(clears_masked_ne, "M-03/ne", NEEDS_L2, SDM_PRIORITY, "NE=0, which VMX operation does not allow, and NE itself masked with shadow 1: VM exit")
+CHECK(clears_masked_ne, "M-03/ne", NEEDS_L2, SDM_PRIORITY,
+      "NE=0, which VMX operation does not allow, and NE itself masked with shadow 1: VM exit")
 {
     exits_before_it_faults(2, CR0_NE);
 }
 
-CHECK(reserved_cr4, "M-03/cr4-reserved", NEEDS_L2, SDM_PRIORITY, "a reserved bit of CR4, and a mismatch in masked PSE: VM exit, not #GP")
+CHECK(reserved_cr4, "M-03/cr4-reserved", NEEDS_L2, SDM_PRIORITY,
+      "a reserved bit of CR4, and a mismatch in masked PSE: VM exit, not #GP")
 {
     exits_before_it_faults(3, CR4_PSE);
 }

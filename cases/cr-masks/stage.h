@@ -1,4 +1,4 @@
-/* What the checks of masks and shadows share: the L2 of `l2_prepare`, its instructions, and sweeps over the bits of a register. */
+/* What the checks of masks and shadows share: an L2 without paging, and masks over its CR0 and CR4. */
 #pragma once
 
 #include "check.h"

@@ -45,7 +45,8 @@ CHECK(clts_11, "M-14/mask-1-shadow-1", NEEDS_L2, SDM_EXITS "; " SDM_QUALIFICATIO
     must("cr0", exit.cr0, L2_CR0 | CR0_TS);
 }
 
-CHECK(clts_11_clear, "M-14/ts-clear", NEEDS_L2, SDM_EXITS, "TS is masked, its shadow is 1, the real TS is 0: CLTS exits all the same")
+CHECK(clts_11_clear, "M-14/ts-clear", NEEDS_L2, SDM_EXITS,
+      "TS is masked, its shadow is 1, the real TS is 0: CLTS exits all the same")
 {
     l2_prepare(clts.start);
     own(&cr0, CR0_TS, CR0_TS);
@@ -107,22 +108,26 @@ static void reads_merge(const struct control_register *cr, const struct l2_code 
     must_all(&sweep, EACH_OVERLAY);
 }
 
-CHECK(mov_cr0, "M-15/mov-from-cr0", NEEDS_L2, SDM_CHANGES, "MOV from CR0 gives the shadow where the mask is 1, else CR0; it never exits")
+CHECK(mov_cr0, "M-15/mov-from-cr0", NEEDS_L2, SDM_CHANGES,
+      "MOV from CR0 gives the shadow where the mask is 1, else CR0; it never exits")
 {
     reads_merge(&cr0, &mov_from_cr0, REAL_CR0, 0xFFFFFFFF);
 }
 
-CHECK(mov_cr4, "M-15/mov-from-cr4", NEEDS_L2, SDM_CHANGES, "MOV from CR4 gives the shadow where the mask is 1, else CR4; it never exits")
+CHECK(mov_cr4, "M-15/mov-from-cr4", NEEDS_L2, SDM_CHANGES,
+      "MOV from CR4 gives the shadow where the mask is 1, else CR4; it never exits")
 {
     reads_merge(&cr4, &mov_from_cr4, REAL_CR4, 0xFFFFFFFF);
 }
 
-CHECK(smsw_32_bits, "M-15/smsw-32-bit", NEEDS_L2, SDM_CHANGES "; SMSW (Vol. 2)", "SMSW of a 32-bit register: the same in bits 15:0; the SDM leaves the others undefined")
+CHECK(smsw_32_bits, "M-15/smsw-32-bit", NEEDS_L2, SDM_CHANGES "; SMSW (Vol. 2)",
+      "SMSW of a 32-bit register: the same in bits 15:0; the SDM leaves the others undefined")
 {
     reads_merge(&cr0, &smsw_32, REAL_CR0, 0xFFFF);
 }
 
-CHECK(smsw_16_bits, "M-15/smsw-16-bit", NEEDS_L2, SDM_CHANGES "; SMSW (Vol. 2)", "SMSW of a 16-bit register: the same in bits 15:0")
+CHECK(smsw_16_bits, "M-15/smsw-16-bit", NEEDS_L2, SDM_CHANGES "; SMSW (Vol. 2)",
+      "SMSW of a 16-bit register: the same in bits 15:0")
 {
     reads_merge(&cr0, &smsw_16, REAL_CR0, 0xFFFF);
 }
@@ -140,7 +145,8 @@ static void smsw_stores(void)
     must("stored", stored[0], 0x5EED0000 | ((L2_CR0 & 0x5555) | (0x0F0F & 0xAAAA)));
 }
 
-CHECK(smsw_to_memory, "M-15/smsw-memory", NEEDS_L2, SDM_CHANGES "; SMSW (Vol. 2)", "SMSW to memory stores the same 16 bits, and no more")
+CHECK(smsw_to_memory, "M-15/smsw-memory", NEEDS_L2, SDM_CHANGES "; SMSW (Vol. 2)",
+      "SMSW to memory stores the same 16 bits, and no more")
 {
     l2_prepare(smsw_memory.start);
     smsw_stores();

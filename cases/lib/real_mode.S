@@ -72,7 +72,10 @@ back:
     lgdt caller_gdt
     lidt caller_idt
     movl caller_cr0, %ecx
-    movl %ecx, %cr0
+    andl $0x80000000, %ecx
+    movl %cr0, %ebx         # the code may have changed other bits
+    orl %ecx, %ebx
+    movl %ebx, %cr0         # paging on again, if it was
     popl %edi
     popl %esi
     popl %ebx

@@ -72,11 +72,12 @@ static bool may_set(u32 msr, u32 bit)
     return (u32)(read_msr(msr) >> 32) & bit;
 }
 
-bool vmx_on(void)
+/* Not inlined: the label must be one. */
+__attribute__((noinline, noclone)) bool vmx_on(void)
 {
     u64 address = address_of(&vmxon_region);
     bool failed;
-    asm volatile("vmxon %1" : "=@ccna"(failed) : "m"(address) : "memory");
+    asm volatile(".globl vmxon_instruction; vmxon_instruction: vmxon %1" : "=@ccna"(failed) : "m"(address) : "memory");
     return !failed;
 }
 

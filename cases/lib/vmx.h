@@ -10,6 +10,7 @@ const char *vmx_lacking(void);
 /* VMXOFF, and VMXON with CR0 and CR4 as they are: for checks of these two. `vmx_on` faults where the CPU must not enter VMX
    operation so, and is false on a VMfail. Who calls `vmx_off` leaves VMX operation on; the next `l2_prepare` has a VMCS again. */
 bool vmx_on(void);
+extern const char vmxon_instruction[];
 void vmx_off(void);
 
 /* The number of CR3-target values (SDM, "Miscellaneous Data"). */
