@@ -89,20 +89,22 @@ CHECK(source_memory, "M-12/source-memory", NEEDS_L2, SDM_QUALIFICATION,
     each_source(IN_MEMORY, &lmsw_memory);
 }
 
-/* Turn 2 * shadow + source for one masked bit, whose real value is the contrary of the source: which of the four exit, and
-   that none of them changes the bit. */
+/* Turn 2 * shadow + source for one masked bit, whose real value is the contrary of the source: which of the four exit. None of
+   them may change the bit. */
 static u32 turns_that_exit(u32 bit)
 {
     u32 exits = 0;
     struct sweep sweep = { 0 };
     for (u32 turn = 0; turn < 4; turn++) {
-        u32 shadow = turn & 2 ? bit : 0, source = turn & 1 ? bit : 0, real = L2_CR0 ^ (source ^ (L2_CR0 & bit) ? 0 : bit);
+        u32 shadow = turn & 2 ? bit : 0, written = turn & 1 ? bit : 0, real = (L2_CR0 & ~bit) | (~written & bit);
+        u16 source = (u16)(written | (CR0_PE & ~bit));
         vmcs_write(GUEST_CR0, real);
         own(&cr0, bit, shadow);
-        struct vm_exit exit = lmsw(IN_REGISTER, (u16)(source | (bit == CR0_PE ? 0 : CR0_PE)));
-        if (exit.reason == EXIT_CONTROL_REGISTER_ACCESS)
-            exits |= 1u << turn;
-        sweep_turn(&sweep, turn, (exits >> turn & 1 || executed(&exit, &lmsw_register)) && exit.cr0 == real, &exit, &lmsw_register);
+        struct vm_exit exit = lmsw(IN_REGISTER, source);
+        bool exited = exited_on(&exit, &lmsw_register, LMSW_OF(IN_REGISTER, source));
+        exits |= (u32)exited << turn;
+        bool right = (exited || executed(&exit, &lmsw_register)) && exit.cr0 == real;
+        sweep_turn(&sweep, turn, right, &exit, &lmsw_register);
     }
     must_all(&sweep, 0xF);
     return exits;

@@ -14,6 +14,7 @@ enum { INVALID_OPCODE = 6, DEVICE_NOT_AVAILABLE = 7, GENERAL_PROTECTION = 13 };
 /* CR0 and CR4 of a prepared L2. */
 #define L2_CR0 (CR0_PE | CR0_ET | CR0_NE)
 #define L2_CR4 CR4_VMXE
+#define CR4_RESERVED (1u << 15)
 #define CR0_MODE_BITS (CR0_MP | CR0_EM | CR0_TS | CR0_WP | CR0_AM) /* free to have either value at any time */
 
 /* Sections of the SDM, Vol. 3, that most checks here rest on. */
