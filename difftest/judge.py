@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import msgspec
 from packaging.specifiers import InvalidSpecifier, SpecifierSet
@@ -61,7 +61,7 @@ def judge(
         whole = _settle(manifest, About(check=IMAGE), left_names, right_names, pairs, None)
         if whole.verdict != Verdict.AGREE:
             results.append(whole)
-    return results + _kernel_findings(manifest, left_names, right_names, rights)
+    return results + _kernel_findings(manifest, left_names, right_names, lefts, rights)
 
 
 def missing(
@@ -99,7 +99,8 @@ def _settle(
     elif len(kinds) > 1:
         verdict = Verdict.FLAKY
         reason = f"{times} of {len(outcomes)} boots gave one result, the others another ({reason})"
-    return _result(manifest, about, reference, subject, verdict, reason, left_side, right_side, fields, boots, pairs[0][1][0])
+    versions = _versions(*(parts[0] for parts in pairs[0]))
+    return _result(manifest, about, reference, subject, verdict, reason, left_side, right_side, fields, boots, versions)
 
 
 def _unfit(left: Seen, right: Seen, reference: Names, subject: Names) -> tuple[Verdict, str] | None:
@@ -182,7 +183,9 @@ def _fields(left: Side, right: Side) -> list[Field]:
     ]
 
 
-def _kernel_findings(manifest: Manifest, reference: Names, subject: Names, seens: Sequence[Seen]) -> list[Result]:
+def _kernel_findings(
+    manifest: Manifest, reference: Names, subject: Names, lefts: Sequence[Seen], seens: Sequence[Seen]
+) -> list[Result]:
     """A WARN, BUG or oops of the kernel under test is a finding, whatever the guest saw."""
     faults = [fault for seen in seens for fault in seen.observation.kernel_faults]
     if not faults:
@@ -191,8 +194,8 @@ def _kernel_findings(manifest: Manifest, reference: Names, subject: Names, seens
     about = About(check=HOST_KERNEL, summary="the kernel's own log while it ran this image")
     reason = visible(faults[0], 300)
     boots = f"{times}/{len(seens)}" if len(seens) > 1 else ""
-    seen = seens[0]
-    return [_result(manifest, about, reference, subject, Verdict.SUBJECT_WRONG, reason, None, None, [], boots, seen)]
+    versions = _versions(lefts[0], seens[0])
+    return [_result(manifest, about, reference, subject, Verdict.SUBJECT_WRONG, reason, None, None, [], boots, versions)]
 
 
 def _result(
@@ -206,10 +209,9 @@ def _result(
     right: Side | None,
     fields: list[Field],
     boots: str = "",
-    seen: Seen | None = None,
+    versions: Mapping[str, str] | None = None,
 ) -> Result:
-    kernel = seen.observation.identity.get("kernel", "") if seen else ""
-    known = next((known for known in manifest.known if _applies(known, about.check, subject.target, kernel)), None)
+    known = next((known for known in manifest.known if _applies(known, about.check, subject.target, versions or {})), None)
     expected = not MEANINGS[verdict].diverges and MEANINGS[verdict].decided
     if known is not None and verdict == known.verdict:
         expected = True
@@ -236,14 +238,27 @@ def _result(
     )
 
 
-def _applies(known: Known, check: str, target: str, kernel: str) -> bool:
-    """Whether a `[[known]]` entry speaks of this check on this target and kernel."""
+def _versions(reference: Seen, subject: Seen) -> Mapping[str, str]:
+    """What the version ranges of a `[[known]]` entry speak of, by their keys; "" where it is not known."""
+    return {
+        "kernels": subject.observation.identity.get("kernel", ""),
+        "bochs": reference.observation.identity.get("bochs", ""),
+    }
+
+
+def _applies(known: Known, check: str, target: str, versions: Mapping[str, str]) -> bool:
+    """Whether a `[[known]]` entry speaks of this check, this target and these versions."""
     if known.check != check or (known.targets and target not in known.targets):
         return False
-    if not known.kernels or not kernel:
+    return all(_within(getattr(known, key), version) for key, version in versions.items())
+
+
+def _within(specifiers: str, version: str) -> bool:
+    """Whether the numbers that `version` begins with lie in a range; "" stands for all, and for not known."""
+    if not specifiers or not version:
         return True
     try:
-        number = re.match(r"\d+(\.\d+)*", kernel)
-        return bool(number) and SpecifierSet(known.kernels).contains(Version(number.group())) if number else False
+        number = re.match(r"\d+(\.\d+)*", version)
+        return number is not None and SpecifierSet(specifiers).contains(Version(number.group()))
     except (InvalidSpecifier, InvalidVersion):
         return False

@@ -32,7 +32,8 @@ class Known(msgspec.Struct, frozen=True, kw_only=True):
     reason: str
     link: str = ""
     targets: list[str] = []  # subjects it holds for; empty: all
-    kernels: str = ""  # versions it holds for, as a PEP 440 specifier set (">=5.10,<8"); empty: all
+    kernels: str = ""  # versions of the kernel it holds for, as a PEP 440 specifier set (">=5.10,<8"); empty: all
+    bochs: str = ""  # the same of the reference Bochs
 
 
 class Result(msgspec.Struct, frozen=True, kw_only=True):

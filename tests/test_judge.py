@@ -153,6 +153,22 @@ def test_a_known_divergence_is_expected_within_its_range_and_only_there(right: s
     assert result.expected is expected
 
 
+KNOWN_OF_BOCHS = msgspec.structs.replace(
+    MANIFEST, known=[Known(check="c0", verdict=Verdict.REFERENCE_WRONG, reason="known", bochs="<=3.0")]
+)
+
+
+@pytest.mark.parametrize(
+    ("left", "bochs", "expected"),
+    [(FAIL, "2.7+dfsg-4+deb12u1", True), (FAIL, "3.1-1", False), (PASS, "3.0+dfsg-1", False), (PASS, "3.1", True)],
+)
+def test_a_known_divergence_of_bochs_has_a_range_of_its_own(left: str, bochs: str, expected: bool) -> None:
+    reference = see(observation("bochs", serial(left), identity={"bochs": bochs}), BLANK)
+    subject = see(observation("kvm", serial(PASS), identity={"bochs": "1.0"}), BLANK)
+    (result,) = judge(KNOWN_OF_BOCHS, [], (BOCHS, [reference]), (KVM, [subject]))
+    assert result.expected is expected
+
+
 def test_repeated_boots_that_differ_are_flaky() -> None:
     def boots(target: str, *texts: str) -> list[Seen]:
         return [see(observation(target, serial(text), repeat=number), BLANK) for number, text in enumerate(texts)]

@@ -9,7 +9,9 @@
 enum { STACK_BYTES = 4096 };
 enum { TSS_ESP0 = 1, TSS_SS0 = 2, TSS_WORDS = 26 };
 enum { FLAT_CODE = 0xC09B, FLAT_DATA = 0xC093, BUSY_TSS = 0x8B, UNUSABLE = 1 << 16 };
-enum { RFLAGS_FIXED = 2, DR7_FIXED = 0x400 };
+enum { RFLAGS_FIXED = 2, DR7_FIXED = 0x400, USER = 3 };
+#define INFORMATION_VALID (1u << 31)
+enum { INFORMATION_TYPE = 7 << 8, HARDWARE_EXCEPTION = 3 << 8, ERROR_CODE_VALID = 1 << 11 };
 /* A VM entry that fails for its guest state comes back as an exit with this bit (SDM, "VM-Entry Failures During or After
    Loading Guest State"). L2 has not run then, and the VMCS is not "launched". */
 #define REASON_ENTRY_FAILURE (1u << 31)
@@ -82,9 +84,38 @@ void l2_prepare(const void *entry)
     vmcs_write64(VMCS_LINK_POINTER, ~(u64)0);
 }
 
+void l2_user_mode(void)
+{
+    for (u32 step = 0; step < SEGMENTS * FIELD_STEP; step += FIELD_STEP) {
+        vmcs_write(GUEST_ES_SELECTOR + step, vmcs_read(GUEST_ES_SELECTOR + step) | USER);
+        vmcs_write(GUEST_ES_ACCESS_RIGHTS + step, vmcs_read(GUEST_ES_ACCESS_RIGHTS + step) | USER << 5);
+    }
+}
+
+void l2_real_mode(void)
+{
+    vmcs_write(GUEST_CR0, vmcs_read(GUEST_CR0) & ~CR0_PE);
+    vmcs_write(EXCEPTION_BITMAP, 0xFFFFFFFF);
+}
+
+/* An exception that is an exit tells of itself in the VM-exit interruption information. */
+static void read_intercepted(struct vm_exit *exit)
+{
+    u32 information = exit->interruption_information;
+    exit->exception = (information & INFORMATION_TYPE) == HARDWARE_EXCEPTION;
+    exit->vector = information & 0xFF;
+    exit->error_code = information & ERROR_CODE_VALID ? exit->interruption_error_code : 0;
+    exit->exception_rip = exit->rip;
+    exit->exception_cr2 = exit->qualification;
+}
+
 static void read_exception(struct vm_exit *exit)
 {
     u32 first = address_of(l2_entries);
+    if (exit->reason == EXIT_EXCEPTION_OR_NMI) {
+        read_intercepted(exit);
+        return;
+    }
     exit->exception = exit->reason == EXIT_VMCALL && exit->rip >= first && exit->rip < address_of(l2_entries_end);
     if (!exit->exception)
         return;
@@ -92,6 +123,38 @@ static void read_exception(struct vm_exit *exit)
     exit->error_code = exit->registers.edx;
     exit->exception_rip = exit->registers.ebx;
     exit->exception_cr2 = exit->registers.ecx;
+}
+
+/* Each VMREAD is a VM exit where a hypervisor runs below us: what the SDM leaves undefined for this exit is not read. */
+static void read_exit_information(struct vm_exit *exit)
+{
+    exit->qualification = vmcs_read(EXIT_QUALIFICATION);
+    exit->instruction_length = vmcs_read(EXIT_INSTRUCTION_LENGTH);
+    exit->instruction_information = vmcs_read(EXIT_INSTRUCTION_INFORMATION);
+    exit->guest_linear_address = vmcs_read(GUEST_LINEAR_ADDRESS);
+    if (exit->reason == EXIT_EPT_VIOLATION || exit->reason == EXIT_EPT_MISCONFIGURATION)
+        exit->guest_physical_address = vmcs_read64(GUEST_PHYSICAL_ADDRESS);
+    exit->interruption_information = vmcs_read(EXIT_INTERRUPTION_INFORMATION);
+    if (exit->interruption_information & INFORMATION_VALID)
+        exit->interruption_error_code = vmcs_read(EXIT_INTERRUPTION_ERROR_CODE);
+    exit->idt_vectoring_information = vmcs_read(IDT_VECTORING_INFORMATION);
+    if (exit->idt_vectoring_information & INFORMATION_VALID)
+        exit->idt_vectoring_error_code = vmcs_read(IDT_VECTORING_ERROR_CODE);
+}
+
+static void read_guest_state(struct vm_exit *exit)
+{
+    exit->cr0 = vmcs_read(GUEST_CR0);
+    exit->cr3 = vmcs_read(GUEST_CR3);
+    exit->cr4 = vmcs_read(GUEST_CR4);
+    exit->rsp = vmcs_read(GUEST_RSP);
+    exit->rip = vmcs_read(GUEST_RIP);
+    exit->rflags = vmcs_read(GUEST_RFLAGS);
+    exit->interruptibility_state = vmcs_read(GUEST_INTERRUPTIBILITY_STATE);
+    exit->activity_state = vmcs_read(GUEST_ACTIVITY_STATE);
+    if (exit->cr0 & CR0_PG && exit->cr4 & CR4_PAE)
+        for (u32 index = 0; index < ARRAY_SIZE(exit->pdpte); index++)
+            exit->pdpte[index] = vmcs_read64(GUEST_PDPTE0 + index * FIELD_STEP);
 }
 
 struct vm_exit l2_run(void)
@@ -107,25 +170,8 @@ struct vm_exit l2_run(void)
     exit.reason = vmcs_read(EXIT_REASON);
     if (!(exit.reason & REASON_ENTRY_FAILURE))
         launched = true;
-    exit.qualification = vmcs_read(EXIT_QUALIFICATION);
-    exit.instruction_length = vmcs_read(EXIT_INSTRUCTION_LENGTH);
-    exit.instruction_information = vmcs_read(EXIT_INSTRUCTION_INFORMATION);
-    exit.guest_physical_address = vmcs_read64(GUEST_PHYSICAL_ADDRESS);
-    exit.guest_linear_address = vmcs_read(GUEST_LINEAR_ADDRESS);
-    exit.interruption_information = vmcs_read(EXIT_INTERRUPTION_INFORMATION);
-    exit.interruption_error_code = vmcs_read(EXIT_INTERRUPTION_ERROR_CODE);
-    exit.idt_vectoring_information = vmcs_read(IDT_VECTORING_INFORMATION);
-    exit.idt_vectoring_error_code = vmcs_read(IDT_VECTORING_ERROR_CODE);
-    exit.cr0 = vmcs_read(GUEST_CR0);
-    exit.cr3 = vmcs_read(GUEST_CR3);
-    exit.cr4 = vmcs_read(GUEST_CR4);
-    exit.rsp = vmcs_read(GUEST_RSP);
-    exit.rip = vmcs_read(GUEST_RIP);
-    exit.rflags = vmcs_read(GUEST_RFLAGS);
-    exit.interruptibility_state = vmcs_read(GUEST_INTERRUPTIBILITY_STATE);
-    exit.activity_state = vmcs_read(GUEST_ACTIVITY_STATE);
-    for (u32 index = 0; index < ARRAY_SIZE(exit.pdpte); index++)
-        exit.pdpte[index] = vmcs_read64(GUEST_PDPTE0 + index * FIELD_STEP);
+    read_exit_information(&exit);
+    read_guest_state(&exit);
     exit.registers = l2_registers;
     read_exception(&exit);
     return exit;

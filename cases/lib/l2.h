@@ -12,7 +12,7 @@ struct general_registers {
 /* Loaded into L2 at every entry and stored back at every exit; all zero after `l2_prepare`. */
 extern struct general_registers l2_registers;
 
-/* Everything that a VM exit says. */
+/* Everything that a VM exit says; what the SDM does not define for it is 0, such as the PDPTEs without PAE paging. */
 struct vm_exit {
     bool failed_entry; /* VMLAUNCH or VMRESUME did not enter L2: `instruction_error` says why, nothing below is valid */
     u32 instruction_error;
@@ -24,7 +24,7 @@ struct vm_exit {
     u32 cr0, cr3, cr4, rsp, rip, rflags, interruptibility_state, activity_state;
     u64 pdpte[4];
     struct general_registers registers;
-    /* An exception that L2 took by itself, told by its handler's VMCALL. */
+    /* An exception that L2 took: told by its handler's VMCALL, or an exit itself where the exception bitmap has its vector. */
     bool exception;
     u32 vector, error_code, exception_rip, exception_cr2;
 };
@@ -32,6 +32,11 @@ struct vm_exit {
 /* A fresh VMCS: EPT identity map, unrestricted guest, L2 at `entry` in flat 32-bit code, CR0.PG=0, CR0 and CR4 all its own.
    Change what the check needs with `vmcs_write` and `ept_leaf` before `l2_run`. */
 void l2_prepare(const void *entry);
+
+/* Change a prepared L2: to CPL 3, or to real-address mode. The latter keeps the flat 32-bit segments, as code does that has
+   just cleared CR0.PE; L2's IDT does not serve it, so that each exception is an exit. */
+void l2_user_mode(void);
+void l2_real_mode(void);
 
 /* Enter L2, or go on with it, and come back with the next exit. */
 struct vm_exit l2_run(void);
@@ -45,6 +50,9 @@ enum violation_access { VIOLATION_READ = 1, VIOLATION_WRITE = 2, VIOLATION_FETCH
 /* The exit must be an EPT violation of the load of the PDPTEs at `cr3`. `allowed` has the bits of EPT_ALL that the map
    grants there. */
 void must_violate_at_pdptes(const struct vm_exit *exit, u32 cr3, u32 allowed);
+
+/* How far behind `instruction` L2 stands: at the exit, or where it took the exception that the exit tells of. */
+u32 rip_offset(const struct vm_exit *exit, const void *instruction);
 
 /* The instruction at `instruction` faulted: by exit or by exception, RIP must point at it. */
 void must_stop_at(const struct vm_exit *exit, const void *instruction);

@@ -17,7 +17,7 @@ static struct violation violation_of(const struct vm_exit *exit)
     return (struct violation){ qualification & 7, qualification >> 3 & 7, qualification >> 7 & 1, qualification >> 8 & 1 };
 }
 
-static u32 rip_offset(const struct vm_exit *exit, const void *instruction)
+u32 rip_offset(const struct vm_exit *exit, const void *instruction)
 {
     return (exit->exception ? exit->exception_rip : exit->rip) - address_of(instruction);
 }

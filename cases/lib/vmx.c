@@ -15,6 +15,7 @@ enum {
     IA32_VMX_PROCBASED_CTLS = 0x482,
     IA32_VMX_EXIT_CTLS = 0x483,
     IA32_VMX_ENTRY_CTLS = 0x484,
+    IA32_VMX_MISC = 0x485,
     IA32_VMX_CR0_FIXED0 = 0x486,
     IA32_VMX_CR0_FIXED1 = 0x487,
     IA32_VMX_CR4_FIXED0 = 0x488,
@@ -30,7 +31,6 @@ enum {
     FEATURE_CONTROL_VMX_OUTSIDE_SMX = 1 << 2,
     HLT_EXITING = 1 << 7,
     SECONDARY_ENABLE_EPT = 1 << 1,
-    SECONDARY_UNRESTRICTED_GUEST = 1 << 7,
 };
 #define ACTIVATE_SECONDARY_CONTROLS (1u << 31)
 
@@ -72,15 +72,31 @@ static bool may_set(u32 msr, u32 bit)
     return (u32)(read_msr(msr) >> 32) & bit;
 }
 
-static void vmxon(void)
+/* Not inlined: the label must be one. */
+__attribute__((noinline, noclone)) bool vmx_on(void)
 {
     u64 address = address_of(&vmxon_region);
     bool failed;
+    asm volatile(".globl vmxon_instruction; vmxon_instruction: vmxon %1" : "=@ccna"(failed) : "m"(address) : "memory");
+    return !failed;
+}
+
+void vmx_off(void)
+{
+    asm volatile("vmxoff" : : : "cc");
+}
+
+u32 vmx_cr3_targets(void)
+{
+    return (u32)read_msr(IA32_VMX_MISC) >> 16 & 0x1FF;
+}
+
+static void enter_vmx_operation(void)
+{
     vmxon_region.revision = (u32)read_msr(IA32_VMX_BASIC) & 0x7FFFFFFF;
     write_cr0((read_cr0() | (u32)read_msr(IA32_VMX_CR0_FIXED0)) & (u32)read_msr(IA32_VMX_CR0_FIXED1));
     write_cr4((read_cr4() | CR4_VMXE | (u32)read_msr(IA32_VMX_CR4_FIXED0)) & (u32)read_msr(IA32_VMX_CR4_FIXED1));
-    asm volatile("vmxon %1" : "=@ccna"(failed) : "m"(address) : "memory");
-    if (failed)
+    if (!vmx_on())
         give_up("VMXON failed");
 }
 
@@ -99,11 +115,11 @@ static const char *find_lacking(void)
         return "no secondary processor-based controls";
     if (!may_set(IA32_VMX_PROCBASED_CTLS2, SECONDARY_ENABLE_EPT))
         return "no EPT";
-    if (!may_set(IA32_VMX_PROCBASED_CTLS2, SECONDARY_UNRESTRICTED_GUEST))
+    if (!may_set(IA32_VMX_PROCBASED_CTLS2, UNRESTRICTED_GUEST))
         return "no unrestricted guest";
     if (~ept_capabilities() & EPT_CAPABILITIES_NEEDED)
         return "no 4-level write-back EPT with 2 MiB pages and INVEPT";
-    vmxon();
+    enter_vmx_operation();
     return NULL;
 }
 
@@ -177,7 +193,7 @@ static void write_controls(void)
     vmcs_write(PRIMARY_PROCESSOR_BASED_CONTROLS,
                controls(IA32_VMX_PROCBASED_CTLS, ACTIVATE_SECONDARY_CONTROLS | HLT_EXITING));
     vmcs_write(SECONDARY_PROCESSOR_BASED_CONTROLS,
-               controls(IA32_VMX_PROCBASED_CTLS2, SECONDARY_ENABLE_EPT | SECONDARY_UNRESTRICTED_GUEST));
+               controls(IA32_VMX_PROCBASED_CTLS2, SECONDARY_ENABLE_EPT | UNRESTRICTED_GUEST));
     vmcs_write(VM_EXIT_CONTROLS, controls(IA32_VMX_EXIT_CTLS, 0));
     vmcs_write(VM_ENTRY_CONTROLS, controls(IA32_VMX_ENTRY_CTLS, 0));
     vmcs_write(EXCEPTION_BITMAP, 0);

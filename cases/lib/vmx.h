@@ -7,6 +7,15 @@
 /* NULL when an L2 with EPT and unrestricted guest can run here (VMX operation is on then), else what is lacking. */
 const char *vmx_lacking(void);
 
+/* VMXOFF, and VMXON with CR0 and CR4 as they are: for checks of these two. `vmx_on` faults where the CPU must not enter VMX
+   operation so, and is false on a VMfail. Who calls `vmx_off` leaves VMX operation on; the next `l2_prepare` has a VMCS again. */
+bool vmx_on(void);
+extern const char vmxon_instruction[];
+void vmx_off(void);
+
+/* The number of CR3-target values (SDM, "Miscellaneous Data"). */
+u32 vmx_cr3_targets(void);
+
 u32 vmcs_read(enum vmcs_field field);
 u64 vmcs_read64(enum vmcs_field field);
 void vmcs_write(enum vmcs_field field, u32 value);
@@ -17,6 +26,10 @@ void vmcs_fresh(void);
 
 /* Set these bits of one of the current VMCS's control fields. False, and nothing done, where the CPU cannot. */
 bool vmcs_add_controls(enum vmcs_field field, u32 bits);
+#define CR3_LOAD_EXITING (1u << 15) /* of the primary processor-based controls */
+#define CR3_STORE_EXITING (1u << 16)
+#define UNRESTRICTED_GUEST (1u << 7) /* of the secondary ones, set by `vmcs_fresh` */
+#define LOAD_IA32_EFER (1u << 15) /* of the VM-entry controls */
 
 /* The first field that a VMWRITE was refused for since `vmcs_fresh`, or 0. */
 u32 vmcs_refused_field(void);

@@ -1,0 +1,255 @@
+/* M-12 and M-13: LMSW, which writes bits 3:0 of CR0 and never clears PE. */
+#include "stage.h"
+#include "sweep.h"
+
+enum { OPERAND_FAULT_LIMIT = 0xFFF, EACH_SOURCE_BIT = 0xFFFF, SOURCE_BITS = 16 };
+#define MSW_BITS (CR0_MP | CR0_EM | CR0_TS)
+
+L2_CODE(lmsw_register, "lmsw %ax");
+L2_CODE(lmsw_memory, "lmsw (%ebx)");
+
+static u16 operand[PAGE_SIZE / 2] PAGE_ALIGNED;
+
+/* L2 executes LMSW with this source, from AX or from memory. */
+static struct vm_exit lmsw(enum lmsw_operand where, u16 source)
+{
+    operand[0] = source;
+    l2_registers.eax = source;
+    l2_registers.ebx = address_of(operand);
+    return l2_try(where == IN_MEMORY ? &lmsw_memory : &lmsw_register);
+}
+
+CHECK(lmsw_unmasked, "M-12/control", NEEDS_L2, "LMSW (Vol. 2)",
+      "control: no bit is masked, LMSW loads MP, EM and TS and leaves the rest")
+{
+    l2_prepare(lmsw_register.start);
+    own(&cr0, 0, 0);
+    struct vm_exit exit = lmsw(IN_REGISTER, MSW_BITS | CR0_PE);
+    must_execute(&exit, &lmsw_register);
+    must("cr0", exit.cr0, L2_CR0 | MSW_BITS);
+}
+
+CHECK(lmsw_from_register, "M-12/lmsw-register", NEEDS_L2, SDM_EXITS "; " SDM_QUALIFICATION,
+      "TS is masked with shadow 0, LMSW of a register sets it: exit, qualification LMSW, register operand, source data")
+{
+    l2_prepare(lmsw_register.start);
+    own(&cr0, CR0_TS, 0);
+    struct vm_exit exit = lmsw(IN_REGISTER, 0xA5A0 | CR0_TS | CR0_PE);
+    must_exit_on(&exit, &lmsw_register, LMSW_OF(IN_REGISTER, 0xA5A0 | CR0_TS | CR0_PE));
+    must("cr0", exit.cr0, L2_CR0);
+}
+
+CHECK(lmsw_from_memory, "M-12/lmsw-memory", NEEDS_L2, SDM_EXITS "; " SDM_QUALIFICATION,
+      "the same with a memory operand: bit 6 of the qualification, and the operand's linear address")
+{
+    l2_prepare(lmsw_memory.start);
+    own(&cr0, CR0_TS, 0);
+    struct vm_exit exit = lmsw(IN_MEMORY, 0x5A50 | CR0_TS | CR0_PE);
+    must_exit_on(&exit, &lmsw_memory, LMSW_OF(IN_MEMORY, 0x5A50 | CR0_TS | CR0_PE));
+    must("guest_linear_address", exit.guest_linear_address, address_of(operand));
+    must("cr0", exit.cr0, L2_CR0);
+}
+
+CHECK(lmsw_segment_base, "M-12/lmsw-memory-segment-base", NEEDS_L2, SDM_QUALIFICATION,
+      "the linear address counts the base of the operand's segment")
+{
+    l2_prepare(lmsw_memory.start);
+    own(&cr0, CR0_TS, 0);
+    vmcs_write(GUEST_DS_BASE, PAGE_SIZE);
+    operand[0] = CR0_TS;
+    l2_registers.ebx = address_of(operand) - PAGE_SIZE;
+    struct vm_exit exit = l2_try(&lmsw_memory);
+    must_exit_on(&exit, &lmsw_memory, LMSW_OF(IN_MEMORY, CR0_TS));
+    must("guest_linear_address", exit.guest_linear_address, address_of(operand));
+}
+
+/* Bits 31:16 of the qualification hold the whole source, whichever of its bits are set. TS is the one that exits. */
+static void each_source(enum lmsw_operand where, const struct l2_code *code)
+{
+    struct sweep sweep = { 0 };
+    l2_prepare(code->start);
+    for (u32 bit = 0; bit < SOURCE_BITS; bit++) {
+        u16 source = (u16)(1u << bit);
+        own(&cr0, CR0_TS, ~(u32)source & CR0_TS);
+        struct vm_exit exit = lmsw(where, source);
+        sweep_turn(&sweep, bit, exited_on(&exit, code, LMSW_OF(where, source)), &exit, code);
+    }
+    must_all(&sweep, EACH_SOURCE_BIT);
+}
+
+CHECK(source_register, "M-12/source-register", NEEDS_L2, SDM_QUALIFICATION,
+      "each bit of a register's source data shows in bits 31:16")
+{
+    each_source(IN_REGISTER, &lmsw_register);
+}
+
+CHECK(source_memory, "M-12/source-memory", NEEDS_L2, SDM_QUALIFICATION,
+      "each bit of a memory operand's source data shows in bits 31:16")
+{
+    each_source(IN_MEMORY, &lmsw_memory);
+}
+
+/* Turn 2 * shadow + source for one masked bit, whose real value is the contrary of the source: which of the four exit. None of
+   them may change the bit. */
+static u32 turns_that_exit(u32 bit)
+{
+    u32 exits = 0;
+    struct sweep sweep = { 0 };
+    for (u32 turn = 0; turn < 4; turn++) {
+        u32 shadow = turn & 2 ? bit : 0, written = turn & 1 ? bit : 0, real = (L2_CR0 & ~bit) | (~written & bit);
+        u16 source = (u16)(written | (CR0_PE & ~bit));
+        vmcs_write(GUEST_CR0, real);
+        own(&cr0, bit, shadow);
+        struct vm_exit exit = lmsw(IN_REGISTER, source);
+        bool exited = exited_on(&exit, &lmsw_register, LMSW_OF(IN_REGISTER, source));
+        exits |= (u32)exited << turn;
+        bool right = (exited || executed(&exit, &lmsw_register)) && exit.cr0 == real;
+        sweep_turn(&sweep, turn, right, &exit, &lmsw_register);
+    }
+    must_all(&sweep, 0xF);
+    return exits;
+}
+
+CHECK(lmsw_mp, "M-12/mp", NEEDS_L2, SDM_EXITS, "MP masked: LMSW exits when source and shadow differ, else MP stays")
+{
+    l2_prepare(lmsw_register.start);
+    must("turns_that_exit", turns_that_exit(CR0_MP), 1u << 1 | 1u << 2);
+}
+
+CHECK(lmsw_em, "M-12/em", NEEDS_L2, SDM_EXITS, "EM masked: LMSW exits when source and shadow differ, else EM stays")
+{
+    l2_prepare(lmsw_register.start);
+    must("turns_that_exit", turns_that_exit(CR0_EM), 1u << 1 | 1u << 2);
+}
+
+CHECK(lmsw_ts, "M-12/ts", NEEDS_L2, SDM_EXITS, "TS masked: LMSW exits when source and shadow differ, else TS stays")
+{
+    l2_prepare(lmsw_register.start);
+    must("turns_that_exit", turns_that_exit(CR0_TS), 1u << 1 | 1u << 2);
+}
+
+CHECK(lmsw_pe, "M-12/pe", NEEDS_L2, SDM_EXITS, "PE masked: LMSW exits only with source 1 and shadow 0, else PE stays")
+{
+    l2_prepare(lmsw_register.start);
+    vmcs_write(EXCEPTION_BITMAP, 0xFFFFFFFF);
+    must("turns_that_exit", turns_that_exit(CR0_PE), 1u << 1);
+}
+
+CHECK(lmsw_clears_no_pe, "M-12/pe-stays", NEEDS_L2, SDM_CHANGES, "PE is not masked, LMSW with source 0: PE stays, no #GP")
+{
+    l2_prepare(lmsw_register.start);
+    struct vm_exit exit = lmsw(IN_REGISTER, 0);
+    must_execute(&exit, &lmsw_register);
+    must("cr0", exit.cr0, L2_CR0);
+}
+
+CHECK(lmsw_sets_pe, "M-12/pe-set", NEEDS_L2, SDM_CHANGES, "PE is not masked, LMSW in real-address mode sets it")
+{
+    l2_prepare(lmsw_register.start);
+    l2_real_mode();
+    struct vm_exit exit = lmsw(IN_REGISTER, CR0_PE);
+    must_execute(&exit, &lmsw_register);
+    must("cr0", exit.cr0, L2_CR0);
+}
+
+CHECK(lmsw_other_bits, "M-12/other-bits", NEEDS_L2, SDM_EXITS,
+      "bits 31:4 all masked and all differ from the shadow: LMSW does not exit")
+{
+    l2_prepare(lmsw_register.start);
+    own(&cr0, ~0xFu, 0);
+    struct vm_exit exit = lmsw(IN_REGISTER, 0xFFF0 | CR0_MP | CR0_PE);
+    must_execute(&exit, &lmsw_register);
+    must("cr0", exit.cr0, L2_CR0 | CR0_MP);
+}
+
+CHECK(lmsw_operand_fault, "M-12/operand-beyond-limit", NEEDS_L2, SDM_PRIORITY,
+      "LMSW with an operand beyond its segment's limit: #GP(0), no exit")
+{
+    l2_prepare(lmsw_memory.start);
+    own(&cr0, 0xF, 0);
+    vmcs_write(GUEST_DS_LIMIT, OPERAND_FAULT_LIMIT);
+    vmcs_write(GUEST_DS_ACCESS_RIGHTS, 0x4093); /* byte granularity, as the limit has zeros above */
+    struct vm_exit exit = lmsw(IN_MEMORY, 0xF);
+    must_take_exception(&exit, &lmsw_memory, GENERAL_PROTECTION, 0);
+}
+
+CHECK(lmsw_operand_unmapped, "M-12/operand-unmapped", NEEDS_L2, SDM_PRIORITY,
+      "LMSW with an operand that EPT does not map: EPT violation, not the exit that its data would cause")
+{
+    l2_prepare(lmsw_memory.start);
+    own(&cr0, 0xF, 0);
+    ept_protect(operand, 0);
+    struct vm_exit exit = lmsw(IN_MEMORY, 0xF);
+    must("exit_reason", exit.reason, EXIT_EPT_VIOLATION);
+    must("guest_physical_address", exit.guest_physical_address, address_of(operand));
+    must_stop_at(&exit, lmsw_memory.start);
+    saw_exit(&exit, lmsw_memory.start);
+}
+
+/* M-13: TS is masked, its shadow is `ts`, which is what L2 writes there, and the real TS is the contrary. The other bits that L2
+   writes are its own: MP is set, EM cleared. The real TS shows in what FNINIT does behind it. */
+#define FNINIT_BYTES 2
+L2_CODE(mov_fninit, "movl %eax, %cr0; fninit");
+L2_CODE(lmsw_fninit, "lmsw %ax; fninit");
+
+static void ts_stays(const struct l2_code *code, u32 em, u32 ts)
+{
+    struct l2_code fninit = { code->end - FNINIT_BYTES, code->end };
+    u32 real = ~ts & CR0_TS;
+    l2_prepare(code->start);
+    vmcs_write(GUEST_CR0, L2_CR0 | em | real);
+    own(&cr0, CR0_TS, ts);
+    struct vm_exit exit = l2_try_with(code, L2_CR0 | CR0_MP | ts);
+    if (real)
+        must_take_exception(&exit, &fninit, DEVICE_NOT_AVAILABLE, 0);
+    else
+        must_execute(&exit, code);
+    must("cr0", exit.cr0, L2_CR0 | CR0_MP | real);
+}
+
+CHECK(mov_keeps_ts, "M-13/control-ts-clear", NEEDS_L2, SDM_CHANGES,
+      "control: MOV to CR0 changes MP and EM; TS is masked, written 1 as its shadow is, and stays 0: no #NM")
+{
+    ts_stays(&mov_fninit, CR0_EM, CR0_TS);
+}
+
+CHECK(mov_keeps_ts_set, "M-13/control-ts-set", NEEDS_L2, SDM_CHANGES,
+      "control: MOV to CR0 changes MP and EM; TS is masked, written 0 as its shadow is, and stays 1: #NM")
+{
+    ts_stays(&mov_fninit, CR0_EM, 0);
+}
+
+CHECK(lmsw_mp_keeps_ts, "M-13/mp-ts-clear", NEEDS_L2, SDM_CHANGES,
+      "LMSW changes MP; TS is masked, written 1 as its shadow is, and stays 0: no #NM")
+{
+    ts_stays(&lmsw_fninit, 0, CR0_TS);
+}
+
+CHECK(lmsw_mp_keeps_ts_set, "M-13/mp-ts-set", NEEDS_L2, SDM_CHANGES,
+      "LMSW changes MP; TS is masked, written 0 as its shadow is, and stays 1: #NM")
+{
+    ts_stays(&lmsw_fninit, 0, 0);
+}
+
+CHECK(lmsw_em_keeps_ts, "M-13/em-ts-clear", NEEDS_L2, SDM_CHANGES,
+      "LMSW changes MP and EM; TS is masked, written 1 as its shadow is, and stays 0: no #NM")
+{
+    ts_stays(&lmsw_fninit, CR0_EM, CR0_TS);
+}
+
+CHECK(lmsw_em_keeps_ts_set, "M-13/em-ts-set", NEEDS_L2, SDM_CHANGES,
+      "LMSW changes MP and EM; TS is masked, written 0 as its shadow is, and stays 1: #NM")
+{
+    ts_stays(&lmsw_fninit, CR0_EM, 0);
+}
+
+CHECK(lmsw_mp_ts_reads, "M-13/shadow", NEEDS_L2, SDM_CHANGES,
+      "after such an LMSW L2 reads MP changed and TS as the shadow has it")
+{
+    l2_prepare(lmsw_register.start);
+    own(&cr0, CR0_TS, CR0_TS);
+    l2_try_with(&lmsw_register, CR0_PE | CR0_MP | CR0_TS);
+    struct vm_exit exit = l2_try(&mov_from_cr0);
+    must_execute(&exit, &mov_from_cr0);
+    must("eax", exit.registers.eax, L2_CR0 | CR0_MP | CR0_TS);
+}

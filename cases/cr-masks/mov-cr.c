@@ -1,0 +1,166 @@
+/* M-01 and M-02: MOV to CR0 and CR4 against the guest/host masks and read shadows, MOV to and from CR3 with their controls. */
+#include "stage.h"
+#include "sweep.h"
+
+enum { BITS = 32 };
+#define EACH_BIT 0xFFFFFFFF
+
+CHECK(unmasked, "M-01/control", NEEDS_L2, SDM_EXITS,
+      "control: no bit of CR0 is masked, so MOV to CR0 executes, whatever the shadow says")
+{
+    l2_prepare(mov_to_cr0.start);
+    own(&cr0, 0, ~(L2_CR0 | CR0_TS));
+    struct vm_exit exit = l2_try_with(&mov_to_cr0, L2_CR0 | CR0_TS);
+    must_execute(&exit, &mov_to_cr0);
+    must("cr0", exit.cr0, L2_CR0 | CR0_TS);
+}
+
+CHECK(masked_pg, "M-01/pg", NEEDS_L2, SDM_EXITS "; " SDM_QUALIFICATION,
+      "PG is masked, its shadow 0: MOV to CR0 that sets PG exits, qualification MOV to CR0 from EAX, CR0 unchanged")
+{
+    l2_prepare(mov_to_cr0.start);
+    own(&cr0, CR0_PG, 0);
+    struct vm_exit exit = l2_try_with(&mov_to_cr0, L2_CR0 | CR0_PG);
+    must_exit_on(&exit, &mov_to_cr0, MOV_TO_CR(0, EAX));
+    must("cr0", exit.cr0, L2_CR0);
+}
+
+/* Each bit alone masked, its shadow the contrary of what L2 writes there; all else is written as it is. */
+static void each_bit_exits(const struct control_register *cr, bool write_ones)
+{
+    struct sweep sweep = { 0 };
+    l2_prepare(cr->mov_to->start);
+    for (u32 bit = 0; bit < BITS; bit++) {
+        own(cr, 1u << bit, write_ones ? 0 : 1u << bit);
+        struct vm_exit exit = l2_try_with(cr->mov_to, write_ones ? cr->initial | 1u << bit : cr->initial & ~(1u << bit));
+        bool unchanged = vmcs_read(cr->guest) == cr->initial;
+        sweep_turn(&sweep, bit, exited_on(&exit, cr->mov_to, MOV_TO_CR(cr->number, EAX)) && unchanged, &exit, cr->mov_to);
+    }
+    must_all(&sweep, EACH_BIT);
+}
+
+CHECK(cr0_ones, "M-01/cr0-each-bit-set", NEEDS_L2, SDM_EXITS, "each bit of CR0 masked with shadow 0: writing 1 there exits")
+{
+    each_bit_exits(&cr0, true);
+}
+
+CHECK(cr0_zeros, "M-01/cr0-each-bit-clear", NEEDS_L2, SDM_EXITS, "each bit of CR0 masked with shadow 1: writing 0 there exits")
+{
+    each_bit_exits(&cr0, false);
+}
+
+CHECK(cr4_ones, "M-01/cr4-each-bit-set", NEEDS_L2, SDM_EXITS, "each bit of CR4 masked with shadow 0: writing 1 there exits")
+{
+    each_bit_exits(&cr4, true);
+}
+
+CHECK(cr4_zeros, "M-01/cr4-each-bit-clear", NEEDS_L2, SDM_EXITS, "each bit of CR4 masked with shadow 1: writing 0 there exits")
+{
+    each_bit_exits(&cr4, false);
+}
+
+/* MOV with each general register, MOVES_APART bytes from one to the next. */
+enum { MOVES_APART = 8, MOV_BYTES = 3 };
+#define EACH_REGISTER ((1u << GENERAL_REGISTERS) - 1)
+#define MOVES(name, mov)                                                                       \
+    extern const char name[];                                                                  \
+    asm(".pushsection .text\n.balign 8\n" #name ":\n"                                          \
+        ".irp register, eax, ecx, edx, ebx, esp, ebp, esi, edi\n.balign 8\n" mov "\nvmcall\n.endr\n" \
+        ".popsection")
+MOVES(moves_to_cr0, "movl %\\register, %cr0");
+MOVES(moves_to_cr4, "movl %\\register, %cr4");
+MOVES(moves_to_cr3, "movl %\\register, %cr3");
+MOVES(moves_from_cr3, "movl %cr3, %\\register");
+
+/* The exit qualification names each register. */
+static void each_register_exits(const char *moves, u32 cr, enum cr_access_type type)
+{
+    struct sweep sweep = { 0 };
+    for (u32 number = 0; number < GENERAL_REGISTERS; number++) {
+        struct l2_code code = { moves + number * MOVES_APART, moves + number * MOVES_APART + MOV_BYTES };
+        struct vm_exit exit = l2_try(&code);
+        struct cr_access access = { .cr = cr, .type = type, .general_register = number };
+        sweep_turn(&sweep, number, exited_on(&exit, &code, access), &exit, &code);
+    }
+    must_all(&sweep, EACH_REGISTER);
+}
+
+CHECK(registers_to_cr0, "M-01/cr0-each-register", NEEDS_L2, SDM_QUALIFICATION, "MOV to CR0 from each general register: bits 11:8")
+{
+    l2_prepare(moves_to_cr0);
+    own(&cr0, CR0_PG, CR0_PG);
+    each_register_exits(moves_to_cr0, 0, MOV_TO);
+}
+
+CHECK(registers_to_cr4, "M-01/cr4-each-register", NEEDS_L2, SDM_QUALIFICATION, "MOV to CR4 from each general register: bits 11:8")
+{
+    l2_prepare(moves_to_cr4);
+    own(&cr4, CR4_RESERVED, CR4_RESERVED);
+    vmcs_write(GUEST_RSP, 0);
+    each_register_exits(moves_to_cr4, 4, MOV_TO);
+}
+
+CHECK(registers_to_cr3, "M-01/cr3-load-each-register", NEEDS_L2, SDM_EXITS "; " SDM_QUALIFICATION,
+      "CR3-load exiting without CR3 targets: MOV to CR3 from each general register exits")
+{
+    l2_prepare(moves_to_cr3);
+    if (!vmcs_add_controls(PRIMARY_PROCESSOR_BASED_CONTROLS, CR3_LOAD_EXITING))
+        return skip("no CR3-load exiting");
+    each_register_exits(moves_to_cr3, 3, MOV_TO);
+}
+
+CHECK(registers_from_cr3, "M-01/cr3-store-each-register", NEEDS_L2, SDM_EXITS "; " SDM_QUALIFICATION,
+      "CR3-store exiting: MOV from CR3 to each general register exits")
+{
+    l2_prepare(moves_from_cr3);
+    if (!vmcs_add_controls(PRIMARY_PROCESSOR_BASED_CONTROLS, CR3_STORE_EXITING))
+        return skip("no CR3-store exiting");
+    each_register_exits(moves_from_cr3, 3, MOV_FROM);
+}
+
+L2_CODE(cr0_there_and_back, "movl %eax, %cr0; movl %cr0, %eax");
+L2_CODE(cr4_there_and_back, "movl %eax, %cr4; movl %cr4, %eax");
+
+/* Each bit alone masked, its shadow the contrary of the real bit: L2 writes what it believes, and reads it back. */
+static void each_bit_stays(const struct control_register *cr, const struct l2_code *code, u32 real)
+{
+    struct sweep sweep = { 0 };
+    u32 reads = 0;
+    l2_prepare(code->start);
+    for (u32 bit = 0; bit < BITS; bit++) {
+        u32 believed = real ^ 1u << bit;
+        vmcs_write(cr->guest, real);
+        own(cr, 1u << bit, believed & 1u << bit);
+        struct vm_exit exit = l2_try_with(code, believed);
+        bool unchanged = vmcs_read(cr->guest) == real;
+        sweep_turn(&sweep, bit, executed(&exit, code) && unchanged, &exit, code);
+        if (exit.registers.eax == believed)
+            reads |= 1u << bit;
+    }
+    must_all(&sweep, EACH_BIT);
+    must("right_reads", reads, EACH_BIT);
+}
+
+CHECK(cr0_stays, "M-02/cr0-each-bit", NEEDS_L2, SDM_CHANGES,
+      "each bit of CR0 masked, L2 writes the shadow, the real bit differs: no exit, the bit stays, reads give the shadow")
+{
+    each_bit_stays(&cr0, &cr0_there_and_back, L2_CR0);
+}
+
+CHECK(cr0_stays_set, "M-02/cr0-each-bit-set", NEEDS_L2, SDM_CHANGES,
+      "the same with MP, EM, TS, WP and AM set: L2 writes 0 there and they stay")
+{
+    each_bit_stays(&cr0, &cr0_there_and_back, L2_CR0 | CR0_MODE_BITS);
+}
+
+CHECK(cr4_stays, "M-02/cr4-each-bit", NEEDS_L2, SDM_CHANGES,
+      "each bit of CR4 masked, reserved ones too, L2 writes the shadow, the real bit differs: no exit, no #GP, the bit stays")
+{
+    each_bit_stays(&cr4, &cr4_there_and_back, L2_CR4);
+}
+
+CHECK(cr4_stays_set, "M-02/cr4-each-bit-set", NEEDS_L2, SDM_CHANGES,
+      "the same with TSD, PSE and PAE set: L2 writes 0 there and they stay")
+{
+    each_bit_stays(&cr4, &cr4_there_and_back, L2_CR4 | CR4_TSD | CR4_PSE | CR4_PAE);
+}

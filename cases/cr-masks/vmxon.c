@@ -1,0 +1,91 @@
+/* M-10 and M-11: VMXON with values of CR0 and CR4 that VMX operation does not support. */
+#include "real_mode.h"
+#include "stage.h"
+
+#define SDM_VMXON "VMXON (Vol. 3, VMX Instruction Reference); " SDM_RESTRICTIONS
+
+static bool entered;
+
+static void enter(u32 argument)
+{
+    (void)argument;
+    entered = vmx_on();
+}
+
+/* VMXON with other values in CR0 and CR4, then back to VMX operation with those that were there. */
+static struct trap vmxon_with(u32 new_cr0, u32 new_cr4)
+{
+    u32 old_cr0 = read_cr0(), old_cr4 = read_cr4();
+    entered = false;
+    vmx_off();
+    write_cr4(new_cr4);
+    write_cr0(new_cr0);
+    struct trap trap = trap_in(enter, 0);
+    if (entered)
+        vmx_off();
+    write_cr0(old_cr0);
+    write_cr4(old_cr4);
+    if (!vmx_on())
+        give_up("VMXON failed");
+    return trap;
+}
+
+static void must_refuse(struct trap trap, u32 vector)
+{
+    must_fault(trap, vector, 0, vmxon_instruction);
+    must("vmx_operation", entered, false);
+}
+
+CHECK(vmxon_as_is, "M-10/control", NEEDS_L2, SDM_VMXON, "control: VMXON with PE, PG, NE and VMXE set succeeds")
+{
+    struct trap trap = vmxon_with(read_cr0(), read_cr4());
+    must_not_fault(trap);
+    must("vmx_operation", entered, true);
+}
+
+CHECK(vmxon_without_pg, "M-10/pg", NEEDS_L2, SDM_VMXON, "VMXON with PG=0, PE=1: #GP(0)")
+{
+    must_refuse(vmxon_with(read_cr0() & ~CR0_PG, read_cr4()), GENERAL_PROTECTION);
+}
+
+CHECK(vmxon_without_ne, "M-11/ne", NEEDS_L2, SDM_VMXON, "VMXON with NE=0: #GP(0)")
+{
+    must_refuse(vmxon_with(read_cr0() & ~CR0_NE, read_cr4()), GENERAL_PROTECTION);
+}
+
+CHECK(vmxon_without_vmxe, "M-11/vmxe", NEEDS_L2, SDM_VMXON, "VMXON with CR4.VMXE=0: #UD")
+{
+    must_refuse(vmxon_with(read_cr0(), read_cr4() & ~CR4_VMXE), INVALID_OPCODE);
+}
+
+CHECK(vmxon_ne_and_vmxe, "M-11/vmxe-and-ne", NEEDS_L2, SDM_VMXON, "VMXON with CR4.VMXE=0 and NE=0: #UD comes first")
+{
+    must_refuse(vmxon_with(read_cr0() & ~CR0_NE, read_cr4() & ~CR4_VMXE), INVALID_OPCODE);
+}
+
+extern const char clts_in_real_mode[], vmxon_in_real_mode[];
+asm(".pushsection .text.real, \"ax\"\n.code16\n"
+    "clts_in_real_mode:  clts\n"
+    "                    ret\n"
+    "vmxon_in_real_mode: vmxon 0x500\n"
+    "                    ret\n"
+    ".code32\n.popsection\n");
+
+CHECK(real_mode, "M-11/control-pe", NEEDS_L2, SDM_VMXON, "control: real-address mode executes what it may, CLTS")
+{
+    vmx_off();
+    write_cr0(read_cr0() | CR0_TS);
+    must_not_fault(trap_in_real_mode(clts_in_real_mode));
+    must("cr0_ts", read_cr0() & CR0_TS, 0);
+    write_cr0(read_cr0() & ~CR0_TS);
+    if (!vmx_on())
+        give_up("VMXON failed");
+}
+
+CHECK(vmxon_without_pe, "M-11/pe", NEEDS_L2, SDM_VMXON, "VMXON in real-address mode: #UD")
+{
+    vmx_off();
+    must_fault(trap_in_real_mode(vmxon_in_real_mode), INVALID_OPCODE, 0, vmxon_in_real_mode);
+    if (!vmx_on())
+        give_up("VMXON failed");
+}
