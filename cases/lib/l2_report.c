@@ -133,8 +133,6 @@ void saw_exit(const struct vm_exit *exit, const void *instruction)
         noted("exit_qualification", exit->qualification); /* bit 12 alone is defined, and that not always */
     else
         saw("exit_qualification", exit->qualification); /* other exits clear what they do not define */
-    if (exit->reason == EXIT_EPT_MISCONFIGURATION)
-        noted("guest_linear_address", exit->guest_linear_address); /* undefined there */
     if (exit->interruption_information & INFORMATION_VALID) {
         saw("exit_interruption_information", exit->interruption_information);
         saw("exit_interruption_error_code", exit->interruption_error_code);

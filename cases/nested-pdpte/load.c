@@ -126,6 +126,7 @@ CHECK(write_only_data, "L2-04/data-access", NEEDS_L2, EPT_MISCONFIGURATIONS "; "
     struct vm_exit exit = l2_run();
     must_misconfigure_at_pdptes(&exit, address_of(pdpt));
     must_stop_at(&exit, l2_reads);
+    noted("guest_linear_address", vmcs_read(GUEST_LINEAR_ADDRESS));
     saw_exit(&exit, l2_reads);
 }
 
