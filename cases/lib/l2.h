@@ -54,6 +54,16 @@ void must_violate_at_pdptes(const struct vm_exit *exit, u32 cr3, u32 allowed);
 /* How far behind `instruction` L2 stands: at the exit, or where it took the exception that the exit tells of. */
 u32 rip_offset(const struct vm_exit *exit, const void *instruction);
 
+/* The exit must be an EPT misconfiguration met by that load. */
+void must_misconfigure_at_pdptes(const struct vm_exit *exit, u32 cr3);
+
+/* The exit must be an EPT violation of a page walk: of the read of the paging-structure entry at guest-physical `entry`, on
+   a page that is not present in EPT, for the sake of `linear`. `access` has bits of `violation_access`. */
+void must_violate_in_walk(const struct vm_exit *exit, u64 entry, u32 linear, u32 access);
+
+/* The PDPTE fields must hold these four, as far as a VM exit saves them. */
+void must_hold_pdptes(const struct vm_exit *exit, const u64 pdptes[4]);
+
 /* The instruction at `instruction` faulted: by exit or by exception, RIP must point at it. */
 void must_stop_at(const struct vm_exit *exit, const void *instruction);
 

@@ -5,6 +5,10 @@
 
 enum { INFORMATION_VALID = 1u << 31, PDPTES_BYTES = 32 };
 
+/* What a VM exit saves of a PDPTE: bits 11:9 are undefined, and so is all but bit 0 of one that is not present (SDM,
+   "Saving Non-Register State"). */
+enum { PDPTE_UNDEFINED = 0xE00, PDPTE_PRESENT = 1 };
+
 /* Exit qualification of an EPT violation, field by field. Bit 6 (without mode-based execute control) and bits 11:9 (without
    a linear address) are undefined: SDM, "Exit Qualification for EPT Violations". */
 struct violation {
@@ -28,22 +32,67 @@ void must_stop_at(const struct vm_exit *exit, const void *instruction)
         must("rip_offset", rip_offset(exit, instruction), 0);
 }
 
-void must_violate_at_pdptes(const struct vm_exit *exit, u32 cr3, u32 allowed)
+/* The exit reason that is required. False when it is another, and nothing more can be required. */
+static bool must_exit_for(const struct vm_exit *exit, enum exit_reason reason)
 {
-    if (exit->failed_entry)
-        return;
-    must("exit_reason", exit->reason, EXIT_EPT_VIOLATION);
-    if (exit->reason != EXIT_EPT_VIOLATION)
-        return;
-    struct violation violation = violation_of(exit);
-    /* Which of the four PDPTEs is read first, and in what pieces, the SDM does not say. */
+    if (!exit->failed_entry)
+        must("exit_reason", exit->reason, reason);
+    return !exit->failed_entry && exit->reason == reason;
+}
+
+/* Which of the four PDPTEs is read first, and in what pieces, the SDM does not say. */
+static void must_be_at_pdptes(const struct vm_exit *exit, u32 cr3)
+{
     must("guest_physical_address", exit->guest_physical_address & ~(u64)(PDPTES_BYTES - 1), cr3 & ~(PDPTES_BYTES - 1u));
     noted("guest_physical_address_in_pdptes", exit->guest_physical_address & (PDPTES_BYTES - 1));
+}
+
+void must_violate_at_pdptes(const struct vm_exit *exit, u32 cr3, u32 allowed)
+{
+    if (!must_exit_for(exit, EXIT_EPT_VIOLATION))
+        return;
+    struct violation violation = violation_of(exit);
+    must_be_at_pdptes(exit, cr3);
     must("exit_qualification_access", violation.access, VIOLATION_READ);
     must("exit_qualification_allowed", violation.allowed, allowed);
     /* A PDPTE load has no linear address, and bit 8 is 0 whenever bit 7 is. */
     must("exit_qualification_linear_valid", violation.linear_address_valid, 0);
     must("exit_qualification_translated", violation.translated, 0);
+}
+
+void must_misconfigure_at_pdptes(const struct vm_exit *exit, u32 cr3)
+{
+    if (!must_exit_for(exit, EXIT_EPT_MISCONFIGURATION))
+        return;
+    must_be_at_pdptes(exit, cr3);
+    /* Cleared, as in every exit for which the SDM lists nothing ("Basic VM-Exit Information"). */
+    must("exit_qualification", exit->qualification, 0);
+}
+
+void must_violate_in_walk(const struct vm_exit *exit, u64 entry, u32 linear, u32 access)
+{
+    if (!must_exit_for(exit, EXIT_EPT_VIOLATION))
+        return;
+    struct violation violation = violation_of(exit);
+    must("guest_physical_address", exit->guest_physical_address, entry);
+    must("exit_qualification_access", violation.access, access);
+    must("exit_qualification_allowed", violation.allowed, 0);
+    must("exit_qualification_linear_valid", violation.linear_address_valid, 1);
+    must("exit_qualification_translated", violation.translated, 0);
+    /* In what pieces instructions are fetched the SDM does not say: the page decides. */
+    must("guest_linear_page", exit->guest_linear_address & ~(PAGE_SIZE - 1), linear & ~(PAGE_SIZE - 1));
+    noted("guest_linear_address", exit->guest_linear_address);
+}
+
+void must_hold_pdptes(const struct vm_exit *exit, const u64 pdptes[4])
+{
+    static const char *const names[] = { "guest_pdpte0", "guest_pdpte1", "guest_pdpte2", "guest_pdpte3" };
+    if (exit->failed_entry)
+        return;
+    for (u32 index = 0; index < ARRAY_SIZE(names); index++) {
+        u64 defined = pdptes[index] & PDPTE_PRESENT ? ~(u64)PDPTE_UNDEFINED : PDPTE_PRESENT;
+        must(names[index], exit->pdpte[index] & defined, pdptes[index] & defined);
+    }
 }
 
 static void saw_violation(const struct vm_exit *exit)
@@ -54,10 +103,10 @@ static void saw_violation(const struct vm_exit *exit)
     saw("exit_qualification_linear_valid", violation.linear_address_valid);
     saw("exit_qualification_translated", violation.translated);
     noted("exit_qualification", exit->qualification);
-    if (violation.linear_address_valid)
-        saw("guest_linear_address", exit->guest_linear_address);
-    else
+    if (!violation.linear_address_valid)
         noted("guest_linear_address", exit->guest_linear_address);
+    else if (!said("guest_linear_page"))
+        saw("guest_linear_address", exit->guest_linear_address);
 }
 
 void saw_exit(const struct vm_exit *exit, const void *instruction)
@@ -80,6 +129,8 @@ void saw_exit(const struct vm_exit *exit, const void *instruction)
     }
     if (exit->reason == EXIT_EPT_VIOLATION)
         saw_violation(exit);
+    else if (exit->reason == EXIT_PML_FULL)
+        noted("exit_qualification", exit->qualification); /* bit 12 alone is defined, and that not always */
     else
         saw("exit_qualification", exit->qualification); /* other exits clear what they do not define */
     if (exit->interruption_information & INFORMATION_VALID) {

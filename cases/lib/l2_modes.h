@@ -1,0 +1,29 @@
+/* L2 in a paging mode, with page tables that map the first 4 GiB one to one (and are writable, supervisor, 2 or 4 MiB pages).
+
+       l2_prepare(entry);
+       l2_use_pae_paging();      everything is ready for the mode, only CR0.PG is still 0: the instruction under test may set it,
+       l2_turn_paging_on();      or L2 starts in the mode right away
+*/
+#pragma once
+
+#include "l2.h"
+#include "paging.h"
+
+extern struct l2_tables {
+    struct pae_tables pae;     /* the PDPTEs are the first four entries of `pae.pdpt` */
+    u64 pml4[512], pdpt[512];  /* of 4-level paging; `pae.directories` lie below */
+    u32 directory[1024];       /* of 32-bit paging */
+} l2_tables;
+
+/* Make the tables anew, point CR3 at them and set what the mode needs in CR4. */
+void l2_use_32_bit_paging(void);
+void l2_use_pae_paging(void);
+
+/* The same for IA-32e mode, with IA32_EFER.LME set; L2 must turn paging on by itself, as a 32-bit hypervisor cannot enter a
+   guest that is in IA-32e mode already (SDM, "Checks Related to Address-Space Size"): its first exit is its last. L2's GDT
+   then has SELECTOR_CODE_64, its exceptions are exits. NULL, or what this CPU lacks. */
+enum { SELECTOR_CODE_64 = 0x20 };
+const char *l2_use_4_level_paging(void);
+
+/* CR0.PG, and with PAE paging the PDPTE fields from the table that CR3 points at. */
+void l2_turn_paging_on(void);

@@ -1,0 +1,230 @@
+/* L2-10 to L2-12: with accessed and dirty flags on for EPT, the load of the PDPTEs is a read all the same. */
+#include "stage.h"
+
+static u64 *const pdpt = l2_tables.pae.pdpt;
+
+/* What L2 does to show that flags and log work at all: a write through the window, without paging. */
+extern const char l2_writes[];
+asm(".pushsection .text\n"
+    "l2_writes: movl %eax, (%ebx)\n"
+    "           vmcall\n"
+    ".popsection\n");
+
+static void about_to_write(void)
+{
+    l2_prepare(l2_writes);
+    l2_registers.ebx = WINDOW + 8; /* whose page is logged */
+    ept_map(WINDOW, other_pdpt, EPT_ALL);
+}
+
+static bool track(void)
+{
+    if (ept_track())
+        return true;
+    skip("no accessed and dirty flags for EPT");
+    return false;
+}
+
+static bool log_from(u32 index)
+{
+    if (!track())
+        return false;
+    if (ept_log_from(index))
+        return true;
+    skip("no page-modification logging");
+    return false;
+}
+
+/* The flags in the entries that translate the window alone. */
+static void must_flag(u32 accessed, u32 dirty)
+{
+    must("accessed_pdpte", *ept_entry(WINDOW, EPT_PDPTE) & EPT_ACCESSED, accessed);
+    must("accessed_pde", *ept_entry(WINDOW, EPT_PDE) & EPT_ACCESSED, accessed);
+    must("accessed_pte", *ept_entry(WINDOW, EPT_PTE) & EPT_ACCESSED, accessed);
+    must("dirty_pte", *ept_entry(WINDOW, EPT_PTE) & EPT_DIRTY, dirty);
+}
+
+CHECK(flags_written, "L2-10/write", NEEDS_L2, EPT_FLAGS,
+      "control: a write of L2 sets the accessed flags and the dirty flag")
+{
+    about_to_write();
+    if (!track())
+        return;
+    struct vm_exit exit = l2_run();
+    must("exit_reason", exit.reason, EXIT_VMCALL);
+    must_flag(EPT_ACCESSED, EPT_DIRTY);
+    saw_exit(&exit, l2_writes);
+}
+
+CHECK(flags_off, "L2-10/off", NEEDS_L2, EPT_FLAGS,
+      "control: bit 6 of EPTP is 0, so the load of the PDPTEs sets no flag")
+{
+    about_to_set_pg();
+    put_table_behind_window();
+    must_load(pdpt);
+    must_flag(0, 0);
+}
+
+CHECK(flags_cr0, "L2-10/mov-cr0", NEEDS_L2, EPT_FLAGS,
+      "MOV to CR0 loads the PDPTEs: the accessed flags of their page are set, its dirty flag is not")
+{
+    about_to_set_pg();
+    put_table_behind_window();
+    if (!track())
+        return;
+    must_load(pdpt);
+    must_flag(EPT_ACCESSED, 0);
+}
+
+CHECK(flags_cr3, "L2-10/mov-cr3", NEEDS_L2, EPT_FLAGS, "the same with MOV to CR3")
+{
+    about_to(l2_mov_cr3, WINDOW);
+    ept_map(WINDOW, other_pdpt, EPT_ALL);
+    if (!track())
+        return;
+    must_load(other_pdpt);
+    must_flag(EPT_ACCESSED, 0);
+}
+
+CHECK(flags_cr4, "L2-10/mov-cr4", NEEDS_L2, EPT_FLAGS, "the same with MOV to CR4 that toggles PSE")
+{
+    about_to(l2_mov_cr4, L2_CR4 | CR4_PSE);
+    put_table_behind_window();
+    if (!track())
+        return;
+    must_load(pdpt);
+    must_flag(EPT_ACCESSED, 0);
+}
+
+CHECK(read_only_cr0, "L2-11/mov-cr0", NEEDS_L2, EPT_VIOLATIONS "; " EPT_FLAGS,
+      "accessed and dirty flags are on and the PDPTEs' page is readable alone: MOV to CR0 succeeds")
+{
+    about_to_set_pg();
+    put_table_behind_window();
+    ept_map(WINDOW, pdpt, EPT_READ);
+    if (!track())
+        return;
+    must_load(pdpt);
+    must_flag(EPT_ACCESSED, 0);
+}
+
+CHECK(read_only_cr3, "L2-11/mov-cr3", NEEDS_L2, EPT_VIOLATIONS "; " EPT_FLAGS, "the same with MOV to CR3")
+{
+    about_to(l2_mov_cr3, WINDOW);
+    ept_map(WINDOW, other_pdpt, EPT_READ);
+    if (!track())
+        return;
+    must_load(other_pdpt);
+    must_flag(EPT_ACCESSED, 0);
+}
+
+/* With the flags on page walks are writes, and logged. What the code behind the MOV needs is marked beforehand: its page, and
+   the page directory that maps it. Then the load of the PDPTEs is all that could be logged. */
+static bool log_loads_alone(u32 index)
+{
+    ept_mark_used(l2_mov_cr0);
+    ept_mark_used(l2_mov_cr3_then);
+    ept_mark_used(l2_tables.pae.directories[0]);
+    return log_from(index);
+}
+
+static void must_have_logged(u32 index, u64 entry)
+{
+    must("pml_index", vmcs_read(GUEST_PML_INDEX), index);
+    must("pml_entry", ept_log[EPT_LOG_ENTRIES - 1], entry);
+}
+
+CHECK(log_written, "L2-12/write", NEEDS_L2, EPT_LOG, "control: a write of L2 is logged, and the PML index goes down by 1")
+{
+    about_to_write();
+    if (!log_from(EPT_LOG_ENTRIES - 1))
+        return;
+    struct vm_exit exit = l2_run();
+    must("exit_reason", exit.reason, EXIT_VMCALL);
+    must_have_logged(EPT_LOG_ENTRIES - 2, WINDOW);
+    saw_exit(&exit, l2_writes);
+}
+
+CHECK(log_full_written, "L2-12/write-full", NEEDS_L2, EPT_LOG,
+      "control: the log is full, so a write of L2 ends in a page-modification log-full exit and sets no flag")
+{
+    about_to_write();
+    if (!log_from(EPT_LOG_FULL))
+        return;
+    struct vm_exit exit = l2_run();
+    must("exit_reason", exit.reason, EXIT_PML_FULL);
+    must_stop_at(&exit, l2_writes);
+    must("dirty_pte", *ept_entry(WINDOW, EPT_PTE) & EPT_DIRTY, 0);
+    must_have_logged(EPT_LOG_FULL, 0);
+    saw_exit(&exit, l2_writes);
+}
+
+CHECK(log_cr3, "L2-12/mov-cr3", NEEDS_L2, EPT_LOG "; " EPT_FLAGS, "MOV to CR3 loads the PDPTEs: nothing is logged")
+{
+    about_to(l2_mov_cr3, WINDOW);
+    ept_map(WINDOW, other_pdpt, EPT_ALL);
+    if (!log_loads_alone(EPT_LOG_ENTRIES - 1))
+        return;
+    must_load(other_pdpt);
+    must_have_logged(EPT_LOG_ENTRIES - 1, 0);
+}
+
+CHECK(log_cr0, "L2-12/mov-cr0", NEEDS_L2, EPT_LOG "; " EPT_FLAGS, "MOV to CR0 loads the PDPTEs: nothing is logged")
+{
+    about_to_set_pg();
+    put_table_behind_window();
+    if (!log_loads_alone(EPT_LOG_ENTRIES - 1))
+        return;
+    must_load(pdpt);
+    must_have_logged(EPT_LOG_ENTRIES - 1, 0);
+}
+
+/* The accessed flags of the window are set beforehand: a processor may look at the log for the sake of one of them, too. */
+static void mark_window_accessed(void)
+{
+    for (enum ept_level level = EPT_PTE; level <= EPT_PML4E; level++)
+        *ept_entry(WINDOW, level) |= EPT_ACCESSED;
+}
+
+CHECK(log_full_fetch, "L2-12/fetch-full", NEEDS_L2, EPT_LOG,
+      "control: the log is full and all flags that L2 needs are set: it runs")
+{
+    l2_prepare(l2_mov_cr0_then);
+    if (!log_loads_alone(EPT_LOG_FULL))
+        return;
+    struct vm_exit exit = l2_run();
+    must("exit_reason", exit.reason, EXIT_VMCALL);
+    must("eax", exit.registers.eax, REACHED_END);
+    must_have_logged(EPT_LOG_FULL, 0);
+    saw_exit(&exit, l2_mov_cr0_then);
+}
+
+CHECK(log_full_cr0, "L2-12/mov-cr0-full", NEEDS_L2, EPT_LOG "; " EPT_FLAGS,
+      "the log is full and MOV to CR0 loads the PDPTEs: there is nothing to log, it succeeds")
+{
+    about_to_set_pg();
+    put_table_behind_window();
+    mark_window_accessed();
+    if (!log_loads_alone(EPT_LOG_FULL))
+        return;
+    must_load(pdpt);
+    must_flag(EPT_ACCESSED, 0);
+    must_have_logged(EPT_LOG_FULL, 0);
+}
+
+CHECK(log_full_then, "L2-12/violation-after-full", NEEDS_L2, EPT_LOG "; " EPT_VIOLATIONS,
+      "and an EPT violation that comes later, without logging, is still one and no log-full exit")
+{
+    about_to_set_pg();
+    put_table_behind_window();
+    mark_window_accessed();
+    if (!log_loads_alone(EPT_LOG_FULL))
+        return;
+    l2_run();
+    about_to_write();
+    ept_map(WINDOW, other_pdpt, EPT_READ);
+    struct vm_exit exit = l2_run();
+    must("exit_reason", exit.reason, EXIT_EPT_VIOLATION);
+    must_stop_at(&exit, l2_writes);
+    saw_exit(&exit, l2_writes);
+}

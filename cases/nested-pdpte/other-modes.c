@@ -1,0 +1,139 @@
+/* L2-23 and L2-24: the paging modes without PDPTE registers. MOV to CR loads nothing; the first walk meets the absent page. */
+#include "stage.h"
+
+/* L2 turns IA-32e mode on, goes to 64-bit code and there loads CR3 from RCX. Only 64-bit code comes to REACHED_END. */
+extern const char l2_enters_64_bit[], l2_in_ia32e[], l2_mov_cr3_64[], l2_mov_cr3_64_then[];
+asm(".pushsection .text\n"
+    "l2_enters_64_bit:   movl %eax, %cr0\n"
+    "l2_in_ia32e:        ljmp $0x20, $1f\n" /* SELECTOR_CODE_64 */
+    ".code64\n"
+    "1:                  movl %ecx, %ecx\n"
+    "l2_mov_cr3_64:      movq %rcx, %cr3\n"
+    "l2_mov_cr3_64_then: movabsq $0x600D00000000, %rax\n"
+    "                    shrq $32, %rax\n"
+    "                    vmcall\n"
+    ".code32\n"
+    ".popsection\n");
+
+/* The PML4 table, or page directory, for MOV to CR3; what it holds does not matter when its page is absent. */
+static u64 other_root[512] PAGE_ALIGNED;
+
+static bool about_to_enter_64_bit(const u64 *root)
+{
+    l2_prepare(l2_enters_64_bit);
+    const char *lacking = l2_use_4_level_paging();
+    if (lacking)
+        skip(lacking);
+    l2_registers.eax = L2_CR0 | CR0_PG;
+    l2_registers.ecx = address_of(root);
+    return !lacking;
+}
+
+static void must_be_in_ia32e(const struct vm_exit *exit, const u64 *root)
+{
+    must("guest_ia32_efer", vmcs_read64(GUEST_IA32_EFER), EFER_LME | EFER_LMA);
+    must_have(exit, (struct control_registers){ L2_CR0 | CR0_PG, address_of(root), L2_CR4 });
+}
+
+CHECK(long_mapped, "L2-23/mapped", NEEDS_L2, "Initializing IA-32e Mode (Vol. 3, 10.8.5)",
+      "control: MOV to CR0 sets PG with IA32_EFER.LME, L2 runs 64-bit code and loads CR3")
+{
+    if (!about_to_enter_64_bit(l2_tables.pml4))
+        return;
+    struct vm_exit exit = l2_run();
+    must("exit_reason", exit.reason, EXIT_VMCALL);
+    must("eax", exit.registers.eax, REACHED_END);
+    must_be_in_ia32e(&exit, l2_tables.pml4);
+    saw_exit(&exit, l2_enters_64_bit);
+}
+
+CHECK(long_cr0, "L2-23/mov-cr0", NEEDS_L2, EPT_VIOLATIONS "; " EXIT_QUALIFICATION_TABLE,
+      "the PML4 table's page is absent from EPT: MOV to CR0 sets PG, the fetch behind it meets an EPT violation")
+{
+    if (!about_to_enter_64_bit(l2_tables.pml4))
+        return;
+    ept_protect(l2_tables.pml4, 0);
+    struct vm_exit exit = l2_run();
+    must_violate_in_walk(&exit, address_of(l2_tables.pml4), address_of(l2_in_ia32e), VIOLATION_READ);
+    must_stop_at(&exit, l2_in_ia32e);
+    must_be_in_ia32e(&exit, l2_tables.pml4);
+    saw_exit(&exit, l2_in_ia32e);
+}
+
+CHECK(long_cr3, "L2-23/mov-cr3", NEEDS_L2, EPT_VIOLATIONS "; " EXIT_QUALIFICATION_TABLE,
+      "64-bit code moves to CR3 a PML4 table whose page is absent from EPT: the fetch behind it meets an EPT violation")
+{
+    if (!about_to_enter_64_bit(other_root))
+        return;
+    ept_protect(other_root, 0);
+    struct vm_exit exit = l2_run();
+    must_violate_in_walk(&exit, address_of(other_root), address_of(l2_mov_cr3_64_then), VIOLATION_READ);
+    must_stop_at(&exit, l2_mov_cr3_64_then);
+    must_be_in_ia32e(&exit, other_root);
+    saw_exit(&exit, l2_mov_cr3_64_then);
+}
+
+enum { PDE_BYTES = 4, PDE_SHIFT = 22 };
+
+static struct control_registers paging_32_bit(const void *root)
+{
+    return (struct control_registers){ L2_CR0 | CR0_PG, address_of(root), CR4_VMXE | CR4_PSE };
+}
+
+static void about_to_use_32_bit(const char *instruction, u32 operand)
+{
+    l2_prepare(instruction);
+    l2_use_32_bit_paging();
+    l2_registers.eax = operand;
+}
+
+static void must_walk_to_hole(const struct vm_exit *exit, const void *root, const char *then, u32 access)
+{
+    must_violate_in_walk(exit, address_of(root) + (address_of(then) >> PDE_SHIFT) * PDE_BYTES, address_of(then), access);
+    must_stop_at(exit, then);
+    must_have(exit, paging_32_bit(root));
+    saw_exit(exit, then);
+}
+
+CHECK(legacy_mapped, "L2-24/mapped", NEEDS_L2, "32-Bit Paging (Vol. 3, 4.3)",
+      "control: MOV to CR0 sets PG without PAE, and L2 goes on with 32-bit paging")
+{
+    about_to_use_32_bit(l2_mov_cr0, L2_CR0 | CR0_PG);
+    struct vm_exit exit = l2_run();
+    must("exit_reason", exit.reason, EXIT_VMCALL);
+    must("eax", exit.registers.eax, REACHED_END);
+    must_have(&exit, paging_32_bit(l2_tables.directory));
+    saw_exit(&exit, l2_mov_cr0);
+}
+
+CHECK(legacy_cr0, "L2-24/mov-cr0", NEEDS_L2, EPT_VIOLATIONS "; " EXIT_QUALIFICATION_TABLE,
+      "the page directory's page is absent from EPT: MOV to CR0 sets PG, the fetch behind it meets an EPT violation")
+{
+    about_to_use_32_bit(l2_mov_cr0, L2_CR0 | CR0_PG);
+    ept_protect(l2_tables.directory, 0);
+    struct vm_exit exit = l2_run();
+    must_walk_to_hole(&exit, l2_tables.directory, l2_mov_cr0_then, VIOLATION_READ);
+    ept_protect(l2_tables.directory, EPT_ALL);
+    must("eax_once_mapped", l2_run().registers.eax, REACHED_END);
+}
+
+CHECK(legacy_cr3, "L2-24/mov-cr3", NEEDS_L2, EPT_VIOLATIONS "; " EXIT_QUALIFICATION_TABLE,
+      "MOV to CR3 under 32-bit paging of a directory whose page is absent from EPT: the fetch behind it meets an EPT violation")
+{
+    about_to_use_32_bit(l2_mov_cr3, address_of(other_root));
+    l2_turn_paging_on();
+    ept_protect(other_root, 0);
+    struct vm_exit exit = l2_run();
+    must_walk_to_hole(&exit, other_root, l2_mov_cr3_then, VIOLATION_READ);
+}
+
+CHECK(legacy_tracked, "L2-24/accessed-dirty", NEEDS_L2, EXIT_QUALIFICATION_TABLE ", footnote on bits 1:0",
+      "accessed and dirty flags are on for EPT, so a page walk's access is a write: bits 0 and 1 are both set")
+{
+    about_to_use_32_bit(l2_mov_cr0, L2_CR0 | CR0_PG);
+    if (!ept_track())
+        return skip("no accessed and dirty flags for EPT");
+    ept_protect(l2_tables.directory, 0);
+    struct vm_exit exit = l2_run();
+    must_walk_to_hole(&exit, l2_tables.directory, l2_mov_cr0_then, VIOLATION_READ | VIOLATION_WRITE);
+}

@@ -1,0 +1,133 @@
+"""Family L2 of the catalogue, MOV to CR in L2 with nested EPT and PAE: what Bochs says, and that each check can fail."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from difftest.record import Record
+from emulators.bochs import Bochs
+
+from .families import Edit, built, case_called, known_on_bochs, records, statuses
+
+CASE = case_called("nested-pdpte")
+MODEL = CASE.manifest.cpu_models["bochs"]  # has all that the checks need
+LOGS = {"write", "write-full", "mov-cr3", "mov-cr0", "fetch-full", "mov-cr0-full", "violation-after-full"}
+LOGGING = {f"L2-12/{name}" for name in LOGS}
+FLAGS = {"L2-10/write", "L2-10/mov-cr0", "L2-10/mov-cr3", "L2-10/mov-cr4", "L2-11/mov-cr0", "L2-11/mov-cr3"}
+SMEP = {"L2-14/mapped", "L2-14/smep"}
+
+pytestmark = pytest.mark.boots
+
+
+def test_every_row_of_the_catalogue_has_a_check(tmp_path: Path) -> None:
+    ids = [about.check for about in built(CASE, tmp_path).checks]
+    assert {check.partition("/")[0] for check in ids} == {f"L2-{row:02}" for row in range(1, 25)}
+    assert {known.check for known in CASE.manifest.known} - {"host-kernel"} <= set(ids)
+
+
+@pytest.mark.parametrize(
+    ("model", "skipped"),
+    [
+        (MODEL, set()),
+        ("corei7_haswell_4770", LOGGING),
+        ("corei7_sandy_bridge_2600k", LOGGING | FLAGS | SMEP | {"L2-24/accessed-dirty"}),
+    ],
+)
+async def test_bochs_fails_what_is_known_and_nothing_else(tmp_path: Path, model: str, skipped: set[str]) -> None:
+    told = statuses(await records(CASE, built(CASE, tmp_path), Bochs(model=model)))
+    assert {check for check, status in told.items() if status == "SKIP"} == skipped
+    assert {check for check, status in told.items() if status == "FAIL"} == known_on_bochs(CASE) - skipped
+
+
+async def test_no_check_depends_on_another(tmp_path: Path) -> None:
+    """All checks in one boot say what they say in boots of every other one."""
+    image = built(CASE, tmp_path)
+    ids = [about.check for about in image.checks]
+    together = await records(CASE, image, Bochs(model=MODEL))
+    apart: dict[str, Record] = {}
+    for offset in (0, 1):
+        apart |= await records(CASE, image, Bochs(model=MODEL), only=ids[offset::2])
+    assert {check: (record.status, record.fields) for check, record in apart.items()} == {
+        check: (record.status, record.fields) for check, record in together.items()
+    }
+
+
+def _ids(row: int, *names: str) -> set[str]:
+    return {f"L2-{row:02}/{name}" for name in names}
+
+
+# What is done to the stage, or to the expectation, of these checks makes them fail. Stages that have nothing to do with each
+# other are broken in one boot.
+VIOLATIONS = (
+    _ids(1, "not-present") | _ids(3, "mov-cr0", "mov-cr3") | _ids(7, "offset-fe0", "offset-fe0-mov-cr3", "low-bits")
+    | _ids(6, "pml4e") | _ids(8, "execute-above-all") | _ids(13, "pse") | _ids(14, "smep") | _ids(16, "pge")
+    | _ids(17, "mov-cr3", "same-value") | _ids(18, "cd", "nw") | _ids(20, "gp-intercepted")
+)  # fmt: skip
+MISCONFIGURATIONS = (
+    _ids(4, "write", "write-execute", "mov-cr3") | _ids(5, "memory-type-2", "memory-type-3", "memory-type-7", "address-bits")
+)  # fmt: skip
+LOADS = (
+    _ids(1, "mapped") | _ids(2, "read", "read-execute", "read-above-all", "mov-cr3") | _ids(5, "memory-type-0", "ignored-bits")
+    | _ids(6, "mapped", "pml4e-mapped") | _ids(7, "mapped") | _ids(8, "mapped") | _ids(9, "mov-cr0", "mov-cr3", "mov-cr4")
+    | _ids(10, "off", "mov-cr0", "mov-cr3", "mov-cr4") | _ids(11, "mov-cr0", "mov-cr3") | _ids(12, "mov-cr0", "mov-cr3")
+    | _ids(13, "mapped") | _ids(14, "mapped") | _ids(16, "mapped") | _ids(17, "mapped") | _ids(18, "cd-mapped", "nw-mapped")
+    | _ids(20, "mapped") | _ids(21, "ignored-bits") | _ids(22, "mov-cr0", "mov-cr3", "mov-cr4")
+)  # fmt: skip
+RUN = "    struct vm_exit exit = l2_run();\n"
+BROKEN: dict[str, tuple[list[Edit], set[str]]] = {
+    "EPT is as it should be": (
+        [("stage.c", f"{RUN}    must_violate_at", f"    ept_identity();\n    ept_flush();\n{RUN}    must_violate_at"),
+         ("stage.c", f"{RUN}    must_misconf", f"    ept_identity();\n    ept_flush();\n{RUN}    must_misconf"),
+         ("load.c", f"    ept_protect(pdpt, EPT_WRITE);\n{RUN}", RUN),
+         ("moves.c", "ept_protect(&both_tables, 0)", "ept_protect(&both_tables, EPT_ALL)"),
+         ("other-modes.c", "ept_protect(l2_tables.pml4, 0)", "ept_protect(l2_tables.pml4, EPT_ALL)"),
+         ("other-modes.c", f"ept_protect(other_root, 0);\n{RUN}    must_violate", f"ept_flush();\n{RUN}    must_violate"),
+         ("other-modes.c", f"ept_protect(other_root, 0);\n{RUN}    must_walk", f"ept_flush();\n{RUN}    must_walk"),
+         ("other-modes.c", f"    ept_protect(l2_tables.directory, 0);\n{RUN}    must_walk_to_hole(&exit, l2_tables.directory, "
+          "l2_mov_cr0_then, VIOLATION_READ);", f"{RUN}    must_walk_to_hole(&exit, l2_tables.directory, l2_mov_cr0_then, 1);")],
+        VIOLATIONS | MISCONFIGURATIONS | _ids(4, "data-access")
+        | _ids(15, "pae") | _ids(23, "mov-cr0", "mov-cr3") | _ids(24, "mov-cr0", "mov-cr3"),
+    ),
+    "a PDPTE has a reserved bit, or none, or EPT has no hole": (
+        [("stage.c", "    struct vm_exit exit = must_complete();\n    if", "    ((u64 *)(u32)pdptes)[3] |= 2;\n"
+          "    struct vm_exit exit = must_complete();\n    if"),
+         ("stage.c", "    struct vm_exit exit = must_complete();\n    must_keep", "    registers_before[2] ^= PDPTE_PWT;\n"
+          "    struct vm_exit exit = must_complete();\n    must_keep"),
+         ("moves.c", "pdptes_in_both[index] = pdpt[index];", "pdptes_in_both[index] = pdpt[index] | 2;"),
+         ("load.c", "rights_by_level(EPT_EXECUTE, EPT_READ | EPT_WRITE)", "rights_by_level(EPT_EXECUTE, EPT_ALL)"),
+         ("load.c", "*ept_entry(WINDOW, level) = 0;", "*ept_entry(WINDOW, level) |= 0;"),
+         ("values.c", "pdpt[index] = sound | (u64)1 << bit;", "pdpt[index] = sound;")],
+        LOADS | _ids(6, "pte", "pde", "pdpte") | _ids(8, "execute-above-read-write") | _ids(15, "mapped")
+        | _ids(19, "mapped", "clts") | _ids(21, "pdpte0", "pdpte1", "pdpte2", "pdpte3"),
+    ),
+    "flags are set beforehand, or by the walk": (
+        [("accessed-dirty.c", "    if (ept_track())\n", "    *ept_entry(WINDOW, EPT_PTE) |= EPT_DIRTY;\n    if (ept_track())\n"),
+         ("accessed-dirty.c", "    put_table_behind_window();\n    must_load(pdpt);\n    must_flag(0, 0);",
+          "    put_table_behind_window();\n    ept_track();\n    must_load(pdpt);\n    must_flag(0, 0);"),
+         ("accessed-dirty.c", "    ept_mark_used(l2_tables.pae.directories[0]);\n", ""),
+         ("accessed-dirty.c", "other_pdpt, EPT_READ);\n    struct", "other_pdpt, EPT_ALL);\n    struct"),
+         ("other-modes.c", "ljmp $0x20", "ljmp $0x08"),
+         ("other-modes.c", f"about_to_use_32_bit(l2_mov_cr0, L2_CR0 | CR0_PG);\n{RUN}    must(",
+          f"about_to_use_32_bit(l2_mov_cr0, L2_CR0);\n{RUN}    must(")],
+        _ids(10, "off", "mov-cr0", "mov-cr3", "mov-cr4") | _ids(11, "mov-cr0", "mov-cr3") | _ids(23, "mapped")
+        | _ids(12, "write-full", "mov-cr0", "mov-cr3", "violation-after-full") | _ids(24, "mapped"),
+    ),
+    "L2 reads where it should write": (
+        [("accessed-dirty.c", "l2_writes: movl %eax, (%ebx)", "l2_writes: movl (%ebx), %eax")],
+        _ids(10, "write") | _ids(12, "violation-after-full"),
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("stage", BROKEN)
+async def test_on_a_broken_stage_the_checks_fail(tmp_path: Path, stage: str) -> None:
+    edits, failing = BROKEN[stage]
+    told = statuses(await records(CASE, built(CASE, tmp_path, edits), Bochs(model=MODEL)))
+    assert {check for check, status in told.items() if status == "FAIL"} - known_on_bochs(CASE) == failing
+
+
+def test_each_check_is_among_those_that_were_seen_to_fail(tmp_path: Path) -> None:
+    seen = set().union(*(failing for _, failing in BROKEN.values())) | known_on_bochs(CASE)
+    assert {about.check for about in built(CASE, tmp_path).checks} == seen
