@@ -64,11 +64,11 @@ class Mirror:
         self.suites: list[Suite] = []
         self.problems: dict[str, str] = {}  # suite -> why there is nothing, or nothing new, of it
 
-    def packages(self, pattern: str, *, update: bool = False) -> list[Package]:
+    def packages(self, pattern: str) -> list[Package]:
         """Packages whose name matches, of all suites and of what the host's own apt knows, the oldest version first, each
-        once. `update` fetches the lists anew.
+        once.
         """
-        self._look(update)
+        self.look()
         found: dict[tuple[str, str], Package] = {}
         for suite in (*self.suites, self.host):
             for package in suite.packages():
@@ -86,7 +86,10 @@ class Mirror:
             reasons.setdefault(reason, []).append(suite)
         return "\n".join(f"{', '.join(suites)}: {reason}" for reason, suites in reasons.items())
 
-    def _look(self, update: bool) -> None:
+    def look(self, *, update: bool = False) -> None:
+        """Have lists of today, or with `update` of now. What cannot be had stands in `problems`; raises EmulatorError only
+        when the host's apt has no mirror.
+        """
         if self._looked and not update:
             return
         found = archives()
@@ -143,7 +146,7 @@ def latest(
     Raises EmulatorError(refusal), with the versions that there are, and with why some suites could not be looked into.
     """
     there = available(mirror)
-    hits = [package for package in (*by_version(cached), *there) if _is_meant(package, wanted)]
+    hits = [package for package in (*by_version(cached), *there) if is_meant(package, wanted)]
     if hits:
         return hits[-1]
     versions = list(dict.fromkeys(package.version for package in there))
@@ -153,6 +156,6 @@ def latest(
     )
 
 
-def _is_meant(package: Package, wanted: str) -> bool:
+def is_meant(package: Package, wanted: str) -> bool:
     """A kernel is meant by its package's version, 6.1.176-1, or by its release, 6.1.0-50-cloud-amd64."""
     return is_version(package.version, wanted) or is_version(package.name.removeprefix("linux-image-"), wanted)

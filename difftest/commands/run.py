@@ -36,6 +36,7 @@ def run(
     host_bochs: Annotated[
         str | None, typer.Option("--host-bochs", help="The Bochs that hosts KVM for kvm-hosted, chosen in the same ways.")
     ] = None,
+    qemu: Annotated[str | None, typer.Option("--qemu", help="The QEMU of kvm, kvm-hosted and tcg: a program's path.")] = None,
     jobs: Annotated[int, typer.Option("--jobs", "-j", min=1, max=64, help="Boots side by side.")] = 2,
     timeout: Annotated[
         float | None, typer.Option("--timeout", min=0.1, help="Seconds a boot may take; kvm-hosted gets four times that.")
@@ -59,7 +60,7 @@ def run(
         groups=group or [],
         checks=check or [],
         targets=asked,
-        versions=Versions(kernel=kernel, bochs=bochs, host_bochs=host_bochs, cpu_model=cpu_model),
+        versions=Versions(kernel=kernel, bochs=bochs, host_bochs=host_bochs, qemu=qemu, cpu_model=cpu_model),
         jobs=jobs,
         timeout=timeout,
         repeats=repeat,

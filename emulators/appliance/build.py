@@ -79,28 +79,28 @@ class Appliance(msgspec.Struct, frozen=True, kw_only=True):
         return INITRAMFS + 2 * (self.layout.initramfs_sectors * SECTOR + sum(map(len, cases.values())))
 
 
-def ensure(kernel: Kernel, cache: Path, say: Callable[[str], None]) -> Appliance:
-    """The appliance of a kernel, built when the cache has none made of exactly these files. Raises EmulatorError."""
-    key = _key(kernel)
+def ensure(kernel: Kernel, qemu: Path, cache: Path, say: Callable[[str], None]) -> Appliance:
+    """The appliance of a kernel and a QEMU, built when the cache has none made of exactly these files. Raises EmulatorError."""
+    key = _key(kernel, qemu)
     folder = cache / key
     if not folder.exists():
         cache.mkdir(parents=True, exist_ok=True)
         with FileLock(cache / ".lock"):
             if not folder.exists():
                 say(f"building the appliance for Linux {kernel.release}")
-                _build_into(kernel, folder)
+                _build_into(kernel, qemu, folder)
     layout = msgspec.msgpack.decode((folder / "layout.msgpack").read_bytes(), type=Layout)
     return Appliance(folder=folder, key=key, kernel=kernel, layout=layout)
 
 
-def _build_into(kernel: Kernel, folder: Path) -> None:
+def _build_into(kernel: Kernel, qemu: Path, folder: Path) -> None:
     """Build beside the final place, then rename: a kill leaves no half appliance that a later run would boot."""
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".building-") as name:
         built = Path(name) / "appliance"
         built.mkdir()
         try:
             flat = flat_kernel(kernel.vmlinuz.read_bytes())
-            image, root = whole_sectors(flat.image), whole_sectors(initramfs.build(kernel))
+            image, root = whole_sectors(flat.image), whole_sectors(initramfs.build(kernel, qemu))
             (built / "boot.img").write_bytes(_cylinders(boot_sector(Path(name)) + image + root))
             layout = Layout(
                 kernel=msgspec.structs.replace(flat, image=b""),
@@ -118,8 +118,8 @@ def _cylinders(data: bytes) -> bytes:
     return data + b"\0" * (-len(data) % CYLINDER)
 
 
-def _key(kernel: Kernel) -> str:
+def _key(kernel: Kernel, qemu: Path) -> str:
     digest = hashlib.sha256(f"{VERSION} {kernel.sha256}".encode())
-    for path in [*initramfs.inputs(), SECTOR_SOURCE]:
+    for path in [*initramfs.inputs(qemu), SECTOR_SOURCE]:
         digest.update(f"{path} {sha256_cached(path)}\n".encode())
     return digest.hexdigest()[:32]

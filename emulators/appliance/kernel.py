@@ -13,7 +13,7 @@ from filelock import FileLock
 
 from emulators.appliance.kernel_files import BUILT_IN, Kernel, find, kept_in
 from emulators.apt import Package
-from emulators.debian import unpack
+from emulators.debian import package_of, unpack
 from emulators.files import sha256
 from emulators.mirror import Mirror, latest
 from emulators.target import EmulatorError, Progress
@@ -106,7 +106,8 @@ def _of_path(path: Path, cache: Path, say: Progress) -> Kernel:
         say(f"unpacking {path.name}")
         kept.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(kept.parent / ".lock"), tempfile.TemporaryDirectory(dir=kept.parent, prefix=".unpack-") as temporary:
-            record = _unpacked(debs, path.name, "", kept, Path(temporary))
+            name, version = package_of(debs[0]).split(" ", 1)
+            record = _unpacked(debs, name, version, kept, Path(temporary))
     return record.kernel.below(kept)
 
 
@@ -118,7 +119,7 @@ def _unpacked(debs: Sequence[Path], name: str, version: str, kept: Path, tempora
     tree, new = temporary / "tree", temporary / "kept"
     for deb in debs:
         unpack(deb, tree)
-    kernel = find(tree, f"{name} {version}".strip())
+    kernel = find(tree, f"{name} {version}")
     try:
         new.mkdir()
         record = Cached(name=name, version=version, kernel=kept_in(kernel, new))
