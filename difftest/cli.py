@@ -8,7 +8,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from difftest import __version__
-from difftest.commands import cases, doctor, kernels, report, run
+from difftest.commands import cases, compare, doctor, kernels, report, run
 from difftest.commands.options import EXIT_CODES
 from difftest.verdict import ExitCode
 
@@ -25,6 +25,7 @@ app.command(epilog=EXIT_CODES)(run.run)
 app.command("list")(cases.list_cases)
 app.command()(cases.show)
 app.command()(report.report)
+app.command(epilog=compare.EXIT_CODES)(compare.compare)
 app.command()(doctor.doctor)
 app.command()(kernels.kernels)
 

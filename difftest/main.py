@@ -43,11 +43,24 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     command: list[str]
 
 
+class Ready(msgspec.Struct, frozen=True, kw_only=True):
+    """A run of which everything is at hand: images built, kernels and emulators fetched."""
+
+    request: Request
+    plan: Plan
+    targets: dict[str, Target]
+
+
 def run_cases(request: Request) -> tuple[ExitCode, StoredRun | None]:
     """Do the run. Raises CaseError, StoreError and EmulatorError for what keeps it from starting.
 
     An interrupted run is closed as such; its finished cases can be reported.
     """
+    return carry_out(made_ready(request))
+
+
+def made_ready(request: Request) -> Ready:
+    """Build and fetch what the run takes. Raises CaseError and EmulatorError for what cannot be had; nothing is booted."""
     chosen = _chosen(request)
     if not chosen:
         raise CaseError("nothing is selected", hint="`difftest list` shows the cases")
@@ -61,6 +74,13 @@ def run_cases(request: Request) -> tuple[ExitCode, StoredRun | None]:
     console = Console(stderr=True)
     for target in taking_part.values():
         target.prepare(lambda line: None if request.quiet else console.print(line, markup=False))
+    return Ready(request=request, plan=plan, targets=taking_part)
+
+
+def carry_out(ready: Ready) -> tuple[ExitCode, StoredRun | None]:
+    """Boot, judge and keep it all. Raises StoreError; see `run_cases`."""
+    request, plan, taking_part = ready.request, ready.plan, ready.targets
+    console = Console(stderr=True)
     meta = Meta(
         run=new_run_id(),
         tool_version=__version__,
@@ -72,7 +92,7 @@ def run_cases(request: Request) -> tuple[ExitCode, StoredRun | None]:
         identities={name: target.identity() for name, target in taking_part.items()},
     )
     writer = RunWriter.create(request.results, meta)
-    for job in jobs:
+    for job in plan.jobs:
         _snapshot(writer, job)
     status = "interrupted"
     try:
