@@ -15,7 +15,7 @@ from rich.console import Console
 from difftest import __version__
 from difftest.case import BUNDLED, MANIFEST, Case, CaseError, bundled, load, of_image, select
 from difftest.image import prepare
-from difftest.plan import Job, Plan, names_of, subjects_for
+from difftest.plan import Job, Plan, Prepared, names_of, subjects_for
 from difftest.progress import Progress
 from difftest.result import Result
 from difftest.run import execute
@@ -61,13 +61,9 @@ def run_cases(request: Request) -> tuple[ExitCode, StoredRun | None]:
 
 def made_ready(request: Request) -> Ready:
     """Build and fetch what the run takes. Raises CaseError and EmulatorError for what cannot be had; nothing is booted."""
-    chosen = _chosen(request)
-    if not chosen:
-        raise CaseError("nothing is selected", hint="`difftest list` shows the cases")
     every = targets(request.versions)
     jobs = tuple(
-        Job(prepared=prepare(case, cache_folder(), request.checks), subjects=subjects_for(case, every, request.targets))
-        for case in chosen
+        Job(prepared=prepared, subjects=subjects_for(prepared.case, every, request.targets)) for prepared in images(request)
     )
     plan = Plan(jobs=jobs, slots=request.jobs, repeats=request.repeats, total_seconds=request.timeout)
     taking_part = {name: every[name] for name in plan.targets()}
@@ -75,6 +71,14 @@ def made_ready(request: Request) -> Ready:
     for target in taking_part.values():
         target.prepare(lambda line: None if request.quiet else console.print(line, markup=False))
     return Ready(request=request, plan=plan, targets=taking_part)
+
+
+def images(request: Request) -> list[Prepared]:
+    """Build or copy the images of the cases that were asked for. Raises CaseError."""
+    chosen = _chosen(request)
+    if not chosen:
+        raise CaseError("nothing is selected", hint="`difftest list` shows the cases")
+    return [prepare(case, cache_folder(), request.checks) for case in chosen]
 
 
 def carry_out(ready: Ready) -> tuple[ExitCode, StoredRun | None]:

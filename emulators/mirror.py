@@ -148,7 +148,7 @@ def latest(
     there = available(mirror)
     hits = [package for package in (*by_version(cached), *there) if is_meant(package, wanted)]
     if hits:
-        return hits[-1]
+        return next((package for package in hits if package.version == wanted), hits[-1])
     versions = list(dict.fromkeys(package.version for package in there))
     shown = ", ".join(versions[-MOST_SHOWN:]) or "none"
     raise EmulatorError(

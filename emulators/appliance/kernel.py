@@ -15,7 +15,7 @@ from emulators.appliance.kernel_files import BUILT_IN, Kernel, find, kept_in
 from emulators.apt import Package
 from emulators.debian import package_of, unpack
 from emulators.files import sha256
-from emulators.mirror import Mirror, latest
+from emulators.mirror import Mirror, by_version, latest
 from emulators.target import EmulatorError, Progress
 
 PREFIX = "linux-image-"
@@ -40,6 +40,23 @@ def available(mirror: Mirror) -> list[Package]:
     return [package for package in mirror.packages(PATTERN) if not re.search(rf"\b{PREFIX}", package.depends)]
 
 
+def named(mirror: Mirror, wanted: str, kept: Sequence[Package] = ()) -> Package:
+    """The newest cloud kernel of this version. Raises EmulatorError with the versions that there are."""
+    return latest(mirror, available, wanted, f"no kernel {wanted}", kept)
+
+
+def in_order(packages: Sequence[Package], ends: Sequence[Package]) -> dict[str, Package]:
+    """The kernels by version, the oldest first: one of each upstream version, the newest of its builds, and the `ends`."""
+    chosen = {_upstream(package): package for package in by_version(packages)}
+    chosen |= {_upstream(end): end for end in ends}
+    every = {package.version: package for package in (*chosen.values(), *ends)}
+    return {package.version: package for package in by_version(every.values())}
+
+
+def _upstream(package: Package) -> str:
+    return package.version.rpartition("-")[0]
+
+
 def cached(cache: Path) -> list[Package]:
     """The packages whose kernels are in the cache."""
     found = []
@@ -59,7 +76,7 @@ def fetch(wanted: str | None, cache: Path, say: Progress) -> Kernel:
     if wanted is not None and ("/" in wanted or wanted.endswith(".deb") or Path(wanted).is_dir()):
         return _of_path(Path(wanted).absolute(), cache, say)
     mirror = Mirror(cache, say)
-    package = _current(mirror) if wanted is None else latest(mirror, available, wanted, f"no kernel {wanted}", cached(cache))
+    package = _current(mirror) if wanted is None else named(mirror, wanted, cached(cache))
     return _of_package(mirror, package, cache / "kernels", say)
 
 
