@@ -11,7 +11,7 @@ import msgspec
 from debian.debian_support import NativeVersion
 from filelock import FileLock
 
-from emulators.apt import QUERY_SECONDS, NoSuchSuite, Package, Suite, apt
+from emulators.apt import QUERY_SECONDS, NoAnswer, NoSuchSuite, Package, Suite, apt
 from emulators.target import EmulatorError, Progress
 
 CODENAMES = ("bullseye", "bookworm", "trixie", "forky")
@@ -104,26 +104,28 @@ class Mirror:
             if old:
                 self._say(f"fetching the package lists of {len(old)} suites from {found.main}")
                 # The first one alone: a mirror that is down is waited for once.
-                if self._update(old[0]):
-                    with ThreadPoolExecutor(SIDE_BY_SIDE) as pool:
-                        list(pool.map(self._update, old[1:]))
-                else:
-                    self.problems |= {suite.name: self.problems[old[0].name] for suite in old[1:]}
+                down = self._update(old[0])
+                with ThreadPoolExecutor(SIDE_BY_SIDE) as pool:
+                    list(pool.map(lambda suite: self._fail(suite, down) if down else self._update(suite), old[1:]))
         for suite in self.suites:
             if suite.missing:
                 self.problems[suite.name] = "not on this mirror"
         self._looked = True
 
-    def _update(self, suite: Suite) -> bool:
-        """Fetch one suite's lists; whether the mirror answered."""
+    def _update(self, suite: Suite) -> str:
+        """Fetch one suite's lists. The answer is "", or why the mirror gives none to anybody."""
         try:
             suite.update()
         except NoSuchSuite:
             pass
         except EmulatorError as error:
-            self.problems[suite.name] = f"{error}" + ("; older lists are used" if suite.known else "")
-            return False
-        return True
+            self._fail(suite, f"{error}")
+            return f"{error}" if isinstance(error, NoAnswer) else ""
+        return ""
+
+    def _fail(self, suite: Suite, reason: str) -> str:
+        self.problems[suite.name] = reason + ("; older lists are used" if suite.known else "")
+        return reason
 
 
 def by_version(packages: Iterable[Package]) -> list[Package]:
