@@ -39,7 +39,7 @@ class State(msgspec.Struct, frozen=True, kw_only=True):
     case: str
     check: str
     image_sha256: str
-    others: dict[str, str]  # what else the runs were done with: --bochs and the like
+    others: dict[str, str | None]  # what else the runs were done with: --bochs and the like, by option
     repeat: int = 1
     tried: dict[str, Tried] = {}  # by the kernel's package and version
 

@@ -30,6 +30,7 @@ def bisect(
     bochs: Annotated[str | None, typer.Option("--bochs", help="The reference, as for `difftest run`.")] = None,
     host_bochs: Annotated[str | None, typer.Option("--host-bochs", help="The Bochs that hosts KVM.")] = None,
     qemu: Annotated[str | None, typer.Option("--qemu", help="The QEMU in there: a program's path.")] = None,
+    cpu_model: Annotated[str | None, typer.Option("--cpu-model", help="CPU model of both Bochs.")] = None,
     repeat: Annotated[int, typer.Option("--repeat", min=1, max=100, help="Boot each kernel this often.")] = 1,
     timeout: Annotated[float | None, typer.Option("--timeout", min=0.1, help="Seconds a boot may take.")] = None,
     restart: Annotated[bool, typer.Option("--restart", help="Forget what an earlier call tried.")] = False,
@@ -48,12 +49,13 @@ def bisect(
     from emulators.registry import Versions
 
     case, wanted = _split(check)
+    versions = Versions(bochs=bochs, host_bochs=host_bochs, qemu=qemu, cpu_model=cpu_model)
     base = Request(
         cases=[case],
         groups=[],
         checks=[wanted] if wanted not in (IMAGE, HOST_KERNEL) else [],
         targets=[TARGET],
-        versions=Versions(bochs=bochs, host_bochs=host_bochs, qemu=qemu),
+        versions=versions,
         jobs=1,
         timeout=timeout,
         repeats=repeat,
@@ -79,7 +81,7 @@ def bisect(
         case=prepared[0].case.name,
         check=wanted,
         image_sha256=prepared[0].sha256,
-        others={name: value or "" for name, value in {"bochs": bochs, "host-bochs": host_bochs, "qemu": qemu}.items()},
+        others=msgspec.to_builtins(versions),
         repeat=repeat,
     )
     path = state_file(results, fresh.case, wanted)
