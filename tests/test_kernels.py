@@ -63,6 +63,11 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> fake.Mirror:
     return mirror
 
 
+@pytest.fixture(autouse=True)
+def few_suites(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("emulators.mirror.SUITES", ("bullseye", "bookworm", "bookworm-security", "trixie", "sid"))
+
+
 @pytest.fixture
 def served(made: fake.Mirror, monkeypatch: pytest.MonkeyPatch) -> Iterator[fake.Mirror]:
     with made.serve(monkeypatch):
