@@ -6,8 +6,10 @@ certificates, how old a Release file may be) and its keyrings are taken over.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
+import shutil
 import subprocess
 import time
 from collections.abc import Sequence
@@ -75,6 +77,7 @@ class Suite:
         try:
             self._apt(["apt-get", "-q", "--error-on=any", "update"], UPDATE_SECONDS)
         except EmulatorError as error:
+            shutil.rmtree(self._folder / "state/lists/partial", ignore_errors=True)
             reason = f"{self._uri} {self.name}: {_first_reason(error.evidence)}"
             if UNREACHABLE.search(error.evidence):
                 raise NoAnswer(reason) from error
@@ -121,10 +124,11 @@ class Suite:
             )
             for stanza in stanzas
         ]
-        self._folder.mkdir(parents=True, exist_ok=True)
-        temporary = self._folder / f".index-{os.getpid()}"
-        temporary.write_bytes(msgspec.json.encode(_Index(state, packages)))
-        temporary.replace(kept)
+        with contextlib.suppress(OSError):  # it only saves time
+            self._folder.mkdir(parents=True, exist_ok=True)
+            temporary = self._folder / f".index-{os.getpid()}"
+            temporary.write_bytes(msgspec.json.encode(_Index(state, packages)))
+            temporary.replace(kept)
         return packages
 
     def download(self, wanted: Sequence[str], into: Path) -> list[Path]:

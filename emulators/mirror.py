@@ -12,6 +12,7 @@ from debian.debian_support import NativeVersion
 from filelock import FileLock
 
 from emulators.apt import QUERY_SECONDS, NoAnswer, NoSuchSuite, Package, Suite, apt
+from emulators.files import writing_below
 from emulators.target import EmulatorError, Progress
 
 CODENAMES = ("bullseye", "bookworm", "trixie", "forky")
@@ -93,24 +94,29 @@ class Mirror:
         if self._looked and not update:
             return
         found = archives()
-        self._cache.mkdir(parents=True, exist_ok=True)
         self.suites = [
             Suite(name, self._cache / name, found.security if name.endswith("-security") else found.main)
             for name in SUITES
             if found.security or not name.endswith("-security")
         ]
-        with FileLock(self._cache / ".lock"):
-            old = [suite for suite in self.suites if update or suite.age() > FRESH_SECONDS]
-            if old:
-                self._say(f"fetching the package lists of {len(old)} suites from {found.main}")
-                # The first one alone: a mirror that is down is waited for once.
-                down = self._update(old[0])
-                with ThreadPoolExecutor(SIDE_BY_SIDE) as pool:
-                    list(pool.map(lambda suite: self._fail(suite, down) if down else self._update(suite), old[1:]))
+        with writing_below(self._cache, "package lists"):
+            self._cache.mkdir(parents=True, exist_ok=True)
+            with FileLock(self._cache / ".lock"):
+                self._refresh([suite for suite in self.suites if update or suite.age() > FRESH_SECONDS], found)
         for suite in self.suites:
             if suite.missing:
                 self.problems[suite.name] = "not on this mirror"
         self._looked = True
+
+    def _refresh(self, old: Sequence[Suite], found: Archives) -> None:
+        """Fetch the lists of these suites, side by side."""
+        if not old:
+            return
+        self._say(f"fetching the package lists of {len(old)} suites from {found.main}")
+        # The first one alone: a mirror that is down is waited for once.
+        down = self._update(old[0])
+        with ThreadPoolExecutor(SIDE_BY_SIDE) as pool:
+            list(pool.map(lambda suite: self._fail(suite, down) if down else self._update(suite), old[1:]))
 
     def _update(self, suite: Suite) -> str:
         """Fetch one suite's lists. The answer is "", or why the mirror gives none to anybody."""

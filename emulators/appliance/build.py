@@ -28,8 +28,7 @@ from emulators.appliance.linuxboot import (
     load_table,
     whole_sectors,
 )
-from emulators.files import sha256_cached
-from emulators.target import EmulatorError
+from emulators.files import sha256_cached, writing_below
 
 VERSION = 2  # of what the functions here make; a change that the hashed inputs do not show must raise it
 CYLINDER = 16 * 63 * SECTOR  # a disk that is no whole number of cylinders is cut off by Bochs
@@ -95,23 +94,22 @@ def ensure(kernel: Kernel, qemu: Path, cache: Path, say: Callable[[str], None]) 
 
 def _build_into(kernel: Kernel, qemu: Path, folder: Path) -> None:
     """Build beside the final place, then rename: a kill leaves no half appliance that a later run would boot."""
-    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".building-") as name:
+    with (
+        writing_below(folder.parent, "the appliance"),
+        tempfile.TemporaryDirectory(dir=folder.parent, prefix=".building-") as name,
+    ):
         built = Path(name) / "appliance"
         built.mkdir()
-        try:
-            flat = flat_kernel(kernel.vmlinuz.read_bytes())
-            image, root = whole_sectors(flat.image), whole_sectors(initramfs.build(kernel, qemu))
-            (built / "boot.img").write_bytes(_cylinders(boot_sector(Path(name)) + image + root))
-            layout = Layout(
-                kernel=msgspec.structs.replace(flat, image=b""),
-                kernel_sectors=len(image) // SECTOR,
-                initramfs_sectors=len(root) // SECTOR,
-            )
-            (built / "layout.msgpack").write_bytes(msgspec.msgpack.encode(layout))
-            built.rename(folder)
-        except OSError as error:
-            hint = f"is there room in {folder.parent}?"
-            raise EmulatorError(f"cannot build the appliance: {error.strerror}", hint=hint) from error
+        flat = flat_kernel(kernel.vmlinuz.read_bytes())
+        image, root = whole_sectors(flat.image), whole_sectors(initramfs.build(kernel, qemu))
+        (built / "boot.img").write_bytes(_cylinders(boot_sector(Path(name)) + image + root))
+        layout = Layout(
+            kernel=msgspec.structs.replace(flat, image=b""),
+            kernel_sectors=len(image) // SECTOR,
+            initramfs_sectors=len(root) // SECTOR,
+        )
+        (built / "layout.msgpack").write_bytes(msgspec.msgpack.encode(layout))
+        built.rename(folder)
 
 
 def _cylinders(data: bytes) -> bytes:

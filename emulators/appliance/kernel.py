@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import re
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import msgspec
@@ -14,7 +15,7 @@ from filelock import FileLock
 from emulators.appliance.kernel_files import BUILT_IN, Kernel, find, kept_in
 from emulators.apt import Package
 from emulators.debian import package_of, unpack
-from emulators.files import sha256
+from emulators.files import sha256, writing_below
 from emulators.mirror import Mirror, by_version, latest
 from emulators.target import EmulatorError, Progress
 
@@ -96,11 +97,10 @@ def _of_package(mirror: Mirror, package: Package, folder: Path, say: Progress) -
         parts = [name for name in PARTS.findall(package.depends) if not name.startswith("linux-binary-unsigned")]
         names = parts or [package.name]
         say(f"downloading {package.name} {package.version} from {package.suite}")
-        folder.mkdir(parents=True, exist_ok=True)
-        with FileLock(folder / ".lock"), tempfile.TemporaryDirectory(dir=folder, prefix=".fetch-") as temporary:
+        with _workshop(folder, package.name) as temporary:
             wanted = [f"{name}={package.version}" for name in names]
-            debs = mirror.suite(package.suite).download(wanted, Path(temporary))
-            record = _unpacked(debs, package.name, package.version, kept, Path(temporary))
+            debs = mirror.suite(package.suite).download(wanted, temporary)
+            record = _unpacked(debs, package.name, package.version, kept, temporary)
     return record.kernel.below(kept)
 
 
@@ -121,10 +121,9 @@ def _of_path(path: Path, cache: Path, say: Progress) -> Kernel:
     record = _record(kept)
     if record is None:
         say(f"unpacking {path.name}")
-        kept.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(kept.parent / ".lock"), tempfile.TemporaryDirectory(dir=kept.parent, prefix=".unpack-") as temporary:
+        with _workshop(kept.parent, path.name) as temporary:
             name, version = package_of(debs[0]).split(" ", 1)
-            record = _unpacked(debs, name, version, kept, Path(temporary))
+            record = _unpacked(debs, name, version, kept, temporary)
     return record.kernel.below(kept)
 
 
@@ -137,14 +136,20 @@ def _unpacked(debs: Sequence[Path], name: str, version: str, kept: Path, tempora
     for deb in debs:
         unpack(deb, tree)
     kernel = find(tree, f"{name} {version}")
-    try:
-        new.mkdir()
-        record = Cached(name=name, version=version, kernel=kept_in(kernel, new))
-        (new / RECORD).write_bytes(msgspec.json.encode(record, enc_hook=str))
-        new.rename(kept)
-    except OSError as error:
-        raise EmulatorError(f"cannot keep {name}: {error.strerror}", hint=f"is there room in {kept.parent}?") from error
+    new.mkdir()
+    record = Cached(name=name, version=version, kernel=kept_in(kernel, new))
+    (new / RECORD).write_bytes(msgspec.json.encode(record, enc_hook=str))
+    new.rename(kept)
     return record
+
+
+@contextlib.contextmanager
+def _workshop(folder: Path, what: str) -> Iterator[Path]:
+    """A temporary folder beside the kernels that are kept, for one at a time. Raises EmulatorError when there is no room."""
+    with writing_below(folder, what):
+        folder.mkdir(parents=True, exist_ok=True)
+        with FileLock(folder / ".lock"), tempfile.TemporaryDirectory(dir=folder, prefix=".fetch-") as temporary:
+            yield Path(temporary)
 
 
 def _record(folder: Path) -> Cached | None:
