@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import os
+import shutil
 import tempfile
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -31,6 +34,8 @@ from emulators.appliance.linuxboot import (
 from emulators.files import sha256_cached, writing_below
 
 VERSION = 2  # of what the functions here make; a change that the hashed inputs do not show must raise it
+KEPT = 8  # appliances, however old
+UNUSED_SECONDS = 24 * 3600.0
 CYLINDER = 16 * 63 * SECTOR  # a disk that is no whole number of cylinders is cut off by Bochs
 
 
@@ -87,9 +92,19 @@ def ensure(kernel: Kernel, qemu: Path, cache: Path, say: Callable[[str], None]) 
         with FileLock(cache / ".lock"):
             if not folder.exists():
                 say(f"building the appliance for Linux {kernel.release}")
+                _forget(cache)
                 _build_into(kernel, qemu, folder)
+    os.utime(folder)
     layout = msgspec.msgpack.decode((folder / "layout.msgpack").read_bytes(), type=Layout)
     return Appliance(folder=folder, key=key, kernel=kernel, layout=layout)
+
+
+def _forget(cache: Path) -> None:
+    """Make room: of the appliances that were not used of late only some are kept, as each takes 100 MB."""
+    used = sorted(((path.stat().st_mtime, path) for path in cache.iterdir() if path.is_dir()), reverse=True)
+    for when, path in used[KEPT:]:
+        if time.time() - when > UNUSED_SECONDS:
+            shutil.rmtree(path, ignore_errors=True)
 
 
 def _build_into(kernel: Kernel, qemu: Path, folder: Path) -> None:
