@@ -8,7 +8,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from difftest import __version__
-from difftest.commands import cases, doctor, report, run
+from difftest.commands import bisect, cases, compare, doctor, kernels, report, run
 from difftest.commands.options import EXIT_CODES
 from difftest.verdict import ExitCode
 
@@ -25,7 +25,10 @@ app.command(epilog=EXIT_CODES)(run.run)
 app.command("list")(cases.list_cases)
 app.command()(cases.show)
 app.command()(report.report)
+app.command(epilog=compare.EXIT_CODES)(compare.compare)
+app.command(epilog=bisect.EXIT_CODES)(bisect.bisect)
 app.command()(doctor.doctor)
+app.command()(kernels.kernels)
 
 
 def _version(wanted: bool) -> None:

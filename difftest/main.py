@@ -15,7 +15,7 @@ from rich.console import Console
 from difftest import __version__
 from difftest.case import BUNDLED, MANIFEST, Case, CaseError, bundled, load, of_image, select
 from difftest.image import prepare
-from difftest.plan import Job, Plan, names_of, subjects_for
+from difftest.plan import Job, Plan, Prepared, names_of, subjects_for
 from difftest.progress import Progress
 from difftest.result import Result
 from difftest.run import execute
@@ -43,24 +43,48 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     command: list[str]
 
 
+class Ready(msgspec.Struct, frozen=True, kw_only=True):
+    """A run of which everything is at hand: images built, kernels and emulators fetched."""
+
+    request: Request
+    plan: Plan
+    targets: dict[str, Target]
+
+
 def run_cases(request: Request) -> tuple[ExitCode, StoredRun | None]:
     """Do the run. Raises CaseError, StoreError and EmulatorError for what keeps it from starting.
 
     An interrupted run is closed as such; its finished cases can be reported.
     """
-    chosen = _chosen(request)
-    if not chosen:
-        raise CaseError("nothing is selected", hint="`difftest list` shows the cases")
+    return carry_out(made_ready(request))
+
+
+def made_ready(request: Request) -> Ready:
+    """Build and fetch what the run takes. Raises CaseError and EmulatorError for what cannot be had; nothing is booted."""
     every = targets(request.versions)
     jobs = tuple(
-        Job(prepared=prepare(case, cache_folder(), request.checks), subjects=subjects_for(case, every, request.targets))
-        for case in chosen
+        Job(prepared=prepared, subjects=subjects_for(prepared.case, every, request.targets)) for prepared in images(request)
     )
     plan = Plan(jobs=jobs, slots=request.jobs, repeats=request.repeats, total_seconds=request.timeout)
     taking_part = {name: every[name] for name in plan.targets()}
     console = Console(stderr=True)
     for target in taking_part.values():
         target.prepare(lambda line: None if request.quiet else console.print(line, markup=False))
+    return Ready(request=request, plan=plan, targets=taking_part)
+
+
+def images(request: Request) -> list[Prepared]:
+    """Build or copy the images of the cases that were asked for. Raises CaseError."""
+    chosen = _chosen(request)
+    if not chosen:
+        raise CaseError("nothing is selected", hint="`difftest list` shows the cases")
+    return [prepare(case, cache_folder(), request.checks) for case in chosen]
+
+
+def carry_out(ready: Ready) -> tuple[ExitCode, StoredRun | None]:
+    """Boot, judge and keep it all. Raises StoreError; see `run_cases`."""
+    request, plan, taking_part = ready.request, ready.plan, ready.targets
+    console = Console(stderr=True)
     meta = Meta(
         run=new_run_id(),
         tool_version=__version__,
@@ -72,7 +96,7 @@ def run_cases(request: Request) -> tuple[ExitCode, StoredRun | None]:
         identities={name: target.identity() for name, target in taking_part.items()},
     )
     writer = RunWriter.create(request.results, meta)
-    for job in jobs:
+    for job in plan.jobs:
         _snapshot(writer, job)
     status = "interrupted"
     try:

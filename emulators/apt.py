@@ -6,8 +6,10 @@ certificates, how old a Release file may be) and its keyrings are taken over.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
+import shutil
 import subprocess
 import time
 from collections.abc import Sequence
@@ -22,6 +24,7 @@ KEYRINGS = (Path("/usr/share/keyrings/debian-archive-keyring.gpg"), Path("/usr/s
 HELPER = "/usr/lib/apt/apt-helper"
 # The packages that anything here asks a suite for; the rest of its lists is not kept in mind.
 OF_INTEREST = re.compile(r"Package: (linux-image-.*cloud-amd64|bochs)$", re.MULTILINE)
+UNREACHABLE = re.compile(r"Could not connect|Could not resolve|Temporary failure|timed out|Unable to connect|too slow")
 ANSWER_SECONDS = 15  # in which a mirror must answer
 UPDATE_SECONDS = 300.0
 DOWNLOAD_SECONDS = 1800.0
@@ -30,6 +33,10 @@ QUERY_SECONDS = 60.0
 
 class NoSuchSuite(EmulatorError):
     """The mirror answers, and does not have the suite."""
+
+
+class NoAnswer(EmulatorError):
+    """The mirror does not answer at all."""
 
 
 class Package(msgspec.Struct, frozen=True, kw_only=True):
@@ -70,10 +77,14 @@ class Suite:
         try:
             self._apt(["apt-get", "-q", "--error-on=any", "update"], UPDATE_SECONDS)
         except EmulatorError as error:
-            if re.search(r"\b404\b|does not have a Release file", error.evidence) and not _unreachable(error.evidence):
+            shutil.rmtree(self._folder / "state/lists/partial", ignore_errors=True)
+            reason = f"{self._uri} {self.name}: {_first_reason(error.evidence)}"
+            if UNREACHABLE.search(error.evidence):
+                raise NoAnswer(reason) from error
+            if re.search(r"\b404\b|does not have a Release file", error.evidence):
                 self._missing.touch()
                 raise NoSuchSuite(f"{self._uri} has no suite {self.name}") from error
-            raise EmulatorError(f"{self._uri} {self.name}: {_first_reason(error.evidence)}") from error
+            raise EmulatorError(reason) from error
         self._missing.unlink(missing_ok=True)
         self._stamp.touch()
 
@@ -92,7 +103,7 @@ class Suite:
         if not self.known:
             return []
         listed = None if self._uri else self._lists()
-        state = _state(listed or [self._stamp])
+        state = _state([self._stamp] if listed is None else listed)
         kept = self._folder / "index.json"
         try:
             index = msgspec.json.decode(kept.read_bytes(), type=_Index)
@@ -113,10 +124,11 @@ class Suite:
             )
             for stanza in stanzas
         ]
-        self._folder.mkdir(parents=True, exist_ok=True)
-        temporary = self._folder / f".index-{os.getpid()}"
-        temporary.write_bytes(msgspec.json.encode(_Index(state, packages)))
-        temporary.replace(kept)
+        with contextlib.suppress(OSError):  # it only saves time
+            self._folder.mkdir(parents=True, exist_ok=True)
+            temporary = self._folder / f".index-{os.getpid()}"
+            temporary.write_bytes(msgspec.json.encode(_Index(state, packages)))
+            temporary.replace(kept)
         return packages
 
     def download(self, wanted: Sequence[str], into: Path) -> list[Path]:
@@ -144,7 +156,7 @@ class Suite:
         return self._folder / "missing"
 
     def _configure(self) -> None:
-        for name in ("sources", "state/lists/partial", "cache/archives/partial"):
+        for name in ("none", "sources", "state/lists/partial", "cache/archives/partial"):
             (self._folder / name).mkdir(parents=True, exist_ok=True)
         (self._folder / "status").touch()
         keyring = next((path for path in KEYRINGS if path.exists()), None)
@@ -202,12 +214,11 @@ def _state(files: Sequence[Path]) -> str:
     return " ".join(f"{path}:{path.stat().st_mtime_ns}" for path in files)
 
 
-def _unreachable(words: str) -> bool:
-    return bool(re.search(r"Could not connect|Could not resolve|Temporary failure|timed out|Unable to connect", words))
-
-
 def _first_reason(words: str) -> str:
-    """The one line of apt's words that says why."""
+    """The one line of apt's words that says why: an error's, or else a warning's."""
     lines = [line.strip() for line in words.splitlines() if line.strip()]
-    told = [line for line in lines if re.match(r"[EW]: ", line)]
-    return (told or lines or ["apt says nothing"])[0][3 if told else 0 :]
+    for mark in ("E: ", "W: "):
+        for line in lines:
+            if line.startswith(mark) and "index files failed" not in line:
+                return line.removeprefix(mark)
+    return (lines or ["apt says nothing"])[-1]

@@ -19,7 +19,7 @@ import msgspec
 
 from emulators.apt import Package
 from emulators.debian import package_version, unpack
-from emulators.files import sha256_cached
+from emulators.files import sha256_cached, writing_below
 from emulators.mirror import Mirror, latest
 from emulators.target import EmulatorError, Progress
 
@@ -103,19 +103,17 @@ def cached(cache: Path) -> list[Package]:
 def _fetch(mirror: Mirror, package: Package, folder: Path, say: Progress) -> None:
     """Download and unpack beside the final place, keep what the loader says is needed, then rename."""
     say(f"downloading Bochs {package.version} from {package.suite} with its libraries (some 50 MB)")
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".fetch-") as name:
-        debs, tree, kept = (Path(name) / part for part in ("debs", "tree", "kept"))
-        debs.mkdir()
-        for deb in mirror.suite(package.suite).download_with_all_they_need(PACKAGES, debs):
-            unpack(deb, tree)
-            deb.unlink()
-        try:
+    with writing_below(folder.parent, f"Bochs {package.version}"):
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".fetch-") as name:
+            debs, tree, kept = (Path(name) / part for part in ("debs", "tree", "kept"))
+            debs.mkdir()
+            for deb in mirror.suite(package.suite).download_with_all_they_need(PACKAGES, debs):
+                unpack(deb, tree)
+                deb.unlink()
             _keep(tree, kept)
             if not folder.exists():
                 kept.rename(folder)
-        except OSError as error:
-            raise EmulatorError(f"cannot keep {package.version}: {error.strerror}", hint=f"is there room in {folder}?") from error
 
 
 def _keep(tree: Path, kept: Path) -> None:

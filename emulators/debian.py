@@ -31,3 +31,12 @@ def unpack(deb: Path, tree: Path) -> None:
         raise EmulatorError(
             f"{deb.name} cannot be unpacked", hint=f"is there room in {tree.parent}?", evidence=done.stderr[-1000:]
         )
+
+
+def package_of(deb: Path) -> str:
+    """A .deb's name and version. Raises EmulatorError when it is none."""
+    argv = ["dpkg-deb", "-f", str(deb), "Package", "Version"]
+    done = subprocess.run(argv, capture_output=True, text=True, errors="replace", check=False)
+    if done.returncode:
+        raise EmulatorError(f"{deb} is no Debian package", evidence=done.stderr[-1000:])
+    return " ".join(line.partition(": ")[2] for line in done.stdout.splitlines())

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import hashlib
 import os
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import platformdirs
@@ -18,6 +20,15 @@ HEAD_AND_TAIL = 256 << 10  # bytes kept of either end of a log
 def cache_folder() -> Path:
     """Where this user's kernels, appliances, other Bochs and built images are kept."""
     return platformdirs.user_cache_path("difftest")
+
+
+@contextlib.contextmanager
+def writing_below(folder: Path, what: str) -> Iterator[None]:
+    """What the disk refuses becomes an EmulatorError that says where there is no room."""
+    try:
+        yield
+    except OSError as error:
+        raise EmulatorError(f"cannot keep {what}: {error.strerror or error}", hint=f"is there room in {folder}?") from error
 
 
 def sha256(path: Path) -> str:

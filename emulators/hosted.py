@@ -13,13 +13,14 @@ from pathlib import Path
 
 from emulators.appliance import build, initramfs, kernel
 from emulators.appliance.machine import GUEST_DEVICE, MODEL, QMP_DEVICE, ApplianceMachine, appliance_machine
+from emulators.appliance.quirks import known_trouble
 from emulators.bochs import bochs_requirements
 from emulators.bochs_models import check_cpu_model
 from emulators.bochs_program import BochsProgram, installed, program
 from emulators.files import cache_folder, sha256
-from emulators.native import INSTALL_QEMU, qemu_identity
 from emulators.observation import Boot, Ending, Limits, Observation
 from emulators.qemu import Qemu, kvm_failure, qemu_argv
+from emulators.qemu_program import INSTALL_QEMU, qemu_program
 from emulators.target import NESTED, EmulatorError, Progress, Requirement, Session
 from emulators.watch import End, Watch, discarding
 
@@ -49,14 +50,18 @@ class KvmHosted:
         cache: Path | None = None,
         wanted_bochs: str | None = None,
         model: str | None = None,
+        wanted_qemu: str | None = None,
     ) -> None:
-        """`wanted_bochs` is the Bochs that hosts KVM, chosen apart from the reference's; None is the distribution's. `model` is
-        its CPU; KVM's guest sees of it what KVM gives.
+        """`wanted_bochs` is the Bochs that hosts KVM, chosen apart from the reference's, and `wanted_qemu` the path of the
+        QEMU in there; None is the distribution's. `model` is the CPU of that Bochs; KVM's guest sees of it what KVM gives.
+
+        Raises EmulatorError when `wanted_qemu` is no QEMU.
         """
         self.wanted_kernel = wanted_kernel
         self.wanted_bochs = wanted_bochs
         self.model = model or MODEL
         self.cache = cache or cache_folder()
+        self.qemu = qemu_program(wanted_qemu)
         self._appliance: build.Appliance | None = None
         self._program: BochsProgram | None = None
 
@@ -73,10 +78,10 @@ class KvmHosted:
             "lz4": "lz4",
             "ldd": "libc-bin",
         }
-        files = [*initramfs.FIRMWARE.values(), initramfs.QEMU]
         return [
             *bochs_requirements(self.wanted_bochs, "sdl2"),
-            Requirement("QEMU and its firmware", all(path.exists() for path in files), str(initramfs.QEMU), INSTALL_QEMU),
+            self.qemu.requirement(),
+            Requirement("QEMU's firmware", all(path.exists() for path in initramfs.FIRMWARE.values()), "seabios", INSTALL_QEMU),
             Requirement("busybox, static", initramfs.BUSYBOX.exists(), str(initramfs.BUSYBOX), "apt-get install busybox-static"),
             *(Requirement(tool, shutil.which(tool) is not None, "", f"apt-get install {get}") for tool, get in tools.items()),
         ]
@@ -85,7 +90,8 @@ class KvmHosted:
         """The appliance of the kernel that was asked for, fetched and built when need be. Raises EmulatorError."""
         if self._appliance is None:
             fetched = kernel.fetch(self.wanted_kernel, self.cache, progress)
-            self._appliance = build.ensure(fetched, self.cache / "appliances", progress)
+            qemu = Path(shutil.which(self.qemu.executable) or initramfs.QEMU)
+            self._appliance = build.ensure(fetched, qemu, self.cache / "appliances", progress)
         return self._appliance
 
     def program(self, progress: Progress) -> BochsProgram:
@@ -105,7 +111,7 @@ class KvmHosted:
         bochs = {f"hosting {key}": value for key, value in (self._program or installed()).identity().items()}
         known = self._appliance
         built = {"kernel": known.kernel.release, "kernel package": known.kernel.package, "appliance": known.key} if known else {}
-        return {**qemu_identity(), **bochs, **built, "accelerator": "kvm", "cpu model": CPU, "hosting cpu model": self.model}
+        return {**self.qemu.identity(), **bochs, **built, "accelerator": "kvm", "cpu model": CPU, "hosting cpu model": self.model}
 
     @contextlib.asynccontextmanager
     async def session(self, boots: Sequence[Boot], progress: Progress) -> AsyncIterator[Session]:
@@ -204,8 +210,11 @@ class HostedSession:
             return await self._stack.enter_async_context(starting)
         except BaseException as error:
             await self.close()
-            if isinstance(error, EmulatorError) and self._target.model != MODEL:
-                error.hint = error.hint or f"not every CPU model of Bochs hosts KVM: {MODEL} does"
+            if isinstance(error, EmulatorError):
+                model = self._target.model
+                known = known_trouble(self._appliance.kernel.release, self._program.version, model)
+                another = f"not every CPU model of Bochs hosts KVM: {MODEL} does" if model != MODEL else ""
+                error.hint = error.hint or known or another
             raise
 
     async def _observe(self, machine: ApplianceMachine, boot: Boot, begun: float, seconds: dict[str, float]) -> Observation:
@@ -214,12 +223,15 @@ class HostedSession:
         inside = f"/cases/{file_name(boot.image_sha256)}"
         argv = qemu_argv(
             boot,
+            executable=initramfs.QEMU,
             accelerator="kvm",
             cpu=boot.machine.cpu_models.get(self._target.name, CPU),
             image=inside,
             qmp=f"serial,path={QMP_DEVICE}",
             serial=f"serial,path={GUEST_DEVICE}",
         )
+        for folder in initramfs.FIRMWARE_FOLDERS:  # a QEMU of the user's looks for its firmware elsewhere
+            argv += ["-L", folder]
         qemu = Qemu()
         screen = memory = None
         registers: dict[str, str] = {}

@@ -11,7 +11,8 @@ import msgspec
 from debian.debian_support import NativeVersion
 from filelock import FileLock
 
-from emulators.apt import QUERY_SECONDS, NoSuchSuite, Package, Suite, apt
+from emulators.apt import QUERY_SECONDS, NoAnswer, NoSuchSuite, Package, Suite, apt
+from emulators.files import writing_below
 from emulators.target import EmulatorError, Progress
 
 CODENAMES = ("bullseye", "bookworm", "trixie", "forky")
@@ -64,11 +65,11 @@ class Mirror:
         self.suites: list[Suite] = []
         self.problems: dict[str, str] = {}  # suite -> why there is nothing, or nothing new, of it
 
-    def packages(self, pattern: str, *, update: bool = False) -> list[Package]:
+    def packages(self, pattern: str) -> list[Package]:
         """Packages whose name matches, of all suites and of what the host's own apt knows, the oldest version first, each
-        once. `update` fetches the lists anew.
+        once.
         """
-        self._look(update)
+        self.look()
         found: dict[tuple[str, str], Package] = {}
         for suite in (*self.suites, self.host):
             for package in suite.packages():
@@ -86,41 +87,51 @@ class Mirror:
             reasons.setdefault(reason, []).append(suite)
         return "\n".join(f"{', '.join(suites)}: {reason}" for reason, suites in reasons.items())
 
-    def _look(self, update: bool) -> None:
+    def look(self, *, update: bool = False) -> None:
+        """Have lists of today, or with `update` of now. What cannot be had stands in `problems`; raises EmulatorError only
+        when the host's apt has no mirror.
+        """
         if self._looked and not update:
             return
         found = archives()
-        self._cache.mkdir(parents=True, exist_ok=True)
         self.suites = [
             Suite(name, self._cache / name, found.security if name.endswith("-security") else found.main)
             for name in SUITES
             if found.security or not name.endswith("-security")
         ]
-        with FileLock(self._cache / ".lock"):
-            old = [suite for suite in self.suites if update or suite.age() > FRESH_SECONDS]
-            if old:
-                self._say(f"fetching the package lists of {len(old)} suites from {found.main}")
-                # The first one alone: a mirror that is down is waited for once.
-                if self._update(old[0]):
-                    with ThreadPoolExecutor(SIDE_BY_SIDE) as pool:
-                        list(pool.map(self._update, old[1:]))
-                else:
-                    self.problems |= {suite.name: self.problems[old[0].name] for suite in old[1:]}
+        with writing_below(self._cache, "package lists"):
+            self._cache.mkdir(parents=True, exist_ok=True)
+            with FileLock(self._cache / ".lock"):
+                self._refresh([suite for suite in self.suites if update or suite.age() > FRESH_SECONDS], found)
         for suite in self.suites:
             if suite.missing:
                 self.problems[suite.name] = "not on this mirror"
         self._looked = True
 
-    def _update(self, suite: Suite) -> bool:
-        """Fetch one suite's lists; whether the mirror answered."""
+    def _refresh(self, old: Sequence[Suite], found: Archives) -> None:
+        """Fetch the lists of these suites, side by side."""
+        if not old:
+            return
+        self._say(f"fetching the package lists of {len(old)} suites from {found.main}")
+        # The first one alone: a mirror that is down is waited for once.
+        down = self._update(old[0])
+        with ThreadPoolExecutor(SIDE_BY_SIDE) as pool:
+            list(pool.map(lambda suite: self._fail(suite, down) if down else self._update(suite), old[1:]))
+
+    def _update(self, suite: Suite) -> str:
+        """Fetch one suite's lists. The answer is "", or why the mirror gives none to anybody."""
         try:
             suite.update()
         except NoSuchSuite:
             pass
         except EmulatorError as error:
-            self.problems[suite.name] = f"{error}" + ("; older lists are used" if suite.known else "")
-            return False
-        return True
+            self._fail(suite, f"{error}")
+            return f"{error}" if isinstance(error, NoAnswer) else ""
+        return ""
+
+    def _fail(self, suite: Suite, reason: str) -> str:
+        self.problems[suite.name] = reason + ("; older lists are used" if suite.known else "")
+        return reason
 
 
 def by_version(packages: Iterable[Package]) -> list[Package]:
@@ -143,9 +154,9 @@ def latest(
     Raises EmulatorError(refusal), with the versions that there are, and with why some suites could not be looked into.
     """
     there = available(mirror)
-    hits = [package for package in (*by_version(cached), *there) if _is_meant(package, wanted)]
+    hits = [package for package in (*by_version(cached), *there) if is_meant(package, wanted)]
     if hits:
-        return hits[-1]
+        return next((package for package in hits if package.version == wanted), hits[-1])
     versions = list(dict.fromkeys(package.version for package in there))
     shown = ", ".join(versions[-MOST_SHOWN:]) or "none"
     raise EmulatorError(
@@ -153,6 +164,6 @@ def latest(
     )
 
 
-def _is_meant(package: Package, wanted: str) -> bool:
+def is_meant(package: Package, wanted: str) -> bool:
     """A kernel is meant by its package's version, 6.1.176-1, or by its release, 6.1.0-50-cloud-amd64."""
     return is_version(package.version, wanted) or is_version(package.name.removeprefix("linux-image-"), wanted)

@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import os
 import re
-import shutil
 import signal
 import socket
 import tempfile
@@ -15,18 +14,16 @@ from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from emulators.debian import package_version
-from emulators.files import read_log, sha256, sha256_cached
+from emulators.files import read_log, sha256
 from emulators.observation import Boot, Ending, Observation
 from emulators.process import Process, running
-from emulators.qemu import EXECUTABLE, Qemu, kvm_failure, qemu_argv
+from emulators.qemu import Qemu, kvm_failure, qemu_argv
+from emulators.qemu_program import qemu_program
 from emulators.target import NESTED, EmulatorError, Progress, Requirement, Session
 from emulators.watch import End, Watch
 
 CONNECT_SECONDS = 20.0
 POLL = 0.3  # seconds of silence after which the CPUs are asked whether they have halted
-INSTALL_QEMU = "apt-get install qemu-system-x86"
-FIRMWARE = (Path("/usr/share/seabios/bios-256k.bin"), Path("/usr/share/seabios/vgabios-stdvga.bin"))
 
 
 class NativeQemu:
@@ -39,19 +36,22 @@ class NativeQemu:
     inherits = ""
     shares_start = False
 
+    def __init__(self, wanted: str | None = None) -> None:
+        """`wanted` is the path of a QEMU; None is the distribution's. Raises EmulatorError when it is none."""
+        self.program = qemu_program(wanted)
+
     @property
     def capabilities(self) -> frozenset[str]:
         return frozenset()
 
     def requirements(self) -> list[Requirement]:
-        found = shutil.which(EXECUTABLE)
-        return [Requirement("QEMU", found is not None, package_version("qemu-system-x86"), INSTALL_QEMU)]
+        return [self.program.requirement()]
 
     def prepare(self, progress: Progress) -> None:
         """Nothing to do: what is installed is all that it takes."""
 
     def identity(self) -> dict[str, str]:
-        return {**qemu_identity(), "accelerator": self.accelerator, "cpu model": self.model}
+        return {**self.program.identity(), "accelerator": self.accelerator, "cpu model": self.model}
 
     @contextlib.asynccontextmanager
     async def session(self, boots: Sequence[Boot], progress: Progress) -> AsyncIterator[Session]:
@@ -123,6 +123,7 @@ class NativeSession:
             image=str(boot.image.absolute()),
             qmp=f"socket,path={folder / 'qmp'}",
             serial=f"socket,path={folder / 'com1'}",
+            executable=self._target.program.executable,
         )
         screen = memory = None
         registers: dict[str, str] = {}
@@ -205,12 +206,6 @@ async def _accept_all(listeners: Sequence[socket.socket], process: Process) -> l
 async def _died(process: Process) -> End:
     code = await process.wait()
     return Ending.CRASH, f"QEMU ended with exit code {code}"
-
-
-def qemu_identity() -> dict[str, str]:
-    """Version and firmware hashes of the installed QEMU."""
-    hashes = {f"{path.name} sha256": sha256_cached(path) for path in FIRMWARE if path.exists()}
-    return {"qemu": package_version("qemu-system-x86"), **hashes}
 
 
 def cpu_flags() -> frozenset[str]:

@@ -20,14 +20,11 @@ from emulators.watch import SETTLE, End, Watch, first
 
 Fetch = Callable[[str], Awaitable[bytes]]  # reads, then removes, a file on the machine that QEMU runs on
 
-EXECUTABLE = "qemu-system-x86_64"
 RESET_PORTS = {0x64, 0x92, 0xCF9}  # keyboard controller, fast reset, PCI reset control
 KVM_FAILED = re.compile(rb"^.*(?:KVM internal error|kvm run failed|KVM: entry failed).*$", re.MULTILINE)
 
 
-def qemu_argv(
-    boot: Boot, *, accelerator: str, cpu: str, image: str, qmp: str, serial: str, executable: str = EXECUTABLE
-) -> list[str]:
+def qemu_argv(boot: Boot, *, executable: str, accelerator: str, cpu: str, image: str, qmp: str, serial: str) -> list[str]:
     """QEMU's command line: the machine of the first bug report, stopped before its first instruction.
 
     `qmp` and `serial` are QEMU character device descriptions without their id. Commas in `image` are doubled, as QEMU

@@ -23,12 +23,16 @@ class Versions(msgspec.Struct, frozen=True, kw_only=True):
     kernel: str | None = None  # of kvm-hosted; see emulators.appliance.kernel.fetch
     bochs: str | None = None  # the reference; see emulators.bochs_program.program
     host_bochs: str | None = None  # the Bochs that hosts KVM
+    qemu: str | None = None  # path of the QEMU of every target that is one
     cpu_model: str | None = None  # the CPU of both Bochs
 
 
 def targets(versions: Versions | None = None, cache: Path | None = None) -> dict[str, Target]:
-    """Every target, in the order in which they are listed. `cache` is where what is fetched and built is kept."""
+    """Every target, in the order in which they are listed. `cache` is where what is fetched and built is kept.
+
+    Raises EmulatorError when `qemu` names none. All else is fetched, and refused, when a target is prepared.
+    """
     asked = versions or Versions()
-    hosted = KvmHosted(asked.kernel, cache, asked.host_bochs, asked.cpu_model)
-    every: list[Target] = [Bochs(asked.bochs, cache, asked.cpu_model), Kvm(), hosted, Tcg()]
+    hosted = KvmHosted(asked.kernel, cache, asked.host_bochs, asked.cpu_model, asked.qemu)
+    every: list[Target] = [Bochs(asked.bochs, cache, asked.cpu_model), Kvm(asked.qemu), hosted, Tcg(asked.qemu)]
     return {target.name: target for target in every}

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import gzip
 import lzma
+import os
 import struct
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
 
-from emulators.appliance import linuxboot
+from emulators.appliance import build, linuxboot
 from emulators.appliance.cpio import CHARACTER, REGULAR, SYMLINK, Entry, archive
 from emulators.target import EmulatorError
 
@@ -86,3 +88,14 @@ def test_boot_sector_is_bootable(tmp_path: Path) -> None:
     sector = linuxboot.boot_sector(tmp_path)
     assert len(sector) == linuxboot.SECTOR
     assert sector[-2:] == b"\x55\xaa"
+
+
+def test_appliances_that_nobody_uses_make_room(tmp_path: Path) -> None:
+    day = 24 * 3600
+    for number in range(12):
+        (tmp_path / f"appliance{number}").mkdir()
+        when = time.time() - number * day / 4
+        os.utime(tmp_path / f"appliance{number}", (when, when))
+    build._forget(tmp_path)
+    kept = sorted(int(path.name.removeprefix("appliance")) for path in tmp_path.iterdir())
+    assert kept == list(range(8)), "those of the last day and the last eight"

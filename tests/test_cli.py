@@ -9,15 +9,20 @@ from pathlib import Path
 
 import pytest
 
+from . import mirror
+
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(Path(__file__).parent.parent), "TERM": "dumb"}
 
 
-def difftest(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+def difftest(folder: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
     argv = [sys.executable, "-m", "difftest.cli", *arguments]
-    return subprocess.run(argv, cwd=folder, capture_output=True, text=True, check=False, timeout=60, env=ENVIRONMENT)
+    env = ENVIRONMENT | environment
+    return subprocess.run(argv, cwd=folder, capture_output=True, text=True, check=False, timeout=60, env=env)
 
 
-@pytest.mark.parametrize("command", [[], ["run"], ["list"], ["show"], ["report"], ["doctor"]])
+@pytest.mark.parametrize(
+    "command", [[], *([name] for name in ("run", "list", "show", "report", "compare", "bisect", "kernels", "doctor"))]
+)
 def test_every_command_has_help(tmp_path: Path, command: list[str]) -> None:
     done = difftest(tmp_path, *command, "--help")
     assert done.returncode == 0
@@ -32,9 +37,14 @@ def test_every_command_has_help(tmp_path: Path, command: list[str]) -> None:
         (["run", "--group", "none"], "no case is in group none", "groups:"),
         (["run", "ept-pdpte-load", "-t", "xen"], "no target is called xen", "targets: bochs"),
         (["run", "ept-pdpte-load", "-k", "none"], "no check called none", "checks: mapped"),
-        (["run", "ept-pdpte-load", "-t", "kvm-hosted", "--kernel", "9.9"], "no kernel 9.9", "there are:"),
         (["run", "ept-pdpte-load", "-t", "kvm-hosted", "--kernel", "./none.deb"], "no such file", "--kernel takes"),
         (["run", "ept-pdpte-load", "--cpu-model", "i386"], "no CPU model i386", "corei7_haswell_4770"),
+        (["run", "ept-pdpte-load", "--kernel", "6.1", "--kernel", "6.1"], "given twice", "a run of its own"),
+        (["run", "ept-pdpte-load", "--kernel", "6.1", "--kernel", "7", "--html", "x"], "--html goes with one", "difftest report"),
+        (["run", "ept-pdpte-load", "-t", "tcg", "--bochs", "./none"], "none: no program", "--bochs takes"),
+        (["run", "ept-pdpte-load", "-t", "tcg", "--bochs", "/bin/true"], "does not say that it is a Bochs", ""),
+        (["run", "ept-pdpte-load", "-t", "tcg", "--qemu", "/bin/true"], "does not say that it is a QEMU", ""),
+        (["compare", "latest"], "takes two runs", "difftest run"),
         (["report"], "no run latest", "difftest run"),
         (["report", "gone"], "no run gone", "difftest run"),
     ],
@@ -57,10 +67,16 @@ def test_a_file_that_is_no_disk_image_is_refused(tmp_path: Path) -> None:
     assert "no boot signature" in done.stderr
 
 
-def test_a_kernel_that_apt_does_not_have_is_told_with_those_it_has(tmp_path: Path) -> None:
-    done = difftest(tmp_path, "doctor", "--kernel", "1.2.3")
-    assert done.returncode == 2
-    assert "no kernel 1.2.3" in done.stderr and "there are:" in done.stderr
+def test_a_mirror_that_does_not_answer_is_told(tmp_path: Path) -> None:
+    conf = mirror.apt_of(tmp_path / "apt", one_line="deb http://127.0.0.1:9/debian bookworm main\n")
+    more = {"APT_CONFIG": str(conf), "XDG_CACHE_HOME": str(tmp_path / "cache")}
+    for arguments in (["doctor", "--kernel", "1.2.3"], ["run", "ept-pdpte-load", "-t", "tcg", "--bochs", "9.9"]):
+        done = difftest(tmp_path, *arguments, **more)
+        assert done.returncode == 2
+        assert "no kernel 1.2.3" in done.stderr or "no Bochs 9.9" in done.stderr
+        assert "Could not connect" in done.stderr and "there are: none" in done.stderr
+    listed = difftest(tmp_path, "kernels", **more)
+    assert listed.returncode == 0 and "none" in listed.stdout and "Could not connect" in listed.stderr
 
 
 def test_list_and_show_tell_checks_and_sdm_sections(tmp_path: Path) -> None:

@@ -81,3 +81,20 @@ def test_the_main_job_shows_the_bug_that_started_the_project(tmp_path: Path) -> 
     page = (tmp_path / "page.html").read_text()
     assert page.count("data:image/png;base64,") >= 2
     assert "KVM wrong" in page
+
+
+def test_another_kernel_inside_another_bochs(tmp_path: Path) -> None:
+    """Both out of other suites of the mirror: their packages, their libraries, compressed modules, and the debugger of 3.x."""
+    versions = ["--kernel", "6.12", "--bochs", "3.0", "--host-bochs", "3.0"]
+    argv = [sys.executable, "-m", "difftest.cli", "run", "ept-pdpte-load", "-k", "not-present", "-t", "kvm-hosted", *versions]
+    done = subprocess.run(argv, cwd=tmp_path, env=ENVIRONMENT, capture_output=True, check=False, timeout=600)
+    assert done.returncode == 0, done.stderr + done.stdout
+    run = json.loads((tmp_path / "results/latest/run.json").read_bytes())
+    hosted = run["identities"]["kvm-hosted"]
+    assert hosted["kernel"].startswith("6.12.") and hosted["kernel package"].startswith("linux-image-6.12.")
+    assert hosted["hosting bochs"].startswith("3.0") and run["identities"]["bochs"]["bochs"].startswith("3.0")
+    (results,) = (tmp_path / "results/latest").glob("cases/ept-pdpte-load/results.json")
+    (absent,) = json.loads(results.read_bytes())
+    assert (absent["check"], absent["verdict"], absent["subject_status"]) == ("not-present", "subject-wrong", "FAIL")
+    (reference,) = (tmp_path / "results/latest/cases/ept-pdpte-load/bochs").glob("*/observation.json")
+    assert json.loads(reference.read_bytes())["registers"]["rflags"], "the debugger of 3.x was understood"

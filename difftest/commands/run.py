@@ -2,14 +2,34 @@
 
 from __future__ import annotations
 
+import itertools
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from difftest.commands.options import Folders, Results
+from difftest.commands.compare import show_matrix
+from difftest.commands.options import (
+    BochsPrograms,
+    CpuModels,
+    Folders,
+    HostBochsPrograms,
+    Kernels,
+    QemuPrograms,
+    Results,
+    command_of,
+)
 from difftest.commands.report import show_report, write_html
+from difftest.verdict import ExitCode
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from difftest.main import Request
+
+# The exit code of several runs is the gravest of theirs.
+SEVERITY = [ExitCode.EXPECTED, ExitCode.NO_VERDICT, ExitCode.DIVERGED, ExitCode.INTERRUPTED]
 
 
 def run(
@@ -23,19 +43,11 @@ def run(
         list[str] | None,
         typer.Option("--target", "-t", help="Target to hold against Bochs: kvm, kvm-hosted or tcg. Default: the best KVM here."),
     ] = None,
-    kernel: Annotated[
-        str | None, typer.Option("--kernel", help="Kernel of kvm-hosted: a version or its beginning, or a .deb's path.")
-    ] = None,
-    cpu_model: Annotated[
-        str | None,
-        typer.Option("--cpu-model", help="CPU model of both Bochs: the reference, and the one that hosts KVM for kvm-hosted."),
-    ] = None,
-    bochs: Annotated[
-        str | None, typer.Option("--bochs", help="The reference: a version of Bochs or its beginning, or a program's path.")
-    ] = None,
-    host_bochs: Annotated[
-        str | None, typer.Option("--host-bochs", help="The Bochs that hosts KVM for kvm-hosted, chosen in the same ways.")
-    ] = None,
+    kernel: Kernels = None,
+    bochs: BochsPrograms = None,
+    host_bochs: HostBochsPrograms = None,
+    qemu: QemuPrograms = None,
+    cpu_model: CpuModels = None,
     jobs: Annotated[int, typer.Option("--jobs", "-j", min=1, max=64, help="Boots side by side.")] = 2,
     timeout: Annotated[
         float | None, typer.Option("--timeout", min=0.1, help="Seconds a boot may take; kvm-hosted gets four times that.")
@@ -46,7 +58,10 @@ def run(
     results: Results = Path("results"),
     folders: Folders = None,
 ) -> None:
-    """Boot cases under Bochs and under KVM, compare them, report. All cases when none is named."""
+    """Boot cases under Bochs and under KVM, compare them, report. All cases when none is named.
+
+    With several kernels or several programs of a kind there is one run for each, and one table of them all.
+    """
     from difftest.case import CaseError
     from difftest.main import Request, run_cases
     from emulators.registry import Versions
@@ -54,23 +69,54 @@ def run(
     if every and (cases or group):
         raise CaseError("--all goes with no case and no group", hint="leave out one of them")
     asked = [name for part in target or [] for name in part.split(",") if name]
-    request = Request(
-        cases=cases or [],
-        groups=group or [],
-        checks=check or [],
-        targets=asked,
-        versions=Versions(kernel=kernel, bochs=bochs, host_bochs=host_bochs, cpu_model=cpu_model),
-        jobs=jobs,
-        timeout=timeout,
-        repeats=repeat,
-        results=results,
-        folders=folders or [],
-        quiet=quiet,
-        command=["difftest", *sys.argv[1:]],
-    )
-    code, stored = run_cases(request)
+    choices: list[Sequence[str | None]] = [given or [None] for given in (kernel, bochs, host_bochs, qemu, cpu_model)]
+    wanted = [
+        Versions(kernel=one[0], bochs=one[1], host_bochs=one[2], qemu=one[3], cpu_model=one[4])
+        for one in itertools.product(*choices)
+    ]
+    if len(set(wanted)) < len(wanted):
+        raise CaseError("a version is given twice", hint="each gives a run of its own")
+    if html is not None and len(wanted) > 1:
+        raise CaseError("--html goes with one version of each kind", hint="then: difftest report RUN --html FILE")
+    requests = [
+        Request(
+            cases=cases or [],
+            groups=group or [],
+            checks=check or [],
+            targets=asked,
+            versions=versions,
+            jobs=jobs,
+            timeout=timeout,
+            repeats=repeat,
+            results=results,
+            folders=folders or [],
+            quiet=quiet,
+            command=command_of(sys.argv[1:], versions),
+        )
+        for versions in wanted
+    ]
+    if len(requests) > 1:
+        raise typer.Exit(_run_all(requests))
+    code, stored = run_cases(requests[0])
     if stored is not None:
         show_report(stored)
         if html is not None:
             write_html(stored, html)
     raise typer.Exit(code)
+
+
+def _run_all(requests: Sequence[Request]) -> ExitCode:
+    """One run after the other, then the table. Of an interrupted series what was finished is shown."""
+    from difftest.main import carry_out, made_ready
+
+    codes, done = [], []
+    for ready in [made_ready(request) for request in requests]:  # what cannot be had is told before anything boots
+        code, stored = carry_out(ready)
+        codes.append(code)
+        if stored is None:
+            break
+        done.append(stored)
+    if done:
+        show_matrix(done)
+        typer.echo("each in full: difftest report RUN; the table again: difftest compare RUN RUN...")
+    return max(codes, key=SEVERITY.index)

@@ -14,7 +14,7 @@ from difftest.store import CaseSnapshot, Meta, StoredRun
 from difftest.verdict import MEANINGS, Verdict
 from emulators.observation import Observation
 
-CHOOSING = ("--kernel", "--bochs", "--host-bochs", "--cpu-model")  # options that say what a target is
+CHOOSING = ("--kernel", "--bochs", "--host-bochs", "--qemu", "--cpu-model")  # options that say what a target is
 
 
 class Side(msgspec.Struct, frozen=True, kw_only=True):

@@ -38,10 +38,17 @@ def show(run: StoredRun, file: IO[str], *, width: int | None = None) -> None:
     Raises StoreError for a run that cannot be read; nothing is printed then.
     """
     whole = digest(run)
+    console = console_for(file, width)
+    for part in render(whole):
+        console.print(part)
+
+
+def console_for(file: IO[str], width: int | None = None) -> Console:
+    """Where a report is printed: in colour on a terminal, plain where `file` is a pipe or a file."""
     if isinstance(file, io.TextIOWrapper):
         file.reconfigure(errors="backslashreplace")  # a terminal that is not UTF-8 gets escapes, not a traceback
     terminal = file.isatty()
-    console = Console(
+    return Console(
         file=file,
         width=width or (shutil.get_terminal_size().columns if terminal else PIPED_WIDTH),
         color_system="auto" if terminal else None,
@@ -50,8 +57,6 @@ def show(run: StoredRun, file: IO[str], *, width: int | None = None) -> None:
         highlight=False,
         legacy_windows=False,
     )
-    for part in render(whole):
-        console.print(part)
 
 
 def render(whole: Digest) -> Iterator[RenderableType]:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import os
+import shutil
 import tempfile
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -28,10 +31,11 @@ from emulators.appliance.linuxboot import (
     load_table,
     whole_sectors,
 )
-from emulators.files import sha256_cached
-from emulators.target import EmulatorError
+from emulators.files import sha256_cached, writing_below
 
 VERSION = 2  # of what the functions here make; a change that the hashed inputs do not show must raise it
+KEPT = 8  # appliances, however old
+UNUSED_SECONDS = 24 * 3600.0
 CYLINDER = 16 * 63 * SECTOR  # a disk that is no whole number of cylinders is cut off by Bochs
 
 
@@ -79,47 +83,56 @@ class Appliance(msgspec.Struct, frozen=True, kw_only=True):
         return INITRAMFS + 2 * (self.layout.initramfs_sectors * SECTOR + sum(map(len, cases.values())))
 
 
-def ensure(kernel: Kernel, cache: Path, say: Callable[[str], None]) -> Appliance:
-    """The appliance of a kernel, built when the cache has none made of exactly these files. Raises EmulatorError."""
-    key = _key(kernel)
+def ensure(kernel: Kernel, qemu: Path, cache: Path, say: Callable[[str], None]) -> Appliance:
+    """The appliance of a kernel and a QEMU, built when the cache has none made of exactly these files. Raises EmulatorError."""
+    key = _key(kernel, qemu)
     folder = cache / key
     if not folder.exists():
         cache.mkdir(parents=True, exist_ok=True)
         with FileLock(cache / ".lock"):
             if not folder.exists():
                 say(f"building the appliance for Linux {kernel.release}")
-                _build_into(kernel, folder)
+                _forget(cache)
+                _build_into(kernel, qemu, folder)
+    os.utime(folder)
     layout = msgspec.msgpack.decode((folder / "layout.msgpack").read_bytes(), type=Layout)
     return Appliance(folder=folder, key=key, kernel=kernel, layout=layout)
 
 
-def _build_into(kernel: Kernel, folder: Path) -> None:
+def _forget(cache: Path) -> None:
+    """Make room: of the appliances that were not used of late only some are kept, as each takes 100 MB."""
+    used = sorted(((path.stat().st_mtime, path) for path in cache.iterdir() if path.is_dir()), reverse=True)
+    for when, path in used[KEPT:]:
+        if time.time() - when > UNUSED_SECONDS:
+            shutil.rmtree(path, ignore_errors=True)
+
+
+def _build_into(kernel: Kernel, qemu: Path, folder: Path) -> None:
     """Build beside the final place, then rename: a kill leaves no half appliance that a later run would boot."""
-    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".building-") as name:
+    with (
+        writing_below(folder.parent, "the appliance"),
+        tempfile.TemporaryDirectory(dir=folder.parent, prefix=".building-") as name,
+    ):
         built = Path(name) / "appliance"
         built.mkdir()
-        try:
-            flat = flat_kernel(kernel.vmlinuz.read_bytes())
-            image, root = whole_sectors(flat.image), whole_sectors(initramfs.build(kernel))
-            (built / "boot.img").write_bytes(_cylinders(boot_sector(Path(name)) + image + root))
-            layout = Layout(
-                kernel=msgspec.structs.replace(flat, image=b""),
-                kernel_sectors=len(image) // SECTOR,
-                initramfs_sectors=len(root) // SECTOR,
-            )
-            (built / "layout.msgpack").write_bytes(msgspec.msgpack.encode(layout))
-            built.rename(folder)
-        except OSError as error:
-            hint = f"is there room in {folder.parent}?"
-            raise EmulatorError(f"cannot build the appliance: {error.strerror}", hint=hint) from error
+        flat = flat_kernel(kernel.vmlinuz.read_bytes())
+        image, root = whole_sectors(flat.image), whole_sectors(initramfs.build(kernel, qemu))
+        (built / "boot.img").write_bytes(_cylinders(boot_sector(Path(name)) + image + root))
+        layout = Layout(
+            kernel=msgspec.structs.replace(flat, image=b""),
+            kernel_sectors=len(image) // SECTOR,
+            initramfs_sectors=len(root) // SECTOR,
+        )
+        (built / "layout.msgpack").write_bytes(msgspec.msgpack.encode(layout))
+        built.rename(folder)
 
 
 def _cylinders(data: bytes) -> bytes:
     return data + b"\0" * (-len(data) % CYLINDER)
 
 
-def _key(kernel: Kernel) -> str:
+def _key(kernel: Kernel, qemu: Path) -> str:
     digest = hashlib.sha256(f"{VERSION} {kernel.sha256}".encode())
-    for path in [*initramfs.inputs(), SECTOR_SOURCE]:
+    for path in [*initramfs.inputs(qemu), SECTOR_SOURCE]:
         digest.update(f"{path} {sha256_cached(path)}\n".encode())
     return digest.hexdigest()[:32]

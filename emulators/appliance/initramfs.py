@@ -14,38 +14,41 @@ from emulators.target import EmulatorError
 
 INIT = Path(__file__).with_name("init.sh")
 BUSYBOX = Path("/bin/busybox")
-QEMU = Path("/usr/bin/qemu-system-x86_64")
-# Under their names in QEMU's own search path inside the appliance.
+QEMU = "/usr/bin/qemu-system-x86_64"  # in the appliance; the distribution's lies there on the host too
 FIRMWARE = {
     "usr/share/seabios/bios-256k.bin": Path("/usr/share/seabios/bios-256k.bin"),
     "usr/share/seabios/vgabios-stdvga.bin": Path("/usr/share/seabios/vgabios-stdvga.bin"),
     "usr/share/qemu/kvmvapic.bin": Path("/usr/share/qemu/kvmvapic.bin"),
 }
+FIRMWARE_FOLDERS = ("/usr/share/seabios", "/usr/share/qemu")
 INSTALL = "apt-get install qemu-system-x86 seabios busybox-static"
 
 
-def inputs() -> list[Path]:
-    """The host's files that go in as they are, QEMU's libraries included. Raises EmulatorError for one that is missing."""
-    files = [INIT, BUSYBOX, QEMU, *FIRMWARE.values()]
+def inputs(qemu: Path) -> list[Path]:
+    """The host's files that go in as they are, this QEMU and its libraries included.
+
+    Raises EmulatorError for one that is missing.
+    """
+    files = [INIT, BUSYBOX, qemu, *FIRMWARE.values()]
     for path in files:
         if not path.exists():
             raise EmulatorError(f"the appliance needs {path}", hint=INSTALL)
-    return files + _libraries(QEMU)
+    return files + _libraries(qemu)
 
 
-def build(kernel: Kernel) -> bytes:
+def build(kernel: Kernel, qemu: Path) -> bytes:
     """The initramfs as a cpio archive."""
-    return archive(_entries(kernel))
+    return archive(_entries(kernel, qemu))
 
 
-def _entries(kernel: Kernel) -> Iterator[Entry]:
+def _entries(kernel: Kernel, qemu: Path) -> Iterator[Entry]:
     yield Entry("init", INIT.read_bytes())
     for folder in ("dev", "proc", "sys", "tmp", "var/tmp", "cases"):
         yield Entry(folder, mode=DIRECTORY | 0o755)
     yield Entry("dev/console", mode=CHARACTER | 0o600, device=(5, 1))
     yield Entry("bin/busybox", BUSYBOX.read_bytes())
-    yield Entry(f"usr/bin/{QEMU.name}", QEMU.read_bytes())
-    for library in _libraries(QEMU):
+    yield Entry(QEMU.lstrip("/"), qemu.read_bytes())
+    for library in _libraries(qemu):
         yield Entry(str(library).lstrip("/"), library.read_bytes())
     for name, path in FIRMWARE.items():
         yield Entry(name, path.read_bytes(), REGULAR | 0o644)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import re
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import msgspec
@@ -13,9 +14,9 @@ from filelock import FileLock
 
 from emulators.appliance.kernel_files import BUILT_IN, Kernel, find, kept_in
 from emulators.apt import Package
-from emulators.debian import unpack
-from emulators.files import sha256
-from emulators.mirror import Mirror, latest
+from emulators.debian import package_of, unpack
+from emulators.files import sha256, writing_below
+from emulators.mirror import Mirror, by_version, latest
 from emulators.target import EmulatorError, Progress
 
 PREFIX = "linux-image-"
@@ -40,6 +41,23 @@ def available(mirror: Mirror) -> list[Package]:
     return [package for package in mirror.packages(PATTERN) if not re.search(rf"\b{PREFIX}", package.depends)]
 
 
+def named(mirror: Mirror, wanted: str, kept: Sequence[Package] = ()) -> Package:
+    """The newest cloud kernel of this version. Raises EmulatorError with the versions that there are."""
+    return latest(mirror, available, wanted, f"no kernel {wanted}", kept)
+
+
+def in_order(packages: Sequence[Package], ends: Sequence[Package]) -> dict[str, Package]:
+    """The kernels by version, the oldest first: one of each upstream version, the newest of its builds, and the `ends`."""
+    chosen = {_upstream(package): package for package in by_version(packages)}
+    chosen |= {_upstream(end): end for end in ends}
+    every = {package.version: package for package in (*chosen.values(), *ends)}
+    return {package.version: package for package in by_version(every.values())}
+
+
+def _upstream(package: Package) -> str:
+    return package.version.rpartition("-")[0]
+
+
 def cached(cache: Path) -> list[Package]:
     """The packages whose kernels are in the cache."""
     found = []
@@ -59,7 +77,7 @@ def fetch(wanted: str | None, cache: Path, say: Progress) -> Kernel:
     if wanted is not None and ("/" in wanted or wanted.endswith(".deb") or Path(wanted).is_dir()):
         return _of_path(Path(wanted).absolute(), cache, say)
     mirror = Mirror(cache, say)
-    package = _current(mirror) if wanted is None else latest(mirror, available, wanted, f"no kernel {wanted}", cached(cache))
+    package = _current(mirror) if wanted is None else named(mirror, wanted, cached(cache))
     return _of_package(mirror, package, cache / "kernels", say)
 
 
@@ -79,11 +97,10 @@ def _of_package(mirror: Mirror, package: Package, folder: Path, say: Progress) -
         parts = [name for name in PARTS.findall(package.depends) if not name.startswith("linux-binary-unsigned")]
         names = parts or [package.name]
         say(f"downloading {package.name} {package.version} from {package.suite}")
-        folder.mkdir(parents=True, exist_ok=True)
-        with FileLock(folder / ".lock"), tempfile.TemporaryDirectory(dir=folder, prefix=".fetch-") as temporary:
+        with _workshop(folder, package.name) as temporary:
             wanted = [f"{name}={package.version}" for name in names]
-            debs = mirror.suite(package.suite).download(wanted, Path(temporary))
-            record = _unpacked(debs, package.name, package.version, kept, Path(temporary))
+            debs = mirror.suite(package.suite).download(wanted, temporary)
+            record = _unpacked(debs, package.name, package.version, kept, temporary)
     return record.kernel.below(kept)
 
 
@@ -104,9 +121,9 @@ def _of_path(path: Path, cache: Path, say: Progress) -> Kernel:
     record = _record(kept)
     if record is None:
         say(f"unpacking {path.name}")
-        kept.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(kept.parent / ".lock"), tempfile.TemporaryDirectory(dir=kept.parent, prefix=".unpack-") as temporary:
-            record = _unpacked(debs, path.name, "", kept, Path(temporary))
+        with _workshop(kept.parent, path.name) as temporary:
+            name, version = package_of(debs[0]).split(" ", 1)
+            record = _unpacked(debs, name, version, kept, temporary)
     return record.kernel.below(kept)
 
 
@@ -118,15 +135,21 @@ def _unpacked(debs: Sequence[Path], name: str, version: str, kept: Path, tempora
     tree, new = temporary / "tree", temporary / "kept"
     for deb in debs:
         unpack(deb, tree)
-    kernel = find(tree, f"{name} {version}".strip())
-    try:
-        new.mkdir()
-        record = Cached(name=name, version=version, kernel=kept_in(kernel, new))
-        (new / RECORD).write_bytes(msgspec.json.encode(record, enc_hook=str))
-        new.rename(kept)
-    except OSError as error:
-        raise EmulatorError(f"cannot keep {name}: {error.strerror}", hint=f"is there room in {kept.parent}?") from error
+    kernel = find(tree, f"{name} {version}")
+    new.mkdir()
+    record = Cached(name=name, version=version, kernel=kept_in(kernel, new))
+    (new / RECORD).write_bytes(msgspec.json.encode(record, enc_hook=str))
+    new.rename(kept)
     return record
+
+
+@contextlib.contextmanager
+def _workshop(folder: Path, what: str) -> Iterator[Path]:
+    """A temporary folder beside the kernels that are kept, for one at a time. Raises EmulatorError when there is no room."""
+    with writing_below(folder, what):
+        folder.mkdir(parents=True, exist_ok=True)
+        with FileLock(folder / ".lock"), tempfile.TemporaryDirectory(dir=folder, prefix=".fetch-") as temporary:
+            yield Path(temporary)
 
 
 def _record(folder: Path) -> Cached | None:

@@ -45,7 +45,7 @@ def find(tree: Path, name: str, image: Path | None = None) -> Kernel:
     Raises EmulatorError when there is no image, or more than one, no KVM, or modules of another kernel.
     """
     image = image or _image(tree, name)
-    release = release_of(image.read_bytes())
+    release = _release(image)
     modules = tuple(_modules(tree))
     config = next((path for path in (tree / ".config", tree / f"boot/config-{release}") if path.is_file()), None)
     if not any(path.name.startswith("kvm-intel.ko") for path in modules):
@@ -89,10 +89,11 @@ def module_bytes(path: Path) -> bytes:
         raise EmulatorError(f"{path} cannot be unpacked: {error}", hint="apt-get install zstd") from error
 
 
-def release_of(image: bytes) -> str:
+def _release(path: Path) -> str:
     """What `uname -r` will say, out of a bzImage's setup header. Raises EmulatorError when it is none."""
+    image = path.read_bytes()
     if image[0x202:0x206] != b"HdrS":
-        raise EmulatorError("the kernel is no bzImage: its setup header is missing")
+        raise EmulatorError(f"{path} is no bzImage: its setup header is missing")
     (offset,) = struct.unpack_from("<H", image, 0x20E)
     text = image[0x200 + offset : 0x200 + offset + 256].split(b"\0")[0].decode(errors="replace")
     return text.split(" ")[0]

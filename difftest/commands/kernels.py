@@ -1,0 +1,49 @@
+"""`difftest kernels`: what `--kernel`, `--bochs` and `--host-bochs` can name."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from emulators.apt import Package
+
+
+def kernels(
+    wanted: Annotated[str, typer.Argument(help="Only this version, or versions that begin so.", metavar="[VERSION]")] = "",
+    update: Annotated[
+        bool, typer.Option("--update", help="Fetch the package lists anew; else those of a day ago will do.")
+    ] = False,
+) -> None:
+    """List the kernels and the Bochs that the mirror's suites hold, oldest first, and which of them are in the cache."""
+    from emulators import bochs_program
+    from emulators.appliance import kernel
+    from emulators.files import cache_folder
+    from emulators.mirror import Mirror, is_meant
+
+    cache = cache_folder()
+    mirror = Mirror(cache, lambda line: typer.echo(line, err=True))
+    mirror.look(update=update)
+    parts = (
+        ("kernels: --kernel VERSION", kernel.available(mirror), kernel.cached(cache)),
+        ("Bochs: --bochs VERSION, --host-bochs VERSION", bochs_program.available(mirror), bochs_program.cached(cache)),
+    )
+    for title, there, cached in parts:
+        typer.echo(title)
+        _show([package for package in there if is_meant(package, wanted)], cached)
+    if mirror.problems:
+        typer.echo(f"\nnot looked into:\n{mirror.troubles()}", err=True)
+
+
+def _show(packages: Sequence[Package], cached: Sequence[Package]) -> None:
+    from difftest.text import visible
+
+    kept = {(package.name, package.version) for package in cached}
+    for package in packages:
+        mark = "cached" if (package.name, package.version) in kept else ""
+        typer.echo(visible(f"    {package.version:24} {package.suite:20} {package.name:46} {mark}").rstrip())
+    if not packages:
+        typer.echo("    none")

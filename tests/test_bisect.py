@@ -1,0 +1,186 @@
+"""Bisecting over kernels: the search by itself, and the command with runs that are made up."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+from unittest import mock
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from typer.testing import CliRunner, Result
+
+from difftest import bisect
+from difftest.bisect import Shows, State, Tried, search, shows
+from difftest.cli import app
+from difftest.commands.bisect import _split
+from difftest.main import Request
+from difftest.result import HOST_KERNEL, IMAGE
+from difftest.store import RunWriter, StoredRun
+from difftest.verdict import ExitCode, Verdict
+from emulators.apt import Package
+from tests import sample_run as sample
+
+KERNELS = [f"6.{number}" for number in range(20)]
+
+
+def walked(truth: dict[str, Shows], good: str, bad: str) -> tuple[bisect.Search, int]:
+    """The end of a search, and how many kernels it took."""
+    tried: dict[str, Shows] = {}
+    while (found := search(KERNELS, good, bad, tried)).next:
+        assert found.next not in tried
+        tried[found.next] = truth[found.next]
+    return found, len(tried)
+
+
+@given(st.integers(0, 18), st.booleans(), st.sets(st.integers(0, 19)))
+def test_the_pair_is_the_one_at_which_it_changed(last_before: int, good_is_older: bool, undecided: set[int]) -> None:
+    """Whichever end is the older, and whichever kernels give no verdict."""
+    sides = (Shows.GOOD, Shows.BAD) if good_is_older else (Shows.BAD, Shows.GOOD)
+    truth = {kernel: sides[number > last_before] for number, kernel in enumerate(KERNELS)}
+    truth |= {KERNELS[number]: Shows.NOTHING for number in undecided - {0, 19}}
+    good, bad = (KERNELS[0], KERNELS[-1]) if good_is_older else (KERNELS[-1], KERNELS[0])
+    found, _ = walked(truth, good, bad)
+    assert found.trouble == ""
+    assert (truth[found.good], truth[found.bad]) == (Shows.GOOD, Shows.BAD)
+    first, last = sorted((KERNELS.index(found.good), KERNELS.index(found.bad)))
+    assert first <= last_before < last
+    assert found.between == KERNELS[first + 1 : last] and all(truth[kernel] == Shows.NOTHING for kernel in found.between)
+
+
+def test_few_kernels_are_tried() -> None:
+    truth = {kernel: Shows.GOOD if number < 7 else Shows.BAD for number, kernel in enumerate(KERNELS)}
+    found, taken = walked(truth, KERNELS[0], KERNELS[-1])
+    assert (found.good, found.bad) == ("6.6", "6.7") and taken <= 7
+
+
+@pytest.mark.parametrize("end", [0, 19])
+@pytest.mark.parametrize("instead", [Shows.GOOD, Shows.BAD, Shows.NOTHING])
+def test_no_pair_is_named_when_an_end_does_not_show_what_was_said(end: int, instead: Shows) -> None:
+    truth = {kernel: Shows.GOOD if number < 7 else Shows.BAD for number, kernel in enumerate(KERNELS)}
+    if truth[KERNELS[end]] == instead:
+        return
+    found, taken = walked(truth | {KERNELS[end]: instead}, KERNELS[0], KERNELS[-1])
+    assert f"{KERNELS[end]} was said to be" in found.trouble and f"shows {instead}" in found.trouble
+    assert taken <= 2
+
+
+@pytest.mark.parametrize(
+    ("verdict", "status", "expected"),
+    [
+        (Verdict.AGREE, "PASS", Shows.GOOD),
+        (Verdict.SUBJECT_WRONG, "FAIL", Shows.BAD),
+        (Verdict.SUBJECT_WRONG, "DIED", Shows.BAD),
+        (Verdict.INHERITED, "FAIL", Shows.BAD),
+        (Verdict.REFERENCE_WRONG, "PASS", Shows.GOOD),
+        (Verdict.AGREE, "OPEN", Shows.GOOD),
+        (Verdict.DIFFER, "OPEN", Shows.BAD),
+        (Verdict.FLAKY, "PASS", Shows.NOTHING),
+        (Verdict.SKIPPED, "-", Shows.NOTHING),
+        (Verdict.INCONCLUSIVE, "PASS", Shows.NOTHING),
+    ],
+)
+def test_what_a_result_shows(verdict: Verdict, status: str, expected: Shows) -> None:
+    assert shows([sample.result(verdict, subject_status=status)], "k")[0] is expected
+
+
+def test_a_quiet_kernel_log_is_good_where_all_was_judged() -> None:
+    assert shows([sample.result()], HOST_KERNEL)[0] is Shows.GOOD
+    assert shows([sample.result(Verdict.INCONCLUSIVE)], HOST_KERNEL)[0] is Shows.NOTHING
+    assert shows([], HOST_KERNEL)[0] is Shows.NOTHING
+    assert shows([sample.result()], "other")[0] is Shows.NOTHING
+
+
+def test_a_state_of_other_bytes_or_other_emulators_is_not_gone_on_with(tmp_path: Path) -> None:
+    path = bisect.state_file(tmp_path, "c", "k")
+    fresh = State(case="c", check="k", image_sha256="aa", others={"bochs": None})
+    tried = {"6.1": Tried(shows=Shows.GOOD, said="", run="")}
+    bisect.save(path, msgspec.structs.replace(fresh, tried=tried))
+    assert bisect.load(path, fresh).tried == tried
+    assert bisect.load(path, msgspec.structs.replace(fresh, image_sha256="bb")).tried == {}
+    assert bisect.load(path, msgspec.structs.replace(fresh, others={"bochs": "3.0"})).tried == {}
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("ept-pdpte-load/mapped", ("ept-pdpte-load", "mapped")),
+        ("pdpte/P-09/wp", ("pdpte", "P-09/wp")),
+        ("ept-pdpte-load", ("ept-pdpte-load", IMAGE)),
+    ],
+)
+def test_case_and_check(name: str, expected: tuple[str, str]) -> None:
+    assert _split(name) == expected
+
+
+def test_case_and_check_by_path(tmp_path: Path) -> None:
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine/case.toml").touch()
+    (tmp_path / "my.img").touch()
+    assert _split(f"{tmp_path}/mine/P-09/wp") == (f"{tmp_path}/mine", "P-09/wp")
+    assert _split(f"{tmp_path}/my.img") == (f"{tmp_path}/my.img", IMAGE)
+
+
+class Kernels:
+    """Stands in for the mirror and for booting: which kernels there are, and what each shows."""
+
+    def __init__(self, results: Path, verdicts: dict[str, Verdict], stop_after: int = 99) -> None:
+        self.results = results
+        self.verdicts = verdicts
+        self.stop_after = stop_after
+        self.booted: list[str] = []
+        self.packages = [Package(name=f"linux-image-{version}", version=version, suite="sid") for version in verdicts]
+
+    def run(self, request: Request) -> tuple[ExitCode, StoredRun | None]:
+        version = request.versions.kernel or ""
+        if len(self.booted) == self.stop_after:
+            return ExitCode.INTERRUPTED, None
+        self.booted.append(version)
+        identities = {"bochs": {}, "kvm-hosted": {"kernel package": f"linux-image-{version} {version}"}}
+        name = f"20260101-0000{len(self.booted):02}-{random.randrange(1 << 16):04x}"
+        writer = RunWriter.create(self.results, msgspec.structs.replace(sample.meta(name), identities=identities))
+        image = self.results / "disk.img"
+        image.write_bytes(sample.IMAGE)
+        writer.add_case(sample.snapshot(), image)
+        verdict = self.verdicts[version]
+        status = "PASS" if verdict == Verdict.AGREE else "FAIL"
+        writer.add_results(sample.CASE, [sample.result(verdict, check="not-present", subject_status=status)])
+        writer.finish("finished")
+        return ExitCode.EXPECTED, StoredRun.open(self.results / name)
+
+    def bisect(self, *arguments: str) -> Result:
+        with (
+            mock.patch("difftest.main.run_cases", self.run),
+            mock.patch("emulators.appliance.kernel.available", lambda mirror: self.packages),
+        ):
+            argv = ["bisect", f"{sample.CASE}/not-present", *arguments, "--results", str(self.results)]
+            return CliRunner().invoke(app, argv)
+
+
+VERDICTS = {f"6.{number}-1": Verdict.SUBJECT_WRONG if number < 5 else Verdict.AGREE for number in range(9)}
+
+
+def test_the_command_goes_on_where_it_was_interrupted(tmp_path: Path) -> None:
+    broken_off = Kernels(tmp_path, VERDICTS, stop_after=3)
+    assert isinstance(broken_off.bisect("--good", "6.8", "--bad", "6.0").exception, KeyboardInterrupt | SystemExit)
+    assert len(broken_off.booted) == 3
+    again = Kernels(tmp_path, VERDICTS)
+    done = again.bisect("--good", "6.8", "--bad", "6.0")
+    assert done.exit_code == 0, done.output
+    assert "changed between Linux 6.5-1 (good) and Linux 6.4-1 (bad)" in done.output
+    assert not set(again.booted) & set(broken_off.booted), "nothing is booted twice"
+
+
+def test_the_command_tells_kernels_without_a_verdict(tmp_path: Path) -> None:
+    verdicts = VERDICTS | {"6.4-1": Verdict.INCONCLUSIVE, "6.5-1": Verdict.INCONCLUSIVE}
+    done = Kernels(tmp_path, verdicts).bisect("--good", "6.8", "--bad", "6.0")
+    assert "changed between Linux 6.6-1 (good) and Linux 6.3-1 (bad)" in done.output
+    assert "without a verdict: 6.4-1, 6.5-1" in done.output
+
+
+def test_the_command_names_no_pair_when_an_end_is_not_what_was_said(tmp_path: Path) -> None:
+    done = Kernels(tmp_path, VERDICTS).bisect("--good", "6.3", "--bad", "6.0")
+    assert done.exit_code == 3
+    assert "6.3-1 was said to be good and shows bad: no pair can be named" in done.output and "changed between" not in done.output

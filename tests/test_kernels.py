@@ -1,0 +1,277 @@
+"""Kernels from mirrors, packages and build trees: real apt, real packages, real signatures; nothing is booted."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import emulators.apt
+from emulators.appliance import kernel
+from emulators.appliance.kernel_files import find, module_bytes
+from emulators.appliance.quirks import known_trouble
+from emulators.mirror import Mirror, archives, is_version
+from emulators.target import EmulatorError
+
+from . import mirror as fake
+
+DEB822 = """
+Types: deb
+URIs: https://mirror.example.org/debian
+Suites: trixie trixie-updates
+Components: main contrib
+Signed-By: /usr/share/keyrings/debian-archive-keyring.gpg
+
+Types: deb deb-src
+URIs: http://security.debian.org/debian-security
+Suites: trixie-security
+Components: main
+
+Enabled: no
+Types: deb
+URIs: http://off.example.org/debian
+Suites: bookworm
+Components: main
+
+Types: deb
+URIs: https://packages.example.com/tool
+Suites: trixie
+Components: main
+"""
+ONE_LINE = """
+# deb http://off.example.org/debian bookworm main
+deb cdrom:[Debian GNU/Linux 12]/ bookworm main
+deb [arch=amd64] http://apt.example.com/ bookworm main
+deb http://ftp.example.org/debian/ bookworm main non-free
+deb-src http://src.example.org/debian/ bookworm main
+deb http://ftp.example.org/debian-security bookworm-security/updates main
+"""
+
+
+def silent(line: str) -> None:
+    del line
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> fake.Mirror:
+    mirror = fake.Mirror(tmp_path_factory.mktemp("mirror"))
+    stale = fake.deb(mirror.folder, "linux-image-cloud-amd64", "6.1.20-1", {}, "linux-image-6.1.0-7-cloud-amd64 (= 6.1.20-1)")
+    mirror.suite("bookworm", [fake.old_layout(mirror.folder, "6.1.0-7-cloud-amd64", "6.1.20-1"), stale])
+    mirror.suite("trixie", fake.split_layout(mirror.folder, "6.12.5+deb13-cloud-amd64", "6.12.5-1"))
+    return mirror
+
+
+@pytest.fixture(autouse=True)
+def few_suites(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("emulators.mirror.SUITES", ("bullseye", "bookworm", "bookworm-security", "trixie", "sid"))
+
+
+@pytest.fixture
+def served(made: fake.Mirror, monkeypatch: pytest.MonkeyPatch) -> Iterator[fake.Mirror]:
+    with made.serve(monkeypatch):
+        yield made
+
+
+@pytest.mark.parametrize(
+    ("sources", "main", "security"),
+    [
+        ({"deb822": DEB822}, "https://mirror.example.org/debian/", "http://security.debian.org/debian-security/"),
+        ({"one_line": ONE_LINE}, "http://ftp.example.org/debian/", "http://ftp.example.org/debian-security/"),
+    ],
+    ids=["deb822", "one-line"],
+)
+def test_the_mirror_is_what_the_hosts_apt_uses(tmp_path: Path, sources: dict[str, str], main: str, security: str) -> None:
+    found = archives(fake.apt_of(tmp_path, **sources))
+    assert (found.main, found.security) == (main, security)
+
+
+def test_a_host_without_debian_is_told_so(tmp_path: Path) -> None:
+    with pytest.raises(EmulatorError, match="no source of Debian's own suites"):
+        archives(fake.apt_of(tmp_path, one_line="deb http://packages.example.com/tool nodistro main\n"))
+
+
+def test_both_package_layouts_are_found_in_any_suite(served: fake.Mirror, tmp_path: Path) -> None:
+    host = sorted(path.name for path in (served.folder / "host").rglob("*"))
+    old = kernel.fetch("6.1", tmp_path, silent)
+    assert (old.release, old.package) == ("6.1.0-7-cloud-amd64", "linux-image-6.1.0-7-cloud-amd64 6.1.20-1")
+    assert [path.name for path in old.modules] == ["irqbypass.ko", "kvm.ko", "kvm-intel.ko"]
+    new = kernel.fetch("6.12", tmp_path, silent)
+    assert new.release == "6.12.5+deb13-cloud-amd64"
+    assert [path.name for path in new.modules] == ["kvm.ko.xz", "kvm-intel.ko.xz"]
+    assert module_bytes(new.modules[0]) == fake.module(new.release)
+    assert kernel.fetch("6.1.0-7", tmp_path, silent) == old, "a release names a kernel as well as a version does"
+    assert sorted(path.name for path in (served.folder / "host").rglob("*")) == host, "the host's apt stays as it was"
+    mirror = Mirror(tmp_path, silent)
+    assert [package.version for package in kernel.available(mirror)] == ["6.1.20-1", "6.12.5-1"], "no meta package among them"
+    assert mirror.problems["sid"] == mirror.problems["bullseye"] == "not on this mirror"
+    assert {package.version for package in kernel.cached(tmp_path)} == {"6.1.20-1", "6.12.5-1"}
+
+
+def test_an_unknown_kernel_is_refused_with_those_that_there_are(served: fake.Mirror, tmp_path: Path) -> None:
+    with pytest.raises(EmulatorError, match=r"no kernel 6\.2") as told:
+        kernel.fetch("6.2", tmp_path, silent)
+    assert told.value.hint == "there are: 6.1.20-1, 6.12.5-1"
+    assert "not on this mirror" in told.value.evidence
+    assert not (tmp_path / "kernels").exists()
+
+
+def test_lists_that_were_changed_on_their_way_are_not_believed(made: fake.Mirror, tmp_path: Path) -> None:
+    with pytest.MonkeyPatch.context() as monkeypatch, made.serve(monkeypatch):
+        lists = made.root / "dists/trixie/main/binary-amd64/Packages"
+        right = lists.read_bytes()
+        lists.write_bytes(right.replace(b"6.12.5-1", b"6.12.6-1"))
+        mirror = Mirror(tmp_path, silent)
+        versions = [package.version for package in kernel.available(mirror)]
+        lists.write_bytes(right)
+    assert versions == ["6.1.20-1"]
+    assert "trixie" in mirror.problems
+
+
+def test_a_suite_signed_by_another_key_is_not_believed(
+    served: fake.Mirror, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(emulators.apt, "KEYRINGS", (Path("/usr/share/keyrings/debian-archive-keyring.gpg"),))
+    mirror = Mirror(tmp_path, silent)
+    assert kernel.available(mirror) == []
+    assert "NO_PUBKEY" in mirror.troubles() or "not signed" in mirror.troubles()
+
+
+def test_a_mirror_that_is_down_is_waited_for_once_and_the_cache_will_do(
+    made: fake.Mirror, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with made.serve(monkeypatch):
+        before = kernel.fetch("6.1", tmp_path, silent)
+    monkeypatch.setattr("emulators.mirror.FRESH_SECONDS", -1.0)
+    mirror = Mirror(tmp_path, silent)
+    assert len(kernel.available(mirror)) == 2, "older lists are looked into"
+    assert "older lists are used" in mirror.problems["bookworm"]
+    assert kernel.fetch("6.1", tmp_path, silent) == before
+    with pytest.raises(EmulatorError, match="apt-get failed") as told:
+        kernel.fetch("6.12", tmp_path, silent)
+    assert "Could not connect" in told.value.evidence or "Failed to fetch" in told.value.evidence
+    with pytest.raises(EmulatorError, match=r"no kernel 6\.1") as told:
+        kernel.fetch("6.1", tmp_path / "other", silent)
+    assert "Could not connect" in told.value.evidence
+    left = [path.name for folder in (tmp_path, tmp_path / "other") for path in (folder / "kernels").glob(".fetch-*")]
+    assert left == []
+
+
+@pytest.mark.parametrize(
+    ("version", "wanted", "meant"),
+    [
+        ("6.1.176-1", "6.1", True),
+        ("6.12.5-1", "6.1", False),
+        ("6.1.176-1", "6.1.17", False),
+        ("6.1.176-1", "6.1.176", True),
+        ("6.1.176-1", "6.1.176-1", True),
+        ("7.3~rc7-1~exp1", "7.3", True),
+        ("3.0+dfsg-1", "3.0", True),
+        ("6.1.176-1", "", True),
+    ],
+)
+def test_a_version_is_cut_between_numbers(version: str, wanted: str, meant: bool) -> None:
+    assert is_version(version, wanted) is meant
+
+
+def test_debs_of_the_user(tmp_path: Path) -> None:
+    one = fake.old_layout(tmp_path, "5.10.0-1-amd64", "5.10.1-1")
+    found = kernel.fetch(str(one), tmp_path / "cache", silent)
+    assert (found.release, found.package) == ("5.10.0-1-amd64", "linux-image-5.10.0-1-amd64 5.10.1-1")
+    folder = tmp_path / "debs"
+    folder.mkdir()
+    for part in fake.split_layout(tmp_path, "7.2.0-amd64", "7.2-1"):
+        part.rename(folder / part.name)
+    assert kernel.fetch(str(folder), tmp_path / "cache", silent).release == "7.2.0-amd64"
+    assert not list((tmp_path / "cache/kernels").glob(".unpack-*"))
+
+
+def test_debs_that_will_not_do_leave_nothing_behind(tmp_path: Path) -> None:
+    release = "6.1.0-9-amd64"
+    no_kvm = fake.deb(tmp_path, f"linux-image-{release}", "1", {f"boot/vmlinuz-{release}": fake.bzimage(release)})
+    no_kernel = fake.deb(tmp_path, "bochs", "1", {"usr/bin/bochs-bin": b""})
+    broken = tmp_path / "linux-image-broken.deb"
+    broken.write_bytes(no_kvm.read_bytes()[:300])
+    for deb, words in ((no_kvm, "no kvm-intel module"), (no_kernel, "no kernel image"), (broken, "no Debian package")):
+        with pytest.raises(EmulatorError, match=words):
+            kernel.fetch(str(deb), tmp_path / "cache", silent)
+    with pytest.raises(EmulatorError, match="no such file"):
+        kernel.fetch(str(tmp_path / "gone.deb"), tmp_path / "cache", silent)
+    assert [path.name for path in (tmp_path / "cache/kernels").iterdir()] == [".lock"]
+
+
+def build_tree(folder: Path, *, modules: str = "6.9.0-mine", config: str = "CONFIG_KVM_INTEL=m\n") -> Path:
+    files = {"arch/x86/boot/bzImage": fake.bzimage("6.9.0-mine"), ".config": config.encode()}
+    for name in ("arch/x86/kvm/kvm.ko", "arch/x86/kvm/kvm-intel.ko", "virt/lib/irqbypass.ko") if modules else ():
+        files[name] = fake.module(modules)
+    for name, data in files.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(data)
+    return folder
+
+
+def test_a_build_tree_is_used_where_it_lies(tmp_path: Path) -> None:
+    tree = build_tree(tmp_path / "linux")
+    found = kernel.fetch(str(tree), tmp_path / "cache", silent)
+    assert found.release == "6.9.0-mine" and len(found.modules) == 3
+    assert found.modules[0] == tree / "virt/lib/irqbypass.ko"
+    assert kernel.fetch(str(tree / "arch/x86/boot/bzImage"), tmp_path / "cache", silent).modules == found.modules
+    (tree / "arch/x86/kvm/kvm.ko").write_bytes(fake.module("6.9.0-mine") + b"patched")
+    assert kernel.fetch(str(tree), tmp_path / "cache", silent).sha256 != found.sha256, "a rebuilt module is another kernel"
+
+
+def test_a_bzimage_beside_its_installed_modules(tmp_path: Path) -> None:
+    build_tree(tmp_path / "linux")
+    folder = tmp_path / "mine"
+    kvm = folder / "lib/modules/6.9.0-mine/kernel/arch/x86/kvm"
+    kvm.mkdir(parents=True)
+    for name in ("kvm.ko", "kvm-intel.ko"):
+        (kvm / name).write_bytes(fake.module("6.9.0-mine"))
+    (folder / "bzImage").write_bytes(fake.bzimage("6.9.0-mine"))
+    assert [path.name for path in find(folder, "mine").modules] == ["kvm.ko", "kvm-intel.ko"]
+    (folder / "boot").mkdir()
+    assert kernel.fetch(str(folder / "bzImage"), tmp_path / "cache", silent).vmlinuz == folder / "bzImage"
+
+
+@pytest.mark.parametrize(
+    ("tree", "words"),
+    [
+        ({"modules": "6.9.0-older"}, "kvm.ko was built for 6.9.0-older|irqbypass.ko was built for 6.9.0-older"),
+        ({"modules": ""}, "no kvm-intel module"),
+    ],
+)
+def test_a_build_tree_that_does_not_fit_together_is_refused(tmp_path: Path, tree: dict[str, str], words: str) -> None:
+    with pytest.raises(EmulatorError, match=words):
+        find(build_tree(tmp_path, **tree), "mine")
+
+
+def test_kvm_may_be_built_in(tmp_path: Path) -> None:
+    assert find(build_tree(tmp_path, modules="", config="CONFIG_KVM=y\nCONFIG_KVM_INTEL=y\n"), "mine").modules == ()
+
+
+def test_a_full_cache_is_told_and_left_as_it_was(tmp_path: Path) -> None:
+    """Needs to mount a small file system, which not every CI lets root do."""
+    small = tmp_path / "small"
+    small.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=16k", "none", str(small)], capture_output=True, check=False)
+    if mounted.returncode:
+        pytest.skip("no file system can be mounted here")
+    try:
+        release = "6.1.0-9-amd64"
+        kvm = f"lib/modules/{release}/kernel/arch/x86/kvm/kvm-intel.ko"
+        files = {f"boot/vmlinuz-{release}": fake.bzimage(release) + bytes(100_000), kvm: fake.module(release)}
+        big = fake.deb(tmp_path, f"linux-image-{release}", "1", files)
+        with pytest.raises(EmulatorError) as told:
+            kernel.fetch(str(big), small, silent)
+        assert "is there room in" in told.value.hint
+        assert [path.name for path in (small / "kernels").iterdir()] == [".lock"]
+    finally:
+        subprocess.run(["umount", str(small)], check=True)
+
+
+def test_what_does_not_come_up_together_is_known() -> None:
+    assert "XSAVE" in known_trouble("7.3.4+deb13-cloud-amd64", "2.7+dfsg-4", "corei7_skylake_x")
+    assert known_trouble("7.3.4+deb13-cloud-amd64", "2.7+dfsg-4", "corei7_haswell_4770") == ""
+    assert known_trouble("6.12.5", "2.7+dfsg-4", "corei7_skylake_x") == ""
+    assert "hpet" in known_trouble("6.1.0-50-cloud-amd64", "3.1+dfsg-1", "corei7_haswell_4770")
