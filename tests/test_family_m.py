@@ -72,7 +72,11 @@ BROKEN: list[tuple[list[Edit], list[str]]] = [
         ("mov-cr.c", CR3_STORE, NO_CONTROL),
         ("priorities.c", "l2_try_with(code, refused[turn].value)", "l2_try_with(code, refused[turn].cr->initial)"),
         ("priorities.c", "    l2_user_mode();\n", ""),
-        ("fixed-bits.c", "l2_try_with(cr->mov_to, value);\n    must_take", "l2_try_with(cr->mov_to, before | value * 0);\n    must_take"),
+        (
+            "fixed-bits.c",
+            "l2_try_with(cr->mov_to, value);\n    must_take",
+            "l2_try_with(cr->mov_to, before | value * 0);\n    must_take",
+        ),
         ("fixed-bits.c", "exit.cr4 : exit.cr0, value);", "exit.cr4 : exit.cr0, value ^ CR0_TS);"),
         ("fixed-bits.c", 'must("value_read", value_read, value);', 'must("value_read", value_read, value ^ CR0_TS);'),
         ("fixed-bits.c", "mov_to_cr0_and_back, value), GENERAL", "mov_to_cr0_and_back, value | read_cr0()), GENERAL"),

@@ -1,15 +1,11 @@
 #include "l2_modes.h"
 
 #include "cpu.h"
-#include "trap.h"
 #include "vmx.h"
 
 enum { ENTRY_LOAD_IA32_EFER = 1 << 15, EXIT_SAVE_IA32_EFER = 1 << 20 };
 enum { CPUID_LONG_MODE = 1 << 29 };
 #define CPUID_EXTENDED 0x80000001u
-#define FLAT_CODE_32 0x00CF9B000000FFFFu
-#define FLAT_CODE_64 0x00AF9B000000FFFFu
-#define FLAT_DATA 0x00CF93000000FFFFu
 
 struct l2_tables l2_tables PAGE_ALIGNED;
 
@@ -27,14 +23,6 @@ void l2_use_pae_paging(void)
     vmcs_write(GUEST_CR4, CR4_VMXE | CR4_PAE);
 }
 
-static void write_64_bit_gdt(void)
-{
-    static const u64 gdt[] = { 0, FLAT_CODE_32, FLAT_DATA, 0, FLAT_CODE_64 };
-    _Static_assert(SELECTOR_CODE_64 == 4 * sizeof gdt[0], "the selector is the descriptor's offset");
-    vmcs_write(GUEST_GDTR_BASE, address_of(gdt));
-    vmcs_write(GUEST_GDTR_LIMIT, sizeof gdt - 1);
-}
-
 const char *l2_use_4_level_paging(void)
 {
     if (cpuid(0x80000000).eax < CPUID_EXTENDED || !(cpuid(CPUID_EXTENDED).edx & CPUID_LONG_MODE))
@@ -50,7 +38,6 @@ const char *l2_use_4_level_paging(void)
     }
     vmcs_write(GUEST_CR3, address_of(l2_tables.pml4));
     vmcs_write64(GUEST_IA32_EFER, EFER_LME);
-    write_64_bit_gdt();
     vmcs_write(EXCEPTION_BITMAP, 0xFFFFFFFF); /* the gates of L2's IDT are 32-bit ones */
     return NULL;
 }

@@ -1,11 +1,16 @@
 /* L2-23 and L2-24: the paging modes without PDPTE registers. MOV to CR loads nothing; the first walk meets the absent page. */
 #include "stage.h"
 
+#include "selectors.h"
+
+#define AS_IT_STANDS(words) #words
+#define IN_WORDS(macro) AS_IT_STANDS(macro)
+
 /* L2 turns IA-32e mode on, goes to 64-bit code and there loads CR3 from RCX. Only 64-bit code comes to REACHED_END. */
 extern const char l2_enters_64_bit[], l2_in_ia32e[], l2_mov_cr3_64[], l2_mov_cr3_64_then[];
 asm(".pushsection .text\n"
     "l2_enters_64_bit:   movl %eax, %cr0\n"
-    "l2_in_ia32e:        ljmp $0x20, $1f\n" /* SELECTOR_CODE_64 */
+    "l2_in_ia32e:        ljmp $" IN_WORDS(SELECTOR_CODE_64) ", $1f\n"
     ".code64\n"
     "1:                  movl %ecx, %ecx\n"
     "l2_mov_cr3_64:      movq %rcx, %cr3\n"
