@@ -1,4 +1,4 @@
-"""Family L1 of the catalogue, enabling paging and the consistency of control registers: what Bochs says, that each check can fail."""
+"""Family L1 of the catalogue, enabling paging and consistent control registers: what Bochs says, that each check can fail."""
 
 from __future__ import annotations
 
@@ -82,7 +82,8 @@ BROKEN: list[tuple[Edit, set[str]]] = [
     (("cr0.c", "trap_in(mov_to_cr0, read_cr0() | CR0_PG)", "trap_in(mov_to_cr0, read_cr0())"), {"L1-01/control"}),
     (("cr0.c", "valid[] = { CR0_CD, CR0_CD | CR0_NW, 0 }", "valid[] = { CR0_CD, CR0_NW, 0 }"), {"L1-02/control"}),
     (("cr0.c", "cr0 / CR0_ET & 1, 1)", "cr0 / CR0_ET & 1, 0)"), {"L1-04"}),
-    (("ia32e.c", "    long_stage();\n    u64 before", "    long_stage();\n    write_cr4(0);\n    u64 before"), {"L1-16/activated"}),
+    (("ia32e.c", "    long_stage();\n    u64 before", "    long_stage();\n    write_cr4(0);\n    u64 before"),
+     {"L1-16/activated"}),
     (("ia32e.c", "    long_enter();\n    u64 before", "    long_enter();\n    write_cr4(CR4_PAE | CR4_PCIDE);\n    u64 before"),
      {"L1-16/deactivated"}),
     (("ia32e.c", "gdt_write(SELECTOR_SPARE, CODE_16_BIT)", "gdt_write(SELECTOR_SPARE, CODE_64_BIT)"), {"L1-06/control"}),
