@@ -2,11 +2,15 @@
 #include "check.h"
 #include "cpu.h"
 #include "ept.h"
+#include "feature.h"
 #include "l2.h"
+#include "long.h"
 #include "mode.h"
 #include "paging.h"
 #include "trap.h"
+#include "user.h"
 #include "vmx.h"
+#include "window.h"
 
 enum { PAGE_FAULT = 14, INVALID_OPCODE = 6, GENERAL_PROTECTION = 13 };
 enum { BEYOND_DISK_CHUNK = 200 * 512, BEYOND_GDT = 0x1230 };
@@ -85,6 +89,58 @@ CHECK(modes, "pass/mode", NEEDS_NOTHING, "none", "L1 goes to PAE paging, an exce
     must("cr0", read_cr0(), cr0);
     must("cr3", read_cr3(), cr3);
     must("cr4", read_cr4(), cr4);
+}
+
+extern const char adds_in_64_bit_code[], faults_in_64_bit_code[], faults_there[], user_code[];
+asm(".pushsection .text\n"
+    ".code64\n"
+    "adds_in_64_bit_code:   lea 1(%rax), %rax\n"
+    "                       ret\n"
+    "faults_in_64_bit_code: pushq %rax\n"
+    "faults_there:          movq (%rax), %rax\n"
+    "                       ret\n"
+    ".code32\n"
+    "user_code:             hlt\n"
+    ".popsection\n");
+
+CHECK(long_mode, "pass/long-mode", NEEDS_NOTHING, "none", "64-bit code runs, exceptions in it and beside it are captured, L1 comes back")
+{
+    u32 cr0 = read_cr0(), cr3 = read_cr3(), cr4 = read_cr4();
+    u64 far_away = (u64)3 << 40;
+    if (lacks(FEATURE_LONG_MODE))
+        return;
+    u64 efer = read_msr(IA32_EFER);
+    long_enter();
+    must("efer_there", read_msr(IA32_EFER), efer | EFER_LME | EFER_LMA);
+    must("taken", trap_in_64(adds_in_64_bit_code, far_away).taken, false);
+    must("rax", long_result(), far_away + 1);
+    struct trap trap = trap_in_64(faults_in_64_bit_code, far_away);
+    must("vector", trap.vector, PAGE_FAULT);
+    must("error_code", trap.error_code, 0);
+    must("rip", trap.eip, address_of(faults_there));
+    must("cr2", trap.cr2, far_away);
+    must("vector_in_compatibility_mode", trap_in(undefined, 0).vector, INVALID_OPCODE);
+    long_leave();
+    must("vector_back", trap_in(undefined, 0).vector, INVALID_OPCODE);
+    must("efer", read_msr(IA32_EFER), efer);
+    must("cr0", read_cr0(), cr0);
+    must("cr3", read_cr3(), cr3);
+    must("cr4", read_cr4(), cr4);
+}
+
+CHECK(user_mode, "pass/user-mode", NEEDS_NOTHING, "none", "code in a user page runs at CPL 3, and an exception there comes back")
+{
+    window_enter(PAGING_32_BIT, PTE_USER | PTE_PRESENT);
+    window_page[0] = (u8)user_code[0];
+    struct trap trap = trap_in_user((u32)window_address(), 0);
+    window_rights(PTE_PRESENT);
+    window_flush();
+    struct trap none_of_its = trap_in_user((u32)window_address(), 0);
+    window_leave();
+    must("vector", trap.vector, GENERAL_PROTECTION);
+    must("eip", trap.eip, window_address());
+    must("vector_in_supervisor_page", none_of_its.vector, PAGE_FAULT);
+    must("error_code_in_supervisor_page", none_of_its.error_code & ~PF_FETCH, PF_PRESENT | PF_USER);
 }
 
 CHECK(resumes, "pass/resume", NEEDS_L2, "none", "a page is taken away, the guest exits, gets the page back and goes on")

@@ -1,0 +1,143 @@
+"""Family L1 of the catalogue, enabling paging and consistent control registers: what Bochs says, that each check can fail."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from difftest.build import Built
+from difftest.record import Record
+from emulators.bochs import Bochs
+from emulators.native import Tcg
+
+from .families import Edit, built, case_called, known_on_bochs, records, statuses
+
+CASE = case_called("paging")
+ROWS = {f"L1-{row:02}" for row in range(1, 24)}
+OPEN = {"L1-22/mov-cr3-global"}
+PCID = {"L1-09", "L1-12/control", "L1-12/cr3-low-bits", "L1-12/32-bit-paging", "L1-12/pae-paging", "L1-12/without-paging"}
+SMEP = {f"L1-21/smep/{mode}" for mode in ("32-bit-paging", "pae-paging", "4-level-paging")}
+SMEP |= {"L1-21/user-smep", "L1-21/smep-set-in-user-page"}
+SMAP = {f"L1-21/smap/{mode}" for mode in ("32-bit-paging", "pae-paging", "4-level-paging")}
+SMAP |= {"L1-21/user-smap", "L1-21/smap-set-before-access"}
+CET = {"L1-17/control", "L1-17/cet-set", "L1-17/wp-cleared"}
+LA57 = {"L1-11/without-paging", "L1-11/compatibility", "L1-11/64-bit"}  # TCG alone has it
+NEVER_HERE = {"L1-15/nxe-unsupported"}  # every CPU with Intel 64 has execute-disable
+NOT_INTELS = {"L1-15/reserved", "L1-18/each-bit", "L1-18/high-half"}
+TCG_WRONG = {known.check for known in CASE.manifest.known if "tcg" in known.targets}
+
+pytestmark = pytest.mark.boots
+
+
+@pytest.fixture(scope="module")
+def image(tmp_path_factory: pytest.TempPathFactory) -> Built:
+    """The case as it is."""
+    return built(CASE, tmp_path_factory.mktemp("paging"))
+
+
+def test_every_row_of_the_catalogue_has_a_check(image: Built) -> None:
+    ids = {about.check for about in image.checks}
+    assert {check.partition("/")[0] for check in ids} == ROWS
+    assert {known.check for known in CASE.manifest.known} <= ids
+
+
+@pytest.mark.parametrize(
+    ("model", "missing"),
+    [
+        ("core2_penryn_t9600", PCID | SMEP | SMAP | CET),
+        ("corei7_haswell_4770", SMAP | CET),
+        ("corei7_skylake_x", CET),
+        ("tigerlake", set()),
+    ],
+)
+async def test_bochs_fails_what_is_known_and_nothing_else(image: Built, model: str, missing: set[str]) -> None:
+    told = statuses(await records(CASE, image, Bochs(model=model)))
+    assert {check for check, status in told.items() if status == "SKIP"} == missing | LA57 | NEVER_HERE
+    assert {check for check, status in told.items() if status == "FAIL"} == known_on_bochs(CASE)
+    assert {check for check, status in told.items() if status == "OPEN"} == OPEN
+
+
+async def test_no_check_depends_on_another(image: Built) -> None:
+    """All checks in one boot say what they say in boots of every other one."""
+    ids = [about.check for about in image.checks]
+    together = await records(CASE, image)
+    apart: dict[str, Record] = {}
+    for offset in (0, 1):
+        apart |= await records(CASE, image, only=ids[offset::2])
+    assert {check: (record.status, record.fields) for check, record in apart.items()} == {
+        check: (record.status, record.fields) for check, record in together.items()
+    }
+
+
+async def test_a_cpu_that_lets_pass_what_it_must_refuse_fails_and_loses_no_check(image: Built) -> None:
+    told = statuses(await records(CASE, image, Tcg()))
+    assert {check for check, status in told.items() if status == "FAIL"} == TCG_WRONG
+    assert {check for check, status in told.items() if status == "SKIP"} == PCID | CET | NEVER_HERE | NOT_INTELS
+
+
+# Each edit breaks the stage or the expectation of these checks, and of no others.
+EACH_PAGING = ("32-bit-paging", "pae-paging", "4-level-paging")
+BROKEN: list[tuple[Edit, set[str]]] = [
+    (("cr0.c", "trap_in(mov_to_cr0, read_cr0() | CR0_PG)", "trap_in(mov_to_cr0, read_cr0())"), {"L1-01/control"}),
+    (("cr0.c", "valid[] = { CR0_CD, CR0_CD | CR0_NW, 0 }", "valid[] = { CR0_CD, CR0_NW, 0 }"), {"L1-02/control"}),
+    (("cr0.c", "cr0 / CR0_ET & 1, 1)", "cr0 / CR0_ET & 1, 0)"), {"L1-04"}),
+    (("ia32e.c", "    long_stage();\n    u64 before", "    long_stage();\n    write_cr4(0);\n    u64 before"),
+     {"L1-16/activated"}),
+    (("ia32e.c", "    long_enter();\n    u64 before", "    long_enter();\n    write_cr4(CR4_PAE | CR4_PCIDE);\n    u64 before"),
+     {"L1-16/deactivated"}),
+    (("ia32e.c", "gdt_write(SELECTOR_SPARE, CODE_16_BIT)", "gdt_write(SELECTOR_SPARE, CODE_64_BIT)"), {"L1-06/control"}),
+    (("ia32e.c", "    write_cr4(read_cr4() | CR4_PCIDE);\n", ""), {"L1-09"}),
+    (("efer.c", "trap_in(write_efer, before).taken", "trap_in(write_efer, before ^ EFER_LME).taken"), {"L1-13/same-value"}),
+    (("efer.c", "before, 0);\n    saw(", "before, EFER_LMA);\n    saw("), {"L1-14/set", "L1-14/clear"}),
+    (("efer.c", "| EFER_LMA | EFER_NXE))", "| EFER_LMA))"), {"L1-15/reserved"}),
+    (("efer.c", "trap_in(write_efer, before | EFER_NXE)", "trap_in(write_efer, before)"), {"L1-15/nxe-supported"}),
+    (("cr4.c", "    struct trap trap = trap_in(mov_to_cr4, cr4 | CR4_PCIDE);",
+      "    write_cr3(read_cr3() | 8);\n    struct trap trap = trap_in(mov_to_cr4, cr4 | CR4_PCIDE);"), {"L1-12/control"}),
+    (("cr4.c", "is_gp(trap_in(mov_to_cr4, cr4 | CR4_PCIDE)", "is_gp(trap_in(mov_to_cr4, cr4)"), {"L1-12/cr3-low-bits"}),
+    (("cr4.c", "trap_in(mov_to_cr4, value)", "trap_in(mov_to_cr4, value & before)"),
+     {"L1-12/32-bit-paging", "L1-12/pae-paging", "L1-12/without-paging", "L1-17/cet-set"}),
+    (("cr4.c", "    write_cr0(cr0 | CR0_WP);\n    struct trap", "    struct trap"), {"L1-17/control"}),
+    (("cr4.c", "    write_cr4(cr4 | CR4_CET);\n", ""), {"L1-17/wp-cleared"}),
+    (("cr4.c", "{ CR4_DE, FEATURE_DE }", "{ 0, FEATURE_DE }"), {"L1-18/each-bit"}),
+    (("cr4.c", "~(u64)0 << 33", "~(u64)0 << 7"), {"L1-18/high-half"}),
+    (("rights.c", ".cr0 = CR0_WP", ".cr0 = 0"), {f"L1-20/supervisor/{mode}" for mode in EACH_PAGING}),
+    (("rights.c", "#define SMEP ((struct setting){ .cr4 = CR4_SMEP", "#define SMEP ((struct setting){ .cr4 = 0"),
+     {f"L1-21/smep/{mode}" for mode in EACH_PAGING}),
+    (("rights.c", "#define SMAP ((struct setting){ .cr4 = CR4_SMAP", "#define SMAP ((struct setting){ .cr4 = 0"),
+     {f"L1-21/smap/{mode}" for mode in EACH_PAGING}),
+    (("rights.c", ".efer = EFER_NXE", ".efer = 0"), {"L1-23/nxe-1/pae-paging", "L1-23/nxe-1/4-level-paging"}),
+    (("rights.c", "user_write_hlt, USER_PAGE, WP)", "user_write_hlt, USER_PAGE & ~PTE_WRITABLE, WP)"), {"L1-20/user-control"}),
+    (("rights.c", "USER_PAGE & ~PTE_WRITABLE, PLAIN)", "USER_PAGE, PLAIN)"), {"L1-20/user"}),
+    (("rights.c", "USER_PAGE, SMEP), (u32)", "SUPERVISOR_PAGE, SMEP), (u32)"), {"L1-21/user-smep"}),
+    (("rights.c", "USER_PAGE, SMAP), (u32)", "SUPERVISOR_PAGE, SMAP), (u32)"), {"L1-21/user-smap"}),
+    (("rights.c", "USER_PAGE);\n    copy_to_window(set_smep", "SUPERVISOR_PAGE);\n    copy_to_window(set_smep"),
+     {"L1-21/smep-set-in-user-page"}),
+    (("rights.c", "USER_PAGE);\n    bool control", "SUPERVISOR_PAGE);\n    bool control"), {"L1-21/smap-set-before-access"}),
+    (("translation.c", "window_set(LEVEL_PDE, LARGE_PAGE);", "window_set(LEVEL_PDE, LARGE_PAGE | 1u << 22);"), {"L1-19/control"}),
+    (("translation.c", "page_seen_after(mov_to_cr3, CR4_PGE, 0, 0)", "page_seen_after(mov_to_cr3, CR4_PGE, 0, PTE_GLOBAL)"),
+     {"L1-22/mov-cr3-not-global"}),
+    (("translation.c", "mov_to_cr4, CR4_PGE, CR4_PSE, ", "mov_to_cr4, CR4_PGE, CR4_PSE | CR4_PGE, "), {"L1-22/pge-cleared"}),
+    (("translation.c", "mov_to_cr4, 0, CR4_PSE | CR4_PGE, ", "mov_to_cr4, 0, CR4_PSE, "), {"L1-22/pge-set"}),
+]  # fmt: skip
+BROKEN_LA57: list[Edit] = [
+    ("cr4.c", "trap_in(mov_to_cr4, cr4 | CR4_LA57).taken", "trap_in(mov_to_cr4, cr4).taken"),
+    ("cr4.c", "trap_in_64(mov_to_cr4_64, cr4 | CR4_LA57)", "trap_in_64(mov_to_cr4_64, cr4)"),
+]
+
+
+async def test_on_a_broken_stage_the_checks_fail(tmp_path: Path) -> None:
+    """On the CPU model that passes them all otherwise. One boot: an edit that missed its checks or hit others would show."""
+    edited = built(CASE, tmp_path, [edit for edit, _ in BROKEN])
+    told = statuses(await records(CASE, edited, Bochs(model="tigerlake")))
+    assert {check for check, status in told.items() if status == "FAIL"} == set().union(*(failing for _, failing in BROKEN))
+
+
+async def test_on_a_broken_stage_the_checks_of_la57_fail(tmp_path: Path) -> None:
+    told = statuses(await records(CASE, built(CASE, tmp_path, BROKEN_LA57), Tcg(), only=sorted(LA57)))
+    assert told == dict.fromkeys(LA57, "FAIL")
+
+
+def test_each_check_is_among_those_that_were_seen_to_fail(image: Built) -> None:
+    seen = set().union(*(failing for _, failing in BROKEN)) | TCG_WRONG | LA57
+    assert {about.check for about in image.checks} == seen | OPEN | NEVER_HERE
