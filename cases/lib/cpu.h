@@ -97,12 +97,6 @@ static inline struct cpuid cpuid(u32 leaf)
     return answer;
 }
 
-/* CPUID leaf 7, "Structured Extended Feature Flags"; all zero where the CPU does not have the leaf. */
-static inline struct cpuid features_7(void)
-{
-    return cpuid(0).eax >= 7 ? cpuid(7) : (struct cpuid){ 0 };
-}
-
 static inline u64 read_msr(u32 index)
 {
     u32 low, high;

@@ -19,6 +19,7 @@ struct feature {
 #define FEATURE_TSC FEATURE("no TSC", 1, EDX, 4)
 #define FEATURE_PAE FEATURE("no PAE", 1, EDX, 6)
 #define FEATURE_MCE FEATURE("no MCE", 1, EDX, 7)
+#define FEATURE_SEP FEATURE("no SYSENTER", 1, EDX, 11)
 #define FEATURE_PGE FEATURE("no PGE", 1, EDX, 13)
 #define FEATURE_PSE36 FEATURE("no PSE-36", 1, EDX, 17)
 #define FEATURE_FXSR FEATURE("no FXSR", 1, EDX, 24)

@@ -5,8 +5,6 @@
 
 #define LOADS "PDPTE Registers (Vol. 3, 4.4.1)"
 
-enum { CPUID_7_EBX_SMEP = 1 << 7 };
-
 CHECK(memory_alone, "P-07/memory-alone", NEEDS_PDPTE_REGISTERS, LOADS,
       "a PDPTE changed in memory, and nothing else: translation goes on with the old one")
 {
@@ -52,7 +50,7 @@ CHECK(pse, "P-12/pse", NEEDS_PDPTE_REGISTERS, LOADS, "MOV to CR4 that toggles PS
 CHECK(smep, "P-12/smep", NEEDS_PDPTE_REGISTERS, LOADS,
       "MOV to CR4 that toggles SMEP loads the PDPTEs: #GP(0) when one is corrupt")
 {
-    if (!(features_7().ebx & CPUID_7_EBX_SMEP))
-        return skip("no SMEP");
+    if (lacks(FEATURE_SMEP))
+        return;
     must_load((struct toggle){ .cr4 = CR4_SMEP });
 }

@@ -6,10 +6,6 @@
 #define LOADS "PDPTE Registers (Vol. 3, 4.4.1)"
 #define MOV_TO(what) "corrupt PDPTE, MOV to " what ": not among the bits whose change loads the PDPTEs, so no #GP"
 
-enum { CPUID_1_EDX_SEP = 1 << 11, CPUID_1_EDX_FXSR = 1 << 24, CPUID_1_EDX_MCE = 1 << 7 };
-enum { CPUID_7_EBX_SMAP = 1 << 20, CPUID_7_ECX_PKU = 1 << 3, CPUID_7_ECX_CET_SS = 1 << 7, CPUID_7_ECX_LA57 = 1 << 16 };
-enum { CPUID_7_EDX_CET_IBT = 1 << 20 };
-#define CPUID_7_ECX_PKS (1u << 31)
 enum { IA32_SYSENTER_CS = 0x174, IA32_SYSENTER_ESP = 0x175, IA32_SYSENTER_EIP = 0x176 };
 
 CHECK(wp, "P-09/wp", NEEDS_PDPTE_REGISTERS, LOADS, MOV_TO("CR0 that toggles WP"))
@@ -81,36 +77,36 @@ CHECK(clts_clears, "P-11/clts", NEEDS_PDPTE_REGISTERS, LOADS, "corrupt PDPTE, CL
 
 CHECK(smap, "P-13/smap", NEEDS_PDPTE_REGISTERS, LOADS, MOV_TO("CR4 that toggles SMAP"))
 {
-    if (!(features_7().ebx & CPUID_7_EBX_SMAP))
-        return skip("no SMAP");
+    if (lacks(FEATURE_SMAP))
+        return;
     must_not_load((struct toggle){ .cr4 = CR4_SMAP });
 }
 
 CHECK(pke, "P-14/pke", NEEDS_PDPTE_REGISTERS, LOADS, MOV_TO("CR4 that toggles PKE"))
 {
-    if (!(features_7().ecx & CPUID_7_ECX_PKU))
-        return skip("no protection keys for user pages");
+    if (lacks(FEATURE_PKU))
+        return;
     must_not_load((struct toggle){ .cr4 = CR4_PKE });
 }
 
 CHECK(pks, "P-14/pks", NEEDS_PDPTE_REGISTERS, LOADS, MOV_TO("CR4 that toggles PKS"))
 {
-    if (!(features_7().ecx & CPUID_7_ECX_PKS))
-        return skip("no protection keys for supervisor pages");
+    if (lacks(FEATURE_PKS))
+        return;
     must_not_load((struct toggle){ .cr4 = CR4_PKS });
 }
 
 CHECK(cet, "P-14/cet", NEEDS_PDPTE_REGISTERS, LOADS, MOV_TO("CR4 that toggles CET (with CR0.WP = 1)"))
 {
-    if (!(features_7().ecx & CPUID_7_ECX_CET_SS || features_7().edx & CPUID_7_EDX_CET_IBT))
-        return skip("no CET");
+    if (!has(FEATURE_CET_SS) && lacks(FEATURE_CET_IBT))
+        return;
     must_not_load((struct toggle){ .cr4 = CR4_CET, .with_cr0 = CR0_WP });
 }
 
 CHECK(la57, "P-14/la57", NEEDS_PDPTE_REGISTERS, LOADS, MOV_TO("CR4 that toggles LA57 (outside IA-32e mode)"))
 {
-    if (!(features_7().ecx & CPUID_7_ECX_LA57))
-        return skip("no 5-level paging");
+    if (lacks(FEATURE_LA57))
+        return;
     must_not_load((struct toggle){ .cr4 = CR4_LA57 });
 }
 
@@ -126,15 +122,15 @@ CHECK(tsd, "P-15/tsd", NEEDS_PDPTE_REGISTERS, LOADS, MOV_TO("CR4 that toggles TS
 
 CHECK(osfxsr, "P-15/osfxsr", NEEDS_PDPTE_REGISTERS, LOADS, MOV_TO("CR4 that toggles OSFXSR"))
 {
-    if (!(cpuid(1).edx & CPUID_1_EDX_FXSR))
-        return skip("no FXSAVE");
+    if (lacks(FEATURE_FXSR))
+        return;
     must_not_load((struct toggle){ .cr4 = CR4_OSFXSR });
 }
 
 CHECK(mce, "P-15/mce", NEEDS_PDPTE_REGISTERS, LOADS, MOV_TO("CR4 that toggles MCE"))
 {
-    if (!(cpuid(1).edx & CPUID_1_EDX_MCE))
-        return skip("no machine-check exception");
+    if (lacks(FEATURE_MCE))
+        return;
     must_not_load((struct toggle){ .cr4 = CR4_MCE });
 }
 
@@ -178,8 +174,8 @@ static void sysenter(u32 argument)
 
 CHECK(sysenters, "P-21/sysenter", NEEDS_PDPTE_REGISTERS, LOADS, "corrupt PDPTE, SYSENTER: no load, no #GP")
 {
-    if (!(cpuid(1).edx & CPUID_1_EDX_SEP))
-        return skip("no SYSENTER");
+    if (lacks(FEATURE_SEP))
+        return;
     must_not_fault(must_not_load_in(sysenter, 0, 0, 0));
     write_msr(IA32_SYSENTER_CS, 0);
 }
@@ -195,7 +191,7 @@ asm(".pushsection .text\n"
 CHECK(syscalls, "P-21/syscall", NEEDS_PDPTE_REGISTERS, "SYSCALL (Vol. 2); " LOADS,
       "corrupt PDPTE, SYSCALL: outside 64-bit mode #UD, and no load")
 {
-    must_fault(must_not_load_in(syscall, 0, 0, 0), INVALID_OPCODE, 0, syscall_instruction);
+    must_fault(must_not_load_in(syscall, 0, 0, 0), VECTOR_UD, 0, syscall_instruction);
 }
 
 static void invlpg(u32 address)

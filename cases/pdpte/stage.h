@@ -6,13 +6,13 @@
 #pragma once
 
 #include "cpu.h"
+#include "feature.h"
 #include "mode.h"
 #include "paging.h"
 #include "trap.h"
 
 enum { HERE = 0xAAAA, OTHER = 0xBBBB };
 enum { WINDOW = 3 }; /* its PDPTE's number */
-enum { GENERAL_PROTECTION = 13, PAGE_FAULT = 14, INVALID_OPCODE = 6 };
 enum { PDPTE_RESERVED = 1 << 1, LARGE_PAGE_SHIFT = 21 };
 
 extern struct pae_tables tables;
@@ -35,8 +35,8 @@ u32 through_window(void);
 /* An address in the window by its page-directory entry. */
 u32 window_at(u32 entry);
 
-/* Set IA32_EFER.NXE, or give it back as it was. False where the CPU has no execute-disable bit. */
-bool execute_disable(bool on);
+/* Set IA32_EFER.NXE, or give it back as it was. The CPU must have FEATURE_NX. */
+void execute_disable(bool on);
 
 /* For `trap_in`. */
 void read_at(u32 address);

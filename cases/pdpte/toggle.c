@@ -42,7 +42,7 @@ void must_load(struct toggle toggle)
         struct outcome corrupt = run(toggle, clearing, other_pdpte() | PDPTE_RESERVED);
         must(fields[clearing].fault, corrupt.trap.taken, true);
         if (corrupt.trap.taken) {
-            must(fields[clearing].vector, corrupt.trap.vector, GENERAL_PROTECTION);
+            must(fields[clearing].vector, corrupt.trap.vector, VECTOR_GP);
             must(fields[clearing].error_code, corrupt.trap.error_code, 0);
         }
         must(fields[clearing].changed_bits, corrupt.changed_bits, 0);

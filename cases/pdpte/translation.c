@@ -6,8 +6,6 @@
 #define LARGE_PAGES TRANSLATION ", table of the format of a PDE that maps a 2-MByte page"
 #define FAULTS "Page-Fault Exceptions (Vol. 3, 4.7)"
 
-enum { ERROR_PRESENT = 1, ERROR_WRITE = 2, ERROR_RESERVED = 8 };
-
 static void call_at(u32 address)
 {
     ((void (*)(void))address)();
@@ -21,7 +19,7 @@ static void must_miss(void (*access)(u32 address), u32 address, u32 error_code)
     struct trap trap = trap_in(access, address);
     mode_leave();
     must("fault", trap.taken, true);
-    must("vector", trap.vector, PAGE_FAULT);
+    must("vector", trap.vector, VECTOR_PF);
     must("error_code", trap.error_code, error_code);
     must("cr2", trap.cr2, address);
 }
@@ -33,7 +31,7 @@ CHECK(read_absent, "P-06/read", NEEDS_PAE, FAULTS, "PDPTE.P = 0: a read in its q
 
 CHECK(write_absent, "P-06/write", NEEDS_PAE, FAULTS, "PDPTE.P = 0: a write in its quarter is #PF with P = 0, W/R = 1")
 {
-    must_miss(write_at, window_at(511) + 0x1FFFF0, ERROR_WRITE);
+    must_miss(write_at, window_at(511) + 0x1FFFF0, PF_WRITE);
 }
 
 CHECK(fetch_absent, "P-06/fetch", NEEDS_PAE, FAULTS,
@@ -100,7 +98,7 @@ static void must_fault_at_bits(u64 required)
             continue;
         struct trap trap = trap_in(read_at, landmark_at(bit));
         error_codes |= trap.error_code;
-        if (trap.vector == PAGE_FAULT && trap.error_code & ERROR_RESERVED)
+        if (trap.vector == VECTOR_PF && trap.error_code & PF_RESERVED)
             faulting |= (u64)1 << bit;
         else if (!trap.taken && read_through(landmark_at(bit)) == landmark)
             working |= (u64)1 << bit;
@@ -108,7 +106,7 @@ static void must_fault_at_bits(u64 required)
     mode_leave();
     must("faulting_bits", faulting, required);
     must("working_bits", working, tried & ~required);
-    must("error_code", error_codes, ERROR_PRESENT | ERROR_RESERVED);
+    must("error_code", error_codes, PF_PRESENT | PF_RESERVED);
 }
 
 static u64 reserved_in_large_page(void)
@@ -125,8 +123,9 @@ CHECK(large_page_reserved, "P-18/large-page", NEEDS_PAE, LARGE_PAGES,
 CHECK(large_page_reserved_nxe, "P-18/large-page-nxe", NEEDS_PAE, LARGE_PAGES,
       "the same with IA32_EFER.NXE = 1: bit 63 is no longer reserved, and a read works")
 {
-    if (!execute_disable(true))
-        return skip("no execute-disable bit");
+    if (lacks(FEATURE_NX))
+        return;
+    execute_disable(true);
     must_fault_at_bits(reserved_in_large_page() & ~((u64)1 << 63));
     execute_disable(false);
 }
