@@ -1,15 +1,13 @@
 /* M-05 to M-09: bits of CR0 and CR4 that VMX operation fixes, in L2 and in VMX root operation. */
+#include "l2_modes.h"
 #include "stage.h"
 
 #define PAGING_CR0 (L2_CR0 | CR0_PG)
-#define PAGING_CR4 (L2_CR4 | CR4_PSE)
 
-/* L2 with 32-bit paging, on the identity map of L1. */
 static void with_paging(void)
 {
-    vmcs_write(GUEST_CR0, PAGING_CR0);
-    vmcs_write(GUEST_CR3, read_cr3());
-    vmcs_write(GUEST_CR4, PAGING_CR4);
+    l2_use_32_bit_paging();
+    l2_turn_paging_on();
 }
 
 static void restrict_guest(void)
@@ -28,7 +26,7 @@ static void l2_faults(const struct control_register *cr, u32 value)
 {
     u32 before = vmcs_read(cr->guest);
     struct vm_exit exit = l2_try_with(cr->mov_to, value);
-    must_take_exception(&exit, cr->mov_to, GENERAL_PROTECTION, 0);
+    must_take_exception(&exit, cr->mov_to, VECTOR_GP, 0);
     must(cr->number ? "cr4" : "cr0", cr->number ? exit.cr4 : exit.cr0, before);
 }
 
@@ -113,8 +111,7 @@ CHECK(pg_in_real_mode, "M-06/pg-in-real-mode", NEEDS_L2, SDM_CHANGES, "an unrest
 static void ready_for_paging(u32 efer)
 {
     l2_prepare(mov_to_cr0.start);
-    with_paging();
-    vmcs_write(GUEST_CR0, L2_CR0);
+    l2_use_32_bit_paging();
     vmcs_write64(GUEST_IA32_EFER, efer);
     if (!vmcs_add_controls(VM_ENTRY_CONTROLS, LOAD_IA32_EFER))
         skip("no load IA32_EFER at VM entry");
@@ -182,7 +179,7 @@ _Static_assert(SELECTOR_CODE == 8, "CS in MOV_THERE_AND_BACK");
 
 static void cr0_faults(u32 value)
 {
-    must_fault(trap_in(mov_to_cr0_and_back, value), GENERAL_PROTECTION, 0, mov_to_cr0_there);
+    must_fault(trap_in(mov_to_cr0_and_back, value), VECTOR_GP, 0, mov_to_cr0_there);
 }
 
 static void cr0_executes(u32 value)
@@ -255,5 +252,5 @@ CHECK(root_ne, "M-09/ne", NEEDS_L2, SDM_RESTRICTIONS, "VMX root operation clears
 CHECK(root_vmxe, "M-09/vmxe", NEEDS_L2, SDM_RESTRICTIONS, "VMX root operation clears VMXE: #GP(0)")
 {
     guest_has_run(true);
-    must_fault(trap_in(mov_to_cr4_and_back, read_cr4() & ~CR4_VMXE), GENERAL_PROTECTION, 0, mov_to_cr4_there);
+    must_fault(trap_in(mov_to_cr4_and_back, read_cr4() & ~CR4_VMXE), VECTOR_GP, 0, mov_to_cr4_there);
 }

@@ -170,7 +170,7 @@ CHECK(lmsw_operand_fault, "M-12/operand-beyond-limit", NEEDS_L2, SDM_PRIORITY,
     vmcs_write(GUEST_DS_LIMIT, OPERAND_FAULT_LIMIT);
     vmcs_write(GUEST_DS_ACCESS_RIGHTS, 0x4093); /* byte granularity, as the limit has zeros above */
     struct vm_exit exit = lmsw(IN_MEMORY, 0xF);
-    must_take_exception(&exit, &lmsw_memory, GENERAL_PROTECTION, 0);
+    must_take_exception(&exit, &lmsw_memory, VECTOR_GP, 0);
 }
 
 CHECK(lmsw_operand_unmapped, "M-12/operand-unmapped", NEEDS_L2, SDM_PRIORITY,
@@ -201,7 +201,7 @@ static void ts_stays(const struct l2_code *code, u32 em, u32 ts)
     own(&cr0, CR0_TS, ts);
     struct vm_exit exit = l2_try_with(code, L2_CR0 | CR0_MP | ts);
     if (real)
-        must_take_exception(&exit, &fninit, DEVICE_NOT_AVAILABLE, 0);
+        must_take_exception(&exit, &fninit, VECTOR_NM, 0);
     else
         must_execute(&exit, code);
     must("cr0", exit.cr0, L2_CR0 | CR0_MP | real);

@@ -22,7 +22,7 @@ CHECK(refuses, "M-03/control", NEEDS_L2, SDM_CHANGES,
     for (u32 turn = 0; turn < ARRAY_SIZE(refused); turn++) {
         const struct l2_code *code = refused[turn].cr->mov_to;
         struct vm_exit exit = l2_try_with(code, refused[turn].value);
-        bool faulted = exit.exception && exit.vector == GENERAL_PROTECTION && !exit.error_code;
+        bool faulted = exit.exception && exit.vector == VECTOR_GP && !exit.error_code;
         sweep_turn(&sweep, turn, faulted && exit.exception_rip == address_of(code->start), &exit, code);
     }
     must_all(&sweep, (1u << ARRAY_SIZE(refused)) - 1);
@@ -107,7 +107,7 @@ static void faults_at_cpl3(const struct l2_code *code)
     everything_exits();
     l2_user_mode();
     struct vm_exit exit = l2_try(code);
-    must_take_exception(&exit, code, GENERAL_PROTECTION, 0);
+    must_take_exception(&exit, code, VECTOR_GP, 0);
 }
 
 CHECK(cpl3_to_cr0, "M-04/mov-to-cr0", NEEDS_L2, SDM_PRIORITY, "MOV to CR0 at CPL 3 that would exit: #GP(0)")

@@ -7,9 +7,8 @@
 #include "ept.h"
 #include "l2.h"
 #include "l2_code.h"
+#include "vectors.h"
 #include "vmx.h"
-
-enum { INVALID_OPCODE = 6, DEVICE_NOT_AVAILABLE = 7, GENERAL_PROTECTION = 13 };
 
 /* CR0 and CR4 of a prepared L2. */
 #define L2_CR0 (CR0_PE | CR0_ET | CR0_NE)

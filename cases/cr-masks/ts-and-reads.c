@@ -71,7 +71,7 @@ CHECK(clts_effect, "M-14/effect", NEEDS_L2, SDM_CHANGES, "TS is masked, its shad
     vmcs_write(GUEST_CR0, L2_CR0 | CR0_TS);
     own(&cr0, CR0_TS, 0);
     struct vm_exit exit = l2_try(&clts_fninit);
-    must_take_exception(&exit, &fninit, DEVICE_NOT_AVAILABLE, 0);
+    must_take_exception(&exit, &fninit, VECTOR_NM, 0);
     must("cr0", exit.cr0, L2_CR0 | CR0_TS);
 }
 

@@ -45,22 +45,22 @@ CHECK(vmxon_as_is, "M-10/control", NEEDS_L2, SDM_VMXON, "control: VMXON with PE,
 
 CHECK(vmxon_without_pg, "M-10/pg", NEEDS_L2, SDM_VMXON, "VMXON with PG=0, PE=1: #GP(0)")
 {
-    must_refuse(vmxon_with(read_cr0() & ~CR0_PG, read_cr4()), GENERAL_PROTECTION);
+    must_refuse(vmxon_with(read_cr0() & ~CR0_PG, read_cr4()), VECTOR_GP);
 }
 
 CHECK(vmxon_without_ne, "M-11/ne", NEEDS_L2, SDM_VMXON, "VMXON with NE=0: #GP(0)")
 {
-    must_refuse(vmxon_with(read_cr0() & ~CR0_NE, read_cr4()), GENERAL_PROTECTION);
+    must_refuse(vmxon_with(read_cr0() & ~CR0_NE, read_cr4()), VECTOR_GP);
 }
 
 CHECK(vmxon_without_vmxe, "M-11/vmxe", NEEDS_L2, SDM_VMXON, "VMXON with CR4.VMXE=0: #UD")
 {
-    must_refuse(vmxon_with(read_cr0(), read_cr4() & ~CR4_VMXE), INVALID_OPCODE);
+    must_refuse(vmxon_with(read_cr0(), read_cr4() & ~CR4_VMXE), VECTOR_UD);
 }
 
 CHECK(vmxon_ne_and_vmxe, "M-11/vmxe-and-ne", NEEDS_L2, SDM_VMXON, "VMXON with CR4.VMXE=0 and NE=0: #UD comes first")
 {
-    must_refuse(vmxon_with(read_cr0() & ~CR0_NE, read_cr4() & ~CR4_VMXE), INVALID_OPCODE);
+    must_refuse(vmxon_with(read_cr0() & ~CR0_NE, read_cr4() & ~CR4_VMXE), VECTOR_UD);
 }
 
 extern const char clts_in_real_mode[], vmxon_in_real_mode[];
@@ -85,7 +85,7 @@ CHECK(real_mode, "M-11/control-pe", NEEDS_L2, SDM_VMXON, "control: real-address 
 CHECK(vmxon_without_pe, "M-11/pe", NEEDS_L2, SDM_VMXON, "VMXON in real-address mode: #UD")
 {
     vmx_off();
-    must_fault(trap_in_real_mode(vmxon_in_real_mode), INVALID_OPCODE, 0, vmxon_in_real_mode);
+    must_fault(trap_in_real_mode(vmxon_in_real_mode), VECTOR_UD, 0, vmxon_in_real_mode);
     if (!vmx_on())
         give_up("VMXON failed");
 }

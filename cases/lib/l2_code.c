@@ -2,6 +2,7 @@
 
 #include "check.h"
 #include "cpu.h"
+#include "vectors.h"
 #include "vmx.h"
 
 enum { HARDWARE_EXCEPTION = 3 << 8 };
@@ -12,16 +13,10 @@ struct vm_exit l2_try(const struct l2_code *code)
     return l2_run();
 }
 
-/* The vectors that come with an error code, outside real-address mode. */
-static bool has_error_code(u32 vector)
-{
-    return vector == 8 || (vector >= 10 && vector <= 14) || vector == 17 || vector == 21;
-}
-
 /* An exit for an exception tells of it in this field (SDM, "Information for VM Exits Due to Vectored Events"). */
 static u32 interruption_information_of(u32 vector, u32 cr0)
 {
-    return 1u << 31 | (has_error_code(vector) && cr0 & CR0_PE ? 1u << 11 : 0) | HARDWARE_EXCEPTION | vector;
+    return 1u << 31 | (PUSHES_ERROR_CODE(vector) && cr0 & CR0_PE ? 1u << 11 : 0) | HARDWARE_EXCEPTION | vector;
 }
 
 bool executed(const struct vm_exit *exit, const struct l2_code *code)

@@ -2,6 +2,7 @@
 #pragma once
 
 #define VECTOR_UD 6
+#define VECTOR_NM 7
 #define VECTOR_GP 13
 #define VECTOR_PF 14
 
