@@ -30,7 +30,7 @@ class Tried(msgspec.Struct, frozen=True, kw_only=True):
 
     shows: Shows
     said: str  # the verdict and what the image said, or why there is no verdict
-    run: str
+    run: str  # "" when the kernel could not be had
 
 
 class State(msgspec.Struct, frozen=True, kw_only=True):
@@ -41,7 +41,7 @@ class State(msgspec.Struct, frozen=True, kw_only=True):
     image_sha256: str
     others: dict[str, str | None]  # what else the runs were done with: --bochs and the like, by option
     repeat: int = 1
-    tried: dict[str, Tried] = {}  # by the kernel's package and version
+    tried: dict[str, Tried] = {}  # by the kernel's version
 
 
 class Search(msgspec.Struct, frozen=True, kw_only=True):
@@ -103,14 +103,18 @@ def state_file(results: Path, case: str, check: str) -> Path:
 
 
 def load(path: Path, fresh: State) -> State:
-    """What is stored at `path`, or `fresh` when nothing is, or when it speaks of other bytes or other emulators.
+    """What is stored at `path`, or `fresh` when nothing is, or when it speaks of other bytes or other emulators. Kernels that
+    could not be had then are tried again.
 
     Raises StoreError for a file that is no such state.
     """
     if not path.exists():
         return fresh
     found = read_json(path.parent.resolve(), path, State)
-    return found if msgspec.structs.replace(found, tried={}) == fresh else fresh
+    if msgspec.structs.replace(found, tried={}) != fresh:
+        return fresh
+    booted = {version: tried for version, tried in found.tried.items() if tried.run}
+    return msgspec.structs.replace(found, tried=booted)
 
 
 def save(path: Path, state: State) -> None:

@@ -120,7 +120,7 @@ def _headings(runs: Sequence[StoredRun]) -> list[str]:
     lines: list[list[str]] = [[] for _ in runs]
     for key, form in VERSIONS.items():
         values = [one.get(key, "") for one in described]
-        short = [PACKAGING.sub("", value) for value in values]
+        short = [PACKAGING.sub("", value) if value[:1].isdigit() else value for value in values]
         if len(set(values)) > 1:
             shown = short if len(set(short)) == len(set(values)) else values
             for line, value in zip(lines, shown, strict=True):

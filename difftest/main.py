@@ -62,11 +62,13 @@ def run_cases(request: Request) -> tuple[ExitCode, StoredRun | None]:
 def made_ready(request: Request) -> Ready:
     """Build and fetch what the run takes. Raises CaseError and EmulatorError for what cannot be had; nothing is booted."""
     every = targets(request.versions)
-    jobs = tuple(
-        Job(prepared=prepared, subjects=subjects_for(prepared.case, every, request.targets)) for prepared in images(request)
-    )
+    asked = request.targets or request.versions.speak_of
+    jobs = tuple(Job(prepared=prepared, subjects=subjects_for(prepared.case, every, asked)) for prepared in images(request))
     plan = Plan(jobs=jobs, slots=request.jobs, repeats=request.repeats, total_seconds=request.timeout)
     taking_part = {name: every[name] for name in plan.targets()}
+    if ignored := set(request.versions.speak_of) - set(taking_part):
+        names = ", ".join(ignored)
+        raise CaseError(f"--kernel and --host-bochs are for {names}, which does not take part", hint=f"--target {names}")
     console = Console(stderr=True)
     for target in taking_part.values():
         target.prepare(lambda line: None if request.quiet else console.print(line, markup=False))

@@ -26,6 +26,11 @@ class Versions(msgspec.Struct, frozen=True, kw_only=True):
     qemu: str | None = None  # path of the QEMU of every target that is one
     cpu_model: str | None = None  # the CPU of both Bochs
 
+    @property
+    def speak_of(self) -> tuple[str, ...]:
+        """The targets that must take part for these versions to mean anything."""
+        return (KvmHosted.name,) if self.kernel or self.host_bochs else ()
+
 
 def targets(versions: Versions | None = None, cache: Path | None = None) -> dict[str, Target]:
     """Every target, in the order in which they are listed. `cache` is where what is fetched and built is kept.

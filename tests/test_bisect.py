@@ -96,8 +96,9 @@ def test_a_quiet_kernel_log_is_good_where_all_was_judged() -> None:
 def test_a_state_of_other_bytes_or_other_emulators_is_not_gone_on_with(tmp_path: Path) -> None:
     path = bisect.state_file(tmp_path, "c", "k")
     fresh = State(case="c", check="k", image_sha256="aa", others={"bochs": None})
-    tried = {"6.1": Tried(shows=Shows.GOOD, said="", run="")}
-    bisect.save(path, msgspec.structs.replace(fresh, tried=tried))
+    tried = {"6.1": Tried(shows=Shows.GOOD, said="", run="20260101-000000-aaaa")}
+    not_had = {"6.2": Tried(shows=Shows.NOTHING, said="the mirror does not answer", run="")}
+    bisect.save(path, msgspec.structs.replace(fresh, tried=tried | not_had))
     assert bisect.load(path, fresh).tried == tried
     assert bisect.load(path, msgspec.structs.replace(fresh, image_sha256="bb")).tried == {}
     assert bisect.load(path, msgspec.structs.replace(fresh, others={"bochs": "3.0"})).tried == {}

@@ -67,6 +67,9 @@ def bisect(
     prepared = images(base)
     if len(prepared) != 1:
         raise CaseError(f"{case} names {len(prepared)} cases, bisect takes one", hint="`difftest list` shows the cases")
+    if prepared[0].abouts and wanted == IMAGE:
+        checks = ", ".join(about.check for about in prepared[0].abouts)
+        raise CaseError(f"which check of {case}?", hint=f"{case}/CHECK, of: {checks}")
 
     def say(line: str) -> None:
         if not quiet:
@@ -156,7 +159,7 @@ def _tell(found: Search, state: State) -> None:
     if not found.trouble and all(runs):
         typer.echo(f"see both: difftest compare {' '.join(runs)}")
     if any(tried.shows == Shows.NOTHING for tried in state.tried.values()):
-        typer.echo("kernels without a verdict are not tried again unless --restart is given")
+        typer.echo("kernels that were booted and gave no verdict are not booted again unless --restart is given")
 
 
 def _split(name: str) -> tuple[str, str]:
