@@ -71,7 +71,7 @@ def made_ready(request: Request) -> Ready:
         raise CaseError(f"--kernel and --host-bochs are for {names}, which does not take part", hint=f"--target {names}")
     console = Console(stderr=True)
     for target in taking_part.values():
-        target.prepare(lambda line: None if request.quiet else console.print(line, markup=False))
+        target.prepare(lambda line: None if request.quiet else console.print(line, markup=False, soft_wrap=True))
     return Ready(request=request, plan=plan, targets=taking_part)
 
 

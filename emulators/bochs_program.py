@@ -14,8 +14,10 @@ import subprocess
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import TypedDict
 
 import msgspec
+from debian.debian_support import NativeVersion
 
 from emulators.apt import Package
 from emulators.debian import package_version, unpack
@@ -27,6 +29,7 @@ SHARE = Path("/usr/share/bochs")
 BIOS, VGA_BIOS = "BIOS-bochs-latest", "VGABIOS-lgpl-latest"
 PACKAGES = ("bochs", "bochs-x", "bochsbios")
 LOADER = "bochs-ld.so"  # a process is called after the file it was started from
+BANNER = re.compile(r"Bochs x86 Emulator (\d\S*)")
 HELP_SECONDS = 20.0
 
 
@@ -41,6 +44,7 @@ class BochsProgram(msgspec.Struct, frozen=True, kw_only=True):
     unseen: str = "x"  # display library of a machine that nobody looks at
     # What starts its debugger: nothing where it is always on (2.x), an option (3.x), None where it was built without.
     debugger: tuple[str, ...] | None = ()
+    warns: bool = False  # logs warnings as a kind of their own (from 3.1 on), which ask in a dialog unless told otherwise
 
     def identity(self) -> dict[str, str]:
         """Version and firmware hashes."""
@@ -55,7 +59,7 @@ def installed() -> BochsProgram:
     return BochsProgram(
         version=package_version("bochs"),
         argv=argv,
-        debugger=_debugger(_output([*argv, "--help"])) if shutil.which(argv[0]) else None,
+        **_features(_output([*argv, "--help"]) if shutil.which(argv[0]) else ""),
         bios=SHARE / BIOS,
         vga_bios=SHARE / VGA_BIOS,
         # SDL's dummy driver costs no X server, and unlike the X display it does not sleep whenever the guest is idle.
@@ -83,7 +87,7 @@ def program(wanted: str | None, cache: Path, say: Progress) -> BochsProgram:
         version=package.version,
         argv=argv,
         environment=environment,
-        debugger=_debugger(_output([*argv, "--help"], environment)),
+        **_features(_output([*argv, "--help"], environment)),
         bios=folder / "share" / BIOS,
         vga_bios=SHARE / VGA_BIOS,  # theirs is a link into a package of its own, which this host has
     )
@@ -139,7 +143,7 @@ def _of_path(path: Path) -> BochsProgram:
     if not path.is_file() or not os.access(path, os.X_OK):
         raise EmulatorError(f"{path}: no program", hint="--bochs takes a version, or the path of a bochs program")
     said = _output([str(path), "--help"])
-    version = re.search(r"Bochs x86 Emulator (\S+)", said)
+    version = BANNER.search(said)
     if version is None:
         raise EmulatorError(f"{path} does not say that it is a Bochs", evidence=said[-500:])
     # Where `make install` puts the firmware, and where it lies in a source tree; the distribution's otherwise.
@@ -149,14 +153,23 @@ def _of_path(path: Path) -> BochsProgram:
         argv=(str(path),),
         bios=_first_file(share / BIOS for share in shares),
         vga_bios=_first_file(share / f"{VGA_BIOS}{end}" for share in shares for end in (".bin", "")),
-        debugger=_debugger(said),
+        **_features(said),
     )
 
 
-def _debugger(help_text: str) -> tuple[str, ...] | None:
-    if "-rc filename" not in help_text:
-        return None
-    return ("-debugger",) if "-debugger " in help_text else ()
+class _Features(TypedDict):
+    debugger: tuple[str, ...] | None
+    warns: bool
+
+
+def _features(help_text: str) -> _Features:
+    """What a Bochs says that it has when it is asked for help."""
+    version = BANNER.search(help_text)
+    debugger = ("-debugger",) if "-debugger " in help_text else ()
+    return {
+        "debugger": debugger if "-rc filename" in help_text else None,
+        "warns": version is not None and NativeVersion(version.group(1)) >= NativeVersion("3.1"),
+    }
 
 
 def _first_file(paths: Iterable[Path]) -> Path:
