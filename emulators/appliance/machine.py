@@ -33,6 +33,7 @@ COMMAND_LINE = (
 LEAST_MIB, MOST_MIB = 768, 2048  # Bochs 2.7 does not start with more
 CONNECT_SECONDS = 15.0
 READY_SECONDS = 180.0
+CONSOLE_POLL = 1.0  # seconds between looks at Linux's console
 ANSWER_SECONDS = 120.0
 # Ports of the appliance, by the Bochs COM port that carries them.
 QMP_PORT, GUEST_PORT, AGENT_PORT = 2, 3, 4
@@ -145,8 +146,8 @@ class ApplianceMachine:
             self.instructions_to_ready = float(match[1]) * IPS
 
     async def listen(self) -> None:
-        """Take what comes on the agent's and QEMU's ports, until cancelled."""
-        await asyncio.gather(self._from_agent(), self._from_qemu())
+        """Take what comes on the agent's and QEMU's ports and, until Linux is up, on its console; until cancelled."""
+        await asyncio.gather(self._from_agent(), self._from_qemu(), self._from_console())
 
     async def _in_time(self, future: asyncio.Future[T], seconds: float) -> T:
         """The future's result. Raises TimeoutError after `seconds`, EmulatorError at once when Bochs ends."""
@@ -161,6 +162,13 @@ class ApplianceMachine:
             raise TimeoutError
         finally:
             ended.cancel()
+
+    async def _from_console(self) -> None:
+        """A kernel that panics on its way up need not be waited for."""
+        while not self._ready.done():
+            if "Kernel panic" in (said := self.console()):
+                self._ready.set_exception(EmulatorError("Linux in the appliance panicked", evidence=said))
+            await asyncio.sleep(CONSOLE_POLL)
 
     async def _from_agent(self) -> None:
         while line := await self._agent.readline():
