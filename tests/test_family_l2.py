@@ -108,7 +108,7 @@ BROKEN: dict[str, tuple[list[Edit], set[str]]] = {
           "    put_table_behind_window();\n    ept_track();\n    must_load(pdpt);\n    must_flag(0, 0);"),
          ("accessed-dirty.c", "    ept_mark_used(l2_tables.pae.directories[0]);\n", ""),
          ("accessed-dirty.c", "other_pdpt, EPT_READ);\n    struct", "other_pdpt, EPT_ALL);\n    struct"),
-        ("other-modes.c", "IN_WORDS(SELECTOR_CODE_64)", "IN_WORDS(SELECTOR_CODE)"),
+         ("other-modes.c", "IN_WORDS(SELECTOR_CODE_64)", "IN_WORDS(SELECTOR_CODE)"),
          ("other-modes.c", f"about_to_use_32_bit(l2_mov_cr0, L2_CR0 | CR0_PG);\n{RUN}    must(",
           f"about_to_use_32_bit(l2_mov_cr0, L2_CR0);\n{RUN}    must(")],
         _ids(10, "off", "mov-cr0", "mov-cr3", "mov-cr4") | _ids(11, "mov-cr0", "mov-cr3") | _ids(23, "mapped")

@@ -3,6 +3,7 @@
 #include "check.h"
 #include "cpu.h"
 #include "ept.h"
+#include "l2_long.h"
 #include "trap.h"
 #include "vmx.h"
 
@@ -24,7 +25,7 @@ struct general_registers l2_registers;
 static struct gate idt[EXCEPTIONS];
 static u8 stack[STACK_BYTES] PAGE_ALIGNED, handler_stack[STACK_BYTES] PAGE_ALIGNED;
 static u32 tss[TSS_WORDS];
-static bool launched;
+static bool launched, long_host;
 
 static void write_segments(void)
 {
@@ -53,7 +54,7 @@ void l2_prepare(const void *entry)
     tss[TSS_ESP0] = address_of(handler_stack + STACK_BYTES);
     tss[TSS_SS0] = SELECTOR_DATA;
     l2_registers = (struct general_registers){ 0 };
-    launched = false;
+    launched = long_host = false;
     ept_identity();
     vmcs_fresh();
     ept_flush();
@@ -96,6 +97,12 @@ void l2_real_mode(void)
 {
     vmcs_write(GUEST_CR0, vmcs_read(GUEST_CR0) & ~CR0_PE);
     vmcs_write(EXCEPTION_BITMAP, 0xFFFFFFFF);
+}
+
+bool l2_under_64_bit_host(void)
+{
+    long_host = l2_long_host();
+    return long_host;
 }
 
 /* An exception that is an exit tells of itself in the VM-exit interruption information. */
@@ -162,7 +169,7 @@ struct vm_exit l2_run(void)
     struct vm_exit exit = { 0 };
     if (vmcs_refused_field())
         give_up("VMWRITE to a field that this CPU does not have");
-    exit.failed_entry = vm_enter(&l2_registers, launched);
+    exit.failed_entry = long_host ? l2_long_enter() : vm_enter(&l2_registers, launched);
     if (exit.failed_entry) {
         exit.instruction_error = vmcs_read(VM_INSTRUCTION_ERROR);
         return exit;

@@ -38,6 +38,10 @@ void l2_prepare(const void *entry);
 void l2_user_mode(void);
 void l2_real_mode(void);
 
+/* The same for L1: it is a 64-bit hypervisor until the next `l2_prepare`, as a guest needs it that enters IA-32e mode. False
+   where the CPU cannot, and the check SKIPs. */
+bool l2_under_64_bit_host(void);
+
 /* Enter L2, or go on with it, and come back with the next exit. */
 struct vm_exit l2_run(void);
 

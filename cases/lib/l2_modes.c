@@ -1,11 +1,10 @@
 #include "l2_modes.h"
 
+#include "check.h"
 #include "cpu.h"
 #include "vmx.h"
 
-enum { ENTRY_LOAD_IA32_EFER = 1 << 15, EXIT_SAVE_IA32_EFER = 1 << 20 };
-enum { CPUID_LONG_MODE = 1 << 29 };
-#define CPUID_EXTENDED 0x80000001u
+enum { SAVE_IA32_EFER = 1 << 20 }; /* of the VM-exit controls */
 
 struct l2_tables l2_tables PAGE_ALIGNED;
 
@@ -23,13 +22,14 @@ void l2_use_pae_paging(void)
     vmcs_write(GUEST_CR4, CR4_VMXE | CR4_PAE);
 }
 
-const char *l2_use_4_level_paging(void)
+bool l2_use_4_level_paging(void)
 {
-    if (cpuid(0x80000000).eax < CPUID_EXTENDED || !(cpuid(CPUID_EXTENDED).edx & CPUID_LONG_MODE))
-        return "no IA-32e mode";
-    if (!vmcs_add_controls(VM_ENTRY_CONTROLS, ENTRY_LOAD_IA32_EFER) ||
-        !vmcs_add_controls(VM_EXIT_CONTROLS, EXIT_SAVE_IA32_EFER))
-        return "IA32_EFER is not switched by VM entry and exit";
+    if (!l2_under_64_bit_host())
+        return false;
+    if (!vmcs_add_controls(VM_ENTRY_CONTROLS, LOAD_IA32_EFER) || !vmcs_add_controls(VM_EXIT_CONTROLS, SAVE_IA32_EFER)) {
+        skip("IA32_EFER is not switched by VM entry and exit");
+        return false;
+    }
     l2_use_pae_paging();
     for (u32 entry = 0; entry < ARRAY_SIZE(l2_tables.pdpt); entry++) {
         u64 directory = l2_tables.pae.pdpt[entry];
@@ -39,7 +39,7 @@ const char *l2_use_4_level_paging(void)
     vmcs_write(GUEST_CR3, address_of(l2_tables.pml4));
     vmcs_write64(GUEST_IA32_EFER, EFER_LME);
     vmcs_write(EXCEPTION_BITMAP, 0xFFFFFFFF); /* the gates of L2's IDT are 32-bit ones */
-    return NULL;
+    return true;
 }
 
 void l2_turn_paging_on(void)

@@ -19,10 +19,9 @@ extern struct l2_tables {
 void l2_use_32_bit_paging(void);
 void l2_use_pae_paging(void);
 
-/* The same for IA-32e mode, with IA32_EFER.LME set; L2 must turn paging on by itself, as a 32-bit hypervisor cannot enter a
-   guest that is in IA-32e mode already (SDM, "Checks Related to Address-Space Size"): its first exit is its last. SELECTOR_CODE_64
-   is its code segment there, its exceptions are exits. NULL, or what this CPU lacks. */
-const char *l2_use_4_level_paging(void);
+/* The same for IA-32e mode, under a 64-bit hypervisor and with IA32_EFER.LME set. L2 must turn paging on by itself;
+   SELECTOR_CODE_64 is its code segment then, and its exceptions are exits. False where the CPU cannot, and the check SKIPs. */
+bool l2_use_4_level_paging(void);
 
 /* CR0.PG, and with PAE paging the PDPTE fields from the table that CR3 points at. */
 void l2_turn_paging_on(void);

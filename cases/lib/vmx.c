@@ -228,16 +228,43 @@ static void write_host_state(void)
     vmcs_write(HOST_RIP, address_of(vm_exit_entry));
 }
 
-void vmcs_fresh(void)
+static void clear_vmcs(void)
 {
     u64 address = address_of(&vmcs);
-    vmcs.revision = (u32)read_msr(IA32_VMX_BASIC) & 0x7FFFFFFF;
     bool failed;
     asm volatile("vmclear %1" : "=@ccna"(failed) : "m"(address) : "memory");
-    if (!failed)
-        asm volatile("vmptrld %1" : "=@ccna"(failed) : "m"(address) : "memory");
     if (failed)
-        give_up("VMCLEAR or VMPTRLD failed");
+        give_up("VMCLEAR failed");
+}
+
+static void load_vmcs(void)
+{
+    u64 address = address_of(&vmcs);
+    bool failed;
+    asm volatile("vmptrld %1" : "=@ccna"(failed) : "m"(address) : "memory");
+    if (failed)
+        give_up("VMPTRLD failed");
+}
+
+struct vmx_regions vmx_suspend(void)
+{
+    clear_vmcs();
+    vmx_off();
+    write_cr4(read_cr4() & ~CR4_VMXE);
+    return (struct vmx_regions){ address_of(&vmxon_region), address_of(&vmcs) };
+}
+
+void vmx_resume(void)
+{
+    enter_vmx_operation();
+    load_vmcs();
+}
+
+void vmcs_fresh(void)
+{
+    vmcs.revision = (u32)read_msr(IA32_VMX_BASIC) & 0x7FFFFFFF;
+    clear_vmcs();
+    load_vmcs();
     refused_field = 0;
     write_controls();
     write_host_state();

@@ -13,6 +13,14 @@ bool vmx_on(void);
 extern const char vmxon_instruction[];
 void vmx_off(void);
 
+/* Leave VMX operation and let go of the current VMCS, which keeps its fields, and take up both again. In between another mode
+   of L1 may use these two regions: their addresses, as VMXON and VMPTRLD want them. */
+struct vmx_regions {
+    u64 vmxon, vmcs;
+};
+struct vmx_regions vmx_suspend(void);
+void vmx_resume(void);
+
 /* The number of CR3-target values (SDM, "Miscellaneous Data"). */
 u32 vmx_cr3_targets(void);
 

@@ -26,12 +26,9 @@ static u64 other_root[512] PAGE_ALIGNED;
 static bool about_to_enter_64_bit(const u64 *root)
 {
     l2_prepare(l2_enters_64_bit);
-    const char *lacking = l2_use_4_level_paging();
-    if (lacking)
-        skip(lacking);
     l2_registers.eax = L2_CR0 | CR0_PG;
     l2_registers.ecx = address_of(root);
-    return !lacking;
+    return l2_use_4_level_paging();
 }
 
 static void must_be_in_ia32e(const struct vm_exit *exit, const u64 *root)
@@ -63,6 +60,8 @@ CHECK(long_cr0, "L2-23/mov-cr0", NEEDS_L2, EPT_VIOLATIONS "; " EXIT_QUALIFICATIO
     must_stop_at(&exit, l2_in_ia32e);
     must_be_in_ia32e(&exit, l2_tables.pml4);
     saw_exit(&exit, l2_in_ia32e);
+    ept_protect(l2_tables.pml4, EPT_ALL);
+    must("eax_once_mapped", l2_run().registers.eax, REACHED_END);
 }
 
 CHECK(long_cr3, "L2-23/mov-cr3", NEEDS_L2, EPT_VIOLATIONS "; " EXIT_QUALIFICATION_TABLE,
