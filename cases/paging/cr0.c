@@ -4,6 +4,7 @@
 #include "feature.h"
 #include "long.h"
 #include "mode.h"
+#include "real.h"
 #include "sweep.h"
 
 /* Bits 28:19, 17 and 15:6 (SDM, figure "Control Registers"). */
@@ -48,6 +49,24 @@ CHECK(pg_set_pe_cleared, "L1-01/pg-set-pe-cleared", NEEDS_NOTHING, "Control Regi
     paging_off();
     must_refuse((read_cr0() | CR0_PG) & ~CR0_PE);
     mode_leave();
+}
+
+extern const char real_mov_to_cr0[];
+asm(".pushsection .text\n"
+    ".code16\n"
+    "real_mov_to_cr0: movl %eax, %cr0\n"
+    "                 lretw\n"
+    ".code32\n"
+    ".popsection\n");
+
+CHECK(pg_set_in_real_mode, "L1-01/real-mode", NEEDS_NOTHING, "Control Registers (Vol. 3, 2.5)",
+      "MOV to CR0 sets PG in real-address mode: #GP; the same MOV without PG: no fault")
+{
+    u32 real = read_cr0() & ~(CR0_PE | CR0_PG);
+    struct trap control = trap_in_real(real_mov_to_cr0, real);
+    struct trap trap = trap_in_real(real_mov_to_cr0, real | CR0_PG);
+    must("control_fault", control.taken, false);
+    must_fault(trap, VECTOR_GP, 0, real_mov_to_cr0);
 }
 
 CHECK(cache_accepted, "L1-02/control", NEEDS_NOTHING, "Control Registers (Vol. 3, 2.5)",
