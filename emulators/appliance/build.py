@@ -20,6 +20,7 @@ from emulators.appliance.linuxboot import (
     BOOT_PARAMS,
     FIRST_DISK,
     INITRAMFS,
+    SCRIPT_SECTORS,
     SECOND_DISK,
     SECTOR,
     SECTOR_SOURCE,
@@ -28,14 +29,14 @@ from emulators.appliance.linuxboot import (
     boot_block,
     boot_sector,
     flat_kernel,
-    load_table,
+    load_script,
     whole_sectors,
 )
 from emulators.files import sha256_cached, writing_below
 
-VERSION = 2  # of what the functions here make; a change that the hashed inputs do not show must raise it
 KEPT = 8  # appliances, however old
 UNUSED_SECONDS = 24 * 3600.0
+VERSION = 3  # of what the functions here make; a change that the hashed inputs do not show must raise it
 CYLINDER = 16 * 63 * SECTOR  # a disk that is no whole number of cylinders is cut off by Bochs
 
 
@@ -70,13 +71,18 @@ class Appliance(msgspec.Struct, frozen=True, kw_only=True):
         flat = layout.kernel
         block = whole_sectors(boot_block(flat, command_line, layout.initramfs_sectors * SECTOR + len(handed_in)))
         block_sectors = len(block) // SECTOR
-        table = [
+        loads = [
             Load(FIRST_DISK, 1, layout.kernel_sectors, flat.address),
             Load(FIRST_DISK, 1 + layout.kernel_sectors, layout.initramfs_sectors, INITRAMFS),
-            Load(SECOND_DISK, 1, block_sectors, BOOT_PARAMS),
-            Load(SECOND_DISK, 1 + block_sectors, len(handed_in) // SECTOR, INITRAMFS + layout.initramfs_sectors * SECTOR),
+            Load(SECOND_DISK, SCRIPT_SECTORS, block_sectors, BOOT_PARAMS),
+            Load(
+                SECOND_DISK,
+                SCRIPT_SECTORS + block_sectors,
+                len(handed_in) // SECTOR,
+                INITRAMFS + layout.initramfs_sectors * SECTOR,
+            ),
         ]
-        return _cylinders(load_table(table) + block + handed_in)
+        return _cylinders(load_script(loads) + block + handed_in)
 
     def least_memory(self, cases: Mapping[str, bytes]) -> int:
         """Bytes of memory below which the appliance cannot even hold what is handed in."""

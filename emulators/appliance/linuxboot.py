@@ -1,7 +1,8 @@
 """Starting Linux in Bochs without a boot loader, with as few emulated instructions as can be.
 
-The kernel is unpacked here and not by the emulated CPU, and boot.S reads it and the initramfs to their places by programmed
-I/O, which Bochs does a page at a time. The kernel is entered by the 64-bit boot protocol.
+The kernel is unpacked here and not by the emulated CPU, and boot.S reads it and the initramfs to their places by bus-master
+DMA, following a script that is made here: 100 MB cost 0.2 CPU seconds (2 by programmed I/O). The kernel is entered by the
+64-bit boot protocol.
 """
 
 from __future__ import annotations
@@ -19,7 +20,9 @@ import msgspec
 
 from emulators.target import EmulatorError
 
-# Physical addresses; the first four are also in boot.S.
+# Physical addresses; all but INITRAMFS are also in boot.S.
+SCRIPT = 0x10000
+SCRIPT_SECTORS = 120  # in one 64 KiB segment, and no more than the firmware reads at a time
 BOOT_PARAMS = 0x100000
 COMMAND_LINE = 0x101000
 KERNEL_ENTRY = 0x101FF8
@@ -31,6 +34,10 @@ COMMAND_LINE_BYTES = KERNEL_ENTRY - COMMAND_LINE - 1
 SETUP_HEADER = 0x1F1
 SECTOR = 512
 FIRST_DISK, SECOND_DISK = 0xE0, 0xF0  # device select bytes, with LBA addressing
+
+COMMAND_BYTES = 2048
+MOST_SECTORS = 32768  # of one READ DMA EXT
+BOUNDARY, LAST_REGION = 1 << 16, 1 << 31
 
 LOADER_UNDEFINED = 0xFF
 ELF_LOAD = 1
@@ -84,10 +91,32 @@ class Load(msgspec.Struct, frozen=True):
     address: int
 
 
-def load_table(loads: Sequence[Load]) -> bytes:
-    """The first sector of the second disk, which tells boot.S what to read."""
-    entries = b"".join(struct.pack("<4I", load.device, load.first_sector, load.sectors, load.address) for load in loads)
-    return entries.ljust(SECTOR, b"\0")
+def load_script(loads: Sequence[Load]) -> bytes:
+    """The first SCRIPT_SECTORS of the second disk: commands that boot.S follows, and the tables of memory regions that the
+    IDE controller does. Raises EmulatorError when there is more to read than the script has room for.
+    """
+    commands, regions = b"", b""
+    for load in loads:
+        for done in range(0, load.sectors, MOST_SECTORS):
+            count = min(load.sectors - done, MOST_SECTORS)
+            commands += struct.pack("<4I", SCRIPT + COMMAND_BYTES + len(regions), load.device, load.first_sector + done, count)
+            regions += _regions(load.address + done * SECTOR, count * SECTOR)
+    if len(commands) >= COMMAND_BYTES or COMMAND_BYTES + len(regions) > SCRIPT_SECTORS * SECTOR:
+        raise EmulatorError(
+            f"{sum(load.sectors for load in loads) * SECTOR >> 20} MiB are too much to hand to the appliance",
+            hint="run fewer or smaller images at a time",
+        )
+    return (commands.ljust(COMMAND_BYTES, b"\0") + regions).ljust(SCRIPT_SECTORS * SECTOR, b"\0")
+
+
+def _regions(address: int, length: int) -> bytes:
+    """A bus-master IDE region table: none crosses a 64 KiB boundary, the last one is marked; a length of 0 means 64 KiB."""
+    table = []
+    while length:
+        size = min(length, BOUNDARY - address % BOUNDARY)
+        address, length = address + size, length - size
+        table.append(struct.pack("<II", address - size, size % BOUNDARY | (0 if length else LAST_REGION)))
+    return b"".join(table)
 
 
 def whole_sectors(data: bytes) -> bytes:
