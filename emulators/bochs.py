@@ -119,7 +119,7 @@ class BochsSession:
         registers: dict[str, str] = {}
         async with contextlib.AsyncExitStack() as stack:
             stack.callback(server.close)
-            machine = await stack.enter_async_context(bochs_machine(self._program, config, folder, visible=True))
+            machine = await stack.enter_async_context(bochs_machine(self._program, config, folder, visible=True, debugged=True))
             commands = [machine.process.argv]
             try:
                 stream, writer = await asyncio.wait_for(connected, CONNECT_SECONDS)

@@ -49,8 +49,12 @@ class Target(Protocol):
 
     name: str
     implementation: str  # whose behaviour this target shows, as a verdict names it: "Bochs", "KVM", "TCG"
-    shares_start: bool  # True when making ready is dear: all boots are then done in one session
     inherits: str  # the implementation that plays the hardware under this one ("Bochs" for hosted KVM), or ""
+
+    @property
+    def shares_start(self) -> bool:
+        """True when making ready is dear: all boots are then done in one session. Asked once the target is prepared."""
+        ...
 
     @property
     def capabilities(self) -> frozenset[str]:

@@ -14,6 +14,7 @@ import msgspec
 from filelock import FileLock
 
 from emulators.appliance import initramfs
+from emulators.appliance.assembler import BOOT_ADDRESS, BOOT_SOURCE, assembled
 from emulators.appliance.cpio import REGULAR, Entry, archive
 from emulators.appliance.kernel_files import Kernel
 from emulators.appliance.linuxboot import (
@@ -23,11 +24,9 @@ from emulators.appliance.linuxboot import (
     SCRIPT_SECTORS,
     SECOND_DISK,
     SECTOR,
-    SECTOR_SOURCE,
     FlatKernel,
     Load,
     boot_block,
-    boot_sector,
     flat_kernel,
     load_script,
     whole_sectors,
@@ -123,7 +122,7 @@ def _build_into(kernel: Kernel, qemu: Path, folder: Path) -> None:
         built.mkdir()
         flat = flat_kernel(kernel.vmlinuz.read_bytes())
         image, root = whole_sectors(flat.image), whole_sectors(initramfs.build(kernel, qemu))
-        (built / "boot.img").write_bytes(_cylinders(boot_sector(Path(name)) + image + root))
+        (built / "boot.img").write_bytes(_cylinders(assembled(BOOT_SOURCE, BOOT_ADDRESS, Path(name)) + image + root))
         layout = Layout(
             kernel=msgspec.structs.replace(flat, image=b""),
             kernel_sectors=len(image) // SECTOR,
@@ -139,6 +138,6 @@ def _cylinders(data: bytes) -> bytes:
 
 def _key(kernel: Kernel, qemu: Path) -> str:
     digest = hashlib.sha256(f"{VERSION} {kernel.sha256}".encode())
-    for path in [*initramfs.inputs(qemu), SECTOR_SOURCE]:
+    for path in [*initramfs.inputs(qemu), BOOT_SOURCE]:
         digest.update(f"{path} {sha256_cached(path)}\n".encode())
     return digest.hexdigest()[:32]

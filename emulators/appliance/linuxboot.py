@@ -14,7 +14,6 @@ import struct
 import subprocess
 import zlib
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
 import msgspec
 
@@ -41,7 +40,6 @@ BOUNDARY, LAST_REGION = 1 << 16, 1 << 31
 
 LOADER_UNDEFINED = 0xFF
 ELF_LOAD = 1
-SECTOR_SOURCE = Path(__file__).with_name("boot.S")
 
 
 class FlatKernel(msgspec.Struct, frozen=True, kw_only=True):
@@ -121,23 +119,6 @@ def _regions(address: int, length: int) -> bytes:
 
 def whole_sectors(data: bytes) -> bytes:
     return data + b"\0" * (-len(data) % SECTOR)
-
-
-def boot_sector(folder: Path) -> bytes:
-    """boot.S assembled. Raises EmulatorError with the assembler's words."""
-    target = folder / "boot.bin"
-    steps = (
-        ["gcc", "-m32", "-c", str(SECTOR_SOURCE), "-o", str(folder / "boot.o")],
-        ["ld", "-m", "elf_i386", "-Ttext", "0x7C00", "--oformat", "binary", "-o", str(target), str(folder / "boot.o")],
-    )
-    for argv in steps:
-        try:
-            done = subprocess.run(argv, capture_output=True, text=True, check=False)
-        except OSError as error:
-            raise EmulatorError(f"{argv[0]}: {error.strerror}", hint="apt-get install gcc binutils") from error
-        if done.returncode:
-            raise EmulatorError("the appliance's boot sector does not build", evidence=done.stderr[-2000:])
-    return target.read_bytes()
 
 
 def _identity_map() -> bytes:
