@@ -130,6 +130,14 @@ class KvmHosted:
         built = {"kernel": known.kernel.release, "kernel package": known.kernel.package, "appliance": known.key} if known else {}
         return {**self.qemu.identity(), **bochs, **built, "accelerator": "kvm", "cpu model": CPU, "hosting cpu model": self.model}
 
+    def thorough(self) -> KvmHosted | None:
+        """With cold starts, when this one's are warm."""
+        if not self.warm:
+            return None
+        cold = KvmHosted(self.wanted_kernel, self.cache, self.wanted_bochs, self.model, self.wanted_qemu, cold=True)
+        cold._appliance, cold._program = self._appliance, self._program
+        return cold
+
     @contextlib.asynccontextmanager
     async def session(self, boots: Sequence[Boot], progress: Progress) -> AsyncIterator[Session]:
         appliance = await asyncio.to_thread(self.appliance, progress)

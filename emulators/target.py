@@ -73,6 +73,10 @@ class Target(Protocol):
         """Versions, kernel, CPU model and firmware hashes: what must be equal for two observations to be of one target."""
         ...
 
+    def thorough(self) -> Target | None:
+        """The same target without the short cuts that this one may take, to confirm a finding on; None when it takes none."""
+        ...
+
     def session(self, boots: Sequence[Boot], progress: Progress) -> contextlib.AbstractAsyncContextManager[Session]:
         """Make ready for these boots (and no other images). Leaving the context ends every process that it started."""
         ...

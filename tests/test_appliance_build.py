@@ -15,7 +15,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from emulators.appliance import build, initramfs, linuxboot, machine
+from emulators.appliance import build, initramfs, linuxboot, start
+from emulators.appliance.assembler import BOOT_ADDRESS, BOOT_SOURCE, assembled
 from emulators.appliance.cpio import CHARACTER, REGULAR, SYMLINK, Entry, archive
 from emulators.appliance.kernel import Kernel
 from emulators.appliance.linuxboot import SCRIPT, SCRIPT_SECTORS, SECTOR, FlatKernel, Load
@@ -141,7 +142,7 @@ def test_second_disk_puts_the_images_behind_the_initramfs(tmp_path: Path) -> Non
 
 def test_command_line_fits() -> None:
     flat = FlatKernel(image=b"", address=0, entry=0, setup_header=b"")
-    linuxboot.boot_block(flat, machine.COMMAND_LINE, 0)
+    linuxboot.boot_block(flat, start.COMMAND_LINE, 0)
     with pytest.raises(EmulatorError, match="longer than"):
         linuxboot.boot_block(flat, "x" * 4096, 0)
 
@@ -162,7 +163,7 @@ def test_archive_is_aligned_and_ends_with_its_trailer() -> None:
 
 @needs_assembler
 def test_boot_sector_is_bootable(tmp_path: Path) -> None:
-    sector = linuxboot.boot_sector(tmp_path)
+    sector = assembled(BOOT_SOURCE, BOOT_ADDRESS, tmp_path)
     assert len(sector) == SECTOR
     assert sector[-2:] == b"\x55\xaa"
 

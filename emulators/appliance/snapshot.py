@@ -36,6 +36,7 @@ PAGE = 4096
 BOOTABLE = b"\x55\xaa"  # at the end of a boot sector that the firmware hands over to
 CONNECT_SECONDS = 60.0
 FIRMWARE_SECONDS = 120.0
+POLL = 0.1
 MOST_BYTES = 4 << 30  # of all snapshots; the longest unused go first
 
 
@@ -132,8 +133,10 @@ async def _make(hosting: Hosting, shape: Shape, key: str, target: Path) -> None:
             await qemu.connect(control, CONNECT_SECONDS)
             await qemu.execute("cont")
             async with asyncio.timeout(FIRMWARE_SECONDS):
-                while not await qemu.halted():
-                    await asyncio.sleep(0.1)
+                while True:
+                    if await qemu.halted():
+                        break
+                    await asyncio.sleep(POLL)
             await qemu.execute("stop")
             await qemu.disconnect()
             await machine.ask(f"snapshot={key}")
