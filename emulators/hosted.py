@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import copy
 import re
 import shutil
 import tempfile
@@ -134,8 +135,8 @@ class KvmHosted:
         """With cold starts, when this one's are warm."""
         if not self.warm:
             return None
-        cold = KvmHosted(self.wanted_kernel, self.cache, self.wanted_bochs, self.model, self.wanted_qemu, cold=True)
-        cold._appliance, cold._program = self._appliance, self._program
+        cold = copy.copy(self)
+        cold.cold = True
         return cold
 
     @contextlib.asynccontextmanager

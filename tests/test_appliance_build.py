@@ -122,29 +122,30 @@ def test_script_that_has_no_room_is_an_error() -> None:
 
 
 def test_second_disk_puts_the_images_behind_the_initramfs(tmp_path: Path) -> None:
-    flat = FlatKernel(image=b"", address=0x100_0000, entry=0x100_0040, setup_header=b"\x01HdrS")
-    layout = build.Layout(kernel=flat, kernel_sectors=5, initramfs_sectors=9)
+    flat = FlatKernel(image=b"", address=0x100_0000, entry=0x100_0040, setup_header=bytes(0x80))
+    initramfs_address = 0x400_0000
+    layout = build.Layout(kernel=flat, kernel_sectors=5, initramfs=initramfs_address, initramfs_sectors=9)
     kernel = Kernel(release="6.1", package="p 1", vmlinuz=tmp_path, modules=(), sha256="00")
     appliance = build.Appliance(folder=tmp_path, key="k", kernel=kernel, layout=layout)
     disk = appliance.second_disk({"x.img": b"the image"}, "quiet")
     assert len(disk) % build.CYLINDER == 0
     moves = {address: (device, offset, size) for device, offset, address, size in played(disk[: SCRIPT_SECTORS * SECTOR])}
     assert moves[0x100_0000] == (linuxboot.FIRST_DISK, SECTOR, 5 * SECTOR)
-    assert moves[linuxboot.INITRAMFS] == (linuxboot.FIRST_DISK, 6 * SECTOR, 9 * SECTOR)
-    device, offset, size = moves[linuxboot.INITRAMFS + 9 * SECTOR]
+    assert moves[initramfs_address] == (linuxboot.FIRST_DISK, 6 * SECTOR, 9 * SECTOR)
+    device, offset, size = moves[initramfs_address + 9 * SECTOR]
     assert device == linuxboot.SECOND_DISK
     assert b"cases/x.img\0" in disk[offset : offset + size]
     assert b"the image" in disk[offset : offset + size]
     _, block, _ = moves[linuxboot.BOOT_PARAMS]
-    assert struct.unpack_from("<II", disk, block + 0x218) == (linuxboot.INITRAMFS, 9 * SECTOR + size)
+    assert struct.unpack_from("<II", disk, block + 0x218) == (initramfs_address, 9 * SECTOR + size)
     assert struct.unpack_from("<Q", disk, block + linuxboot.KERNEL_ENTRY - linuxboot.BOOT_PARAMS) == (flat.entry,)
 
 
 def test_command_line_fits() -> None:
     flat = FlatKernel(image=b"", address=0, entry=0, setup_header=b"")
-    linuxboot.boot_block(flat, start.COMMAND_LINE, 0)
+    linuxboot.boot_block(flat, start.COMMAND_LINE, 0, 0)
     with pytest.raises(EmulatorError, match="longer than"):
-        linuxboot.boot_block(flat, "x" * 4096, 0)
+        linuxboot.boot_block(flat, "x" * 4096, 0, 0)
 
 
 @pytest.mark.skipif(not shutil.which("cpio"), reason="no cpio to read the archive with")

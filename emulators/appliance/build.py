@@ -20,7 +20,6 @@ from emulators.appliance.kernel_files import Kernel
 from emulators.appliance.linuxboot import (
     BOOT_PARAMS,
     FIRST_DISK,
-    INITRAMFS,
     SCRIPT_SECTORS,
     SECOND_DISK,
     SECTOR,
@@ -44,7 +43,12 @@ class Layout(msgspec.Struct, frozen=True, kw_only=True):
 
     kernel: FlatKernel
     kernel_sectors: int
+    initramfs: int  # the physical address it is read to
     initramfs_sectors: int
+
+    @property
+    def initramfs_bytes(self) -> int:
+        return self.initramfs_sectors * SECTOR
 
 
 class Appliance(msgspec.Struct, frozen=True, kw_only=True):
@@ -68,24 +72,24 @@ class Appliance(msgspec.Struct, frozen=True, kw_only=True):
         layout = self.layout
         handed_in = whole_sectors(archive(Entry(f"cases/{name}", data, REGULAR | 0o644) for name, data in cases.items()))
         flat = layout.kernel
-        block = whole_sectors(boot_block(flat, command_line, layout.initramfs_sectors * SECTOR + len(handed_in)))
+        block = whole_sectors(boot_block(flat, command_line, layout.initramfs, layout.initramfs_bytes + len(handed_in)))
         block_sectors = len(block) // SECTOR
         loads = [
             Load(FIRST_DISK, 1, layout.kernel_sectors, flat.address),
-            Load(FIRST_DISK, 1 + layout.kernel_sectors, layout.initramfs_sectors, INITRAMFS),
+            Load(FIRST_DISK, 1 + layout.kernel_sectors, layout.initramfs_sectors, layout.initramfs),
             Load(SECOND_DISK, SCRIPT_SECTORS, block_sectors, BOOT_PARAMS),
             Load(
                 SECOND_DISK,
                 SCRIPT_SECTORS + block_sectors,
                 len(handed_in) // SECTOR,
-                INITRAMFS + layout.initramfs_sectors * SECTOR,
+                layout.initramfs + layout.initramfs_bytes,
             ),
         ]
         return _cylinders(load_script(loads) + block + handed_in)
 
     def least_memory(self, cases: Mapping[str, bytes]) -> int:
         """Bytes of memory below which the appliance cannot even hold what is handed in."""
-        return INITRAMFS + 2 * (self.layout.initramfs_sectors * SECTOR + sum(map(len, cases.values())))
+        return self.layout.initramfs + 2 * (self.layout.initramfs_bytes + sum(map(len, cases.values())))
 
 
 def ensure(kernel: Kernel, qemu: Path, cache: Path, say: Callable[[str], None]) -> Appliance:
@@ -120,6 +124,7 @@ def _build_into(kernel: Kernel, qemu: Path, folder: Path) -> None:
     ):
         built = Path(name) / "appliance"
         built.mkdir()
+<<<<<<< HEAD
         flat = flat_kernel(kernel.vmlinuz.read_bytes())
         image, root = whole_sectors(flat.image), whole_sectors(initramfs.build(kernel, qemu))
         (built / "boot.img").write_bytes(_cylinders(assembled(BOOT_SOURCE, BOOT_ADDRESS, Path(name)) + image + root))
@@ -130,6 +135,23 @@ def _build_into(kernel: Kernel, qemu: Path, folder: Path) -> None:
         )
         (built / "layout.msgpack").write_bytes(msgspec.msgpack.encode(layout))
         built.rename(folder)
+=======
+        try:
+            flat = flat_kernel(kernel.vmlinuz.read_bytes())
+            image, root = whole_sectors(flat.image), whole_sectors(initramfs.build(kernel))
+            (built / "boot.img").write_bytes(_cylinders(assembled(BOOT_SOURCE, BOOT_ADDRESS, Path(name)) + image + root))
+            layout = Layout(
+                kernel=msgspec.structs.replace(flat, image=b""),
+                kernel_sectors=len(image) // SECTOR,
+                initramfs=flat.end,
+                initramfs_sectors=len(root) // SECTOR,
+            )
+            (built / "layout.msgpack").write_bytes(msgspec.msgpack.encode(layout))
+            built.rename(folder)
+        except OSError as error:
+            hint = f"is there room in {folder.parent}?"
+            raise EmulatorError(f"cannot build the appliance: {error.strerror}", hint=hint) from error
+>>>>>>> 49985d3 (The appliance has no more memory than it needs: its initramfs lies right behind the kernel)
 
 
 def _cylinders(data: bytes) -> bytes:

@@ -19,18 +19,18 @@ import msgspec
 
 from emulators.target import EmulatorError
 
-# Physical addresses; all but INITRAMFS are also in boot.S.
+# Physical addresses, also in boot.S.
 SCRIPT = 0x10000
 SCRIPT_SECTORS = 120  # in one 64 KiB segment, and no more than the firmware reads at a time
 BOOT_PARAMS = 0x100000
 COMMAND_LINE = 0x101000
 KERNEL_ENTRY = 0x101FF8
 PAGE_TABLES = 0x102000
-INITRAMFS = 0x1000_0000  # 256 MiB: above any kernel, below the least appliance's end
 PAGE = 4096
 COMMAND_LINE_BYTES = KERNEL_ENTRY - COMMAND_LINE - 1
 
-SETUP_HEADER = 0x1F1
+SETUP_HEADER, INIT_SIZE = 0x1F1, 0x260  # offsets in a bzImage
+LARGE_PAGE = 2 << 20
 SECTOR = 512
 FIRST_DISK, SECOND_DISK = 0xE0, 0xF0  # device select bytes, with LBA addressing
 
@@ -50,6 +50,12 @@ class FlatKernel(msgspec.Struct, frozen=True, kw_only=True):
     entry: int  # physical
     setup_header: bytes  # of the bzImage, from offset 0x1F1 on
 
+    @property
+    def end(self) -> int:
+        """The physical address behind all that the kernel uses before it looks at the memory map, on a 2 MiB boundary."""
+        needed: int = struct.unpack_from("<I", self.setup_header, INIT_SIZE - SETUP_HEADER)[0]
+        return -(-(self.address + max(needed, len(self.image))) // LARGE_PAGE) * LARGE_PAGE
+
 
 def flat_kernel(bzimage: bytes) -> FlatKernel:
     """Unpack a bzImage. Raises EmulatorError when it is none, or is compressed in a way that is not known."""
@@ -64,7 +70,7 @@ def flat_kernel(bzimage: bytes) -> FlatKernel:
     return FlatKernel(image=image, address=address, entry=entry, setup_header=bzimage[SETUP_HEADER:header_end])
 
 
-def boot_block(kernel: FlatKernel, command_line: str, initramfs_bytes: int) -> bytes:
+def boot_block(kernel: FlatKernel, command_line: str, initramfs: int, initramfs_bytes: int) -> bytes:
     """What stands at BOOT_PARAMS: the zero page (without the memory map, which boot.S asks for), the command line, the
     kernel's entry point, and page tables that map the first GiB onto itself.
     """
@@ -74,7 +80,7 @@ def boot_block(kernel: FlatKernel, command_line: str, initramfs_bytes: int) -> b
     zero_page = bytearray(PAGE)
     zero_page[SETUP_HEADER : SETUP_HEADER + len(kernel.setup_header)] = kernel.setup_header
     zero_page[0x210] = LOADER_UNDEFINED
-    struct.pack_into("<II", zero_page, 0x218, INITRAMFS, initramfs_bytes)
+    struct.pack_into("<II", zero_page, 0x218, initramfs, initramfs_bytes)
     struct.pack_into("<I", zero_page, 0x228, COMMAND_LINE)
     page = line.ljust(KERNEL_ENTRY - COMMAND_LINE, b"\0") + struct.pack("<Q", kernel.entry)
     return bytes(zero_page) + page + _identity_map()

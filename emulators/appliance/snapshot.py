@@ -21,7 +21,7 @@ import msgspec
 
 from emulators import saved_state
 from emulators.appliance.assembler import assembled
-from emulators.appliance.linuxboot import INITRAMFS, SECTOR
+from emulators.appliance.linuxboot import SECTOR
 from emulators.appliance.machine import ApplianceMachine
 from emulators.appliance.start import COMMAND_LINE, SECOND_DISK, Hosting, booted, restored
 from emulators.cache import Cache
@@ -117,6 +117,7 @@ async def resumed(hosting: Hosting, snapshot: Snapshot, image: bytes, folder: Pa
         code, said = await machine.ask(f'[ "$snapshot" = {snapshot.key} ] && {copying}')
         if code:
             raise EmulatorError("the appliance was not restored from its snapshot", evidence=said.decode(errors="replace"))
+        machine.cpu_to_ready = machine.bochs.process.cpu_seconds()
         yield machine
 
 
@@ -158,9 +159,9 @@ def _keep(hosting: Hosting, made: Path, target: Path, facts: Facts) -> None:
     state = made / "state"
     memory = (state / saved_state.MEMORY).read_text()
     # Linux was told to keep the initramfs it has unpacked: it is not looked at again, and 100 MB to carry about.
-    size = hosting.appliance.layout.initramfs_sectors * SECTOR
-    (state / saved_state.MEMORY).write_text(saved_state.without_blocks(memory, INITRAMFS, size))
-    hole = ["fallocate", "--punch-hole", "--offset", str(INITRAMFS), "--length", str(size), str(state / saved_state.RAM)]
+    start, size = hosting.appliance.layout.initramfs, hosting.appliance.layout.initramfs_bytes
+    (state / saved_state.MEMORY).write_text(saved_state.without_blocks(memory, start, size))
+    hole = ["fallocate", "--punch-hole", "--offset", str(start), "--length", str(size), str(state / saved_state.RAM)]
     subprocess.run(hole, capture_output=True, check=False)  # it only saves room
     try:
         for path in state.iterdir():

@@ -43,8 +43,7 @@ COMMAND_LINE = (
     f"clearcpuid=124 initcall_blacklist={','.join(NOT_CALLED)}"
 )
 MOST_MIB = 2048  # Bochs 2.7 does not start with more
-LEAST_MIB = 768
-MARGIN_MIB = 192  # for Linux and QEMU, beside the guest's memory and what is handed in
+MARGIN_MIB = 128  # for Linux and QEMU, beside the guest's memory and what is handed in
 SECOND_DISK = "second.img"
 CONNECT_SECONDS = 15.0
 
@@ -67,7 +66,7 @@ async def booted(
     whether Bochs has a window, by which alone it can be told to save its state.
     """
     appliance = hosting.appliance
-    megabytes = max(LEAST_MIB, (appliance.least_memory(images) >> 20) + guest_mib + MARGIN_MIB) + 2 * window_mib
+    megabytes = (appliance.least_memory(images) >> 20) + guest_mib + MARGIN_MIB + 2 * window_mib
     if megabytes > MOST_MIB:
         raise EmulatorError(
             f"the appliance would need {megabytes} MiB of memory, Bochs gives at most {MOST_MIB}",
