@@ -10,11 +10,13 @@ import gzip
 import re
 import shlex
 import socket
+import subprocess
 import time
 import zlib
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
+from emulators.appliance.initramfs import BUSYBOX
 from emulators.bochs_machine import BochsMachine
 from emulators.target import EmulatorError
 
@@ -64,17 +66,19 @@ class ApplianceMachine:
     async def fetch(self, path: str) -> bytes:
         """A file's content. Raises EmulatorError when there is none.
 
-        It comes compressed: a byte on the serial port costs more than compressing a few.
+        It comes compressed, as a byte on the serial port costs more than compressing a few: first by lzop, which makes a
+        picture small for a fifth of what gzip takes, then that little by gzip.
         """
-        code, data = await self.ask(f"busybox gzip -1 -c {path}")
-        try:
-            content = gzip.decompress(data)
-        except (OSError, EOFError, zlib.error) as error:
-            evidence = data[-500:].decode(errors="replace")
-            raise EmulatorError(f"{path} cannot be read in the appliance", evidence=evidence) from error
+        code, data = await self.ask(f"set -o pipefail; busybox lzop -c {path} | busybox gzip -1 -c")
         if code:
-            raise EmulatorError(f"reading {path} in the appliance failed with exit code {code}")
-        return content
+            raise EmulatorError(f"{path} cannot be read in the appliance", evidence=data[-500:].decode(errors="replace"))
+        unpack = [str(BUSYBOX), "lzop", "-dc"]
+        try:
+            packed = gzip.decompress(data)
+            done = await asyncio.to_thread(subprocess.run, unpack, input=packed, capture_output=True, check=True)
+        except (OSError, EOFError, zlib.error, subprocess.CalledProcessError) as error:
+            raise EmulatorError(f"{path} did not come whole out of the appliance", evidence=str(error)) from error
+        return done.stdout
 
     async def read_logs(self) -> tuple[bytes, bytes]:
         """What QEMU has said, and what the kernel has said since the last time. Raises EmulatorError."""

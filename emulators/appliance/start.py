@@ -43,7 +43,7 @@ COMMAND_LINE = (
     f"clearcpuid=124 initcall_blacklist={','.join(NOT_CALLED)}"
 )
 MOST_MIB = 2048  # Bochs 2.7 does not start with more
-MARGIN_MIB = 128  # for Linux and QEMU, beside the guest's memory and what is handed in
+MARGIN_MIB = 96  # for Linux and QEMU, beside the guest's memory and what is handed in
 SECOND_DISK = "second.img"
 CONNECT_SECONDS = 15.0
 
