@@ -34,6 +34,7 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     checks: Sequence[str]
     targets: Sequence[str]
     versions: Versions = Versions()
+    cold: bool = False
     jobs: int
     timeout: float | None
     repeats: int
@@ -61,7 +62,7 @@ def run_cases(request: Request) -> tuple[ExitCode, StoredRun | None]:
 
 def made_ready(request: Request) -> Ready:
     """Build and fetch what the run takes. Raises CaseError and EmulatorError for what cannot be had; nothing is booted."""
-    every = targets(request.versions)
+    every = targets(request.versions, cold=request.cold)
     asked = request.targets or request.versions.speak_of
     jobs = tuple(Job(prepared=prepared, subjects=subjects_for(prepared.case, every, asked)) for prepared in images(request))
     plan = Plan(jobs=jobs, slots=request.jobs, repeats=request.repeats, total_seconds=request.timeout)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from difftest.verdict import Verdict, label
+from difftest.verdict import MEANINGS, Verdict, label
 
 IMAGE = "image"  # the check id of what is compared for an image as a whole: how it ended, terminal line, rows 20-23
 HOST_KERNEL = "host-kernel"  # the check id of a WARN, BUG or oops in the log of the kernel under test
@@ -55,6 +55,10 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
     boots: str = ""  # "2/3": how many of the repeated boots showed this; empty when booted once
     known: Known | None = None
     expected: bool = True  # agrees, or is a known divergence; False also for a known one that vanished
+
+    @property
+    def diverges(self) -> bool:
+        return MEANINGS[self.verdict].diverges
 
     @property
     def label(self) -> str:

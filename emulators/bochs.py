@@ -87,6 +87,9 @@ class Bochs:
         known = self._program or installed()
         return {**known.identity(), "cpu model": self.model, "com1": "set to 115200 8N1, FIFOs on, by an option ROM"}
 
+    def thorough(self) -> None:
+        """There is no short cut."""
+
     @contextlib.asynccontextmanager
     async def session(self, boots: Sequence[Boot], progress: Progress) -> AsyncIterator[Session]:
         yield BochsSession(self, await asyncio.to_thread(self.program, progress), progress)
@@ -119,7 +122,7 @@ class BochsSession:
         registers: dict[str, str] = {}
         async with contextlib.AsyncExitStack() as stack:
             stack.callback(server.close)
-            machine = await stack.enter_async_context(bochs_machine(self._program, config, folder, visible=True))
+            machine = await stack.enter_async_context(bochs_machine(self._program, config, folder, visible=True, debugged=True))
             commands = [machine.process.argv]
             try:
                 stream, writer = await asyncio.wait_for(connected, CONNECT_SECONDS)

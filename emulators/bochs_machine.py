@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import re
 import signal
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
 from emulators.bochs_program import BochsProgram
@@ -30,7 +30,7 @@ class BochsMachine:
         self.process = process
         self.log = folder / "bochs.log"
         self.console = folder / "console.log"
-        self._display = display
+        self.display = display
         self._seen = 0  # bytes of the console that belong to answered commands
 
     async def stop(self) -> None:
@@ -68,9 +68,9 @@ class BochsMachine:
 
     async def picture(self) -> bytes:
         """The VGA screen as PNG. Raises EmulatorError when this Bochs was started without a display."""
-        if self._display is None:
+        if self.display is None:
             raise EmulatorError("this Bochs has no display to take a picture of")
-        return await asyncio.to_thread(grab, self._display)
+        return await asyncio.to_thread(grab, self.display)
 
     async def quit(self) -> None:
         """Leave the debugger, and with it Bochs. Only while stopped."""
@@ -92,15 +92,15 @@ class BochsMachine:
 
 
 @contextlib.asynccontextmanager
-async def bochs_machine(program: BochsProgram, config: list[str], folder: Path, *, visible: bool) -> AsyncIterator[BochsMachine]:
+async def bochs_machine(
+    program: BochsProgram, config: list[str], folder: Path, *, visible: bool, debugged: bool
+) -> AsyncIterator[BochsMachine]:
     """Run Bochs with these lines of configuration (display, log and console are added here) while the context lasts.
 
-    `visible` is whether its screen can be looked at, and the debugger's prompt be used.
+    `visible` is whether its window can be looked at, `debugged` whether the debugger's prompt can be used.
     """
-    library = "x" if visible else program.unseen
     lines = [
-        f"display_library: {library}",
-        f"log: {folder / 'bochs.log'}",
+        *_surroundings(program, folder, visible),
         # A panic is only logged, and the log is watched: the other ways to take one end in a dialog that nobody answers.
         "panic: action=report",
         "error: action=report",
@@ -116,13 +116,39 @@ async def bochs_machine(program: BochsProgram, config: list[str], folder: Path, 
         *config,
     ]
     (folder / "bochsrc").write_text("\n".join(lines) + "\n")
-    argv = [*program.argv, "-q", "-f", str(folder / "bochsrc")]
-    if program.debugger is not None and (visible or not program.debugger):  # where it need not run it only costs time
+    argv = ["-f", str(folder / "bochsrc")]
+    if program.debugger is not None and (debugged or not program.debugger):  # where it need not run it only costs time
         (folder / "debugger.rc").write_text("c\n")
         argv += [*program.debugger, "-rc", str(folder / "debugger.rc")]
+    async with _started(program, argv, folder, visible) as machine:
+        yield machine
+
+
+@contextlib.asynccontextmanager
+async def restored_bochs(program: BochsProgram, state: Path, folder: Path) -> AsyncIterator[BochsMachine]:
+    """Run Bochs from a saved state, a folder that is this run's own (see emulators.saved_state), while the context lasts.
+
+    A state that cannot be read is not restored: the machine then boots.
+    """
+    async with _started(program, ["-r", str(state)], folder, visible=False) as machine:
+        yield machine
+
+
+def restored_lines(program: BochsProgram, folder: Path) -> list[str]:
+    """What must be said anew in a saved configuration for a run in this folder."""
+    return _surroundings(program, folder, visible=False)
+
+
+def _surroundings(program: BochsProgram, folder: Path, visible: bool) -> list[str]:
+    return [f"display_library: {'x' if visible else program.unseen}", f"log: {folder / 'bochs.log'}"]
+
+
+@contextlib.asynccontextmanager
+async def _started(program: BochsProgram, arguments: Sequence[str], folder: Path, visible: bool) -> AsyncIterator[BochsMachine]:
     async with contextlib.AsyncExitStack() as stack:
-        display = await stack.enter_async_context(xvfb(folder)) if library == "x" else None
+        display = await stack.enter_async_context(xvfb(folder)) if visible or program.unseen == "x" else None
         environment = {**program.environment, **({"DISPLAY": display} if display else {"SDL_VIDEODRIVER": "dummy"})}
         output = stack.enter_context((folder / "console.log").open("wb"))
+        argv = [*program.argv, "-q", *arguments]
         bochs = running(argv, output=output, cwd=folder, stdin=True, env=environment, end_with=[signal.SIGTERM])
         yield BochsMachine(await stack.enter_async_context(bochs), display, folder)

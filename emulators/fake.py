@@ -36,6 +36,9 @@ class Fake:
     def identity(self) -> dict[str, str]:
         return {"fake": self.name}
 
+    def thorough(self) -> None:
+        """There is no short cut."""
+
     @contextlib.asynccontextmanager
     async def session(self, boots: Sequence[Boot], progress: Progress) -> AsyncIterator[Session]:
         self.sessions += 1

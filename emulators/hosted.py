@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import copy
 import re
 import shutil
 import tempfile
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from pathlib import Path
 
+import msgspec
+
 from emulators.appliance import build, initramfs, kernel
-from emulators.appliance.machine import GUEST_DEVICE, MODEL, QMP_DEVICE, ApplianceMachine, appliance_machine
+from emulators.appliance.machine import GUEST_DEVICE, QMP_DEVICE, ApplianceMachine
 from emulators.appliance.quirks import known_trouble
+from emulators.appliance.snapshot import DISK, Shape, can_start, resumed, snapshot
+from emulators.appliance.start import MODEL, Hosting, booted
 from emulators.bochs import bochs_requirements
 from emulators.bochs_models import check_cpu_model
-from emulators.bochs_program import BochsProgram, installed, program
+from emulators.bochs_program import BochsProgram, installed, program, quickest
 from emulators.files import cache_folder, sha256
 from emulators.observation import Boot, Ending, Limits, Observation
 from emulators.qemu import Qemu, kvm_failure, qemu_argv
@@ -42,7 +47,6 @@ class KvmHosted:
     name = "kvm-hosted"
     implementation = "KVM"
     inherits = "Bochs"
-    shares_start = True
 
     def __init__(
         self,
@@ -51,12 +55,15 @@ class KvmHosted:
         wanted_bochs: str | None = None,
         model: str | None = None,
         wanted_qemu: str | None = None,
+        cold: bool = False,
     ) -> None:
-        """`wanted_bochs` is the Bochs that hosts KVM, chosen apart from the reference's, and `wanted_qemu` the path of the
-        QEMU in there; None is the distribution's. `model` is the CPU of that Bochs; KVM's guest sees of it what KVM gives.
+        """`wanted_bochs` is the Bochs that hosts KVM, chosen apart from the reference's, None the quickest that can be had, and
+        `wanted_qemu` the path of the QEMU in there, None the distribution's. `model` is the CPU of that Bochs; KVM's guest sees
+        of it what KVM gives. `cold` is to boot Linux for each session, and not to restore it from a snapshot for each boot.
 
         Raises EmulatorError when `wanted_qemu` is no QEMU.
         """
+        self.cold = cold
         self.wanted_kernel = wanted_kernel
         self.wanted_bochs = wanted_bochs
         self.model = model or MODEL
@@ -64,6 +71,16 @@ class KvmHosted:
         self.qemu = qemu_program(wanted_qemu)
         self._appliance: build.Appliance | None = None
         self._program: BochsProgram | None = None
+
+    @property
+    def shares_start(self) -> bool:
+        return not self.warm
+
+    @property
+    def warm(self) -> bool:
+        """Whether boots start from snapshots. Only known once the target is prepared."""
+        saves = self._program is not None and self._program.saves_state
+        return saves and not self.cold and all(shutil.which(tool) for tool in ("xdotool", "Xvfb"))
 
     @property
     def capabilities(self) -> frozenset[str]:
@@ -97,7 +114,8 @@ class KvmHosted:
     def program(self, progress: Progress) -> BochsProgram:
         """The Bochs that hosts KVM, fetched when need be. Raises EmulatorError."""
         if self._program is None:
-            self._program = program(self.wanted_bochs, self.cache, progress)
+            wanted = self.wanted_bochs
+            self._program = program(wanted, self.cache, progress) if wanted else quickest(self.cache, progress)
         return self._program
 
     def prepare(self, progress: Progress) -> None:
@@ -113,11 +131,20 @@ class KvmHosted:
         built = {"kernel": known.kernel.release, "kernel package": known.kernel.package, "appliance": known.key} if known else {}
         return {**self.qemu.identity(), **bochs, **built, "accelerator": "kvm", "cpu model": CPU, "hosting cpu model": self.model}
 
+    def thorough(self) -> KvmHosted | None:
+        """With cold starts, when this one's are warm."""
+        if not self.warm:
+            return None
+        cold = copy.copy(self)
+        cold.cold = True
+        return cold
+
     @contextlib.asynccontextmanager
     async def session(self, boots: Sequence[Boot], progress: Progress) -> AsyncIterator[Session]:
         appliance = await asyncio.to_thread(self.appliance, progress)
-        hosting = await asyncio.to_thread(self.program, progress)
-        session = HostedSession(self, appliance, hosting, boots, progress)
+        program = await asyncio.to_thread(self.program, progress)
+        hosting = Hosting(appliance=appliance, program=program, model=self.model)
+        session = HostedSession(self, hosting, boots, progress)
         try:
             yield session
         finally:
@@ -125,40 +152,97 @@ class KvmHosted:
 
 
 class HostedSession:
-    """Boots images in one appliance, which is started for the first of them and thrown away when it breaks."""
+    """Boots images: each in an appliance of its own that goes on from a snapshot, where it can be, or else all in one that is
+    started for the first of them and thrown away when it breaks.
+    """
 
-    def __init__(
-        self,
-        target: KvmHosted,
-        appliance: build.Appliance,
-        program: BochsProgram,
-        boots: Sequence[Boot],
-        progress: Progress,
-    ) -> None:
+    def __init__(self, target: KvmHosted, hosting: Hosting, boots: Sequence[Boot], progress: Progress) -> None:
         self._target = target
-        self._appliance = appliance
-        self._program = program
+        self._hosting = hosting
         self._progress = progress
         self._guest_mib = max((boot.machine.memory_mib for boot in boots), default=0)
         self._images = {boot.image_sha256: boot.image for boot in boots}
+        self._warm = target.warm
         self._stack: contextlib.AsyncExitStack | None = None
         self._machine: ApplianceMachine | None = None
         self._running: Qemu | None = None  # the last boot's, stopped: it goes when the next one needs its ports
 
     async def boot(self, boot: Boot) -> Observation:
         begun = time.monotonic()
+        image = await asyncio.to_thread(boot.image.read_bytes)
+        if self._warm and can_start(image):
+            try:
+                return await self._boot_warm(boot, image, begun)
+            except EmulatorError as error:
+                # What keeps a snapshot from being made or used keeps no case from being booted.
+                self._warm = False
+                self._progress(f"no warm start: {error}")
+        return await self._boot_cold(boot, begun)
+
+    async def _boot_warm(self, boot: Boot, image: bytes, begun: float) -> Observation:
+        shape = Shape(argv=tuple(self._argv(boot, DISK)), disk_bytes=len(image), guest_mib=boot.machine.memory_mib)
+        async with contextlib.AsyncExitStack() as stack:
+            kept = await stack.enter_async_context(snapshot(self._target.cache, self._hosting, shape, self._progress))
+            folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="difftest-hosted-")))
+            self._progress("booting under KVM")
+            restoring = time.monotonic()
+            machine = await stack.enter_async_context(resumed(self._hosting, kept, image, folder))
+            seconds = {"snapshot": restoring - begun, "appliance ready": time.monotonic() - restoring}
+            qemu = Qemu()
+            stack.push_async_callback(qemu.disconnect)
+
+            async def resume() -> None:
+                await qemu.resume(await machine.open_qmp())
+
+            observation = await self._observe(machine, boot, list(shape.argv), qemu, resume)
+        facts = kept.facts
+        at_first = {
+            "cpu seconds to ready, cold": facts.cpu_seconds_to_ready,
+            "cpu seconds to snapshot, cold": facts.cpu_seconds,
+            "emulated instructions to ready, cold": facts.instructions_to_ready,
+        }
+        observation = msgspec.structs.replace(observation, counters={**observation.counters, **at_first})
+        return _timed(observation, seconds, begun)
+
+    async def _boot_cold(self, boot: Boot, begun: float) -> Observation:
         seconds: dict[str, float] = {}
         if self._machine is None:
-            self._progress(f"starting Linux {self._appliance.kernel.release} with KVM inside Bochs")
+            self._progress(f"starting Linux {self._hosting.appliance.kernel.release} with KVM inside Bochs")
             self._machine = await self._start()
             seconds["appliance ready"] = self._machine.seconds_to_ready
         elif self._running is not None:
             await self._retire(self._machine, self._running)
         self._progress("booting under KVM")
         assert self._machine is not None
+        machine = self._machine
         if boot.image_sha256 not in self._images:
-            await self._hand_in(self._machine, boot)
-        return await self._observe(self._machine, boot, begun, seconds)
+            await self._hand_in(machine, boot)
+        inside = f"/cases/{file_name(boot.image_sha256)}"
+        argv = self._argv(boot, inside)
+        self._running = qemu = Qemu()
+
+        async def start() -> None:
+            control = await machine.start_qemu(argv, f"busybox truncate -s {boot.image.stat().st_size} {inside}")
+            await qemu.connect(control, CONNECT_SECONDS)
+
+        observation = await self._observe(machine, boot, argv, qemu, start)
+        if observation.ending == Ending.CRASH:  # a machine that broke once is never used again
+            await self.close()
+        return _timed(observation, seconds, begun)
+
+    def _argv(self, boot: Boot, image: str) -> list[str]:
+        argv = qemu_argv(
+            boot,
+            executable=initramfs.QEMU,
+            accelerator="kvm",
+            cpu=boot.machine.cpu_models.get(self._target.name, CPU),
+            image=image,
+            qmp=f"serial,path={QMP_DEVICE}",
+            serial=f"serial,path={GUEST_DEVICE}",
+        )
+        for folder in initramfs.FIRMWARE_FOLDERS:  # a QEMU of the user's looks for its firmware elsewhere
+            argv += ["-L", folder]
+        return argv
 
     async def close(self) -> None:
         """End the appliance, if it runs."""
@@ -206,33 +290,22 @@ class HostedSession:
         # Trailing zeros are left out here and put back by `truncate` in there.
         images = {file_name(digest): path.read_bytes().rstrip(b"\0") for digest, path in self._images.items()}
         try:
-            starting = appliance_machine(self._appliance, self._program, self._target.model, images, self._guest_mib, folder)
-            return await self._stack.enter_async_context(starting)
+            return await self._stack.enter_async_context(booted(self._hosting, images, self._guest_mib, folder))
         except BaseException as error:
             await self.close()
             if isinstance(error, EmulatorError):
                 model = self._target.model
-                known = known_trouble(self._appliance.kernel.release, self._program.version, model)
+                known = known_trouble(self._hosting.appliance.kernel.release, self._hosting.program.version, model)
                 another = f"not every CPU model of Bochs hosts KVM: {MODEL} does" if model != MODEL else ""
                 error.hint = error.hint or known or another
             raise
 
-    async def _observe(self, machine: ApplianceMachine, boot: Boot, begun: float, seconds: dict[str, float]) -> Observation:
+    async def _observe(
+        self, machine: ApplianceMachine, boot: Boot, argv: list[str], qemu: Qemu, start: Callable[[], Awaitable[None]]
+    ) -> Observation:
+        """Boot in a QEMU that `start` brings to where it stands stopped, in front of the image."""
         limits = Limits(quiet=boot.limits.quiet * SLOWER, total=boot.limits.total * SLOWER, serial_bytes=boot.limits.serial_bytes)
         watch = Watch(Boot(image=boot.image, image_sha256=boot.image_sha256, machine=boot.machine, limits=limits, end=boot.end))
-        inside = f"/cases/{file_name(boot.image_sha256)}"
-        argv = qemu_argv(
-            boot,
-            executable=initramfs.QEMU,
-            accelerator="kvm",
-            cpu=boot.machine.cpu_models.get(self._target.name, CPU),
-            image=inside,
-            qmp=f"serial,path={QMP_DEVICE}",
-            serial=f"serial,path={GUEST_DEVICE}",
-        )
-        for folder in initramfs.FIRMWARE_FOLDERS:  # a QEMU of the user's looks for its firmware elsewhere
-            argv += ["-L", folder]
-        qemu = Qemu()
         screen = memory = None
         registers: dict[str, str] = {}
         log = kernel_log = b""
@@ -242,35 +315,27 @@ class HostedSession:
             return Ending.CRASH, f"QEMU ended with exit code {await machine.gone()}"
 
         try:
-            before = f"busybox truncate -s {boot.image.stat().st_size} {inside}"
-            control = await machine.start_qemu(argv, before)
-            try:
-                await qemu.connect(control, CONNECT_SECONDS)
-                watch.mark("qemu ready")
-                end = await qemu.run(boot, watch, machine.guest, died(), poll=POLL, settle=SETTLE)
-                async with discarding(machine.guest):
-                    if end[0] != Ending.CRASH:
-                        await qemu.execute("stop")
-                        registers = await qemu.registers()
-                        watch.mark("registers")
-                        memory = await qemu.text_memory("/tmp/text.bin", machine.fetch)
-                        watch.mark("text memory")
-                        screen = await qemu.picture("/tmp/screen.ppm", machine.fetch)
-                        watch.mark("picture")
-                    log, kernel_log = await machine.read_logs()
-                    watch.mark("logs")
-            finally:
-                self._running = qemu
+            await start()
+            watch.mark("qemu ready")
+            end = await qemu.run(boot, watch, machine.guest, died(), poll=POLL, settle=SETTLE)
+            async with discarding(machine.guest):
+                if end[0] != Ending.CRASH:
+                    await qemu.execute("stop")
+                    registers = await qemu.registers()
+                    watch.mark("registers")
+                    memory = await qemu.text_memory("/tmp/text.bin", machine.fetch)
+                    watch.mark("text memory")
+                    screen = await qemu.picture("/tmp/screen.ppm", machine.fetch)
+                    watch.mark("picture")
+                log, kernel_log = await machine.read_logs()
+                watch.mark("logs")
         except EmulatorError as error:
-            # A machine that broke once is never used again.
             end = Ending.CRASH, f"{error} {error.evidence[-300:]}".strip()
             log = log or error.evidence.encode()
             kernel_log = kernel_log or machine.console().encode()
         cpu = machine.bochs.process.cpu_seconds()
         if failure := kvm_failure(log):
             end = Ending.INTERNAL_ERROR, failure
-        if end[0] == Ending.CRASH:
-            await self.close()
         return Observation(
             target=self._target.name,
             identity=self._target.identity(),
@@ -286,7 +351,7 @@ class HostedSession:
             kernel_faults=[
                 line.strip() for line in kernel_log.decode(errors="replace").splitlines() if KERNEL_FAULT.search(line)
             ],
-            seconds={**seconds, **watch.seconds, "whole": time.monotonic() - begun},
+            seconds=watch.seconds,
             counters={
                 "cpu seconds": cpu - cpu_before,
                 "cpu seconds to ready": machine.cpu_to_ready,
@@ -294,6 +359,11 @@ class HostedSession:
             },
             commands=[machine.bochs.process.argv, argv],
         )
+
+
+def _timed(observation: Observation, seconds: dict[str, float], begun: float) -> Observation:
+    """With the phases before the boot, and the whole from `begun` to now."""
+    return msgspec.structs.replace(observation, seconds={**seconds, **observation.seconds, "whole": time.monotonic() - begun})
 
 
 def file_name(digest: str) -> str:

@@ -53,6 +53,9 @@ class NativeQemu:
     def identity(self) -> dict[str, str]:
         return {**self.program.identity(), "accelerator": self.accelerator, "cpu model": self.model}
 
+    def thorough(self) -> None:
+        """There is no short cut."""
+
     @contextlib.asynccontextmanager
     async def session(self, boots: Sequence[Boot], progress: Progress) -> AsyncIterator[Session]:
         yield NativeSession(self, progress)

@@ -20,6 +20,7 @@ from emulators.watch import SETTLE, End, Watch, first
 
 Fetch = Callable[[str], Awaitable[bytes]]  # reads, then removes, a file on the machine that QEMU runs on
 
+RESUME_SECONDS = 20.0
 RESET_PORTS = {0x64, 0x92, 0xCF9}  # keyboard controller, fast reset, PCI reset control
 KVM_FAILED = re.compile(rb"^.*(?:KVM internal error|kvm run failed|KVM: entry failed).*$", re.MULTILINE)
 
@@ -50,6 +51,7 @@ class Qemu:
 
     def __init__(self) -> None:
         self._client = QMPClient("difftest")
+        self._waits_for_nmi = False
 
     async def connect(self, connection: socket.socket, seconds: float) -> None:
         """Shake hands on a connected socket. Raises EmulatorError when QEMU does not greet in time."""
@@ -57,6 +59,15 @@ class Qemu:
             await asyncio.wait_for(self._client.connect(connection), seconds)
         except (QMPError, TimeoutError, OSError, EOFError) as error:
             raise EmulatorError("QEMU does not answer on its QMP socket", evidence=str(error)) from error
+
+    async def resume(self, connection: socket.socket) -> None:
+        """Take over, on a connected socket, a stopped QEMU that another has shaken hands with, and whose guest an NMI wakes.
+
+        Raises EmulatorError when it does not answer.
+        """
+        self._client.await_greeting = self._client.negotiate = False
+        self._waits_for_nmi = True
+        await self.connect(connection, RESUME_SECONDS)
 
     async def disconnect(self) -> None:
         try:
@@ -101,6 +112,8 @@ class Qemu:
 
         with self._client.listener(("SHUTDOWN", "STOP", "GUEST_PANICKED")) as events:
             await self.execute("cont")
+            if self._waits_for_nmi:
+                await self.execute("inject-nmi")
             watch.go()
 
             async def told() -> End:
@@ -116,7 +129,7 @@ class Qemu:
                     await asyncio.sleep(pause)
                     if (silent := watch.silent_for()) < poll:
                         pause = max(poll - silent, poll / 4)
-                    elif await self._halted():
+                    elif await self.halted():
                         return Ending.HALTED, "HLT with interrupts off"
                     else:  # a guest that computes in silence is asked less and less often
                         pause = min(2 * max(pause, poll), 16 * poll)
@@ -179,7 +192,7 @@ class Qemu:
             return port in RESET_PORTS
         return before[0] in (0xE6, 0xE7) and before[1] in RESET_PORTS  # OUT imm8
 
-    async def _halted(self) -> bool:
+    async def halted(self) -> bool:
         """Whether every CPU is in HLT with interrupts off (a CPU that never started counts: its EFLAGS.IF is clear)."""
         text = await self.monitor("info registers -a")
         flags = re.findall(r"\b[RE]FL=([0-9a-f]+)", text)

@@ -32,12 +32,13 @@ class Versions(msgspec.Struct, frozen=True, kw_only=True):
         return (KvmHosted.name,) if self.kernel or self.host_bochs else ()
 
 
-def targets(versions: Versions | None = None, cache: Path | None = None) -> dict[str, Target]:
-    """Every target, in the order in which they are listed. `cache` is where what is fetched and built is kept.
+def targets(versions: Versions | None = None, cache: Path | None = None, *, cold: bool = False) -> dict[str, Target]:
+    """Every target, in the order in which they are listed. `cache` is where what is fetched and built is kept; `cold` is to
+    start no target from a snapshot.
 
     Raises EmulatorError when `qemu` names none. All else is fetched, and refused, when a target is prepared.
     """
     asked = versions or Versions()
-    hosted = KvmHosted(asked.kernel, cache, asked.host_bochs, asked.cpu_model, asked.qemu)
+    hosted = KvmHosted(asked.kernel, cache, asked.host_bochs, asked.cpu_model, asked.qemu, cold)
     every: list[Target] = [Bochs(asked.bochs, cache, asked.cpu_model), Kvm(asked.qemu), hosted, Tcg(asked.qemu)]
     return {target.name: target for target in every}

@@ -49,8 +49,12 @@ class Target(Protocol):
 
     name: str
     implementation: str  # whose behaviour this target shows, as a verdict names it: "Bochs", "KVM", "TCG"
-    shares_start: bool  # True when making ready is dear: all boots are then done in one session
     inherits: str  # the implementation that plays the hardware under this one ("Bochs" for hosted KVM), or ""
+
+    @property
+    def shares_start(self) -> bool:
+        """True when making ready is dear: all boots are then done in one session. Asked once the target is prepared."""
+        ...
 
     @property
     def capabilities(self) -> frozenset[str]:
@@ -67,6 +71,10 @@ class Target(Protocol):
 
     def identity(self) -> dict[str, str]:
         """Versions, kernel, CPU model and firmware hashes: what must be equal for two observations to be of one target."""
+        ...
+
+    def thorough(self) -> Target | None:
+        """The same target without the short cuts that this one may take, to confirm a finding on; None when it takes none."""
         ...
 
     def session(self, boots: Sequence[Boot], progress: Progress) -> contextlib.AbstractAsyncContextManager[Session]:

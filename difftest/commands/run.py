@@ -48,6 +48,9 @@ def run(
     host_bochs: HostBochsPrograms = None,
     qemu: QemuPrograms = None,
     cpu_model: CpuModels = None,
+    cold: Annotated[
+        bool, typer.Option("--cold", help="Boot kvm-hosted's Linux anew instead of restoring it from a snapshot.")
+    ] = False,
     jobs: Annotated[int, typer.Option("--jobs", "-j", min=1, max=64, help="Boots side by side.")] = 2,
     timeout: Annotated[
         float | None, typer.Option("--timeout", min=0.1, help="Seconds a boot may take; kvm-hosted gets four times that.")
@@ -85,6 +88,7 @@ def run(
             checks=check or [],
             targets=asked,
             versions=versions,
+            cold=cold,
             jobs=jobs,
             timeout=timeout,
             repeats=repeat,

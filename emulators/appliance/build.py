@@ -14,28 +14,27 @@ import msgspec
 from filelock import FileLock
 
 from emulators.appliance import initramfs
+from emulators.appliance.assembler import BOOT_ADDRESS, BOOT_SOURCE, assembled
 from emulators.appliance.cpio import REGULAR, Entry, archive
 from emulators.appliance.kernel_files import Kernel
 from emulators.appliance.linuxboot import (
     BOOT_PARAMS,
     FIRST_DISK,
-    INITRAMFS,
+    SCRIPT_SECTORS,
     SECOND_DISK,
     SECTOR,
-    SECTOR_SOURCE,
     FlatKernel,
     Load,
     boot_block,
-    boot_sector,
     flat_kernel,
-    load_table,
+    load_script,
     whole_sectors,
 )
 from emulators.files import sha256_cached, writing_below
 
-VERSION = 2  # of what the functions here make; a change that the hashed inputs do not show must raise it
 KEPT = 8  # appliances, however old
 UNUSED_SECONDS = 24 * 3600.0
+VERSION = 4  # of what the functions here make; a change that the hashed inputs do not show must raise it
 CYLINDER = 16 * 63 * SECTOR  # a disk that is no whole number of cylinders is cut off by Bochs
 
 
@@ -44,7 +43,12 @@ class Layout(msgspec.Struct, frozen=True, kw_only=True):
 
     kernel: FlatKernel
     kernel_sectors: int
+    initramfs: int  # the physical address it is read to
     initramfs_sectors: int
+
+    @property
+    def initramfs_bytes(self) -> int:
+        return self.initramfs_sectors * SECTOR
 
 
 class Appliance(msgspec.Struct, frozen=True, kw_only=True):
@@ -68,19 +72,24 @@ class Appliance(msgspec.Struct, frozen=True, kw_only=True):
         layout = self.layout
         handed_in = whole_sectors(archive(Entry(f"cases/{name}", data, REGULAR | 0o644) for name, data in cases.items()))
         flat = layout.kernel
-        block = whole_sectors(boot_block(flat, command_line, layout.initramfs_sectors * SECTOR + len(handed_in)))
+        block = whole_sectors(boot_block(flat, command_line, layout.initramfs, layout.initramfs_bytes + len(handed_in)))
         block_sectors = len(block) // SECTOR
-        table = [
+        loads = [
             Load(FIRST_DISK, 1, layout.kernel_sectors, flat.address),
-            Load(FIRST_DISK, 1 + layout.kernel_sectors, layout.initramfs_sectors, INITRAMFS),
-            Load(SECOND_DISK, 1, block_sectors, BOOT_PARAMS),
-            Load(SECOND_DISK, 1 + block_sectors, len(handed_in) // SECTOR, INITRAMFS + layout.initramfs_sectors * SECTOR),
+            Load(FIRST_DISK, 1 + layout.kernel_sectors, layout.initramfs_sectors, layout.initramfs),
+            Load(SECOND_DISK, SCRIPT_SECTORS, block_sectors, BOOT_PARAMS),
+            Load(
+                SECOND_DISK,
+                SCRIPT_SECTORS + block_sectors,
+                len(handed_in) // SECTOR,
+                layout.initramfs + layout.initramfs_bytes,
+            ),
         ]
-        return _cylinders(load_table(table) + block + handed_in)
+        return _cylinders(load_script(loads) + block + handed_in)
 
     def least_memory(self, cases: Mapping[str, bytes]) -> int:
         """Bytes of memory below which the appliance cannot even hold what is handed in."""
-        return INITRAMFS + 2 * (self.layout.initramfs_sectors * SECTOR + sum(map(len, cases.values())))
+        return self.layout.initramfs + 2 * (self.layout.initramfs_bytes + sum(map(len, cases.values())))
 
 
 def ensure(kernel: Kernel, qemu: Path, cache: Path, say: Callable[[str], None]) -> Appliance:
@@ -117,10 +126,11 @@ def _build_into(kernel: Kernel, qemu: Path, folder: Path) -> None:
         built.mkdir()
         flat = flat_kernel(kernel.vmlinuz.read_bytes())
         image, root = whole_sectors(flat.image), whole_sectors(initramfs.build(kernel, qemu))
-        (built / "boot.img").write_bytes(_cylinders(boot_sector(Path(name)) + image + root))
+        (built / "boot.img").write_bytes(_cylinders(assembled(BOOT_SOURCE, BOOT_ADDRESS, Path(name)) + image + root))
         layout = Layout(
             kernel=msgspec.structs.replace(flat, image=b""),
             kernel_sectors=len(image) // SECTOR,
+            initramfs=flat.end,
             initramfs_sectors=len(root) // SECTOR,
         )
         (built / "layout.msgpack").write_bytes(msgspec.msgpack.encode(layout))
@@ -133,6 +143,6 @@ def _cylinders(data: bytes) -> bytes:
 
 def _key(kernel: Kernel, qemu: Path) -> str:
     digest = hashlib.sha256(f"{VERSION} {kernel.sha256}".encode())
-    for path in [*initramfs.inputs(qemu), SECTOR_SOURCE]:
+    for path in [*initramfs.inputs(qemu), BOOT_SOURCE]:
         digest.update(f"{path} {sha256_cached(path)}\n".encode())
     return digest.hexdigest()[:32]

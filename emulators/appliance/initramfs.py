@@ -21,6 +21,7 @@ FIRMWARE = {
     "usr/share/qemu/kvmvapic.bin": Path("/usr/share/qemu/kvmvapic.bin"),
 }
 FIRMWARE_FOLDERS = ("/usr/share/seabios", "/usr/share/qemu")
+_UNREAD = ("--remove-section=__mcount_loc", "--remove-section=.BTF")
 INSTALL = "apt-get install qemu-system-x86 seabios busybox-static"
 
 
@@ -68,9 +69,13 @@ def _libraries(program: Path) -> list[Path]:
 
 
 def _stripped(module: bytes) -> bytes:
-    """A kernel module without its debugging sections: less for the emulated CPU to read and relocate."""
+    """A kernel module without what only debuggers and tracers read. Its code and its symbols (for a WARN's call trace) stay.
+
+    Two tables are dear to the emulated CPU: ftrace looks up the symbol of each entry of __mcount_loc by a linear search (two
+    seconds for kvm.ko), and .BTF makes the kernel parse its own BTF first.
+    """
     with tempfile.TemporaryDirectory(prefix="difftest-strip-") as folder:
         path = Path(folder) / "module.ko"
         path.write_bytes(module)
-        done = subprocess.run(["strip", "--strip-debug", str(path)], capture_output=True, check=False)
+        done = subprocess.run(["strip", "--strip-debug", *_UNREAD, str(path)], capture_output=True, check=False)
         return path.read_bytes() if done.returncode == 0 else module

@@ -10,28 +10,18 @@ import gzip
 import re
 import shlex
 import socket
+import subprocess
 import time
 import zlib
-from collections.abc import AsyncIterator, Callable, Mapping
-from pathlib import Path
+from collections.abc import Mapping
 from typing import Any, TypeVar
 
-from emulators.appliance.build import Appliance
-from emulators.bochs_machine import BochsMachine, bochs_machine
-from emulators.bochs_program import BochsProgram
+from emulators.appliance.initramfs import BUSYBOX
+from emulators.bochs_machine import BochsMachine
 from emulators.target import EmulatorError
 
-# Haswell, not a newer one: kernels 7.x oops on skylake_x's XSAVE sizes, and its declared TSC rate makes guest time crawl.
-MODEL = "corei7_haswell_4770"
 # Emulated instructions per emulated second: high, so that few go to the timer ticks of the two kernels.
 IPS = 100_000_000
-COMMAND_LINE = (
-    "console=ttyS0,115200 quiet loglevel=1 mitigations=off nokaslr cryptomgr.notests tsc=reliable "
-    # Without APERF/MPERF the scheduler does not read those MSRs, which Bochs does not have, at every tick.
-    "clearcpuid=124"
-)
-LEAST_MIB, MOST_MIB = 768, 2048  # Bochs 2.7 does not start with more
-CONNECT_SECONDS = 15.0
 READY_SECONDS = 180.0
 CONSOLE_POLL = 1.0  # seconds between looks at Linux's console
 ANSWER_SECONDS = 120.0
@@ -44,18 +34,18 @@ Stream = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
 
 class ApplianceMachine:
-    """A booted appliance that takes requests. Made by `appliance_machine()`; broken ones are thrown away, never mended."""
+    """A booted appliance that takes requests. Made by `emulators.appliance.start`; broken ones are thrown away, never mended."""
 
-    def __init__(self, bochs: BochsMachine, streams: Mapping[int, Stream], power_on: float) -> None:
+    def __init__(self, bochs: BochsMachine, streams: Mapping[int, Stream]) -> None:
         self.bochs = bochs
         self.guest = streams[GUEST_PORT][0]
+        self.window = 0  # physical address of the memory that Linux leaves alone
         self.ready_line = ""
         self.seconds_to_ready = 0.0
         self.cpu_to_ready = 0.0
         self.instructions_to_ready = 0.0
         self._agent, self._to_agent = streams[AGENT_PORT]
         self._qmp, self._to_qmp = streams[QMP_PORT]
-        self._power_on = power_on
         self._number = 0
         self._answers: dict[int, asyncio.Future[tuple[int, bytes]]] = {}
         self._ready: asyncio.Future[str] = asyncio.get_running_loop().create_future()
@@ -77,17 +67,19 @@ class ApplianceMachine:
     async def fetch(self, path: str) -> bytes:
         """A file's content. Raises EmulatorError when there is none.
 
-        It comes compressed: a byte on the serial port costs more than compressing a few.
+        It comes compressed, as a byte on the serial port costs more than compressing a few: first by lzop, which makes a
+        picture small for a fifth of what gzip takes, then that little by gzip.
         """
-        code, data = await self.ask(f"busybox gzip -1 -c {path}")
-        try:
-            content = gzip.decompress(data)
-        except (OSError, EOFError, zlib.error) as error:
-            evidence = data[-500:].decode(errors="replace")
-            raise EmulatorError(f"{path} cannot be read in the appliance", evidence=evidence) from error
+        code, data = await self.ask(f"set -o pipefail; busybox lzop -c {path} | busybox gzip -1 -c")
         if code:
-            raise EmulatorError(f"reading {path} in the appliance failed with exit code {code}")
-        return content
+            raise EmulatorError(f"{path} cannot be read in the appliance", evidence=data[-500:].decode(errors="replace"))
+        unpack = [str(BUSYBOX), "lzop", "-dc"]
+        try:
+            packed = gzip.decompress(data)
+            done = await asyncio.to_thread(subprocess.run, unpack, input=packed, capture_output=True, check=True)
+        except (OSError, EOFError, zlib.error, subprocess.CalledProcessError) as error:
+            raise EmulatorError(f"{path} did not come whole out of the appliance", evidence=str(error)) from error
+        return done.stdout
 
     async def read_logs(self) -> tuple[bytes, bytes]:
         """What QEMU has said, and what the kernel has said since the last time. Raises EmulatorError."""
@@ -101,12 +93,18 @@ class ApplianceMachine:
         The agent's port tells on its own when QEMU is gone: see `gone()`.
         """
         self._gone = asyncio.get_running_loop().create_future()
+        near = await self.open_qmp()
+        words = shlex.join(argv)
+        await self.ask(f"{before}; {{ {words} </dev/null >/tmp/qemu.log 2>&1; echo gone $? >&3; }} &")
+        return near
+
+    async def open_qmp(self) -> socket.socket:
+        """The near end of QEMU's QMP port; the one that was opened before is closed."""
+        self._close_qmp()
         near, far = socket.socketpair()
         near.setblocking(False)
         reader, self._sink = await asyncio.open_connection(sock=far)
         self._relay = asyncio.ensure_future(self._to_qemu(reader))
-        words = shlex.join(argv)
-        await self.ask(f"{before}; {{ {words} </dev/null >/tmp/qemu.log 2>&1; echo gone $? >&3; }} &")
         return near
 
     async def gone(self) -> int:
@@ -120,24 +118,30 @@ class ApplianceMachine:
         except TimeoutError as error:
             raise EmulatorError("QEMU in the appliance does not end") from error
         finally:
-            if self._relay is not None:
-                self._relay.cancel()
-            if self._sink is not None:
-                self._sink.close()
-            self._sink = None
+            self._close_qmp()
+
+    def _close_qmp(self) -> None:
+        if self._relay is not None:
+            self._relay.cancel()
+        if self._sink is not None:
+            self._sink.close()
+        self._relay = self._sink = None
 
     def console(self) -> str:
         """The end of Linux's console, where a panic would stand."""
         path = self.bochs.log.with_name("console.txt")
         return path.read_bytes()[-4000:].decode(errors="replace") if path.exists() else ""
 
-    async def wait_ready(self) -> None:
-        """Wait for the agent's first word. Raises EmulatorError with the console when Linux or KVM did not come up."""
+    async def wait_ready(self, power_on: float) -> None:
+        """Wait for the agent's first word. `power_on` is when Bochs was started, by `time.monotonic()`.
+
+        Raises EmulatorError with the console when Linux or KVM did not come up.
+        """
         try:
             self.ready_line = await self._in_time(self._ready, READY_SECONDS)
         except TimeoutError as error:
             raise EmulatorError("Linux in the appliance did not come up", evidence=self.console()) from error
-        self.seconds_to_ready = time.monotonic() - self._power_on
+        self.seconds_to_ready = time.monotonic() - power_on
         self.cpu_to_ready = self.bochs.process.cpu_seconds()
         if not self.ready_line.startswith("ready "):
             raise EmulatorError(f"KVM in the appliance did not come up: {self.ready_line[:200]}", evidence=self.console())
@@ -189,65 +193,3 @@ class ApplianceMachine:
     async def _to_qemu(self, reader: asyncio.StreamReader) -> None:
         while data := await reader.read(65536):
             self._to_qmp.write(data)
-
-
-@contextlib.asynccontextmanager
-async def appliance_machine(
-    appliance: Appliance, program: BochsProgram, model: str, images: Mapping[str, bytes], guest_mib: int, folder: Path
-) -> AsyncIterator[ApplianceMachine]:
-    """Boot an appliance in this Bochs on this CPU model, with these images under /cases and enough memory for a guest of
-    `guest_mib`, and wait until it is ready.
-    """
-    megabytes = max(LEAST_MIB, (appliance.least_memory(images) >> 20) + guest_mib + 192)
-    if megabytes > MOST_MIB:
-        raise EmulatorError(
-            f"the appliance would need {megabytes} MiB of memory, Bochs gives at most {MOST_MIB}",
-            hint="run fewer or smaller images at a time",
-        )
-    (folder / "second.img").write_bytes(appliance.second_disk(images, COMMAND_LINE))
-    (folder / "first.img").symlink_to(appliance.disk)  # so that Bochs' lock file lies here and not in the cache
-    loop = asyncio.get_running_loop()
-    waiting: dict[int, asyncio.Future[Stream]] = {}
-    config = [
-        f"cpu: model={model}, count=1, ips={IPS}, reset_on_triple_fault=0, ignore_bad_msrs=1",
-        "clock: sync=none, time0=1600000000",
-        f"memory: guest={megabytes}, host={megabytes}",
-        "ata0: enabled=1, ioaddr1=0x1f0, ioaddr2=0x3f0, irq=14",
-        *(
-            f'ata0-{place}: type=disk, path="{folder / name}", mode=flat, cylinders=0, heads=0, spt=0'
-            for place, name in (("master", "first.img"), ("slave", "second.img"))
-        ),
-        "boot: disk",
-        f"com1: enabled=1, mode=file, dev={folder / 'console.txt'}",
-    ]
-    async with contextlib.AsyncExitStack() as stack:
-        for port in (QMP_PORT, GUEST_PORT, AGENT_PORT):
-            waiting[port] = loop.create_future()
-            server = await asyncio.start_server(_taker(waiting[port]), "127.0.0.1", 0, limit=1 << 22)
-            stack.callback(server.close)
-            config.append(f"com{port}: enabled=1, mode=socket-client, dev=127.0.0.1:{server.sockets[0].getsockname()[1]}")
-        power_on = time.monotonic()
-        bochs = await stack.enter_async_context(bochs_machine(program, config, folder, visible=False))
-        try:
-            async with asyncio.timeout(CONNECT_SECONDS):
-                streams = {port: await future for port, future in waiting.items()}
-        except TimeoutError as error:
-            evidence = bochs.console.read_text(errors="replace")[-1000:]
-            raise EmulatorError("Bochs did not start the appliance", evidence=evidence) from error
-        for _, writer in streams.values():
-            stack.callback(writer.close)
-        machine = ApplianceMachine(bochs, streams, power_on)
-        listening = asyncio.ensure_future(machine.listen())
-        stack.callback(listening.cancel)
-        await machine.wait_ready()
-        yield machine
-
-
-def _taker(future: asyncio.Future[Stream]) -> Callable[[asyncio.StreamReader, asyncio.StreamWriter], None]:
-    """A connection handler that keeps the first connection."""
-
-    def take(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        if not future.done():
-            future.set_result((reader, writer))
-
-    return take

@@ -1,0 +1,169 @@
+"""Starting an appliance: booted, or restored from where a booted one was saved."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import AsyncIterator, Callable, Mapping
+from pathlib import Path
+
+import msgspec
+
+from emulators.appliance.build import Appliance
+from emulators.appliance.machine import AGENT_PORT, GUEST_PORT, IPS, QMP_PORT, ApplianceMachine, Stream
+from emulators.bochs_machine import BochsMachine, bochs_machine, restored_bochs, restored_lines
+from emulators.bochs_program import BochsProgram
+from emulators.target import EmulatorError
+
+# Haswell, not a newer one: kernels 7.x oops on skylake_x's XSAVE sizes, and its declared TSC rate makes guest time crawl.
+MODEL = "corei7_haswell_4770"
+# Start-up work that nothing here needs and that costs the emulated CPU seconds: checking and listing what can be traced, and
+# reading the kernel's own type information. A kernel that has no function of such a name ignores it.
+NOT_CALLED = (
+    "ftrace_check_for_weak_functions",
+    "trace_eval_init",
+    "tracer_init_tracefs",
+    "init_kprobe_trace",
+    "init_uprobe_trace",
+    "init_dynamic_event",
+    "init_blk_tracer",
+    "bpf_prog_test_run_init",
+    "bpf_rstat_kfunc_init",
+    "bpf_tcp_ca_kfunc_init",
+    "kfunc_init",
+    "cubictcp_register",
+    "crypto_kdf108_init",
+)
+COMMAND_LINE = (
+    "console=ttyS0,115200 quiet loglevel=1 mitigations=off nokaslr cryptomgr.notests tsc=reliable "
+    # Pages cleared for safety's sake and an initramfs freed page by page are not worth their instructions.
+    "init_on_alloc=0 retain_initrd "
+    # Without APERF/MPERF the scheduler does not read those MSRs, which Bochs does not have, at every tick.
+    f"clearcpuid=124 initcall_blacklist={','.join(NOT_CALLED)}"
+)
+MOST_MIB = 2048  # Bochs 2.7 does not start with more
+MARGIN_MIB = 96  # for Linux and QEMU, beside the guest's memory and what is handed in
+SECOND_DISK = "second.img"
+CONNECT_SECONDS = 15.0
+
+
+class Hosting(msgspec.Struct, frozen=True, kw_only=True):
+    """What KVM runs in: an appliance, and the Bochs that boots it as a machine with this CPU model."""
+
+    appliance: Appliance
+    program: BochsProgram
+    model: str
+
+
+@contextlib.asynccontextmanager
+async def booted(
+    hosting: Hosting, images: Mapping[str, bytes], guest_mib: int, folder: Path, *, window_mib: int = 0, visible: bool = False
+) -> AsyncIterator[ApplianceMachine]:
+    """Boot an appliance with these images under /cases and enough memory for a guest of `guest_mib`, and wait until it is ready.
+
+    `window_mib` is the size of a part of physical memory that Linux leaves alone, its `ApplianceMachine.window`; `visible` is
+    whether Bochs has a window, by which alone it can be told to save its state.
+    """
+    appliance = hosting.appliance
+    megabytes = (appliance.least_memory(images) >> 20) + guest_mib + MARGIN_MIB + 2 * window_mib
+    if megabytes > MOST_MIB:
+        raise EmulatorError(
+            f"the appliance would need {megabytes} MiB of memory, Bochs gives at most {MOST_MIB}",
+            hint="run fewer or smaller images at a time",
+        )
+    window = (megabytes - window_mib - 1) << 20  # the last MiB is the firmware's
+    left_alone = f" memmap={window_mib}M${window:#x}" if window_mib else ""
+    second = folder / SECOND_DISK
+    second.write_bytes(appliance.second_disk(images, COMMAND_LINE + left_alone))
+    async with _ports(folder) as ports:
+        config = [
+            f"cpu: model={hosting.model}, count=1, ips={IPS}, reset_on_triple_fault=0, ignore_bad_msrs=1",
+            "clock: sync=none, time0=1600000000",
+            f"memory: guest={megabytes}, host={megabytes}",
+            "ata0: enabled=1, ioaddr1=0x1f0, ioaddr2=0x3f0, irq=14",
+            *_disks(appliance, second, folder),
+            "boot: disk",
+            *ports.lines,
+        ]
+        power_on = time.monotonic()
+        async with (
+            bochs_machine(hosting.program, config, folder, visible=visible, debugged=False) as bochs,
+            ports.machine(bochs) as machine,
+        ):
+            machine.window = window
+            await machine.wait_ready(power_on)
+            yield machine
+
+
+@contextlib.asynccontextmanager
+async def restored(
+    hosting: Hosting, second: Path, prepare: Callable[[list[str], Path], None], folder: Path
+) -> AsyncIterator[ApplianceMachine]:
+    """Let a saved appliance go on. `second` is the second disk it was booted with; `prepare` makes a copy of the state in a new
+    folder, with the lines of configuration that it is given.
+    """
+    async with _ports(folder) as ports:
+        lines = [*restored_lines(hosting.program, folder), *_disks(hosting.appliance, second, folder), *ports.lines]
+        state = folder / "state"
+        await asyncio.to_thread(prepare, lines, state)
+        async with restored_bochs(hosting.program, state, folder) as bochs, ports.machine(bochs) as machine:
+            yield machine
+
+
+def _disks(appliance: Appliance, second: Path, folder: Path) -> list[str]:
+    """Both disks, which nothing is written to: they have no lock files, and a saved state does not contain them."""
+    return [
+        f'ata0-{place}: type=disk, path="{path}", mode=volatile, journal="{folder / place}", cylinders=0, heads=0, spt=0'
+        for place, path in (("master", appliance.disk), ("slave", second))
+    ]
+
+
+class _Ports:
+    """The serial ports of a Bochs that is to be started: `lines` of configuration, and who connects."""
+
+    def __init__(self, lines: list[str], waiting: Mapping[int, asyncio.Future[Stream]]) -> None:
+        self.lines = lines
+        self._waiting = waiting
+
+    @contextlib.asynccontextmanager
+    async def machine(self, bochs: BochsMachine) -> AsyncIterator[ApplianceMachine]:
+        """The appliance in this Bochs, once it has connected. Raises EmulatorError when it does not."""
+        try:
+            async with asyncio.timeout(CONNECT_SECONDS):
+                streams = {port: await future for port, future in self._waiting.items()}
+        except TimeoutError as error:
+            evidence = bochs.console.read_text(errors="replace")[-1000:]
+            raise EmulatorError("Bochs did not start the appliance", evidence=evidence) from error
+        machine = ApplianceMachine(bochs, streams)
+        listening = asyncio.ensure_future(machine.listen())
+        try:
+            yield machine
+        finally:
+            listening.cancel()
+            for _, writer in streams.values():
+                writer.close()
+
+
+@contextlib.asynccontextmanager
+async def _ports(folder: Path) -> AsyncIterator[_Ports]:
+    loop = asyncio.get_running_loop()
+    waiting: dict[int, asyncio.Future[Stream]] = {}
+    lines = [f"com1: enabled=1, mode=file, dev={folder / 'console.txt'}"]
+    with contextlib.ExitStack() as stack:
+        for port in (QMP_PORT, GUEST_PORT, AGENT_PORT):
+            waiting[port] = loop.create_future()
+            server = await asyncio.start_server(_taker(waiting[port]), "127.0.0.1", 0, limit=1 << 22)
+            stack.callback(server.close)
+            lines.append(f"com{port}: enabled=1, mode=socket-client, dev=127.0.0.1:{server.sockets[0].getsockname()[1]}")
+        yield _Ports(lines, waiting)
+
+
+def _taker(future: asyncio.Future[Stream]) -> Callable[[asyncio.StreamReader, asyncio.StreamWriter], None]:
+    """A connection handler that keeps the first connection."""
+
+    def take(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if not future.done():
+            future.set_result((reader, writer))
+
+    return take
