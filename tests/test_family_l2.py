@@ -111,7 +111,7 @@ BROKEN: dict[str, tuple[list[Edit], set[str]]] = {
          ("other-modes.c", "IN_WORDS(SELECTOR_CODE_64)", "IN_WORDS(SELECTOR_CODE)"),
          ("other-modes.c", f"about_to_use_32_bit(l2_mov_cr0, L2_CR0 | CR0_PG);\n{RUN}    must(",
           f"about_to_use_32_bit(l2_mov_cr0, L2_CR0);\n{RUN}    must(")],
-        _ids(10, "off", "mov-cr0", "mov-cr3", "mov-cr4") | _ids(11, "mov-cr0", "mov-cr3") | _ids(23, "mapped")
+        _ids(10, "off", "mov-cr0", "mov-cr3", "mov-cr4") | _ids(11, "mov-cr0", "mov-cr3") | _ids(23, "mapped", "mov-cr0")
         | _ids(12, "write-full", "mov-cr0", "mov-cr3", "violation-after-full") | _ids(24, "mapped"),
     ),
     "L2 reads where it should write": (
