@@ -34,7 +34,7 @@ struct trap trap_in_real(const char *body, u32 argument)
     real_start = in_code(address_of(in_real_mode));
     real_body = (struct far_pointer){ address_of(body) & 15, (u16)(address_of(body) >> 4) };
     /* 16-bit code at `base`, 64 KiB: the step between. */
-    gdt_write(SELECTOR_SPARE, (u64)0x00009B << 40 | (u64)base() << 16 | 0xFFFF);
+    gdt_write(SELECTOR_SPARE, (u64)0x9B << 40 | (u64)base() << 16 | 0xFFFF);
     mode_enter((struct mode){ read_cr0() & ~CR0_PG, read_cr3(), read_cr4() });
     struct trap trap = trap_in(real_call, argument);
     mode_leave();
