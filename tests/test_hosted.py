@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from difftest.case import BUNDLED, load, of_image
@@ -16,9 +17,9 @@ from difftest.record import parse
 from difftest.screen import read_screen
 from emulators.files import cache_folder
 from emulators.hosted import KvmHosted
-from emulators.observation import Boot, Ending, Limits
+from emulators.observation import Boot, Ending, Limits, Machine
 
-from .guests import FLOOD, HALT, HANG, RESET, TRIPLE_FAULT, boot_sector
+from .guests import DEBUG, DEBUG_WORDS, FLOOD, HALT, HANG, RESET, SHUT_DOWN, TRIPLE_FAULT, boot_sector, cd_case, kernel_case
 
 pytestmark = pytest.mark.hosted
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(Path(__file__).parent.parent)}
@@ -26,11 +27,14 @@ SHORT = Limits(quiet=2, total=10, serial_bytes=20000)
 
 
 async def test_one_appliance_serves_them_all(tmp_path: Path) -> None:
-    def guest(name: str, message: bytes, ending: str) -> Boot:
+    def guest(name: str, message: bytes, ending: str, before: str = "") -> Boot:
         folder = tmp_path / name
         folder.mkdir()
-        made = prepare(of_image(boot_sector(folder, message, ending)), folder)
+        made = prepare(of_image(boot_sector(folder, message, ending, before=before)), folder)
         return Boot(image=made.image, image_sha256=made.sha256, limits=SHORT)
+
+    def added(folder: Path) -> Boot:
+        return msgspec.structs.replace(prepare(load(folder), folder).boot(None), limits=SHORT)
 
     prepared = prepare(load(BUNDLED / "ept-pdpte-load"), cache_folder())
     seed = prepared.boot(None)
@@ -40,6 +44,9 @@ async def test_one_appliance_serves_them_all(tmp_path: Path) -> None:
         "hang": guest("hang", b"b", HANG),
         "reset": guest("reset", b"c", RESET),
         "triple": guest("triple", b"d", TRIPLE_FAULT),
+        "shutdown": guest("shutdown", b"e", SHUT_DOWN, DEBUG),
+        "kernel": added(kernel_case(tmp_path)),
+        "cd": msgspec.structs.replace(added(cd_case(tmp_path)), machine=Machine(memory_mib=2048)),
         "seed": seed,
     }
     said: list[str] = []
@@ -54,9 +61,19 @@ async def test_one_appliance_serves_them_all(tmp_path: Path) -> None:
         "hang": Ending.QUIET,
         "reset": Ending.RESET,
         "triple": Ending.TRIPLE_FAULT,
+        "shutdown": Ending.POWER_OFF,
+        "kernel": Ending.POWER_OFF,
+        "cd": Ending.HALTED,
         "seed": Ending.FINISHED,
     }
     assert seen["halt"].serial == b"hello\r\n\x1b\x00", "not a byte changed on the way through two emulated serial ports"
+    assert {name: observation.debug for name, observation in seen.items() if observation.debug} == {
+        "shutdown": DEBUG_WORDS,
+        "kernel": b"A=1\n",
+    }
+    assert seen["kernel"].serial.startswith(b"told: kernel.elf one two=2\nmodule: env.txt -v\nPASS: first")
+    assert "code 1" in seen["kernel"].detail and seen["kernel"].screen and seen["shutdown"].screen
+    assert seen["cd"].serial == b"wxyz and the rest\n", "the CD was booted, and read the second disk"
     assert list(parse(selected.serial).records) == ["mapped"], "a selection made later is patched into the image in there"
     assert b"guest receives #GP" in seen["seed"].serial
     reading = read_screen(seen["seed"])
