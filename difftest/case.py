@@ -6,6 +6,7 @@ import fnmatch
 import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Literal
 
 import msgspec
 
@@ -15,6 +16,7 @@ from emulators.observation import Limits, Machine
 MANIFEST = "case.toml"
 BUNDLED = Path(__file__).resolve().parent.parent / "cases"
 LARGEST_MANIFEST = 1 << 20
+NAME = r"[a-z0-9][\w.-]{0,80}"  # of a case
 
 
 class CaseError(Exception):
@@ -47,14 +49,21 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     description: str = ""
     groups: list[str] = []
     sources: list[str] = []  # C and assembly, built with the kit; or
-    image: str = ""  # a ready disk image, beside the manifest
+    image: str = ""  # a disk, a CD or a multiboot kernel, beside the manifest
+    medium: Literal["", "disk", "cdrom"] = ""  # what the image is, where it could be either
+    command_line: str = ""  # of a multiboot kernel, without its name
+    modules: list[str] = []  # of a multiboot kernel: files beside the manifest, each with the words behind its name
+    second_image: str = ""  # a second disk
     needs: list[str] = []  # capabilities, as a target names them
     memory_mib: int = 256
     cpus: int = 1
     cpu_models: dict[str, str] = {}
-    end: str = ""  # regular expression of the terminal marker on the serial port
-    right: str = ""  # regular expression: a terminal line that shows what the SDM requires
-    wrong: str = ""  # regular expression: a terminal line that shows that it was broken
+    ignore_msrs: bool = False  # MSRs that the CPU lacks read as zero under KVM, as they do under Bochs
+    end: str = ""  # regular expression of the terminal marker on COM1 or port 0xE9
+    end_screen: str = ""  # regular expression: what a silent image shows when it has come to its end, such as a prompt
+    right: str = ""  # regular expression: a terminal line, or one of rows 20 to 23, that shows what the SDM requires
+    wrong: str = ""  # regular expression: the same for one that shows that it was broken
+    volatile: list[str] = []  # regular expressions of what varies from boot to boot in names of results and in lines
     quiet_seconds: float = 20.0
     total_seconds: float = 120.0
     known: list[Known] = []
@@ -75,7 +84,12 @@ class Case(msgspec.Struct, frozen=True, kw_only=True):
 
     def machine(self) -> Machine:
         manifest = self.manifest
-        return Machine(memory_mib=manifest.memory_mib, cpus=manifest.cpus, cpu_models=manifest.cpu_models)
+        return Machine(
+            memory_mib=manifest.memory_mib,
+            cpus=manifest.cpus,
+            cpu_models=manifest.cpu_models,
+            ignore_msrs=manifest.ignore_msrs,
+        )
 
     def limits(self, total: float | None) -> Limits:
         """The deadlines; `total` seconds from the command line stand above the manifest's."""
@@ -103,7 +117,7 @@ def load(folder: Path) -> Case:
 
 
 def of_image(image: Path) -> Case:
-    """A case of a raw image without a manifest: no marker is known, its free text is compared."""
+    """A case of an image without a manifest: no marker is known, its free text is compared."""
     if not image.is_file():
         raise CaseError(f"{image}: no such image")
     name = re.sub(r"[^\w.-]+", "-", image.name).strip(".-") or "image"
@@ -145,18 +159,26 @@ def select(cases: Iterable[Case], patterns: Sequence[str], groups: Sequence[str]
 
 def _check(manifest: Manifest, folder: Path, path: Path) -> None:
     """What the types cannot say. Raises CaseError."""
-    if not re.fullmatch(r"[a-z0-9][\w.-]{0,80}", manifest.name):
+    if not re.fullmatch(NAME, manifest.name):
         raise CaseError(f"{path}: name {manifest.name!r} is not lower-case letters, digits, dots and dashes")
     if bool(manifest.sources) == bool(manifest.image):
         raise CaseError(f"{path}: give either sources or image")
-    for name in [*manifest.sources, manifest.image]:
+    if manifest.sources and (manifest.command_line or manifest.modules or manifest.medium):
+        raise CaseError(f"{path}: medium, command_line and modules are an image's, not that of sources")
+    files = [*manifest.sources, manifest.image, manifest.second_image, *(one.partition(" ")[0] for one in manifest.modules)]
+    for name in files:
         if name and not (folder / name).resolve().is_relative_to(folder.resolve()):
             raise CaseError(f"{path}: {name} leads out of the case's folder")
-    for key in ("end", "right", "wrong"):
+    expressions = [(key, getattr(manifest, key)) for key in ("end", "end_screen", "right", "wrong")]
+    for key, expression in [*expressions, *(("volatile", one) for one in manifest.volatile)]:
         try:
-            re.compile(getattr(manifest, key).encode())
+            re.compile(expression)
+            re.compile(expression.encode())
         except re.error as error:
             raise CaseError(f"{path}: {key}: {error}") from error
+    for model in manifest.cpu_models.values():
+        if not re.fullmatch(r"[\w.,+=-]{1,200}", model, re.ASCII):
+            raise CaseError(f"{path}: {model!r} is no CPU model")
     if not 1 <= manifest.memory_mib <= 2048 or not 1 <= manifest.cpus <= 8:
         raise CaseError(f"{path}: memory_mib must be 1 to 2048 and cpus 1 to 8")
     if min(manifest.quiet_seconds, manifest.total_seconds) <= 0:

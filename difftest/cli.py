@@ -8,7 +8,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from difftest import __version__
-from difftest.commands import bisect, cache, cases, compare, doctor, kernels, report, run
+from difftest.commands import add, bisect, cache, cases, compare, doctor, kernels, new, report, run
 from difftest.commands.options import EXIT_CODES
 from difftest.verdict import ExitCode
 
@@ -24,6 +24,8 @@ app = typer.Typer(
 app.command(epilog=EXIT_CODES)(run.run)
 app.command("list")(cases.list_cases)
 app.command()(cases.show)
+app.command()(new.new)
+app.command()(add.add)
 app.command()(report.report)
 app.command(epilog=compare.EXIT_CODES)(compare.compare)
 app.command(epilog=bisect.EXIT_CODES)(bisect.bisect)

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 
 import msgspec
 
+from difftest.grub import GRUB, INSTALL
 from emulators.registry import KVM_TARGETS, REFERENCE
 from emulators.target import Requirement, Target
 
@@ -23,12 +24,22 @@ class Finding(msgspec.Struct, frozen=True):
 
 
 def examine(targets: Mapping[str, Target]) -> list[Finding]:
-    """The tester's own needs first, then each target's."""
+    """The tester's own needs first, then those of images in their many forms, then each target's."""
     own = [
         Requirement("tesseract", shutil.which("tesseract") is not None, "reads the screens", "apt-get install tesseract-ocr"),
         Requirement("compiler", shutil.which("gcc") is not None, "builds the cases", "apt-get install gcc binutils"),
     ]
-    return [Finding("difftest", own), *(Finding(target.name, target.requirements()) for target in targets.values())]
+    grub = shutil.which("grub-mkimage") is not None and (GRUB / "boot.img").exists()
+    images = [
+        Requirement("GRUB", grub, "boots multiboot kernels", INSTALL),
+        Requirement("qemu-img", shutil.which("qemu-img") is not None, "unpacks VMDK and qcow2", "apt-get install qemu-utils"),
+        Requirement("xz", shutil.which("xz") is not None, "unpacks images", "apt-get install xz-utils"),
+    ]
+    return [
+        Finding("difftest", own),
+        Finding("images", images),
+        *(Finding(target.name, target.requirements()) for target in targets.values()),
+    ]
 
 
 def can_compare(findings: list[Finding]) -> bool:

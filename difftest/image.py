@@ -1,21 +1,33 @@
-"""From a case to the bytes that every target boots: built from sources, or taken from a file, padded and hashed."""
+"""From a case to the bytes that every target boots: built from sources, or taken from a file, unpacked, padded and hashed."""
 
 from __future__ import annotations
 
 import fnmatch
 import os
-import shutil
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
+
+import msgspec
 
 from difftest.build import BuildError, build_case, selection
 from difftest.case import Case, CaseError
 from difftest.disk import whole_cylinders
+from difftest.grub import wrapped
+from difftest.look import ISO_SECTOR, KERNELS, PACKED, Kind, look
 from difftest.plan import Prepared
-from emulators.files import sha256
+from difftest.unpack import unpack
+from emulators.files import private_copy, sha256
+from emulators.target import EmulatorError
 
-LARGEST = 8 << 30
+
+class Bootable(NamedTuple):
+    """An image in the cache, named after its content. `kind` is DISK or CDROM."""
+
+    path: Path
+    sha256: str
+    kind: Kind
 
 
 def prepare(case: Case, cache: Path, checks: Sequence[str] = ()) -> Prepared:
@@ -31,11 +43,21 @@ def prepare(case: Case, cache: Path, checks: Sequence[str] = ()) -> Prepared:
         whole = Prepared(
             case=case, image=built.image, sha256=built.sha256, abouts=built.checks, numbers=tuple(range(len(built.checks)))
         )
-        return _selected(whole, checks) if checks else whole
+        return _with_second(_selected(whole, checks) if checks else whole, cache)
     if checks:
         raise CaseError(f"{case.name}: only cases built with the kit let checks be chosen")
-    image = padded(case.folder / case.manifest.image, cache / "images")
-    return Prepared(case=case, image=image, sha256=sha256(image))
+    manifest = case.manifest
+    image = bootable(case.folder / manifest.image, cache / "images", manifest.medium, manifest.command_line, modules_of(case))
+    return _with_second(Prepared(case=case, image=image.path, sha256=image.sha256, cdrom=image.kind == Kind.CDROM), cache)
+
+
+def _with_second(prepared: Prepared, cache: Path) -> Prepared:
+    """The same with the case's second disk, if it has one."""
+    name = prepared.case.manifest.second_image
+    if not name:
+        return prepared
+    second = bootable(prepared.case.folder / name, cache / "images", "data")
+    return msgspec.structs.replace(prepared, second=second.path, second_sha256=second.sha256)
 
 
 def _selected(whole: Prepared, patterns: Sequence[str]) -> Prepared:
@@ -58,31 +80,53 @@ def _names(pattern: str, check: str) -> bool:
     return fnmatch.fnmatchcase(check, pattern) or fnmatch.fnmatchcase(check.partition("/")[0], pattern)
 
 
-def padded(source: Path, folder: Path) -> Path:
-    """A copy of a raw image in `folder`, named after its content, zeros added up to a whole cylinder."""
+def modules_of(case: Case) -> list[tuple[Path, str]]:
+    """A kernel's modules: files, and the words behind their names."""
+    parts = [module.partition(" ") for module in case.manifest.modules]
+    return [(case.folder / name, words) for name, _, words in parts]
+
+
+def bootable(
+    source: Path, folder: Path, medium: str = "", command_line: str = "", modules: Sequence[tuple[Path, str]] = ()
+) -> Bootable:
+    """What targets boot of a file of any kind, in `folder`: unpacked, wrapped, zeros added up to what all disks can have.
+
+    `medium` is "disk" or "cdrom" where the file could be either, "data" where nothing has to boot from it. Raises CaseError;
+    nothing is left behind then.
+    """
     try:
-        size = source.stat().st_size
-        with source.open("rb") as file:
-            first = file.read(512)
-    except OSError as error:
-        raise CaseError(f"{source}: {error.strerror}") from error
-    if not 0 < size <= LARGEST:
-        raise CaseError(f"{source}: {size} bytes is no disk image")
-    if first[510:512] != b"\x55\xaa":
-        raise CaseError(
-            f"{source}: no boot signature (55 AA at the end of the first sector)", hint="only raw BIOS disk images boot"
-        )
-    folder.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=folder, prefix=".image-")
-    os.close(handle)
-    temporary = Path(name)
-    try:
-        shutil.copyfile(source, temporary)
-        os.truncate(temporary, whole_cylinders(size))
-        final = folder / f"{sha256(temporary)}.img"
-        temporary.replace(final)
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=folder, prefix=".image-") as temporary:
+            raw, kind = unpacked(source, Path(temporary) / "raw", medium)
+            made = Path(temporary) / "made"
+            if kind in KERNELS:
+                wrapped(raw, kind == Kind.LINUX, command_line, modules, made)
+            elif command_line or modules:
+                raise CaseError(f"{source}: only a kernel takes a command line and modules")
+            else:
+                private_copy(raw, made)
+            size = made.stat().st_size
+            os.truncate(made, -(-size // ISO_SECTOR) * ISO_SECTOR if kind == Kind.CDROM else whole_cylinders(size))
+            digest = sha256(made)
+            made.replace(folder / f"{digest}.img")
     except OSError as error:
         raise CaseError(f"cannot copy {source}: {error.strerror}", hint=f"is there room in {folder}?") from error
-    finally:
-        temporary.unlink(missing_ok=True)
-    return final
+    except EmulatorError as error:
+        raise CaseError(f"cannot copy {source}: {error.evidence.strip()}", hint=f"is there room in {folder}?") from error
+    return Bootable(folder / f"{digest}.img", digest, Kind.CDROM if kind == Kind.CDROM else Kind.DISK)
+
+
+def unpacked(source: Path, target: Path, medium: str = "") -> tuple[Path, Kind]:
+    """A file that holds the image itself, `source` or what was unpacked of it to `target`, and what it is."""
+    path = source
+    for layer in range(3):  # a compressed VMDK is known to happen; more layers are not
+        try:
+            kind = look(path, medium)
+            if kind not in PACKED:
+                return path, kind
+            fresh = target.with_name(f"{target.name}{layer}")
+            unpack(path, kind, fresh)
+        except CaseError as error:
+            raise CaseError(str(error).replace(str(path), str(source)), hint=error.hint) from error
+        path = fresh
+    raise CaseError(f"{source}: packed more than twice")

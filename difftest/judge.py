@@ -16,7 +16,7 @@ from packaging.version import InvalidVersion, Version
 
 from difftest.case import Manifest
 from difftest.result import HOST_KERNEL, IMAGE, Field, Known, Result
-from difftest.side import DIED, ORDERLY, Parts, Seen, Side, by_repeat, part_of, side_of
+from difftest.side import DIED, FATAL, ORDERLY, Parts, Seen, Side, aligned, by_repeat, part_of, settled, side_of, switched_off
 from difftest.text import visible
 from difftest.verdict import MEANINGS, Verdict
 
@@ -46,7 +46,8 @@ def judge(
     """All results of one case for one pair of targets. Each side has one Seen per repeated boot, or several where a check
     killed the guest and the rest was booted behind it (see Observation.repeat and .part).
     """
-    (left_names, lefts), (right_names, rights) = reference, subject
+    left_names, right_names = reference[0], subject[0]
+    lefts, rights = aligned(manifest, reference[1], subject[1])
     pairs = list(zip(by_repeat(lefts), by_repeat(rights), strict=False))
     known_checks = {about.check: about for about in abouts}
     reported = [name for seen in (*lefts, *rights) for name in (*seen.transcript.records, *seen.transcript.started)]
@@ -56,12 +57,20 @@ def judge(
     ]
     if not checks:
         results.append(_settle(manifest, About(check=IMAGE), left_names, right_names, pairs, None))
-    elif all(result.verdict == Verdict.AGREE for result in results):
-        # Every check agrees; the image as a whole must too. Where a check differs, the rest follows from it.
+    elif all(result.verdict == Verdict.AGREE for result in results) or _suite_died(lefts, rights):
+        # Every check agrees; the image as a whole must too. Where a check differs, the rest follows from it, but a suite that
+        # did not come to its end on one side has not passed there.
         whole = _settle(manifest, About(check=IMAGE), left_names, right_names, pairs, None)
         if whole.verdict != Verdict.AGREE:
             results.append(whole)
     return results + _kernel_findings(manifest, left_names, right_names, lefts, rights)
+
+
+def _suite_died(lefts: Sequence[Seen], rights: Sequence[Seen]) -> bool:
+    """Whether a suite in lines broke off on one side: the boot ended badly, or what closes it on the other is missing."""
+    seens = [seen for seen in (*lefts, *rights) if seen.transcript.suite.lines]
+    broke_off = any(seen.observation.ending in FATAL for seen in seens)
+    return broke_off or len({seen.transcript.suite.closed for seen in seens}) > 1
 
 
 def missing(
@@ -78,9 +87,10 @@ def _settle(
     """The verdict over all repeated boots: flaky when they do not all give the same."""
     outcomes = []
     for left, right in pairs:
-        sides = (side_of(manifest, left, check), side_of(manifest, right, check))
+        rows = not any(switched_off(part[0]) for part in (left, right))
+        sides = (side_of(manifest, left, check, rows=rows), side_of(manifest, right, check, rows=rows))
         fields = _fields(*sides)
-        verdict, reason = _unfit(part_of(left, check), part_of(right, check), reference, subject) or _verdict(
+        verdict, reason = _unfit(manifest, part_of(left, check), part_of(right, check), reference, subject) or _verdict(
             *sides, reference, subject, fields
         )
         outcomes.append((verdict, reason, sides, fields))
@@ -103,7 +113,7 @@ def _settle(
     return _result(manifest, about, reference, subject, verdict, reason, left_side, right_side, fields, boots, versions)
 
 
-def _unfit(left: Seen, right: Seen, reference: Names, subject: Names) -> tuple[Verdict, str] | None:
+def _unfit(manifest: Manifest, left: Seen, right: Seen, reference: Names, subject: Names) -> tuple[Verdict, str] | None:
     """Why these two observations carry no verdict at all, whatever the records say."""
     for seen, names in ((left, reference), (right, subject)):
         observation = seen.observation
@@ -111,7 +121,8 @@ def _unfit(left: Seen, right: Seen, reference: Names, subject: Names) -> tuple[V
             return Verdict.INCONCLUSIVE, f"{names.target}: the image's bytes changed while it was booted"
         if observation.alarms:
             return Verdict.INCONCLUSIVE, f"{names.target}: {visible(observation.alarms[0], 300)}"
-        if seen.screen.problem and observation.ending in ORDERLY:
+        believed = observation.ending in ORDERLY or settled(manifest, seen)
+        if seen.screen.problem and believed and not switched_off(seen):
             return Verdict.INCONCLUSIVE, f"{names.target}: {visible(seen.screen.problem, 300)}"
     whole = left.observation.part == right.observation.part == 0  # later parts differ in which checks are switched on
     if whole and left.observation.image_sha256 != right.observation.image_sha256:

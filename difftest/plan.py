@@ -21,6 +21,9 @@ class Prepared(msgspec.Struct, frozen=True, kw_only=True):
     case: Case
     image: Path
     sha256: str
+    cdrom: bool = False
+    second: Path | None = None  # the second disk
+    second_sha256: str = ""
     abouts: tuple[About, ...] = ()  # the checks that are switched on
     numbers: tuple[int, ...] = ()  # their numbers in the image's parameter block
 
@@ -29,6 +32,9 @@ class Prepared(msgspec.Struct, frozen=True, kw_only=True):
         return Boot(
             image=self.image,
             image_sha256=self.sha256,
+            cdrom=self.cdrom,
+            second=self.second,
+            second_sha256=self.second_sha256,
             machine=case.machine(),
             limits=case.limits(total),
             end=case.manifest.end,

@@ -15,6 +15,7 @@ import re
 
 import msgspec
 
+from difftest.suite import Suite, parse_suite
 from difftest.text import visible
 
 MAX_LINE = 8192
@@ -49,22 +50,34 @@ class Transcript(msgspec.Struct, frozen=True, kw_only=True):
 
     records: dict[str, Record] = {}
     started: list[str] = []
+    suite: Suite = Suite()  # results in free text, where there are no records
     complete: bool = False  # the end line stood there and its count was right
     terminal_line: str = ""  # the last line that is not blank, safe to show
+    spoken: bytes = b""  # the same as it came
     problems: list[str] = []
 
     @property
     def speaks(self) -> bool:
-        """Whether the image prints records at all."""
-        return bool(self.records or self.started)
+        """Whether the image prints records, or results in lines."""
+        return bool(self.records or self.started or self.suite.lines)
 
     def died_in(self) -> str | None:
         """The check that was started last and never reported, if any."""
         return self.started[-1] if self.started and self.started[-1] not in self.records else None
 
 
-def parse(serial: bytes) -> Transcript:
-    """Parse a transcript. Never raises: what is wrong with it stands in `problems`."""
+def parse(serial: bytes, debug: bytes = b"") -> Transcript:
+    """What an image said on COM1, or else on port 0xE9. Never raises: what is wrong with it stands in `problems`."""
+    said = _parse(serial)
+    if said.speaks or not debug.strip():
+        return said
+    other = _parse(debug)
+    if other.speaks or not said.terminal_line:
+        return other
+    return said
+
+
+def _parse(serial: bytes) -> Transcript:
     records: dict[str, Record] = {}
     started: list[str] = []
     problems: list[str] = []
@@ -93,12 +106,15 @@ def parse(serial: bytes) -> Transcript:
     if counted is not None and counted != len(records):
         problems.append(f"the image says it reported {counted} checks, {len(records)} were read")
     spoken = next((line for line in reversed(lines) if line.strip()), b"")
+    suite = Suite() if records or started else parse_suite([line[:MAX_LINE].decode(errors="backslashreplace") for line in lines])
     return Transcript(
         records=records,
         started=started,
+        suite=suite,
         complete=counted is not None and counted == len(records),
         terminal_line=visible(spoken, 400),
-        problems=problems[:20],
+        spoken=spoken,
+        problems=[*problems[:20], *suite.problems],
     )
 
 

@@ -12,6 +12,7 @@ from difftest.reading import ScreenReading
 from difftest.record import Record, Transcript, parse
 from difftest.result import IMAGE
 from difftest.screen import VERDICT_ROWS
+from difftest.suite import Line, identified, masked
 from difftest.text import visible
 from emulators.observation import Ending, Observation
 
@@ -19,8 +20,13 @@ from emulators.observation import Ending, Observation
 ORDERLY = {Ending.FINISHED, Ending.HALTED, Ending.POWER_OFF}
 FATAL = {Ending.TRIPLE_FAULT, Ending.RESET, Ending.INTERNAL_ERROR}
 DIED = "DIED"
-# What a PC's firmware itself leaves as the last words on the screen of an image that prints nothing.
-FIRMWARE_LINES = re.compile(r"(Booting from .*|SeaBIOS .*|Bochs .*|ata\d .*|iPXE .*)", re.IGNORECASE)
+# What a PC's firmware, or the loader of a kernel, leaves as the last words on the screen of an image that prints nothing.
+FIRMWARE_LINES = re.compile(
+    r"Booting from .*|SeaBIOS .*|(Plex86/)?Bochs .*|ata\d .*|iPXE \(http.*|This VGA/VBE .*|(NO Bochs|vbe|vgabios).*|\$Revision.*"
+    r"|Please visit :|\. http.*|apmbios.*|Press F12 .*|Machine UUID .*|Options: .*|(No|not a) bootable d.*|Boot failed.*"
+    r"|FATAL: .*bootable.*|GRUB loading.*|Welcome to GRUB!",
+    re.IGNORECASE,
+)
 
 
 class Seen(msgspec.Struct, frozen=True, kw_only=True):
@@ -43,7 +49,26 @@ class Side(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def see(observation: Observation, screen: ScreenReading) -> Seen:
-    return Seen(observation=observation, transcript=parse(observation.serial), screen=screen)
+    return Seen(observation=observation, transcript=parse(observation.serial, observation.debug), screen=screen)
+
+
+def aligned(manifest: Manifest, *sides: Sequence[Seen]) -> list[list[Seen]]:
+    """The boots of all sides with the results that images print as lines made records, under ids that hold on all sides."""
+    seens = [seen for side in sides for seen in side]
+    ids = iter(identified([seen.transcript.suite.lines for seen in seens], manifest.volatile))
+    return [[_with_lines(seen, next(ids)) for seen in side] for side in sides]
+
+
+def _with_lines(seen: Seen, lines: dict[str, Line]) -> Seen:
+    if not lines:
+        return seen
+    records = {check: _record(check, line) for check, line in lines.items()}
+    return msgspec.structs.replace(seen, transcript=msgspec.structs.replace(seen.transcript, records=records, complete=True))
+
+
+def _record(check: str, line: Line) -> Record:
+    fields = {"said": line.said} if line.status == "OPEN" else {}
+    return Record(check=check, status=line.status, fields=fields, free={"line": line.name} if line.name not in check else {})
 
 
 def by_repeat(seens: Sequence[Seen]) -> list[Parts]:
@@ -63,8 +88,21 @@ def part_of(parts: Parts, check: str | None) -> Seen:
     return (reported or fatal or [parts[-1]])[0]
 
 
-def side_of(manifest: Manifest, parts: Parts, check: str | None) -> Side:
-    return _image_side(manifest, parts[0]) if check is None else _check_side(manifest, parts, check)
+def side_of(manifest: Manifest, parts: Parts, check: str | None, *, rows: bool = True) -> Side:
+    """What a side says of a check, or of the image as a whole (None). `rows` is whether the screens can be compared."""
+    return _image_side(manifest, parts[0], rows) if check is None else _check_side(manifest, parts, check)
+
+
+def switched_off(seen: Seen) -> bool:
+    """Whether the emulator was gone with the guest's last word, and with it the screen."""
+    return seen.observation.ending == Ending.POWER_OFF and seen.observation.screen is None
+
+
+def settled(manifest: Manifest, seen: Seen) -> bool:
+    """Whether a silent guest shows what the case says it ends with, such as a prompt."""
+    if seen.observation.ending != Ending.QUIET or not manifest.end_screen:
+        return False
+    return re.search(manifest.end_screen, "\n".join(seen.screen.text), re.MULTILINE) is not None
 
 
 def _in_order(manifest: Manifest, seen: Seen) -> bool:
@@ -83,6 +121,8 @@ def _check_side(manifest: Manifest, parts: Parts, check: str) -> Side:
         nothing = Record(check=check, status="", fields={"ending": ending.value})
         if transcript.died_in() == check and ending in FATAL:
             return Side(status=DIED, reason=f"{ended} in this check", record=nothing)
+        if transcript.suite.lines and ending in ORDERLY:
+            return Side(status="", reason="no such result there, although the boot ended in order", record=nothing)
         where = transcript.died_in()
         return Side(status="", reason=f"not reported: {ended}" + (f" in {where}" if where else ""), record=nothing)
     if transcript.problems:
@@ -91,37 +131,49 @@ def _check_side(manifest: Manifest, parts: Parts, check: str) -> Side:
         return Side(status="", reason=f"the image says PASS although {record.broken()[0]} is not as required", record=record)
     # A later check may have killed this boot: then the boots behind it must have come to an orderly end.
     killed_later = ending in FATAL and transcript.died_in() is not None and _in_order(manifest, parts[-1])
-    if not killed_later and (ending not in ORDERLY or (manifest.end and ending != Ending.FINISHED)):
+    # What a suite printed before it died was printed; that it died is told of the image as a whole.
+    killed_later |= ending in FATAL and bool(transcript.suite.lines)
+    in_order = settled(manifest, seen) or ending == Ending.FINISHED or (ending in ORDERLY and not manifest.end)
+    if not killed_later and not in_order:
         return Side(status="", reason=f"reported, but {ended}", record=record)
     if not killed_later and not transcript.complete:
         return Side(status="", reason="reported, but the image's closing count is missing", record=record)
     return Side(status=record.status, reason=record.reason, record=record)
 
 
-def _image_side(manifest: Manifest, seen: Seen) -> Side:
+def _image_side(manifest: Manifest, seen: Seen, rows: bool) -> Side:
     """One side of an image as a whole: how it ended, its terminal line and rows 20 to 23 of the screen."""
     observation, transcript, screen = seen.observation, seen.transcript, seen.screen
-    line = transcript.terminal_line
-    rows = {f"row_{row}": visible(screen.rows[row].memory, 80) for row in VERDICT_ROWS if row in screen.rows}
-    fields = {"ending": observation.ending.value, "terminal_line": line, **rows}
-    if not line:  # an image that never speaks on the serial port: the last words on the screen stand for it
-        fields["last_screen_line"] = _last_words(screen)
-    record = Record(check=IMAGE, status="", fields=fields)
-    ended = f"the boot ended with {observation.ending} ({visible(observation.detail, 200)})"
-    if observation.ending not in ORDERLY | FATAL or (manifest.end and observation.ending == Ending.HALTED):
-        return Side(status="", reason=ended, record=record)
-    if observation.ending in FATAL:
+    own = [re.compile(expression) for expression in manifest.volatile]
+    line = masked(transcript.terminal_line, own)
+    texts = {row: screen.rows[row].memory for row in VERDICT_ROWS if row in screen.rows}
+    shown = {f"row_{row}": "" if is_firmware(text) else masked(visible(text, 80), own) for row, text in texts.items()}
+    ending = observation.ending
+    in_order = ending in ORDERLY or settled(manifest, seen)
+    rows = rows and not manifest.end_screen  # where a prompt stands depends on how much the firmware has said before
+    # Whether a guest that is done halts or switches off depends on the devices that it finds, not on the CPU.
+    fields = {"ending": "in order" if in_order else ending.value, "terminal_line": line, **(shown if rows else {})}
+    if not line and not switched_off(seen):  # an image that says nothing on its ports: the last words on the screen stand for it
+        fields["last_screen_line"] = masked(last_words(screen), own)
+    record = Record(check=IMAGE, status="", fields=fields, free={"ended_with": ending.value})
+    ended = f"the boot ended with {ending} ({visible(observation.detail, 200)})"
+    if ending in FATAL:
         return Side(status=DIED, reason=ended, record=record)
-    if not any((line, *rows.values(), fields.get("last_screen_line"))):
-        return Side(status="", reason="the image showed nothing: no serial output, no text on the screen", record=record)
-    spoken = observation.serial.rstrip().rpartition(b"\n")[2]
-    if manifest.wrong and re.search(manifest.wrong.encode(), spoken):
-        return Side(status="FAIL", record=record)
-    if manifest.right and re.search(manifest.right.encode(), spoken):
-        return Side(status="PASS", record=record)
+    if not in_order or (manifest.end and ending in (Ending.HALTED, Ending.POWER_OFF)):
+        return Side(status="", reason=ended, record=record)
+    if not any((line, *shown.values(), fields.get("last_screen_line"))):
+        return Side(status="", reason="the image showed nothing: no words on its ports, no text on the screen", record=record)
+    words = [transcript.spoken, *(text.encode() for text in texts.values())]
+    for status, expression in (("FAIL", manifest.wrong), ("PASS", manifest.right)):
+        if expression and any(re.search(expression.encode(), said) for said in words):
+            return Side(status=status, record=record)
     return Side(status="OPEN", record=record)
 
 
-def _last_words(screen: ScreenReading) -> str:
-    last = next((text for text in reversed(screen.text) if text.strip()), "")
-    return "" if FIRMWARE_LINES.fullmatch(last.strip()) else visible(last.strip(), 80)
+def last_words(screen: ScreenReading) -> str:
+    """The last line on the screen that is not the firmware's, or ""."""
+    return visible(next((text.strip() for text in reversed(screen.text) if text.strip() and not is_firmware(text)), ""), 80)
+
+
+def is_firmware(line: str) -> bool:
+    return FIRMWARE_LINES.fullmatch(line.strip()) is not None

@@ -4,8 +4,8 @@
     results/<run>/images/<sha256>.img.gz          the bytes that were booted
     results/<run>/cases/<case>/case.json          the case as it was: manifest, checks, image hash
     results/<run>/cases/<case>/results.json       the verdicts, written when the case was judged
-    results/<run>/cases/<case>/<target>/<n>/      one observation: observation.json, serial.bin, screen.png, text.bin,
-                                                  screen.json, logs/
+    results/<run>/cases/<case>/<target>/<n>/      one observation: observation.json, serial.bin, debug.bin,
+                                                  screen.png, text.bin, screen.json, logs/
 
 Every file is written beside its place and renamed; an observation's folder is renamed as a whole. A kill at any moment
 leaves whole observations and whole cases, never a half one.
@@ -41,7 +41,7 @@ LARGEST_BLOB = 256 << 20
 LARGEST_STORED_IMAGE = 64 << 20
 T = TypeVar("T")
 BOOT = re.compile(r"[0-9]{1,6}")  # the folder of one boot
-BLOBS = {"serial": "serial.bin", "screen": "screen.png", "text_memory": "text.bin"}
+BLOBS = {"serial": "serial.bin", "debug": "debug.bin", "screen": "screen.png", "text_memory": "text.bin"}
 
 
 class Meta(msgspec.Struct, frozen=True, kw_only=True):
@@ -234,10 +234,10 @@ def now() -> str:
 def _fill(folder: Path, observation: Observation) -> None:
     """Write an observation's files: no blob stands inside the JSON, and what was not taken has no file."""
     for field, name in BLOBS.items():
-        if (blob := getattr(observation, field)) is not None:
+        if blob := getattr(observation, field):
             write(folder / name, blob)
     for name, data in observation.logs.items():
         (folder / "logs").mkdir(exist_ok=True)
         write(folder / "logs" / file_name(name), data)
-    bare = msgspec.structs.replace(observation, serial=b"", screen=None, text_memory=None, logs={})
+    bare = msgspec.structs.replace(observation, serial=b"", debug=b"", screen=None, text_memory=None, logs={})
     write(folder / "observation.json", encode(bare))

@@ -11,7 +11,7 @@ import time
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
-from emulators.bochs_machine import POLL, BochsMachine, bochs_machine
+from emulators.bochs_machine import POLL, STOP_SECONDS, BochsMachine, bochs_machine
 from emulators.bochs_models import check_cpu_model
 from emulators.bochs_program import BochsProgram, installed, program
 from emulators.files import cache_folder, private_copy, read_log, sha256
@@ -19,20 +19,23 @@ from emulators.observation import TEXT_BYTES, Boot, Ending, Observation
 from emulators.target import NESTED, EmulatorError, Progress, Requirement, Session
 from emulators.uart_rom import ADDRESS as UART_ROM_ADDRESS
 from emulators.uart_rom import uart_rom
-from emulators.watch import End, Watch, discarding, first
+from emulators.watch import End, Watch, appended, discarding, first, never
 
 DEFAULT_MODEL = "corei7_haswell_4770"
 # Emulated instructions per emulated second. Low, so that a boot sector that prints a character by the BIOS between two
 # serial bytes is not faster than 115200 baud (347 instructions a byte): Bochs loses bytes as a real UART does.
 IPS = 4_000_000
+SECOND = "second.img"
+LOOK = 2.0  # seconds of silence after which the screen is looked at, again and again
 LOG_CAP = 64 << 20  # bytes of log after which a guest is taken to flood it
 CONNECT_SECONDS = 15.0
 
-# What Bochs' own log says of the end of a guest, in the order in which it is said.
+# What Bochs' own log says of the end of a guest, in the order in which it is said. The BIOS calls it a panic when an image gives
+# up and there is nothing else to boot: the guest still runs then, as it does under other firmware.
 LOG_ENDS = re.compile(
     rb"(?P<reset>bx_pc_system_c::Reset\(\w+\) called)"
-    rb"|(?P<power_off>ACPI control: soft power off|[Ss]hutdown port: shutdown requested)"
-    rb"|(?P<panic>^\d+p\[[^\n]*)"
+    rb"|(?P<power_off>^\d+[a-z]\[[^\n]*(?:ACPI control: soft power off|[Ss]hutdown port: shutdown requested))"
+    rb"|(?P<panic>^\d+p\[(?!BIOS )[^\n]*)"
     rb"|(?P<halted>HLT instruction with IF=0)",
     re.MULTILINE,
 )
@@ -112,6 +115,8 @@ class BochsSession:
         begun = time.monotonic()
         image = folder / "disk.img"
         await asyncio.to_thread(private_copy, boot.image, image)
+        if boot.second is not None:
+            await asyncio.to_thread(private_copy, boot.second, folder / SECOND)
         (folder / "uart.rom").write_bytes(uart_rom())
         connected: asyncio.Future[tuple[asyncio.StreamReader, asyncio.StreamWriter]] = asyncio.Future()
         server = await asyncio.start_server(lambda *pair: connected.set_result(pair), "127.0.0.1", 0)
@@ -129,18 +134,22 @@ class BochsSession:
                 stack.callback(writer.close)
                 watch.go()
                 end = await first(
-                    watch.reader(stream),
+                    watch.serial.reader(stream),
+                    _debug_port_says(machine, watch),
                     _log_says(machine.log, boot.machine.cpus),
                     _exits(machine, boot.machine.cpus),
+                    watch.looks(machine.glance, LOOK),
                     watch.deadlines(),
                 )
                 if end[0] == Ending.TRIPLE_FAULT:
                     await machine.resume()  # the CPU is down, but its UART still has bytes to send
-                end = await watch.drain(stream, end)
+                end = await watch.serial.drain(stream, end)
             except TimeoutError:
                 end = Ending.CRASH, "Bochs ended before the guest started"
             watch.mark("ended")
             cpu = machine.process.cpu_seconds()
+            if end[0] == Ending.POWER_OFF:  # Bochs leaves at once, with the screen and the byte that its UART is sending
+                await machine.process.wait_for(STOP_SECONDS)
             if machine.process.returncode is None:
                 try:
                     async with discarding(stream):
@@ -152,6 +161,7 @@ class BochsSession:
                 except EmulatorError as error:
                     end = (Ending.CRASH, f"{end[0]} ({end[1]}), then: {error}") if memory is None else end
         log = read_log(folder / "bochs.log")
+        debug = machine.debug_port()[: watch.cap]
         watch.mark("observed")
         ticks = re.findall(rb"^(\d+)[a-z]\[", log, re.MULTILINE)
         return Observation(
@@ -161,7 +171,8 @@ class BochsSession:
             image_sha256_after=sha256(boot.image),
             ending=end[0],
             detail=end[1],
-            serial=bytes(watch.serial),
+            serial=bytes(watch.serial.data),
+            debug=debug,
             screen=screen,
             text_memory=memory,
             registers=registers,
@@ -186,10 +197,17 @@ class BochsSession:
             f"memory: guest={machine.memory_mib}, host={machine.memory_mib}",
             f"optromimage1: file={image.parent / 'uart.rom'}, address={UART_ROM_ADDRESS:#x}",
             "ata0: enabled=1, ioaddr1=0x1f0, ioaddr2=0x3f0, irq=14",
-            f'ata0-master: type=disk, path="{image}", mode=flat, cylinders=0, heads=0, spt=0',
-            "boot: disk",
+            f'ata0-master: type=cdrom, path="{image}", status=inserted' if boot.cdrom else _disk("master", image),
+            *([_disk("slave", image.with_name(SECOND))] if boot.second is not None else []),
+            f"boot: {'cdrom' if boot.cdrom else 'disk'}",
             f"com1: enabled=1, mode=socket-client, dev=127.0.0.1:{port}",
+            "port_e9_hack: enabled=1",
         ]
+
+
+def _disk(place: str, image: Path) -> str:
+    """A hard disk whose geometry Bochs works out."""
+    return f'ata0-{place}: type=disk, path="{image}", mode=flat, cylinders=0, heads=0, spt=0'
 
 
 async def _exits(machine: BochsMachine, cpus: int) -> End:
@@ -201,21 +219,27 @@ async def _exits(machine: BochsMachine, cpus: int) -> End:
 
 async def _log_says(log: Path, cpus: int) -> End:
     """Follow Bochs' log until it tells that the guest is over."""
-    kept, resets, position = b"", 0, 0
-    while True:
-        if log.exists():
-            with log.open("rb") as file:
-                file.seek(position)
-                fresh = file.read()
-            position += len(fresh)
-            whole, _, rest = (kept + fresh).rpartition(b"\n")  # a line that is not whole yet is looked at again
-            end, resets = _log_end(whole, resets, cpus)
-            if end is not None:
-                return end
-            if position > LOG_CAP:
-                return Ending.FLOOD, f"the guest made Bochs log more than {LOG_CAP} bytes"
-            kept = rest
-        await asyncio.sleep(POLL)
+    kept, resets, size = b"", 0, 0
+    async for fresh in appended(log, POLL):
+        size += len(fresh)
+        whole, _, kept = (kept + fresh).rpartition(b"\n")  # a line that is not whole yet is looked at again
+        end, resets = _log_end(whole, resets, cpus)
+        if end is not None:
+            return end
+        if size > LOG_CAP:
+            return Ending.FLOOD, f"the guest made Bochs log more than {LOG_CAP} bytes"
+    return await never()
+
+
+async def _debug_port_says(machine: BochsMachine, watch: Watch) -> End:
+    """Follow what the guest writes to port 0xE9. The console shows it as it comes, with the debugger's own words around it."""
+    known = 0
+    async for _ in appended(machine.console, POLL):
+        said = machine.debug_port()
+        if (fresh := said[known:]) and (end := watch.debug.feed(fresh)):
+            return end
+        known = max(known, len(said))
+    return await never()
 
 
 def _log_end(log: bytes, resets: int, cpus: int) -> tuple[End | None, int]:

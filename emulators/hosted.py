@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import copy
+import functools
 import re
 import shutil
 import tempfile
@@ -15,7 +16,7 @@ from pathlib import Path
 import msgspec
 
 from emulators.appliance import build, initramfs, kernel
-from emulators.appliance.machine import GUEST_DEVICE, QMP_DEVICE, ApplianceMachine
+from emulators.appliance.machine import PORTS, ApplianceMachine
 from emulators.appliance.quirks import known_trouble
 from emulators.appliance.snapshot import DISK, Shape, can_start, resumed, snapshot
 from emulators.appliance.start import MODEL, Hosting, booted
@@ -23,6 +24,7 @@ from emulators.bochs import bochs_requirements
 from emulators.bochs_models import check_cpu_model
 from emulators.bochs_program import BochsProgram, installed, program, quickest
 from emulators.files import cache_folder, sha256
+from emulators.native import IGNORE_MSRS
 from emulators.observation import Boot, Ending, Limits, Observation
 from emulators.qemu import Qemu, kvm_failure, qemu_argv
 from emulators.qemu_program import INSTALL_QEMU, qemu_program
@@ -32,6 +34,7 @@ from emulators.watch import End, Watch, discarding
 CPU = "host,vmx=on"
 SLOWER = 4.0  # a boot's deadlines are given for a guest that runs directly; KVM inside Bochs takes this many times as long
 CONNECT_SECONDS = 60.0
+LOOK = 10.0  # seconds of silence after which the screen is looked at, again and again: dearer still
 POLL = 0.7  # seconds of silence after which the CPUs are asked whether they have halted: asking is dear here
 END_SECONDS = 60.0
 MOST_CHANGES = 64  # bytes in which an image may differ from one that the appliance has: the size of a selection of checks
@@ -161,7 +164,7 @@ class HostedSession:
         self._hosting = hosting
         self._progress = progress
         self._guest_mib = max((boot.machine.memory_mib for boot in boots), default=0)
-        self._images = {boot.image_sha256: boot.image for boot in boots}
+        self._images = {digest: path for boot in boots for digest, path in _disks(boot).items()}
         self._warm = target.warm
         self._stack: contextlib.AsyncExitStack | None = None
         self._machine: ApplianceMachine | None = None
@@ -170,7 +173,8 @@ class HostedSession:
     async def boot(self, boot: Boot) -> Observation:
         begun = time.monotonic()
         image = await asyncio.to_thread(boot.image.read_bytes)
-        if self._warm and can_start(image):
+        plain = not (boot.cdrom or boot.second or boot.machine.ignore_msrs)
+        if self._warm and plain and can_start(image):
             try:
                 return await self._boot_warm(boot, image, begun)
             except EmulatorError as error:
@@ -217,12 +221,14 @@ class HostedSession:
         machine = self._machine
         if boot.image_sha256 not in self._images:
             await self._hand_in(machine, boot)
-        inside = f"/cases/{file_name(boot.image_sha256)}"
-        argv = self._argv(boot, inside)
+        disks = {f"/cases/{file_name(digest)}": path for digest, path in _disks(boot).items()}
+        argv = self._argv(boot, *disks)
+        sizes = [f"busybox truncate -s {path.stat().st_size} {name}" for name, path in disks.items()]
+        ignoring = f"echo {int(boot.machine.ignore_msrs)} >{IGNORE_MSRS}"
         self._running = qemu = Qemu()
 
         async def start() -> None:
-            control = await machine.start_qemu(argv, f"busybox truncate -s {boot.image.stat().st_size} {inside}")
+            control = await machine.start_qemu(argv, "; ".join([*sizes, ignoring]))
             await qemu.connect(control, CONNECT_SECONDS)
 
         observation = await self._observe(machine, boot, argv, qemu, start)
@@ -230,15 +236,15 @@ class HostedSession:
             await self.close()
         return _timed(observation, seconds, begun)
 
-    def _argv(self, boot: Boot, image: str) -> list[str]:
+    def _argv(self, boot: Boot, image: str, second: str = "") -> list[str]:
         argv = qemu_argv(
             boot,
             executable=initramfs.QEMU,
             accelerator="kvm",
             cpu=boot.machine.cpu_models.get(self._target.name, CPU),
             image=image,
-            qmp=f"serial,path={QMP_DEVICE}",
-            serial=f"serial,path={GUEST_DEVICE}",
+            second=second,
+            ports=PORTS,
         )
         for folder in initramfs.FIRMWARE_FOLDERS:  # a QEMU of the user's looks for its firmware elsewhere
             argv += ["-L", folder]
@@ -274,7 +280,7 @@ class HostedSession:
     async def _retire(self, machine: ApplianceMachine, qemu: Qemu) -> None:
         """End the QEMU of the boot before. An appliance in which that fails is thrown away."""
         try:
-            async with discarding(machine.guest):
+            async with discarding(machine.guest, machine.debug):
                 await qemu.quit()
                 await machine.qemu_ended(END_SECONDS)
                 await asyncio.sleep(SETTLE)  # the last bytes on its ports are none of the next boot's
@@ -305,7 +311,7 @@ class HostedSession:
     ) -> Observation:
         """Boot in a QEMU that `start` brings to where it stands stopped, in front of the image."""
         limits = Limits(quiet=boot.limits.quiet * SLOWER, total=boot.limits.total * SLOWER, serial_bytes=boot.limits.serial_bytes)
-        watch = Watch(Boot(image=boot.image, image_sha256=boot.image_sha256, machine=boot.machine, limits=limits, end=boot.end))
+        watch = Watch(msgspec.structs.replace(boot, limits=limits))
         screen = memory = None
         registers: dict[str, str] = {}
         log = kernel_log = b""
@@ -317,8 +323,11 @@ class HostedSession:
         try:
             await start()
             watch.mark("qemu ready")
-            end = await qemu.run(boot, watch, machine.guest, died(), poll=POLL, settle=SETTLE)
-            async with discarding(machine.guest):
+            others = died(), machine.left(), machine.shut_down()
+            look = functools.partial(qemu.glance, "/tmp/glance.ppm", machine.checksum)
+            ports = machine.guest, machine.debug
+            end = await qemu.run(boot, watch, *ports, *others, look=look, look_every=LOOK, poll=POLL, settle=SETTLE)
+            async with discarding(*ports):
                 if end[0] != Ending.CRASH:
                     await qemu.execute("stop")
                     registers = await qemu.registers()
@@ -343,7 +352,8 @@ class HostedSession:
             image_sha256_after=await asyncio.to_thread(sha256, boot.image),
             ending=end[0],
             detail=end[1],
-            serial=bytes(watch.serial),
+            serial=bytes(watch.serial.data),
+            debug=bytes(watch.debug.data),
             screen=screen,
             text_memory=memory,
             registers=registers,
@@ -364,6 +374,11 @@ class HostedSession:
 def _timed(observation: Observation, seconds: dict[str, float], begun: float) -> Observation:
     """With the phases before the boot, and the whole from `begun` to now."""
     return msgspec.structs.replace(observation, seconds={**seconds, **observation.seconds, "whole": time.monotonic() - begun})
+
+
+def _disks(boot: Boot) -> dict[str, Path]:
+    """The images of a boot by their hashes, the one it starts from first."""
+    return {boot.image_sha256: boot.image, **({boot.second_sha256: boot.second} if boot.second else {})}
 
 
 def file_name(digest: str) -> str:

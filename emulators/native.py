@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import os
 import re
 import signal
@@ -17,12 +18,15 @@ from typing import Any
 from emulators.files import read_log, sha256
 from emulators.observation import Boot, Ending, Observation
 from emulators.process import Process, running
-from emulators.qemu import Qemu, kvm_failure, qemu_argv
+from emulators.qemu import Ports, Qemu, kvm_failure, qemu_argv
 from emulators.qemu_program import qemu_program
 from emulators.target import NESTED, EmulatorError, Progress, Requirement, Session
-from emulators.watch import End, Watch
+from emulators.watch import End, Watch, exit_port, shutdown_port
 
 CONNECT_SECONDS = 20.0
+PORTS = ("qmp", "com1", "debug", "leave", "shutdown")  # sockets, by their names in Ports
+IGNORE_MSRS = Path("/sys/module/kvm/parameters/ignore_msrs")
+LOOK = 2.0  # seconds of silence after which the screen is looked at, again and again
 POLL = 0.3  # seconds of silence after which the CPUs are asked whether they have halted
 
 
@@ -117,6 +121,11 @@ class NativeSession:
 
     async def _boot(self, boot: Boot, folder: Path) -> Observation:
         begun = time.monotonic()
+        if boot.machine.ignore_msrs and self._target.accelerator == "kvm" and not _ignores_msrs():
+            raise EmulatorError(
+                "the case wants MSRs that the CPU lacks to be ignored, and this host's KVM does not",
+                hint=f"echo 1 > {IGNORE_MSRS}, or --target kvm-hosted",
+            )
         watch = Watch(boot)
         qemu = Qemu()
         argv = qemu_argv(
@@ -124,8 +133,8 @@ class NativeSession:
             accelerator=self._target.accelerator,
             cpu=boot.machine.cpu_models.get(self._target.name, self._target.model),
             image=str(boot.image.absolute()),
-            qmp=f"socket,path={folder / 'qmp'}",
-            serial=f"socket,path={folder / 'com1'}",
+            second=str(boot.second.absolute()) if boot.second else "",
+            ports=Ports(**{name: f"socket,path={folder / name}" for name in PORTS}),
             executable=self._target.program.executable,
         )
         screen = memory = None
@@ -137,7 +146,7 @@ class NativeSession:
 
         async with contextlib.AsyncExitStack() as stack:
             # Both sockets are bound before QEMU starts: no byte is lost, nothing is retried.
-            listeners = [_listen(folder / "qmp"), _listen(folder / "com1")]
+            listeners = [_listen(folder / name) for name in PORTS]
             for listener in listeners:
                 stack.callback(listener.close)
             output = stack.enter_context(log.open("wb"))
@@ -145,12 +154,18 @@ class NativeSession:
                 running(argv, output=output, cwd=folder, end_with=[signal.SIGTERM], env={"TMPDIR": str(folder)})
             )
             try:
-                control, port = await _accept_all(listeners, process)
+                control, *ports = await _accept_all(listeners, process)
                 await qemu.connect(control, CONNECT_SECONDS)
                 stack.push_async_callback(qemu.disconnect)
-                stream, writer = await asyncio.open_unix_connection(sock=port)
-                stack.callback(writer.close)
-                end = await qemu.run(boot, watch, stream, _died(process), poll=POLL)
+                streams = []
+                for port in ports:
+                    stream, writer = await asyncio.open_unix_connection(sock=port)
+                    stack.callback(writer.close)
+                    streams.append(stream)
+                com1, debug, leave, shutdown = streams
+                others = _died(process), exit_port(leave), shutdown_port(shutdown)
+                look = functools.partial(qemu.glance, str(folder / "glance.ppm"), fetch)
+                end = await qemu.run(boot, watch, com1, debug, *others, look=look, look_every=LOOK, poll=POLL)
                 if process.returncode is None:
                     registers = await qemu.registers()
                     memory = await qemu.text_memory(str(folder / "text.bin"), fetch)
@@ -169,7 +184,8 @@ class NativeSession:
             image_sha256_after=await asyncio.to_thread(sha256, boot.image),
             ending=end[0],
             detail=end[1],
-            serial=bytes(watch.serial),
+            serial=bytes(watch.serial.data),
+            debug=bytes(watch.debug.data),
             screen=screen,
             text_memory=memory,
             registers=registers,
@@ -226,6 +242,12 @@ def nested_vmx() -> bool:
     parameter = Path("/sys/module/kvm_intel/parameters/nested")
     with contextlib.suppress(OSError):
         return "vmx" in cpu_flags() and parameter.read_text().strip() in ("Y", "1")
+    return False
+
+
+def _ignores_msrs() -> bool:
+    with contextlib.suppress(OSError):
+        return IGNORE_MSRS.read_text().strip() in ("Y", "1")
     return False
 
 

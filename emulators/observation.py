@@ -19,14 +19,14 @@ TEXT_BYTES = TEXT_COLUMNS * TEXT_ROWS * 2  # a character and an attribute byte p
 class Ending(enum.StrEnum):
     """How a boot ended. Only `finished` and `halted` are ends that a guest can be believed about."""
 
-    FINISHED = "finished"  # the case's terminal marker stood on the serial port
+    FINISHED = "finished"  # the case's terminal marker stood on COM1 or port 0xE9
     HALTED = "halted"  # every CPU in HLT with interrupts off: nothing more can come
-    QUIET = "timeout-quiet"  # nothing on the serial port for too long
+    QUIET = "timeout-quiet"  # nothing new on its ports and its screen for too long
     TOTAL = "timeout-total"  # still talking when the total deadline came
     FLOOD = "flood"  # more serial output than the cap
     RESET = "reset"  # the guest reset the machine
     TRIPLE_FAULT = "triple-fault"  # the CPU entered shutdown
-    POWER_OFF = "power-off"  # the guest switched the machine off
+    POWER_OFF = "power-off"  # the guest switched the machine off, or left through a port made for that
     PANIC = "guest-panic"  # the guest said so itself (pvpanic)
     INTERNAL_ERROR = "kvm-internal-error"  # KVM gave up on the vCPU
     CRASH = "emulator-crash"  # the emulator died, or could not be started
@@ -38,6 +38,7 @@ class Machine(msgspec.Struct, frozen=True, kw_only=True):
     memory_mib: int = 256
     cpus: int = 1
     cpu_models: dict[str, str] = {}  # target name -> CPU model, where the target's own default will not do
+    ignore_msrs: bool = False  # MSRs that the CPU lacks read as zero instead of raising #GP, where a target has the choice
 
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True):
@@ -49,13 +50,16 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Boot(msgspec.Struct, frozen=True, kw_only=True):
-    """One boot to be done: these bytes, on this machine, until `end` (a bytes regex) is seen on the serial port."""
+    """One boot to be done: these bytes, on this machine, until `end` (a bytes regex) is seen on COM1 or port 0xE9."""
 
     image: Path
     image_sha256: str
+    cdrom: bool = False  # the image is a CD, not a hard disk
+    second: Path | None = None  # a second hard disk
+    second_sha256: str = ""
     machine: Machine = Machine()
     limits: Limits = Limits()
-    end: str = ""  # empty: no marker is known; the boot ends by halting, or at a limit
+    end: str = ""  # empty: no marker is known; the boot ends by halting, switching off, or at a limit
 
 
 class Observation(msgspec.Struct, frozen=True, kw_only=True):
@@ -74,6 +78,7 @@ class Observation(msgspec.Struct, frozen=True, kw_only=True):
     ending: Ending
     detail: str
     serial: bytes = b""
+    debug: bytes = b""  # what was written to port 0xE9
     screen: bytes | None = None  # PNG of the VGA picture
     text_memory: bytes | None = None  # TEXT_BYTES bytes from physical 0xB8000
     registers: dict[str, str] = {}

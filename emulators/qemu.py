@@ -5,18 +5,20 @@ what differs, where the files lie and how the ports get here, is the caller's `F
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import io
 import re
 import socket
-from collections.abc import Awaitable, Callable
-from typing import cast
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any, cast
 
+import msgspec
 from PIL import Image
 from qemu.qmp import QMPClient, QMPError
 
 from emulators.observation import TEXT_BYTES, Boot, Ending
 from emulators.target import EmulatorError
-from emulators.watch import SETTLE, End, Watch, first
+from emulators.watch import SETTLE, End, Look, Watch, first
 
 Fetch = Callable[[str], Awaitable[bytes]]  # reads, then removes, a file on the machine that QEMU runs on
 
@@ -25,25 +27,49 @@ RESET_PORTS = {0x64, 0x92, 0xCF9}  # keyboard controller, fast reset, PCI reset 
 KVM_FAILED = re.compile(rb"^.*(?:KVM internal error|kvm run failed|KVM: entry failed).*$", re.MULTILINE)
 
 
-def qemu_argv(boot: Boot, *, executable: str, accelerator: str, cpu: str, image: str, qmp: str, serial: str) -> list[str]:
+class Ports(msgspec.Struct, frozen=True, kw_only=True):
+    """Where QEMU's ports lead: character device descriptions without their id."""
+
+    qmp: str
+    com1: str
+    debug: str  # port 0xE9
+    leave: str  # port 0xF4
+    shutdown: str  # port 0x8900
+
+
+def qemu_argv(
+    boot: Boot, *, executable: str, accelerator: str, cpu: str, image: str, second: str = "", ports: Ports
+) -> list[str]:
     """QEMU's command line: the machine of the first bug report, stopped before its first instruction.
 
-    `qmp` and `serial` are QEMU character device descriptions without their id. Commas in `image` are doubled, as QEMU
-    splits option values at them; `snapshot=on` leaves the image untouched.
+    `image` and `second` are the disks' paths on QEMU's machine.
     """
     machine = boot.machine
+    disks = _disks(boot, image, second)
     return [
         executable,
         *["-nodefaults", "-no-user-config", "-display", "none", "-vga", "std"],
         *["-machine", "pc", "-accel", accelerator, "-cpu", cpu],
         *["-m", f"{machine.memory_mib}M", "-smp", str(machine.cpus)],
-        *["-drive", f"file={image.replace(',', ',,')},format=raw,if=ide,snapshot=on"],
-        *["-chardev", f"{serial},id=com1", "-serial", "chardev:com1"],
-        *["-chardev", f"{qmp},id=qmp", "-mon", "chardev=qmp,mode=control"],
+        *[word for disk in disks for word in ("-drive", disk)],
+        *["-boot", "order=d" if boot.cdrom else "order=c"],
+        *["-chardev", f"{ports.com1},id=com1", "-serial", "chardev:com1"],
+        *["-chardev", f"{ports.qmp},id=qmp", "-mon", "chardev=qmp,mode=control"],
+        *["-chardev", f"{ports.debug},id=debug", "-device", "isa-debugcon,iobase=0xe9,chardev=debug"],
+        # Not isa-debug-exit: QEMU would be gone at once, and with it the screen. Reads answer as where no device is.
+        *["-chardev", f"{ports.leave},id=leave", "-device", "isa-debugcon,iobase=0xf4,readback=0xff,chardev=leave"],
+        *["-chardev", f"{ports.shutdown},id=off", "-device", "isa-debugcon,iobase=0x8900,readback=0xff,chardev=off"],
         # Stay there, stopped, after whatever ends the guest: its registers and its screen are evidence.
         *["-action", "reboot=shutdown,shutdown=pause,panic=pause"],
         "-S",
     ]
+
+
+def _disks(boot: Boot, image: str, second: str) -> list[str]:
+    """Values of -drive. Commas in paths are doubled, as QEMU splits at them; `snapshot=on` leaves a disk untouched."""
+    kind = "media=cdrom,readonly=on" if boot.cdrom else "snapshot=on"
+    first = f"file={image.replace(',', ',,')},format=raw,if=ide,index=0,{kind}"
+    return [first, f"file={second.replace(',', ',,')},format=raw,if=ide,index=1,snapshot=on"] if second else [first]
 
 
 class Qemu:
@@ -97,19 +123,18 @@ class Qemu:
         self,
         boot: Boot,
         watch: Watch,
-        stream: asyncio.StreamReader,
-        died: Awaitable[End],
-        *,
+        com1: asyncio.StreamReader,
+        debug: asyncio.StreamReader,
+        *others: Coroutine[Any, Any, End],
+        look: Look,
+        look_every: float,
         poll: float,
         settle: float = SETTLE,
     ) -> End:
-        """Let the guest run until it is over. `died` tells when QEMU itself ends; `poll` is the seconds of silence after
-        which the CPUs are asked whether they have halted for good.
+        """Let the guest run until it is over. `others` tell of what ends it besides its words and QEMU's events; `poll` is
+        the seconds of silence after which the CPUs are asked whether they have halted for good. `look` is asked for the
+        screen after `look_every` seconds of silence.
         """
-
-        async def qemu_died() -> End:
-            return await died
-
         with self._client.listener(("SHUTDOWN", "STOP", "GUEST_PANICKED")) as events:
             await self.execute("cont")
             if self._waits_for_nmi:
@@ -134,8 +159,12 @@ class Qemu:
                     else:  # a guest that computes in silence is asked less and less often
                         pause = min(2 * max(pause, poll), 16 * poll)
 
-            end = await first(watch.reader(stream), told(), qemu_died(), halts(), watch.deadlines())
-            end = await watch.drain(stream, end, settle)
+            ports = ((watch.serial, com1), (watch.debug, debug))
+            readers = [port.reader(stream) for port, stream in ports]
+            patience = watch.looks(look, look_every), watch.deadlines()
+            end = await first(*readers, told(), *others, halts(), *patience)
+            ends = await asyncio.gather(*(port.drain(stream, end, settle) for port, stream in ports))
+            end = next((better for better in ends if better != end), end)
         watch.mark("ended")
         return end
 
@@ -160,6 +189,11 @@ class Qemu:
         await self.execute("screendump", filename=path)
         pixels = await fetch(path)
         return await asyncio.to_thread(_png, pixels)
+
+    async def glance(self, path: str, fetch: Fetch) -> bytes:
+        """A hash of what the screen shows now; `fetch` answers with the hash or the content of the file at `path`."""
+        await self.execute("screendump", filename=path)
+        return hashlib.sha256(await fetch(path)).digest()
 
     async def _meaning(self, event: str, data: dict[str, object]) -> End | None:
         """What a QMP event says of the guest's end; None when it says nothing."""

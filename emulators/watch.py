@@ -1,4 +1,6 @@
-"""Watching a boot: collects the guest's serial bytes and tells, of all the things that may end a boot, which came first."""
+"""Watching a boot: collects what the guest says on COM1 and on port 0xE9 and tells, of all the things that may end a boot,
+which came first.
+"""
 
 from __future__ import annotations
 
@@ -6,76 +8,103 @@ import asyncio
 import contextlib
 import re
 import time
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from pathlib import Path
 from typing import Any
 
 from emulators.observation import Boot, Ending
 
 SETTLE = 0.25  # seconds that the tail of a boot gets: the last serial bytes, the last picture
 MARKER_WINDOW = 4096  # bytes before a new chunk that are searched again for the terminal marker
+SHUTDOWN_WORD = b"Shutdown"  # written to port 0x8900, it switches an old Bochs BIOS' machine off
 
 End = tuple[Ending, str]
+Look = Callable[[], Awaitable[bytes]]  # a hash of what the screen shows now
 
 
 class Watch:
-    """The serial transcript of one boot, and its deadlines."""
+    """The transcripts of one boot, and its deadlines."""
 
     def __init__(self, boot: Boot) -> None:
-        self.serial = bytearray()
+        self.serial = Port("the serial port", self)
+        self.debug = Port("port 0xE9", self)
         self.started = time.monotonic()
         self.seconds: dict[str, float] = {}
+        self.cap = boot.limits.serial_bytes
+        self.end = re.compile(boot.end.encode(), re.MULTILINE) if boot.end else None
+        self.last = self.started
         self._boot = boot
-        self._end = re.compile(boot.end.encode(), re.MULTILINE) if boot.end else None
-        self._marked = False
-        self._last = self.started
+        self._pictures: set[bytes] = set()
 
     def go(self) -> None:
         """The guest starts to run now: both deadlines count from here."""
-        self.started = self._last = time.monotonic()
+        self.started = self.last = time.monotonic()
 
     def mark(self, phase: str) -> None:
         """Note how long after the start a phase was reached; the first time counts."""
         self.seconds.setdefault(phase, time.monotonic() - self.started)
 
     def silent_for(self) -> float:
-        """Seconds since the last serial byte, or since the start."""
-        return time.monotonic() - self._last
+        """Seconds since the guest's last byte, or since the start."""
+        return time.monotonic() - self.last
 
-    def feed(self, chunk: bytes) -> End | None:
-        """Take serial bytes; tells the ending that they bring, if any. At most the cap is kept."""
-        self.mark("first serial byte")
-        self._last = time.monotonic()
-        start = max(0, len(self.serial) - MARKER_WINDOW)
-        cap = self._boot.limits.serial_bytes
-        self.serial += chunk[: max(0, cap - len(self.serial))]
-        if self._end is not None and not self._marked and self._end.search(self.serial, start):
-            self._marked = True
-            self.mark("terminal marker")
-            return Ending.FINISHED, "terminal marker on the serial port"
-        if len(self.serial) >= cap:
-            return Ending.FLOOD, f"more than {cap} bytes on the serial port"
-        return None
-
-    async def reader(self, stream: asyncio.StreamReader) -> End:
-        """Read the serial port until it brings an ending; never returns when it just falls silent or closes."""
-        while chunk := await stream.read(65536):
-            if end := self.feed(chunk):
-                return end
-        await asyncio.Event().wait()
-        raise AssertionError("unreachable")
+    async def looks(self, look: Look, every: float) -> End:
+        """Look at the screen while the ports are silent; never returns. A picture that was not there before is a sign of life,
+        one that comes back is not: cursors blink.
+        """
+        while True:
+            await asyncio.sleep(every)
+            if self.silent_for() < every:
+                continue
+            picture = await look()
+            if picture not in self._pictures and self._pictures:
+                self.last = time.monotonic()
+            self._pictures.add(picture)
 
     async def deadlines(self) -> End:
         """Ends the boot when the guest was quiet, or ran, for too long."""
         limits = self._boot.limits
         while True:
             now = time.monotonic()
-            quiet_left = self._last + limits.quiet - now
+            quiet_left = self.last + limits.quiet - now
             total_left = self.started + limits.total - now
             if total_left <= 0:
                 return Ending.TOTAL, f"not over after {limits.total:g} s"
             if quiet_left <= 0:
-                return Ending.QUIET, f"nothing on the serial port for {limits.quiet:g} s"
+                return Ending.QUIET, f"nothing new on its ports and its screen for {limits.quiet:g} s"
             await asyncio.sleep(min(quiet_left, total_left))
+
+
+class Port:
+    """What came through one port; at most the cap is kept."""
+
+    def __init__(self, name: str, watch: Watch) -> None:
+        self.data = bytearray()
+        self._name = name
+        self._watch = watch
+        self._marked = False
+
+    def feed(self, chunk: bytes) -> End | None:
+        """Take bytes; tells the ending that they bring, if any."""
+        watch = self._watch
+        watch.mark(f"first byte on {self._name}")
+        watch.last = time.monotonic()
+        start = max(0, len(self.data) - MARKER_WINDOW)
+        self.data += chunk[: max(0, watch.cap - len(self.data))]
+        if watch.end is not None and not self._marked and watch.end.search(self.data, start):
+            self._marked = True
+            watch.mark("terminal marker")
+            return Ending.FINISHED, f"terminal marker on {self._name}"
+        if len(self.data) >= watch.cap:
+            return Ending.FLOOD, f"more than {watch.cap} bytes on {self._name}"
+        return None
+
+    async def reader(self, stream: asyncio.StreamReader) -> End:
+        """Read the port until it brings an ending; never returns when it just falls silent or closes."""
+        while chunk := await stream.read(65536):
+            if end := self.feed(chunk):
+                return end
+        return await never()
 
     async def drain(self, stream: asyncio.StreamReader, end: End, settle: float = SETTLE) -> End:
         """Let the tail come in after `end` was seen: a marker that was on its way makes any other ending a finish."""
@@ -94,20 +123,65 @@ class Watch:
         return end
 
 
+def exited(code: int) -> End:
+    return Ending.POWER_OFF, f"the guest left through port 0xF4 with code {code}"
+
+
+def shut_down() -> End:
+    return Ending.POWER_OFF, "the guest wrote Shutdown to port 0x8900"
+
+
+async def exit_port(stream: asyncio.StreamReader) -> End:
+    """The first byte that the guest writes to port 0xF4, where QEMU's isa-debug-exit usually is, ends it."""
+    code = await stream.read(1)
+    return exited(code[0]) if code else await never()
+
+
+async def shutdown_port(stream: asyncio.StreamReader) -> End:
+    """The word that the guest writes to port 0x8900 to switch itself off."""
+    kept = b""
+    while chunk := await stream.read(64):
+        kept = kept[-len(SHUTDOWN_WORD) :] + chunk
+        if SHUTDOWN_WORD in kept:
+            return shut_down()
+    return await never()
+
+
+async def never() -> End:
+    """What a watcher returns that will see no end any more."""
+    await asyncio.Event().wait()
+    raise AssertionError("unreachable")
+
+
+async def appended(path: Path, poll: float) -> AsyncIterator[bytes]:
+    """What is written to the end of a file, piece by piece, for ever. It may not be there yet; `poll` is in seconds."""
+    position = 0
+    while True:
+        if path.exists():
+            with path.open("rb") as file:
+                file.seek(position)
+                fresh = file.read()
+            position += len(fresh)
+            if fresh:
+                yield fresh
+        await asyncio.sleep(poll)
+
+
 @contextlib.asynccontextmanager
-async def discarding(stream: asyncio.StreamReader) -> AsyncIterator[None]:
+async def discarding(*streams: asyncio.StreamReader) -> AsyncIterator[None]:
     """Throw away what still comes while the context lasts: an emulator that blocks on a full socket cannot be ended."""
 
-    async def discard() -> None:
+    async def discard(stream: asyncio.StreamReader) -> None:
         while await stream.read(1 << 20):
             pass
 
-    task = asyncio.ensure_future(discard())
+    tasks = [asyncio.ensure_future(discard(stream)) for stream in streams]
     try:
         yield
     finally:
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 async def first(*watchers: Coroutine[Any, Any, End]) -> End:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 import subprocess
 from pathlib import Path
 
@@ -27,6 +28,22 @@ HANG = "4: cli; jmp 4b"
 RESET = "movb $0xFE, %al; outb %al, $0x64; 4: jmp 4b"
 TRIPLE_FAULT = "lidt nothing; int3; nothing: .word 0; .long 0"
 FLOOD = "xorw %ax, %ax; movw %ax, %ds; movw $message, %si; jmp 1b"
+# The ways out of suites: QEMU's isa-debug-exit (then on, as where there is none), and the word that switches Bochs off.
+LEAVE = "movb $3, %al; outb %al, $0xF4; 4: cli; hlt; jmp 4b"
+SHUT_DOWN = 'movw $8, %cx; movw $word, %si; movw $0x8900, %dx; rep outsb; 4: jmp 4b; word: .ascii "Shutdown"'
+# Says on port 0xE9 what looks like the words of Bochs' debugger, which come on the same stream.
+DEBUG_WORDS = b"port e9\nNext at t=5\n(0) [0x0] fake\n<bochs:2> \x01\xc3\x28\nlast"
+DEBUG = f"""
+    xorw %ax, %ax
+    movw %ax, %ds
+    movw $debug, %si
+    movw ${len(DEBUG_WORDS)}, %cx
+    movw $0xE9, %dx
+    rep outsb
+    jmp 7f
+debug: .byte {", ".join(str(byte) for byte in DEBUG_WORDS)}
+7:
+"""
 # Shows HELLO at the beginning of row 20, by writing text memory.
 SHOW = """
     movw $0xB800, %ax
@@ -56,3 +73,132 @@ def boot_sector(folder: Path, message: bytes, ending: str, *, before: str = "") 
     ):
         subprocess.run(argv, cwd=folder, check=True)
     return image
+
+
+# A multiboot kernel that says what it was told and prints results as suites do. %ebx: the multiboot information.
+KERNEL = """
+    .section .text
+    .long 0x1BADB002, 3, -(0x1BADB002 + 3)
+    .globl _start
+_start: movl $stack, %esp
+    movl %ebx, %ebp
+    movl $told, %esi
+    call print
+    movl 16(%ebp), %esi
+    call print
+    movl $newline, %esi
+    call print
+    movl 24(%ebp), %edi         # the first module: start, end, string
+    movl $module, %esi
+    call print
+    movl 8(%edi), %esi
+    call print
+    movl $newline, %esi
+    call print
+    movl 4(%edi), %ecx
+    movl (%edi), %esi
+    subl %esi, %ecx
+    movl $0xE9, %edx
+    rep outsb                   # its content
+    movl $results, %esi
+    call print
+    RESULT
+    movl $summary, %esi
+    call print
+    movb $1, %al
+    outb %al, $0xF4
+1:  cli
+    hlt
+    jmp 1b
+print: movl $0x3FD, %edx
+2:  inb %dx, %al
+    testb $0x20, %al
+    jz 2b
+    lodsb
+    testb %al, %al
+    jz 3f
+    movl $0x3F8, %edx
+    outb %al, %dx
+    jmp print
+3:  ret
+told: .asciz "told: "
+module: .asciz "module: "
+newline: .asciz "\\n"
+results: .asciz "PASS: first (took 123456 cycles)\\nSKIP: second\\n"
+passed: .asciz "PASS: third\\n"
+failed: .asciz "FAIL: third\\n"
+summary: .asciz "SUMMARY: 3 tests, 1 skipped\\n"
+    .bss
+    .skip 4096
+stack:
+"""
+ALIKE = "movl $passed, %esi; call print"
+# By the vendor words of a hypervisor's CPUID leaf, which Bochs has none of: FAIL under QEMU, PASS under Bochs.
+UNLIKE = "movl $1, %eax; cpuid; movl $passed, %esi; btl $31, %ecx; jnc 4f; movl $failed, %esi; 4: call print"
+
+
+def kernel(folder: Path, result: str = ALIKE) -> Path:
+    """A multiboot kernel (ELF) in `folder`, whose third result is told by `result`."""
+    (folder / "kernel.S").write_text(KERNEL.replace("RESULT", result))
+    for argv in (
+        ["gcc", "-m32", "-c", "kernel.S", "-o", "kernel.o"],
+        ["ld", "-m", "elf_i386", "-Ttext", "0x200000", "kernel.o", "-o", "kernel.elf"],
+    ):
+        subprocess.run(argv, cwd=folder, check=True)
+    return folder / "kernel.elf"
+
+
+# Reads the first sector of the second BIOS disk and puts its first four bytes where the message begins.
+READ_SECOND = """
+    xorw %ax, %ax
+    movw %ax, %ds
+    movw %ax, %es
+    movw $0x0201, %ax
+    movw $0x8000, %bx
+    movw $1, %cx
+    movw $0x81, %dx
+    int $0x13
+    movw $0x8000, %si
+    movw $message, %di
+    movw $4, %cx
+    cld
+    rep movsb
+"""
+
+
+def cd(folder: Path, sector: Path) -> Path:
+    """A CD that boots a boot sector, as El Torito has it: volume descriptors, a catalog with one entry, the sector."""
+    entry = struct.pack("<BBHBBHI20x", 0x88, 0, 0, 0, 0, 4, 19)  # bootable, no emulation, four 512-byte sectors from sector 19
+    validation = bytearray(struct.pack("<BBH24sHBB", 1, 0, 0, b"", 0, 0x55, 0xAA))
+    struct.pack_into("<H", validation, 28, -sum(struct.unpack("<16H", validation)) & 0xFFFF)
+    sectors = [
+        *[b""] * 16,
+        b"\x01CD001\x01",
+        b"\0CD001\x01EL TORITO SPECIFICATION".ljust(71, b"\0") + struct.pack("<I", 18),
+        bytes(validation) + entry,
+        sector.read_bytes(),
+    ]
+    image = folder / "cd.iso"
+    image.write_bytes(b"".join(one.ljust(2048, b"\0") for one in sectors))
+    return image
+
+
+def kernel_case(folder: Path) -> Path:
+    """A case of a kernel with a command line and a module."""
+    folder = folder / "kernel-case"
+    folder.mkdir()
+    kernel(folder)
+    (folder / "env.txt").write_bytes(b"A=1\n")
+    manifest = 'name = "kernel-case"\nimage = "kernel.elf"\ncommand_line = "one two=2"\nmodules = ["env.txt -v"]\n'
+    (folder / "case.toml").write_text(manifest)
+    return folder
+
+
+def cd_case(folder: Path) -> Path:
+    """A case of a CD that reads a second disk."""
+    folder = folder / "cd-case"
+    folder.mkdir()
+    cd(folder, boot_sector(folder, b"____ and the rest\n", HALT, before=READ_SECOND))
+    (folder / "second.bin").write_bytes(b"wxyz".ljust(512, b"\0"))
+    (folder / "case.toml").write_text('name = "cd-case"\nimage = "cd.iso"\nsecond_image = "second.bin"\n')
+    return folder

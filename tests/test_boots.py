@@ -13,7 +13,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from difftest.case import of_image
+from difftest.case import load, of_image
 from difftest.image import prepare
 from difftest.screen import read_screen
 from emulators.bochs import Bochs
@@ -21,7 +21,23 @@ from emulators.native import Tcg
 from emulators.observation import Boot, Ending, Limits, Observation
 from emulators.target import Target
 
-from .guests import FLOOD, HALT, HANG, RESET, SHOW, TRIPLE_FAULT, boot_sector
+from .guests import (
+    DEBUG,
+    DEBUG_WORDS,
+    FLOOD,
+    HALT,
+    HANG,
+    LEAVE,
+    RESET,
+    SHOW,
+    SHUT_DOWN,
+    TRIPLE_FAULT,
+    UNLIKE,
+    boot_sector,
+    cd_case,
+    kernel,
+    kernel_case,
+)
 
 pytestmark = pytest.mark.boots
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(Path(__file__).parent.parent)}
@@ -77,6 +93,56 @@ async def test_endings_are_told_apart(target: Target, tmp_path: Path, ending: st
     assert len(seen.serial) <= limits.serial_bytes
     assert time.monotonic() - begun < limits.total + 10
     assert not emulators_of_ours()
+
+
+@TARGETS
+@pytest.mark.parametrize(
+    ("ending", "expected"),
+    [(HALT, {Ending.HALTED}), (SHUT_DOWN, {Ending.POWER_OFF}), (LEAVE, {Ending.HALTED, Ending.POWER_OFF})],
+    ids=["halt", "shutdown", "leave"],
+)
+async def test_the_ways_out_of_a_suite_and_port_e9(target: Target, tmp_path: Path, ending: str, expected: set[Ending]) -> None:
+    seen = await boot(target, boot_sector(tmp_path, b"said\n", ending, before=DEBUG))
+    assert seen.ending in expected, seen.detail
+    gone = target.name == "bochs" and ending == SHUT_DOWN  # Bochs leaves at once, with the byte that its UART is sending
+    assert (seen.serial, seen.debug) == (b"said" if gone else b"said\n", DEBUG_WORDS)
+    assert (seen.screen is None) == gone
+
+
+@TARGETS
+async def test_the_terminal_marker_may_stand_on_port_e9(target: Target, tmp_path: Path) -> None:
+    seen = await boot(target, boot_sector(tmp_path, b"said\n", HANG, before=DEBUG), end=r"^last\Z")
+    assert seen.ending == Ending.FINISHED and "port 0xE9" in seen.detail
+
+
+@TARGETS
+async def test_a_kernel_and_a_cd_with_a_second_disk(target: Target, tmp_path: Path) -> None:
+    async def seen(folder: Path) -> bytes:
+        wanted = prepare(load(folder), folder).boot(None)
+        async with target.session([wanted], lambda line: None) as session:
+            return (await session.boot(wanted)).serial
+
+    told = await seen(kernel_case(tmp_path))
+    assert told.startswith(b"told: kernel.elf one two=2\nmodule: env.txt -v\nPASS: first")
+    assert await seen(cd_case(tmp_path)) == b"wxyz and the rest\n"
+
+
+def test_a_kernel_is_added_and_compared_by_two_commands(tmp_path: Path) -> None:
+    """Its third result is FAIL where CPUID tells of a hypervisor: under TCG, not under Bochs."""
+    made = difftest(tmp_path, "add", str(kernel(tmp_path, UNLIKE)), "mine", "-m", str(kernel_case(tmp_path) / "env.txt"))
+    assert made.returncode == 0, made.stderr
+    assert b"3 of them, which are compared one by one" in made.stdout
+    assert difftest(tmp_path, "run", "mine/", "--target", "tcg").returncode == 1
+    (path,) = (tmp_path / "results" / "latest").glob("cases/mine/results.json")
+    verdicts = {result["check"]: result["verdict"] for result in json.loads(path.read_bytes())}
+    assert verdicts == {"first (took 123456 cycles)": "agree", "second": "skipped", "third": "subject-wrong"}
+
+
+async def test_a_screen_that_changes_is_a_sign_of_life(tmp_path: Path) -> None:
+    """A guest that says nothing on its ports and draws for some seconds outlives a shorter deadline for silence."""
+    drawing = "movw $0xB800, %ax; movw %ax, %es; 4: incw %es:0; movl $400000, %ecx; 5: decl %ecx; jnz 5b; jmp 4b"
+    seen = await boot(Tcg(), boot_sector(tmp_path, b"", drawing), limits=Limits(quiet=3, total=8))
+    assert seen.ending == Ending.TOTAL, seen.detail
 
 
 async def test_a_guest_that_does_not_wait_for_the_uart_is_told_so(tmp_path: Path) -> None:

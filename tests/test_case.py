@@ -4,7 +4,7 @@ import pytest
 
 from difftest.case import CaseError, bundled, load, of_image, select
 from difftest.disk import CYLINDER, whole_cylinders
-from difftest.image import padded
+from difftest.image import bootable
 
 
 def write(folder: Path, text: str) -> Path:
@@ -55,14 +55,14 @@ def test_one_name_for_two_cases_is_refused(tmp_path: Path) -> None:
 def test_an_image_is_padded_to_whole_cylinders_and_must_boot(tmp_path: Path) -> None:
     image = tmp_path / "a.img"
     image.write_bytes(bytes(510) + b"\x55\xaa")
-    result = padded(image, tmp_path / "out")
-    assert result.stat().st_size == CYLINDER
+    result = bootable(image, tmp_path / "out")
+    assert result.path.stat().st_size == CYLINDER
     assert whole_cylinders(CYLINDER + 1) == 2 * CYLINDER
     image.write_bytes(bytes(512))
     with pytest.raises(CaseError, match="no boot signature"):
-        padded(image, tmp_path / "out")
+        bootable(image, tmp_path / "out")
     image.write_bytes(b"")
     with pytest.raises(CaseError, match="no disk image"):
-        padded(image, tmp_path / "out")
+        bootable(image, tmp_path / "out")
     with pytest.raises(CaseError, match="no such image"):
         of_image(tmp_path / "none.img")

@@ -20,9 +20,10 @@ def difftest(folder: Path, *arguments: str, **environment: str) -> subprocess.Co
     return subprocess.run(argv, cwd=folder, capture_output=True, text=True, check=False, timeout=60, env=env)
 
 
-@pytest.mark.parametrize(
-    "command", [[], *([name] for name in ("run", "list", "show", "report", "compare", "bisect", "kernels", "doctor"))]
-)
+COMMANDS = ("run", "list", "show", "new", "add", "report", "compare", "bisect", "kernels", "doctor")
+
+
+@pytest.mark.parametrize("command", [[], *([name] for name in COMMANDS)])
 def test_every_command_has_help(tmp_path: Path, command: list[str]) -> None:
     done = difftest(tmp_path, *command, "--help")
     assert done.returncode == 0

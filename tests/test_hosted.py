@@ -9,6 +9,7 @@ import sys
 import tempfile
 from pathlib import Path
 
+import msgspec
 import psutil
 import pytest
 
@@ -21,7 +22,7 @@ from emulators.files import cache_folder
 from emulators.hosted import KvmHosted
 from emulators.observation import Boot, Ending, Limits, Machine
 
-from .guests import FLOOD, HALT, HANG, RESET, TRIPLE_FAULT, boot_sector
+from .guests import DEBUG, DEBUG_WORDS, FLOOD, HALT, HANG, RESET, SHUT_DOWN, TRIPLE_FAULT, boot_sector, cd_case, kernel_case
 
 pytestmark = pytest.mark.hosted
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(Path(__file__).parent.parent)}
@@ -45,11 +46,14 @@ def left_behind() -> set[str]:
 
 
 async def test_cold_and_warm_starts_serve_them_all_alike(tmp_path: Path) -> None:
-    def guest(name: str, message: bytes, ending: str) -> Boot:
+    def guest(name: str, message: bytes, ending: str, before: str = "") -> Boot:
         folder = tmp_path / name
         folder.mkdir()
-        made = prepare(of_image(boot_sector(folder, message, ending)), folder)
+        made = prepare(of_image(boot_sector(folder, message, ending, before=before)), folder)
         return Boot(image=made.image, image_sha256=made.sha256, limits=SHORT, machine=Machine(memory_mib=64))
+
+    def added(folder: Path) -> Boot:
+        return msgspec.structs.replace(prepare(load(folder), folder).boot(None), limits=SHORT)
 
     prepared = prepare(load(BUNDLED / "ept-pdpte-load"), cache_folder())
     every = {
@@ -58,12 +62,16 @@ async def test_cold_and_warm_starts_serve_them_all_alike(tmp_path: Path) -> None
         "halt": (guest("halt", b"hello\r\n\x1b\x00\xff"[:-1], HALT), Ending.HALTED),
         "reset": (guest("reset", b"c", RESET), Ending.RESET),
         "triple": (guest("triple", b"d", TRIPLE_FAULT), Ending.TRIPLE_FAULT),
+        "shutdown": (guest("shutdown", b"e", SHUT_DOWN, DEBUG), Ending.POWER_OFF),
+        "kernel": (added(kernel_case(tmp_path)), Ending.POWER_OFF),
+        "cd": (msgspec.structs.replace(added(cd_case(tmp_path)), machine=Machine(memory_mib=2048)), Ending.HALTED),
         "seed": (prepared.boot(None), Ending.FINISHED),
     }
-    slow = ("flood", "hang")  # and nothing about them depends on the start
+    # Slow, and nothing about them depends on the start; or never started from a snapshot, or from one of their own.
+    cold_only = ("flood", "hang", "kernel", "cd")
     seeds = {}
     for cold in (True, False):
-        chosen = {name: pair for name, pair in every.items() if cold or name not in slow}
+        chosen = {name: pair for name, pair in every.items() if cold or name not in cold_only}
         boots = {name: boot for name, (boot, _) in chosen.items()}
         before = left_behind()
         target = KvmHosted(cache=private_cache(tmp_path / f"cache-{cold}"), cold=cold)
@@ -83,6 +91,11 @@ async def test_cold_and_warm_starts_serve_them_all_alike(tmp_path: Path) -> None
         assert reading.problem == "" and reading.rows[20].ocr == "BAD" and reading.rows[21].memory == ""
         assert not seen["seed"].kernel_faults
         assert seen["seed"].identity["kernel"]
+        assert seen["shutdown"].debug == DEBUG_WORDS and seen["shutdown"].screen
+        if cold:
+            assert seen["kernel"].serial.startswith(b"told: kernel.elf one two=2\nmodule: env.txt -v\nPASS: first")
+            assert seen["kernel"].debug == b"A=1\n" and "code 1" in seen["kernel"].detail and seen["kernel"].screen
+            assert seen["cd"].serial == b"wxyz and the rest\n", "the CD was booted, and read the second disk"
         assert ("snapshot" in seen["seed"].seconds) is not cold
         assert left_behind() == before
         seeds[cold] = seen["seed"]

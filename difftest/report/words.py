@@ -45,7 +45,7 @@ def title(result: Result) -> str:
 def reproduce(pair: Pair, result: Result) -> str:
     """The one line that shows a result again."""
     argv = ["difftest", "run", pair.case.argument]
-    if result.check not in (IMAGE, HOST_KERNEL):
+    if result.check not in (IMAGE, HOST_KERNEL) and pair.case.checks:  # only images of the kit take a selection
         argv += ["-k", result.check]
     argv += ["--target", result.subject]
     argv += pair.choices

@@ -4,6 +4,8 @@
 busybox mount -t devtmpfs none /dev
 busybox mount -t proc none /proc
 busybox mount -t sysfs none /sys
+# A guest may have more RAM than there is here, as long as it does not use it.
+echo 1 >/proc/sys/vm/overcommit_memory
 exec 3<>/dev/ttyS3 2>/tmp/init.err
 busybox stty -F /dev/ttyS3 raw -echo 115200
 trouble() { echo "fail $1" >&3; }

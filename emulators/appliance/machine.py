@@ -18,16 +18,31 @@ from typing import Any, TypeVar
 
 from emulators.appliance.initramfs import BUSYBOX
 from emulators.bochs_machine import BochsMachine
+from emulators.qemu import Ports
 from emulators.target import EmulatorError
+from emulators.watch import End, exited, shut_down
 
 # Emulated instructions per emulated second: high, so that few go to the timer ticks of the two kernels.
 IPS = 100_000_000
 READY_SECONDS = 180.0
 CONSOLE_POLL = 1.0  # seconds between looks at Linux's console
 ANSWER_SECONDS = 120.0
-# Ports of the appliance, by the Bochs COM port that carries them.
-QMP_PORT, GUEST_PORT, AGENT_PORT = 2, 3, 4
-QMP_DEVICE, GUEST_DEVICE = "/dev/ttyS1", "/dev/ttyS2"
+# What the Bochs COM ports carry. The agent shares its port with the kernel's console, which speaks when Linux dies.
+DEBUG_PORT, QMP_PORT, GUEST_PORT, AGENT_PORT = 1, 2, 3, 4
+EXIT_PIPE, SHUTDOWN_PIPE = "/tmp/exit", "/tmp/shutdown"
+PORTS = Ports(
+    qmp="serial,path=/dev/ttyS1",
+    com1="serial,path=/dev/ttyS2",
+    debug="serial,path=/dev/ttyS0",
+    leave=f"pipe,path={EXIT_PIPE}",
+    shutdown=f"pipe,path={SHUTDOWN_PIPE}",
+)
+# Background shells that tell of the first byte on port 0xF4 and of the word on port 0x8900. They end with QEMU.
+LISTEN = (
+    f"busybox mkfifo {EXIT_PIPE} {SHUTDOWN_PIPE}; "
+    f"{{ echo exit $(busybox od -An -tu1 -N1 {EXIT_PIPE}) >&3; }} & "
+    f'{{ read -r -n 8 word <{SHUTDOWN_PIPE}; [ "$word" != Shutdown ] || echo shutdown >&3; }} &'
+)
 
 T = TypeVar("T")
 Stream = tuple[asyncio.StreamReader, asyncio.StreamWriter]
@@ -39,6 +54,7 @@ class ApplianceMachine:
     def __init__(self, bochs: BochsMachine, streams: Mapping[int, Stream]) -> None:
         self.bochs = bochs
         self.guest = streams[GUEST_PORT][0]
+        self.debug = streams[DEBUG_PORT][0]
         self.window = 0  # physical address of the memory that Linux leaves alone
         self.ready_line = ""
         self.seconds_to_ready = 0.0
@@ -50,6 +66,9 @@ class ApplianceMachine:
         self._answers: dict[int, asyncio.Future[tuple[int, bytes]]] = {}
         self._ready: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         self._gone: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        self._exit_code: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        self._shutdown: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._said = ""  # what came on the agent's port and is no answer: the end of Linux's console
         self._sink: asyncio.StreamWriter | None = None
         self._relay: asyncio.Future[None] | None = None
 
@@ -81,6 +100,13 @@ class ApplianceMachine:
             raise EmulatorError(f"{path} did not come whole out of the appliance", evidence=str(error)) from error
         return done.stdout
 
+    async def checksum(self, path: str) -> bytes:
+        """A file's checksum, for far less than its content. Raises EmulatorError when there is none."""
+        code, said = await self.ask(f"busybox md5sum {path}")
+        if code:
+            raise EmulatorError(f"{path} cannot be read in the appliance", evidence=said[-500:].decode(errors="replace"))
+        return said
+
     async def read_logs(self) -> tuple[bytes, bytes]:
         """What QEMU has said, and what the kernel has said since the last time. Raises EmulatorError."""
         _, said = await self.ask("busybox cat /tmp/qemu.log; echo; echo '==== kernel'; busybox dmesg -c")
@@ -92,10 +118,11 @@ class ApplianceMachine:
 
         The agent's port tells on its own when QEMU is gone: see `gone()`.
         """
-        self._gone = asyncio.get_running_loop().create_future()
+        loop = asyncio.get_running_loop()
+        self._gone, self._exit_code, self._shutdown = loop.create_future(), loop.create_future(), loop.create_future()
         near = await self.open_qmp()
         words = shlex.join(argv)
-        await self.ask(f"{before}; {{ {words} </dev/null >/tmp/qemu.log 2>&1; echo gone $? >&3; }} &")
+        await self.ask(f"{before}; {LISTEN} {{ {words} </dev/null >/tmp/qemu.log 2>&1; echo gone $? >&3; }} &")
         return near
 
     async def open_qmp(self) -> socket.socket:
@@ -110,6 +137,15 @@ class ApplianceMachine:
     async def gone(self) -> int:
         """Waits until QEMU has ended; its exit code."""
         return await asyncio.shield(self._gone)
+
+    async def left(self) -> End:
+        """Waits until the guest has left through port 0xF4."""
+        return exited(await asyncio.shield(self._exit_code))
+
+    async def shut_down(self) -> End:
+        """Waits until the guest has written Shutdown to port 0x8900."""
+        await asyncio.shield(self._shutdown)
+        return shut_down()
 
     async def qemu_ended(self, seconds: float) -> None:
         """Wait until QEMU is gone. Raises EmulatorError when it does not go: the machine is broken."""
@@ -129,8 +165,7 @@ class ApplianceMachine:
 
     def console(self) -> str:
         """The end of Linux's console, where a panic would stand."""
-        path = self.bochs.log.with_name("console.txt")
-        return path.read_bytes()[-4000:].decode(errors="replace") if path.exists() else ""
+        return self._said
 
     async def wait_ready(self, power_on: float) -> None:
         """Wait for the agent's first word. `power_on` is when Bochs was started, by `time.monotonic()`.
@@ -181,9 +216,15 @@ class ApplianceMachine:
                 self._ready.set_result(line.decode("ascii", errors="replace").strip())
             elif words[:1] == ["gone"] and not self._gone.done():
                 self._gone.set_result(int(words[1]) if words[1:] and words[1].isdigit() else -1)
+            elif words[:1] == ["exit"] and words[1:] and words[1].isdigit() and not self._exit_code.done():
+                self._exit_code.set_result(int(words[1]))
+            elif words == ["shutdown"] and not self._shutdown.done():
+                self._shutdown.set_result(None)
             elif (match := re.fullmatch(rb"(\d+) (\d+) ([\w+/=]*)\n", line)) and int(match[1]) in self._answers:
                 with contextlib.suppress(binascii.Error):
                     self._answers.pop(int(match[1])).set_result((int(match[2]), base64.b64decode(match[3])))
+            else:
+                self._said = (self._said + line.decode("ascii", errors="replace"))[-4000:]
 
     async def _from_qemu(self) -> None:
         while data := await self._qmp.read(65536):

@@ -1,0 +1,111 @@
+"""From one boot under the reference: where an image ends, and what its last words mean. Proposals, for a person to look at."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+import msgspec
+
+from difftest.reading import ScreenReading
+from difftest.record import Transcript, parse
+from difftest.side import FATAL, ORDERLY, last_words
+from difftest.text import visible
+from emulators.observation import Ending, Observation
+
+CR4_VMXE = 1 << 13
+LEAST_MARKER = 3  # characters of a line's constant beginning that make a marker of it
+
+# Words with which images end whatever the outcome: the line is a marker also for outcomes that this boot did not have.
+_LAST_WORDS = re.compile(r"(?:fatal|halt|panic|abort|assert|kernel panic|shutdown|shutting down|difftest)", re.IGNORECASE)
+# What stands behind the first of these varies with the outcome.
+_VARIES = re.compile(r"""["'(<\[=]|\b0x|\d""")
+# What means right and what means wrong, as images say it. The wrong word is looked for first, and only as a whole.
+_VERDICTS = [
+    (r"\bcorrect\b", r"\bincorrect\b"),
+    (r"\bGOOD\b", r"\bBAD\b"),
+    (r"\bPASS(?:ED)?\b", r"\bFAIL(?:ED|URE)?\b"),
+    (r"\bpassed\b", r"\bfailed\b"),
+    (r"\b[Ss]uccess(?:ful|fully)?\b", r"\b[Ff]ail(?:ed|ure)?\b"),
+]
+
+
+class Proposal(msgspec.Struct, frozen=True, kw_only=True):
+    """What a manifest could say, "" where nothing offers itself, and what was seen, in sentences."""
+
+    end: str = ""
+    end_screen: str = ""
+    right: str = ""
+    wrong: str = ""
+    needs: list[str] = []
+    seen: list[str] = []
+
+
+def propose(observation: Observation, screen: ScreenReading) -> Proposal:
+    said = parse(observation.serial, observation.debug)
+    rows = [screen.rows[row].memory for row in sorted(screen.rows)]
+    right, wrong = ("", "") if said.speaks else _verdict_words([said.terminal_line, *rows])
+    vmx = int(observation.registers.get("cr4", "0"), 16) & CR4_VMXE
+    shown = last_words(screen)
+    silent = not said.terminal_line
+    return Proposal(
+        end=_end(observation, said),
+        # Also where it gave the machine back and this firmware halts: another one may wait for ever.
+        end_screen=_beginning(shown) if silent and not right and observation.ending in (Ending.QUIET, Ending.HALTED) else "",
+        right=right,
+        wrong=wrong,
+        needs=["vmx"] if vmx else [],
+        seen=list(_seen(observation, said, screen, bool(vmx))),
+    )
+
+
+def _end(observation: Observation, said: Transcript) -> str:
+    """A marker: the beginning of the last line, when other outcomes would end with such a line too, or nothing else ends it."""
+    line = said.spoken.rstrip(b"\r").decode(errors="replace")
+    if not line.isprintable() or not line:
+        return ""
+    if observation.ending in ORDERLY and not _LAST_WORDS.match(line):
+        return ""  # it ends by itself, and another outcome may have other last words
+    if (beginning := _beginning(line)) == "":
+        return ""
+    marker = rf"{beginning}.*\n"
+    whole = observation.serial if said.spoken in observation.serial else observation.debug
+    # A marker that stands there before the end would end the boot too early; one without a line's end would miss its rest.
+    found = re.findall(marker.encode(), whole + b"\n", re.MULTILINE)
+    return marker if len(found) == 1 else ""
+
+
+def _beginning(line: str) -> str:
+    """An expression for a line by its constant beginning, or "" when that says too little."""
+    varies = _VARIES.search(line)
+    constant = line[: varies.start()] if varies else line
+    return f"^ *{re.escape(constant)}".replace(r"\ ", " ") if len(constant.strip()) >= LEAST_MARKER else ""
+
+
+def _verdict_words(lines: list[str]) -> tuple[str, str]:
+    for right, wrong in _VERDICTS:
+        if any(re.search(f"{wrong}|{right}", line) for line in lines):
+            return right, wrong
+    return "", ""
+
+
+def _seen(observation: Observation, said: Transcript, screen: ScreenReading, vmx: bool) -> Iterator[str]:
+    yield f"it ended with {observation.ending}: {visible(observation.detail, 200)}"
+    if said.terminal_line:
+        yield f"its last line was: {visible(said.terminal_line, 200)}"
+    elif words := last_words(screen):
+        yield f"it said nothing on its ports; the last words on the screen were: {visible(words, 80)}"
+    else:
+        yield "it showed nothing at all"
+    yield from (f"row {row} of the screen: {visible(one.memory, 80)}" for row, one in sorted(screen.rows.items()) if one.memory)
+    if said.records or said.started:
+        yield f"it prints records: {len(said.records)} checks"
+    elif said.suite.lines:
+        yield f"it prints results line by line: {len(said.suite.lines)} of them, which are compared one by one"
+    if vmx:
+        yield "it had VMX switched on (CR4.VMXE) at its end"
+    if observation.debug:
+        yield f"it wrote {len(observation.debug)} bytes to port 0xE9"
+    if observation.ending in FATAL:
+        yield "that is a death under the reference: look whether the machine has what the image needs"
+    yield from observation.alarms

@@ -1,0 +1,210 @@
+"""Files of all kinds made cases: what they are, what is refused and why, and that nothing is left behind then."""
+
+from __future__ import annotations
+
+import gzip
+import lzma
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from difftest import unpack as unpack_module
+from difftest.add import Wish, add, case_name
+from difftest.case import CaseError, load
+from difftest.image import bootable, prepare, unpacked
+from difftest.look import Kind, look
+from difftest.propose import propose
+from difftest.reading import RowReading, ScreenReading
+from emulators.fake import Fake, observation
+from emulators.observation import Boot, Ending, Observation
+
+from .guests import HALT, boot_sector, cd, kernel
+
+BLANK = ScreenReading(rows={row: RowReading(memory="", ocr="", agree=True) for row in range(20, 24)}, text=[""] * 25)
+
+
+def disk(folder: Path) -> Path:
+    path = folder / "disk.img"
+    path.write_bytes(b"\xf4".ljust(510, b"\0") + b"\x55\xaa" + b"data" * 300)
+    return path
+
+
+def converted(image: Path, kind: str, *options: str) -> Path:
+    target = image.with_suffix(f".{kind}")
+    subprocess.run(["qemu-img", "convert", "-q", "-f", "raw", "-O", kind, *options, image, target], check=True)
+    return target
+
+
+def test_kinds_are_told_by_their_content(tmp_path: Path) -> None:
+    sector = boot_sector(tmp_path, b"x", HALT)
+    assert look(disk(tmp_path)) == look(sector) == Kind.DISK
+    assert look(cd(tmp_path, sector)) == Kind.CDROM
+    assert look(kernel(tmp_path)) == Kind.KERNEL
+    assert look(converted(disk(tmp_path), "vmdk")) == Kind.VMDK
+
+
+@pytest.mark.parametrize("pack", [gzip.compress, lzma.compress], ids=["gz", "xz"])
+def test_packed_images_are_unpacked(tmp_path: Path, pack: Callable[[bytes], bytes]) -> None:
+    image = disk(tmp_path)
+    packed = tmp_path / "packed"
+    packed.write_bytes(pack(image.read_bytes()))
+    assert bootable(packed, tmp_path / "cache") == bootable(image, tmp_path / "cache")
+    for kind in ("vmdk", "qcow2"):
+        path = converted(image, kind)
+        again, _ = unpacked(path, tmp_path / "raw")
+        assert again.read_bytes()[:1712] == image.read_bytes()
+        packed.write_bytes(pack(path.read_bytes()))
+        assert bootable(packed, tmp_path / "cache").kind == Kind.DISK, "a compressed VMDK"
+
+
+def boots(serial: bytes) -> Fake:
+    def script(boot: Boot) -> Observation:
+        return observation("bochs", serial, Ending.HALTED, image_sha256=boot.image_sha256)
+
+    return Fake("bochs", script)
+
+
+def refused(tmp_path: Path, file: Path, **wish: object) -> CaseError:
+    """The error that adding a file gives; the folder for cases is empty afterwards, and so is the cache."""
+    cases, cache = tmp_path / "cases", tmp_path / "cache"
+    cases.mkdir(exist_ok=True)
+    with pytest.raises(CaseError) as caught:
+        add(Wish(file=file, folder=cases / "mine", **wish), boots(b""), cache, lambda line: None)  # type: ignore[arg-type]
+    assert not list(cases.iterdir())
+    assert not list(cache.glob("images/*"))
+    return caught.value
+
+
+def test_bad_files_are_refused_and_nothing_is_left(tmp_path: Path) -> None:
+    image = disk(tmp_path)
+    bad = {
+        "truncated.xz": (lzma.compress(bytes(image.read_bytes() * 50))[:-40], "cannot be unpacked"),
+        "truncated.gz": (gzip.compress(image.read_bytes())[:-9], "cannot be unpacked"),
+        "text.img": (b"hello\n" * 1000, "no boot signature"),
+        "empty.img": (b"", "0 bytes is no disk image"),
+        "plain.elf": (
+            kernel(tmp_path).read_bytes().replace(b"\x02\xb0\xad\x1b", b"\x03\xb0\xad\x1b"),
+            "without a multiboot header",
+        ),
+        "no-boot.iso": (bytes(16 * 2048) + b"\x01CD001\x01".ljust(4096, b"\0"), "a CD that does not boot"),
+        "text.xz": (lzma.compress(b"hello"), "no boot signature"),
+        "thrice.xz": (lzma.compress(lzma.compress(lzma.compress(image.read_bytes()))), "packed more than twice"),
+        "broken.vmdk": (b"KDMV" + bytes(4000), "cannot be unpacked"),
+    }
+    for name, (content, words) in bad.items():
+        (tmp_path / name).write_bytes(content)
+        error = refused(tmp_path, tmp_path / name)
+        assert words in str(error), (name, error)
+        assert name in str(error) and str(tmp_path / "c") not in str(error), "the user's file is named, not a copy"
+    assert "no such image" in str(refused(tmp_path, tmp_path / "none.img"))
+    assert "only a kernel" in str(refused(tmp_path, image, command_line="x"))
+    assert "no such module" in str(refused(tmp_path, kernel(tmp_path), modules=["none"]))
+    assert "cannot pass" in str(refused(tmp_path, kernel(tmp_path), command_line='say "hi"'))
+    assert "memory_mib" in str(refused(tmp_path, image, memory_mib=4000))
+
+
+def test_a_decompression_bomb_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(unpack_module, "LARGEST_UNPACKED", 10 << 20)
+    bomb = tmp_path / "bomb.xz"
+    bomb.write_bytes(lzma.compress(bytes(64 << 20)))
+    assert "unpacks to more than" in str(refused(tmp_path, bomb))
+    image = disk(tmp_path)
+    with image.open("ab") as file:
+        file.truncate(64 << 20)
+    assert "unpacks to more than" in str(refused(tmp_path, converted(image, "qcow2")))
+
+
+def test_an_image_cannot_have_other_files_copied_in(tmp_path: Path) -> None:
+    secret = tmp_path / "elsewhere" / "secret"
+    secret.parent.mkdir()
+    secret.write_bytes(disk(tmp_path).read_bytes().ljust(1 << 16, b"\0"))
+    (tmp_path / "ours").mkdir()
+    overlay = tmp_path / "ours" / "overlay.qcow2"
+    subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", "-b", secret, "-F", "raw", overlay], check=True)
+    assert "refers to other files" in str(refused(tmp_path, overlay))
+    descriptor = tmp_path / "ours" / "descriptor.vmdk"
+    descriptor.write_text(
+        '# Disk DescriptorFile\nversion=1\nCID=1\nparentCID=ffffffff\ncreateType="monolithicFlat"\n'
+        f'RW {secret.stat().st_size // 512} FLAT "{secret}" 0\n'
+    )
+    assert "refers to other files" in str(refused(tmp_path, descriptor))
+
+
+def test_a_full_disk_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(source: Path, target: Path) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("difftest.add.private_copy", full)
+    assert "No space left on device" in str(refused(tmp_path, disk(tmp_path)))
+
+
+def test_a_reference_that_cannot_start_it_leaves_nothing(tmp_path: Path) -> None:
+    def crash(boot: Boot) -> Observation:
+        return observation("bochs", b"", Ending.CRASH)
+
+    (tmp_path / "cases").mkdir()
+    with pytest.raises(CaseError, match="does not start on bochs"):
+        add(
+            Wish(file=disk(tmp_path), folder=tmp_path / "cases" / "x"),
+            Fake("bochs", crash),
+            tmp_path / "cache",
+            lambda line: None,
+        )
+    assert not list((tmp_path / "cases").iterdir())
+
+
+def test_the_manifest_that_is_written_says_what_was_wished(tmp_path: Path) -> None:
+    (tmp_path / "env.txt").write_bytes(b"A=1\n")
+    wish = Wish(
+        file=kernel(tmp_path),
+        folder=tmp_path / "cases" / "mine",
+        command_line="one two=2",
+        modules=[f"{tmp_path}/env.txt -v"],
+        second=disk(tmp_path),
+        memory_mib=512,
+        cpus=2,
+    )
+    made = add(wish, boots(b'noise\nFatal: Halting! Condition "\x1b]0;x" (correct) met\n'), tmp_path / "cache", lambda line: None)
+    case = load(made.folder)
+    manifest = case.manifest
+    assert (manifest.name, manifest.command_line, manifest.modules) == ("mine", "one two=2", ["env.txt -v"])
+    assert (manifest.memory_mib, manifest.cpus) == (512, 2)
+    assert manifest.image.startswith("kernel-") and (case.folder / manifest.image).read_bytes() == wish.file.read_bytes()
+    assert "\x1b" not in case.text
+    prepared = prepare(case, tmp_path / "cache")
+    assert prepared.second is not None and prepared.second_sha256 in prepared.second.name
+    assert prepare(case, tmp_path / "other").sha256 == prepared.sha256, "the same files give the same disk"
+
+
+def test_a_case_is_named_after_its_file() -> None:
+    names = {"lhv.img.xz": "lhv", "My Disk.VMDK": "my-disk", "vmx.flat": "vmx", ".gz": "gz", "???": "image"}
+    assert {name: case_name(Path(name)) for name in names} == names
+
+
+SEED = b"LHV starts\nFatal: Halting! Condition '0 && \"hypervisor receives CR3 EPT (correct behavior)\"' failed, line 37\n"
+
+
+def test_marker_and_verdict_words_are_proposed_from_what_was_seen() -> None:
+    seen = propose(observation("bochs", SEED, Ending.HALTED, registers={"cr4": "0x2010"}), BLANK)
+    assert seen.end == r"^ *Fatal: Halting! Condition .*\n"
+    assert (seen.right, seen.wrong, seen.needs) == (r"\bcorrect\b", r"\bincorrect\b", ["vmx"])
+    assert not propose(observation("bochs", b"test 1\nall done\n", Ending.HALTED), BLANK).end, "another outcome may end otherwise"
+    assert propose(observation("bochs", b"test 1\nall done\n", Ending.QUIET), BLANK).end == r"^ *all\ done.*\n".replace(
+        "\\ ", " "
+    )
+    twice = propose(observation("bochs", b"Fatal: 1\nFatal: 2\n", Ending.HALTED), BLANK)
+    assert not twice.end, "it would end the boot too early"
+    suite = propose(observation("bochs", b"PASS: a (correct)\nSUMMARY: 1 tests\n", Ending.POWER_OFF), BLANK)
+    assert (suite.end, suite.right) == ("", "")
+
+
+def test_a_silent_image_is_known_by_its_screen() -> None:
+    prompt = ScreenReading(rows=BLANK.rows, text=["SeaBIOS (version 1)", "  grub> ", *[""] * 23])
+    assert propose(observation("bochs", b"", Ending.QUIET), prompt).end_screen == "^ *grub>"
+    firmware = ScreenReading(rows=BLANK.rows, text=["SeaBIOS (version 1)", "Welcome to GRUB!", *[""] * 23])
+    assert propose(observation("bochs", b"", Ending.QUIET), firmware).end_screen == ""
+    rows = {**BLANK.rows, 21: RowReading(memory="GOOD GOOD", ocr="GOOD GOOD", agree=True)}
+    seen = propose(observation("bochs", b"", Ending.HALTED), ScreenReading(rows=rows, text=[""] * 25))
+    assert (seen.right, seen.wrong, seen.end_screen) == (r"\bGOOD\b", r"\bBAD\b", "")

@@ -1,0 +1,167 @@
+"""Images that print many results as lines: what is read, what belongs together, and what a side that broke off is said to be."""
+
+from __future__ import annotations
+
+import pytest
+
+from difftest.case import Manifest
+from difftest.judge import Names, judge
+from difftest.reading import RowReading, ScreenReading
+from difftest.record import parse
+from difftest.result import IMAGE, Result
+from difftest.side import see
+from difftest.suite import Suite, identified, parse_suite
+from difftest.verdict import Verdict
+from emulators.fake import observation
+from emulators.observation import Ending
+
+BOCHS = Names(target="bochs", implementation="Bochs")
+KVM = Names(target="kvm", implementation="KVM")
+BLANK = ScreenReading(rows={row: RowReading(memory="", ocr="", agree=True) for row in range(20, 24)}, text=[""] * 25)
+MANIFEST = Manifest(name="x", image="x.img")
+
+
+def words(suite: Suite) -> list[tuple[str, str, str]]:
+    return [(line.suite, line.name, line.said) for line in suite.lines]
+
+
+def test_lines_of_kvm_unit_tests_are_read() -> None:
+    said = "enabling apic|PASS: vmx: on|FAIL: vmx: off\r|XFAIL: a|SKIP: b (no EPT)| PASS: indented|SUMMARY: 4 tests, 1 skipped|"
+    text = said.replace("|", "\n")
+    suite = parse(text.encode()).suite
+    assert words(suite) == [
+        ("", "vmx: on", "PASS"),
+        ("", "vmx: off", "FAIL"),
+        ("", "a", "XFAIL"),
+        ("", "b (no EPT)", "SKIP"),
+    ]
+    assert suite.closed and not suite.problems
+    second = parse_suite([*text.replace("\r", "").split("\n"), "PASS: again"])
+    assert words(second)[-1] == ("2", "again", "PASS"), "what follows a summary is another suite"
+
+
+def test_tap_is_read_where_it_is_planned() -> None:
+    lines = "TAP version 13|1..4|ok 1 - one|# Subtest: deep|    ok 1 - two|not ok 2 - deep|not ok 3 - three # TODO"
+    suite = parse_suite([*lines.split("|"), "ok 4 # SKIP no such thing"])
+    assert words(suite) == [
+        ("", "one", "PASS"),
+        ("deep", "two", "PASS"),
+        ("", "deep", "FAIL"),
+        ("", "three", "XFAIL"),
+        ("", "test 4", "SKIP"),
+    ]
+    assert suite.closed
+    short = parse_suite(["1..2", "ok 1 - one"])
+    assert not short.closed and "planned 2" in short.problems[0]
+    assert parse_suite(["ok", "ok 1 - one"]).lines == [], "without a plan, ok is a word"
+
+
+def test_lines_belong_together_by_suite_name_and_occurrence() -> None:
+    left = parse_suite(["PASS: msr 0xc0000080", "PASS: took 17 cycles", "PASS: same", "PASS: same", "PASS: at 0x7fff1234"]).lines
+    right = parse_suite(["PASS: msr 0xc0000080", "FAIL: took 9 cycles", "PASS: same", "PASS: at 0x7fff9999", "PASS: reg 3"]).lines
+    ids = [list(one) for one in identified([left, right], [])]
+    assert ids[0] == ["msr 0xc0000080", "took # cycles", "same", "same (2)", "at #"]
+    assert ids[1] == ["msr 0xc0000080", "took # cycles", "same", "at #", "reg 3"]
+    assert "reg #" in identified([left, right], [r"(?<=reg )\d"])[1], "a case may name more that varies"
+
+
+def judged(
+    left: str,
+    right: str,
+    *,
+    ends: tuple[Ending, Ending] = (Ending.POWER_OFF, Ending.HALTED),
+    manifest: Manifest = MANIFEST,
+    debug: bool = False,
+) -> dict[str, Result]:
+    def side(target: str, text: str, ending: Ending) -> object:
+        said = {"debug": text.encode()} if debug else {}
+        return see(observation(target, b"boot noise\n" if debug else text.encode(), ending, screen=b"x", **said), BLANK)
+
+    pairs = ((BOCHS, [side("bochs", left, ends[0])]), (KVM, [side("kvm", right, ends[1])]))
+    return {result.check: result for result in judge(manifest, [], *pairs)}  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("debug", [False, True], ids=["COM1", "port E9"])
+def test_one_result_for_each_line(debug: bool) -> None:
+    left = "PASS: a\nPASS: b\nXFAIL: c\nSKIP: d\nFAIL: e\nSUMMARY: 5 tests\n"
+    right = "PASS: a\nFAIL: b\nPASS: c\nPASS: d\nFAIL: e\nSUMMARY: 5 tests, 2 unexpected failures\n"
+    results = judged(left, right, debug=debug)
+    assert {check: result.verdict for check, result in results.items()} == {
+        "a": Verdict.AGREE,
+        "b": Verdict.SUBJECT_WRONG,
+        "c": Verdict.DIFFER,
+        "d": Verdict.SKIPPED,
+        "e": Verdict.BOTH_WRONG,
+    }
+
+
+def test_a_line_on_one_side_only_is_no_verdict_and_no_divergence() -> None:
+    results = judged("PASS: a\nPASS: b\nSUMMARY: 2 tests\n", "PASS: a\nSUMMARY: 1 tests\n")
+    assert results["a"].verdict == Verdict.AGREE
+    assert results["b"].verdict == Verdict.INCONCLUSIVE
+    assert "kvm: no such result there" in results["b"].reason and results["b"].subject_status == "-"
+
+
+def test_a_side_that_died_has_not_passed() -> None:
+    results = judged("PASS: a\nPASS: b\n", "PASS: a\n", ends=(Ending.HALTED, Ending.TRIPLE_FAULT))
+    assert {check: result.verdict for check, result in results.items()} == {
+        "a": Verdict.AGREE,
+        "b": Verdict.INCONCLUSIVE,
+        IMAGE: Verdict.DIFFER,
+    }
+    assert "triple-fault" in results[IMAGE].reason and results[IMAGE].subject_status == "DIED"
+
+
+def test_a_suite_that_breaks_off_in_order_is_told_too() -> None:
+    results = judged("PASS: a\nPASS: b\nSUMMARY: 2 tests\n", "PASS: a\nUnhandled exception 13\n")
+    assert results[IMAGE].verdict == Verdict.DIFFER and "terminal_line" in results[IMAGE].reason
+
+
+def test_a_suite_that_hangs_agrees_on_nothing() -> None:
+    results = judged("PASS: a\n", "PASS: a\n", ends=(Ending.HALTED, Ending.QUIET))
+    assert results["a"].verdict == Verdict.INCONCLUSIVE
+
+
+def test_a_broken_tap_plan_agrees_on_nothing() -> None:
+    results = judged("1..2\nok 1 - a\n", "1..2\nok 1 - a\n")
+    assert results["a"].verdict == Verdict.INCONCLUSIVE and "planned" in results["a"].reason
+
+
+def test_a_line_cannot_pass_for_the_image_as_a_whole() -> None:
+    assert list(judged("PASS: image\nPASS: host-kernel\n", "PASS: image\nPASS: host-kernel\n")) == [
+        "line image",
+        "line host-kernel",
+    ]
+
+
+def test_a_prompt_on_the_screen_ends_a_silent_image() -> None:
+    prompt = ScreenReading(rows=BLANK.rows, text=["GRUB", "grub> ", *[""] * 23])
+    seen = [see(observation(name, b"", Ending.QUIET), prompt) for name in ("bochs", "kvm")]
+    for end_screen, verdict in (("^grub> ", Verdict.AGREE), ("^other", Verdict.INCONCLUSIVE), ("", Verdict.INCONCLUSIVE)):
+        manifest = Manifest(name="x", image="x.img", end_screen=end_screen)
+        (result,) = judge(manifest, [], (BOCHS, seen[:1]), (KVM, seen[1:]))
+        assert result.verdict == verdict, result.reason
+
+
+def test_rows_of_the_screen_carry_a_verdict_where_the_ports_are_silent() -> None:
+    def shows(row: int, word: str) -> ScreenReading:
+        return ScreenReading(rows={**BLANK.rows, row: RowReading(memory=word, ocr=word, agree=True)}, text=[""] * 25)
+
+    manifest = Manifest(name="x", image="x.img", right="^GOOD", wrong="^BAD")
+    sides = [
+        see(observation("x", b"", Ending.HALTED), shows(21, "GOOD")),
+        see(observation("x", b"", Ending.HALTED), shows(20, "BAD")),
+    ]
+    (result,) = judge(manifest, [], (BOCHS, sides[:1]), (KVM, sides[1:]))
+    assert result.verdict == Verdict.SUBJECT_WRONG
+
+
+def test_a_machine_that_is_gone_has_no_screen_to_compare() -> None:
+    none = ScreenReading(problem="no picture of the screen or no text memory was taken")
+    left = see(observation("bochs", b"all done\n", Ending.POWER_OFF), none)
+    right = see(observation("kvm", b"all done\n", Ending.HALTED, screen=b"x"), BLANK)
+    (result,) = judge(MANIFEST, [], (BOCHS, [left]), (KVM, [right]))
+    assert result.verdict == Verdict.AGREE, result.reason
+    silent = see(observation("bochs", b"", Ending.POWER_OFF), none)
+    (result,) = judge(MANIFEST, [], (BOCHS, [silent]), (KVM, [silent]))
+    assert result.verdict == Verdict.INCONCLUSIVE, "nothing was seen of it at all"
