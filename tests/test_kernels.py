@@ -25,7 +25,7 @@ Components: main contrib
 Signed-By: /usr/share/keyrings/debian-archive-keyring.gpg
 
 Types: deb deb-src
-URIs: http://security.debian.org/debian-security
+URIs: http://security.example.org/debian-security
 Suites: trixie-security
 Components: main
 
@@ -77,7 +77,7 @@ def served(made: fake.Mirror, monkeypatch: pytest.MonkeyPatch) -> Iterator[fake.
 @pytest.mark.parametrize(
     ("sources", "main", "security"),
     [
-        ({"deb822": DEB822}, "https://mirror.example.org/debian/", "http://security.debian.org/debian-security/"),
+        ({"deb822": DEB822}, "https://mirror.example.org/debian/", "http://security.example.org/debian-security/"),
         ({"one_line": ONE_LINE}, "http://ftp.example.org/debian/", "http://ftp.example.org/debian-security/"),
     ],
     ids=["deb822", "one-line"],
