@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
 
 PACKAGES := python3-venv gcc binutils cpio lz4 xz-utils zstd gpg gpg-agent \
-	bochs bochs-x bochs-sdl bochsbios vgabios xvfb xfonts-base \
+	bochs bochs-x bochs-sdl bochsbios vgabios xvfb xdotool xfonts-base \
 	qemu-system-x86 seabios busybox-static \
 	tesseract-ocr tesseract-ocr-eng
 

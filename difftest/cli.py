@@ -8,7 +8,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from difftest import __version__
-from difftest.commands import bisect, cases, compare, doctor, kernels, report, run
+from difftest.commands import bisect, cache, cases, compare, doctor, kernels, report, run
 from difftest.commands.options import EXIT_CODES
 from difftest.verdict import ExitCode
 
@@ -27,6 +27,7 @@ app.command()(cases.show)
 app.command()(report.report)
 app.command(epilog=compare.EXIT_CODES)(compare.compare)
 app.command(epilog=bisect.EXIT_CODES)(bisect.bisect)
+app.command()(cache.cache)
 app.command()(doctor.doctor)
 app.command()(kernels.kernels)
 

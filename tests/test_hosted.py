@@ -1,4 +1,4 @@
-"""KVM inside Bochs for real: one appliance boot serves the seed case, a hand-made image and guests that misbehave."""
+"""KVM inside Bochs for real: the seed case, a hand-made image and guests that misbehave, after cold and after warm starts."""
 
 from __future__ import annotations
 
@@ -6,63 +6,90 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
+import psutil
 import pytest
 
 from difftest.case import BUNDLED, load, of_image
 from difftest.image import prepare
 from difftest.record import parse
 from difftest.screen import read_screen
+from emulators.appliance.snapshot import snapshots
 from emulators.files import cache_folder
 from emulators.hosted import KvmHosted
-from emulators.observation import Boot, Ending, Limits
+from emulators.observation import Boot, Ending, Limits, Machine
 
 from .guests import FLOOD, HALT, HANG, RESET, TRIPLE_FAULT, boot_sector
 
 pytestmark = pytest.mark.hosted
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(Path(__file__).parent.parent)}
-SHORT = Limits(quiet=2, total=10, serial_bytes=20000)
+SHORT = Limits(quiet=4, total=20, serial_bytes=4000)
 
 
-async def test_one_appliance_serves_them_all(tmp_path: Path) -> None:
+def private_cache(folder: Path) -> Path:
+    """A cache with this user's kernels, appliances and emulators, and no snapshots."""
+    folder.mkdir()
+    for kind in ("apt", "appliances", "bochs", "kernels"):
+        (cache_folder() / kind).mkdir(parents=True, exist_ok=True)
+        (folder / kind).symlink_to(cache_folder() / kind)
+    return folder
+
+
+def left_behind() -> set[str]:
+    """Temporary folders and emulators of this user's that exist now."""
+    folders = {str(path) for path in Path(tempfile.gettempdir()).glob("difftest-*")}
+    emulators = {f"{child.pid} {child.name()}" for child in psutil.Process().children(recursive=True)}
+    return folders | emulators
+
+
+async def test_cold_and_warm_starts_serve_them_all_alike(tmp_path: Path) -> None:
     def guest(name: str, message: bytes, ending: str) -> Boot:
         folder = tmp_path / name
         folder.mkdir()
         made = prepare(of_image(boot_sector(folder, message, ending)), folder)
-        return Boot(image=made.image, image_sha256=made.sha256, limits=SHORT)
+        return Boot(image=made.image, image_sha256=made.sha256, limits=SHORT, machine=Machine(memory_mib=64))
 
     prepared = prepare(load(BUNDLED / "ept-pdpte-load"), cache_folder())
-    seed = prepared.boot(None)
-    boots = {
-        "halt": guest("halt", b"hello\r\n\x1b\x00\xff"[:-1], HALT),
-        "flood": guest("flood", b"a", FLOOD),
-        "hang": guest("hang", b"b", HANG),
-        "reset": guest("reset", b"c", RESET),
-        "triple": guest("triple", b"d", TRIPLE_FAULT),
-        "seed": seed,
+    every = {
+        "flood": (guest("flood", b"a", FLOOD), Ending.FLOOD),
+        "hang": (guest("hang", b"b", HANG), Ending.QUIET),
+        "halt": (guest("halt", b"hello\r\n\x1b\x00\xff"[:-1], HALT), Ending.HALTED),
+        "reset": (guest("reset", b"c", RESET), Ending.RESET),
+        "triple": (guest("triple", b"d", TRIPLE_FAULT), Ending.TRIPLE_FAULT),
+        "seed": (prepared.boot(None), Ending.FINISHED),
     }
-    said: list[str] = []
-    async with KvmHosted().session(list(boots.values()), said.append) as session:
-        seen = {name: await session.boot(boot) for name, boot in boots.items()}
-        selected = await session.boot(prepared.only([0], None))
-    assert sum("starting Linux" in line for line in said) == 1, "the appliance was booted once, and survived all guests"
-    endings = {name: observation.ending for name, observation in seen.items()}
-    assert endings == {
-        "halt": Ending.HALTED,
-        "flood": Ending.FLOOD,
-        "hang": Ending.QUIET,
-        "reset": Ending.RESET,
-        "triple": Ending.TRIPLE_FAULT,
-        "seed": Ending.FINISHED,
-    }
-    assert seen["halt"].serial == b"hello\r\n\x1b\x00", "not a byte changed on the way through two emulated serial ports"
-    assert list(parse(selected.serial).records) == ["mapped"], "a selection made later is patched into the image in there"
-    assert b"guest receives #GP" in seen["seed"].serial
-    reading = read_screen(seen["seed"])
-    assert reading.problem == "" and reading.rows[20].ocr == "BAD" and reading.rows[21].memory == ""
-    assert not seen["seed"].kernel_faults
-    assert seen["seed"].identity["kernel"]
+    slow = ("flood", "hang")  # and nothing about them depends on the start
+    seeds = {}
+    for cold in (True, False):
+        chosen = {name: pair for name, pair in every.items() if cold or name not in slow}
+        boots = {name: boot for name, (boot, _) in chosen.items()}
+        before = left_behind()
+        target = KvmHosted(cache=private_cache(tmp_path / f"cache-{cold}"), cold=cold)
+        target.prepare(print)
+        if not cold and not target.warm:
+            pytest.skip("no Bochs that saves its state can be had here")
+        said: list[str] = []
+        async with target.session(list(boots.values()), said.append) as session:
+            seen = {name: await session.boot(boot) for name, boot in boots.items()}
+            selected = await session.boot(prepared.only([0], None))
+        assert sum("starting Linux" in line for line in said) == 1, f"Linux was booted once, and no guest broke it: {said}"
+        assert {name: boot.ending for name, boot in seen.items()} == {name: ending for name, (_, ending) in chosen.items()}
+        assert seen["halt"].serial == b"hello\r\n\x1b\x00", "not a byte changed on the way through two emulated serial ports"
+        assert list(parse(selected.serial).records) == ["mapped"], "a selection made later comes into the appliance, too"
+        assert b"guest receives #GP" in seen["seed"].serial
+        reading = read_screen(seen["seed"])
+        assert reading.problem == "" and reading.rows[20].ocr == "BAD" and reading.rows[21].memory == ""
+        assert not seen["seed"].kernel_faults
+        assert seen["seed"].identity["kernel"]
+        assert ("snapshot" in seen["seed"].seconds) is not cold
+        assert left_behind() == before
+        seeds[cold] = seen["seed"]
+    assert len(snapshots(target.cache).keys()) == 1, "all these boots start from one"
+    assert seeds[False].serial == seeds[True].serial
+    assert seeds[False].text_memory == seeds[True].text_memory
+    assert seeds[False].registers == seeds[True].registers
 
 
 def test_the_main_job_shows_the_bug_that_started_the_project(tmp_path: Path) -> None:

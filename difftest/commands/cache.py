@@ -1,0 +1,39 @@
+"""`difftest cache`."""
+
+from __future__ import annotations
+
+import shutil
+from typing import Annotated
+
+import typer
+
+
+def cache(
+    clear: Annotated[bool, typer.Option("--clear", help="Clear the snapshots that no run is using.")] = False,
+    everything: Annotated[
+        bool, typer.Option("--everything", help="With --clear: also kernels, appliances, other Bochs and built images.")
+    ] = False,
+) -> None:
+    """Show what is kept between runs, and clear it. All of it is made or fetched again when a run needs it."""
+    from difftest.case import CaseError
+    from emulators.appliance.snapshot import snapshots
+    from emulators.cache import disk_bytes
+    from emulators.files import cache_folder
+
+    if everything and not clear:
+        raise CaseError("--everything says what --clear is to clear", hint="difftest cache --clear --everything")
+    folder = cache_folder()
+    kept = snapshots(folder)
+    if clear:
+        kept.trim(0)
+        for path in folder.iterdir() if everything and folder.is_dir() else ():
+            if path != kept.folder:
+                shutil.rmtree(path, ignore_errors=True)
+    typer.echo(f"{folder}:")
+    for path in sorted(folder.iterdir()) if folder.is_dir() else ():
+        note = f"  of at most {_megabytes(kept.most_bytes)}, {len(kept.keys())} kept" if path == kept.folder else ""
+        typer.echo(f"    {path.name:12} {_megabytes(disk_bytes(path)):>9}{note}")
+
+
+def _megabytes(count: int) -> str:
+    return f"{count >> 20} MiB"
