@@ -38,13 +38,13 @@ def private_cache(folder: Path) -> Path:
 
 
 def left_behind() -> set[str]:
-    """Temporary folders and emulators of this user's that exist now."""
-    folders = {str(path) for path in Path(tempfile.gettempdir()).glob("difftest-*")}
+    """Temporary folders and emulators of this process that exist now."""
+    folders = {str(path) for path in Path(tempfile.gettempdir()).iterdir()}
     emulators = {f"{child.pid} {child.name()}" for child in psutil.Process().children(recursive=True)}
     return folders | emulators
 
 
-async def test_cold_and_warm_starts_serve_them_all_alike(tmp_path: Path) -> None:
+async def test_cold_and_warm_starts_serve_them_all_alike(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def guest(name: str, message: bytes, ending: str) -> Boot:
         folder = tmp_path / name
         folder.mkdir()
@@ -62,10 +62,11 @@ async def test_cold_and_warm_starts_serve_them_all_alike(tmp_path: Path) -> None
     }
     slow = ("flood", "hang")  # and nothing about them depends on the start
     seeds = {}
+    (tmp_path / "temporary").mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
     for cold in (True, False):
         chosen = {name: pair for name, pair in every.items() if cold or name not in slow}
         boots = {name: boot for name, (boot, _) in chosen.items()}
-        before = left_behind()
         target = KvmHosted(cache=private_cache(tmp_path / f"cache-{cold}"), cold=cold)
         target.prepare(print)
         if not cold and not target.warm:
@@ -84,7 +85,7 @@ async def test_cold_and_warm_starts_serve_them_all_alike(tmp_path: Path) -> None
         assert not seen["seed"].kernel_faults
         assert seen["seed"].identity["kernel"]
         assert ("snapshot" in seen["seed"].seconds) is not cold
-        assert left_behind() == before
+        assert left_behind() == set()
         seeds[cold] = seen["seed"]
     assert len(snapshots(target.cache).keys()) == 1, "all these boots start from one"
     assert seeds[False].serial == seeds[True].serial
