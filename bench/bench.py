@@ -1,9 +1,9 @@
-"""What the phases of a run cost: one warm run of the seed case and a second image, phase by phase, and the ratios that count.
+"""What a run costs: cold and warm starts, one core and two, phase by phase, and the ratios that count.
 
-    make bench            (the machine should be otherwise quiet)
+    make bench            (some minutes; the machine should be otherwise quiet)
 
-Everything is read from the stored run that `difftest run` left, so the figures are those of a user's run. Ratios are what to
-trust: seconds vary with the machine. A line per bench goes to bench/history.jsonl.
+Everything is read from the stored runs that `difftest run` left, so the figures are those of a user's run. Ratios are what to
+trust: seconds vary with the machine, and CPU seconds with what else its cores do. A line per bench goes to history.jsonl.
 """
 
 from __future__ import annotations
@@ -15,85 +15,148 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from pathlib import Path
-
-from difftest.store import StoredRun
-from emulators.observation import Observation
+from typing import NamedTuple
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
+
+from difftest.store import StoredRun  # noqa: E402
+from emulators.observation import Observation  # noqa: E402
+
 HISTORY = Path(__file__).with_name("history.jsonl")
+SEED, MORE = "ept-pdpte-load", 10
+IMAGE_BYTES = 516096  # of the kit's images; others of this size start from the same snapshot
+
+
+class Done(NamedTuple):
+    """A command that was run: its stored run, and what it took, all its children included."""
+
+    run: StoredRun
+    wall: float
+    cpu: float
+
+    def seen(self, case: str, target: str) -> Observation:
+        return self.run.observations(case)[target][0][0]
+
+    def all_seen(self, target: str) -> list[Observation]:
+        return [self.seen(case.name, target) for case in self.run.cases() if target in self.run.observations(case.name)]
 
 
 def main() -> None:
-    from tests.guests import HALT, boot_sector
-
     with tempfile.TemporaryDirectory(prefix="difftest-bench-") as name:
         folder = Path(name)
-        second = boot_sector(folder, b"a second image\r\n", HALT)
-        print("warming the caches ...", file=sys.stderr)
-        difftest(folder, "run", "ept-pdpte-load", "-t", "kvm-hosted")
-        print("measuring ...", file=sys.stderr)
-        wall, cpu = difftest(folder, "run", "ept-pdpte-load", "-t", "kvm-hosted")
-        first = StoredRun.find(folder / "results", "latest")
-        difftest(folder, "run", "ept-pdpte-load", str(second), "-t", "kvm-hosted", "-j", "1")
-        both = StoredRun.find(folder / "results", "latest")
-        figures = measured(first, both, wall, cpu)
+        images = further_images(folder)
+        say("fetching, building and saving what is kept between runs")
+        difftest(folder, SEED, *images[:1])
+        figures: dict[str, float] = {}
+        say("cold starts")
+        figures |= cold_starts(difftest(folder, SEED, "--cold"), difftest(folder, SEED, "--cold", "--host-bochs", "2.7"))
+        boot = figures["cold boot to ready, host Bochs 3.0: s"]
+        say("warm starts")
+        figures |= warm_starts(difftest(folder, SEED), difftest(folder, SEED, *images[:1], "-j", "1"), images[0], boot)
+        say(f"{MORE} cases on one core and on two")
+        figures |= side_by_side(difftest(folder, *images, "-j", "1"), difftest(folder, *images, "-j", "2"))
+        say("all bundled cases")
+        figures |= families(difftest(folder, "--all", expected=(0, 1, 3)))
     for key, value in figures.items():
-        print(f"{key:62} {value:8.3f}")
+        print(f"{key:74} {value:8.3f}")
     with HISTORY.open("a") as history:
         history.write(json.dumps({"when": datetime.now(UTC).isoformat(timespec="seconds"), **figures}) + "\n")
 
 
-def measured(first: StoredRun, both: StoredRun, wall: float, cpu: float) -> dict[str, float]:
-    """Seconds, then ratios, of a run of `wall` seconds that used `cpu` seconds with all its children."""
-    bochs = observation(first, "ept-pdpte-load", "bochs")
-    hosted = observation(first, "ept-pdpte-load", "kvm-hosted")
-    (other,) = (case.name for case in both.cases() if case.name != "ept-pdpte-load")
-    further = observation(both, other, "kvm-hosted")
-    boot = hosted.seconds["appliance ready"]
-    phases = {phase: seconds for phase, seconds in hosted.seconds.items() if phase not in ("appliance ready", "whole")}
-    emulators_cpu = sum(
-        (
-            bochs.counters["cpu seconds"],
-            hosted.counters["cpu seconds"],
-            hosted.counters["cpu seconds to ready"],
-        )
-    )
-    emulators_wall = boot + hosted.seconds["logs"] + hosted.seconds["qemu ready"]
-    boot_mips = hosted.counters["emulated instructions to ready"] / hosted.counters["cpu seconds to ready"] / 1e6
+def cold_starts(newer: Done, older: Done) -> dict[str, float]:
+    figures: dict[str, float] = {}
+    for version, done in (("3.0", newer), ("2.7", older)):
+        seen, label = done.seen(SEED, "kvm-hosted"), f"cold boot to ready, host Bochs {version}"
+        instructions, cpu = seen.counters["emulated instructions to ready"], seen.counters["cpu seconds to ready"]
+        figures |= {f"{label}: s": seen.seconds["appliance ready"], f"{label}: CPU s": cpu}
+        figures |= {f"{label}: million emulated instructions": instructions / 1e6, f"{label}: MIPS": instructions / cpu / 1e6}
+        figures[f"cold, host Bochs {version}: command to the seed's verdict, s"] = done.wall
+    boots = (done.seen(SEED, "kvm-hosted").counters["cpu seconds to ready"] for done in (newer, older))
+    return {**figures, "ratio: cold boot, CPU s, host Bochs 3.0 / 2.7 (at most 0.65)": next(boots) / next(boots)}
+
+
+def warm_starts(seed: Done, both: Done, image: str, boot: float) -> dict[str, float]:
+    """`boot` is the cold boot to ready of the same Bochs, in seconds."""
+    reference, hosted = seed.seen(SEED, "bochs"), seed.seen(SEED, "kvm-hosted")
+    further = both.seen(Path(image).stem, "kvm-hosted")
+    checks = len(seed.run.results(SEED))
+    talking = hosted.seconds["terminal marker"] - hosted.seconds["first serial byte"]
+    emulators = sum(spent((reference, hosted)))
+    phases = {f"warm seed: {phase}, s": taken for phase, taken in hosted.seconds.items()}
     return {
-        "Bochs side of the seed case, s": bochs.seconds["whole"],
-        "Bochs side: emulated MIPS": bochs.counters["emulated instructions"] / bochs.counters["cpu seconds"] / 1e6,
-        "appliance, power-on to ready, s": boot,
-        "appliance, power-on to ready, CPU s": hosted.counters["cpu seconds to ready"],
-        "appliance, emulated MIPS (idle time counted)": boot_mips,
-        **{f"seed under hosted KVM: {phase}, s": seconds for phase, seconds in phases.items()},
-        "command to the seed's verdict, s": wall,
-        "second image in the same appliance, s": further.seconds["whole"],
-        "ratio: command to verdict / appliance boot (at most 1.6)": wall / boot,
-        "ratio: second image / appliance boot (at most 0.6)": further.seconds["whole"] / boot,
-        "tester's own CPU s, Xvfb and OCR included": cpu - emulators_cpu,
-        "ratio: wall time without an emulator / whole (at most 0.05)": max(0.0, wall - emulators_wall) / wall,
+        "Bochs side of the seed case, s (at most 3)": reference.seconds["whole"],
+        "Bochs side: MIPS": reference.counters["emulated instructions"] / reference.counters["cpu seconds"] / 1e6,
+        **phases,
+        "warm seed: restore, CPU s": hosted.counters["cpu seconds to ready"],
+        "warm seed: boot and observation, CPU s": hosted.counters["cpu seconds"],
+        "warm: command to the seed's verdict, s": seed.wall,
+        "ratio: warm command to verdict / cold boot (at most 0.5)": seed.wall / boot,
+        "ratio: warm further image / cold boot (at most 0.35)": further.seconds["whole"] / boot,
+        "ratio: further check in the same image / cold boot (under 0.01)": talking / checks / boot,
+        "tester's own CPU s, Xvfb and OCR included": seed.cpu - emulators,
     }
 
 
-def observation(run: StoredRun, case: str, target: str) -> Observation:
-    return run.observations(case)[target][0][0]
+def side_by_side(one: Done, two: Done) -> dict[str, float]:
+    emulators = sum(spent([*two.all_seen("bochs"), *two.all_seen("kvm-hosted")]))
+    return {
+        f"{MORE} cases, -j 1, s": one.wall,
+        f"{MORE} cases, -j 2, s": two.wall,
+        f"ratio: {MORE} cases, -j 1 / -j 2 (at least 1.8)": one.wall / two.wall,
+        f"ratio: {MORE} cases, tester's own CPU / all CPU (under 0.05)": (two.cpu - emulators) / two.cpu,
+    }
 
 
-def difftest(folder: Path, *arguments: str) -> tuple[float, float]:
-    """Run the command; wall seconds and CPU seconds, all children included."""
+def families(done: Done) -> dict[str, float]:
+    reference, hosted = done.all_seen("bochs"), done.all_seen("kvm-hosted")
+    restoring = sum(seen.counters["cpu seconds to ready"] for seen in hosted)
+    return {
+        "bundled cases: under Bochs, CPU s": sum(spent(reference)),
+        "bundled cases: hosted, CPU s": sum(spent(hosted)),
+        "bundled cases: hosted, of that restoring, CPU s": restoring,
+        "ratio: bundled cases, hosted / under Bochs (at most 4)": sum(spent(hosted)) / sum(spent(reference)),
+        "bundled cases: command, s": done.wall,
+        "ratio: bundled cases, tester's own CPU / all CPU (under 0.05)": 1 - sum(spent([*reference, *hosted])) / done.cpu,
+    }
+
+
+def spent(observations: Iterable[Observation]) -> list[float]:
+    """CPU seconds of the emulators of each."""
+    return [seen.counters["cpu seconds"] + seen.counters.get("cpu seconds to ready", 0.0) for seen in observations]
+
+
+def further_images(folder: Path) -> list[str]:
+    """Raw images that print a line and halt, each another one."""
+    from tests.guests import HALT, boot_sector
+
+    images = []
+    for number in range(MORE):
+        path = boot_sector(folder, b"image %d\r\n" % number, HALT).rename(folder / f"further{number}.img")
+        os.truncate(path, IMAGE_BYTES)
+        images.append(str(path))
+    return images
+
+
+def difftest(folder: Path, *arguments: str, expected: tuple[int, ...] = (0,)) -> Done:
+    """Run cases on Bochs and the hosted KVM."""
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     begun = time.monotonic()
-    argv = [sys.executable, "-m", "difftest.cli", *arguments, "-q"]
+    argv = [sys.executable, "-m", "difftest.cli", "run", *arguments, "-t", "kvm-hosted", "-q"]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     done = subprocess.run(argv, cwd=folder, env=environment, capture_output=True, text=True, check=False)
-    if done.returncode:
+    if done.returncode not in expected:
         sys.exit(f"difftest {' '.join(arguments)} ended with {done.returncode}:\n{done.stderr}{done.stdout}")
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return time.monotonic() - begun, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    wall, after = time.monotonic() - begun, resource.getrusage(resource.RUSAGE_CHILDREN)
+    cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    return Done(StoredRun.find(folder / "results", "latest"), wall, cpu)
+
+
+def say(line: str) -> None:
+    print(f"{line} ...", file=sys.stderr)
 
 
 if __name__ == "__main__":

@@ -102,7 +102,7 @@ class _Run:
             return
         for target, jobs in work:
             for job in jobs:
-                self._say(job.prepared.case.name, target.name, "a new divergence: once more without a snapshot")
+                self._say(job.prepared.case.name, target.name, "a new divergence: once more after a cold start")
         next_repeat = range(self._plan.repeats, self._plan.repeats + 1)
         await self._serve_all([*work, (self._targets[self._plan.reference], again)], next_repeat)
         for job in again:

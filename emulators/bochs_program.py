@@ -86,6 +86,8 @@ def program(wanted: str | None, cache: Path, say: Progress) -> BochsProgram:
         return installed()
     if "/" in wanted:
         return _of_path(Path(wanted).absolute())
+    if is_version(installed().version, wanted):
+        return installed()
     mirror = Mirror(cache, say)
     package = latest(mirror, available, wanted, f"no Bochs {wanted}", cached(cache))
     folder = _folder(cache, package.version)

@@ -16,11 +16,20 @@ class Fake:
 
     shares_start = False
 
-    def __init__(self, name: str, script: Script, *, implementation: str = "Fake", inherits: str = "") -> None:
+    def __init__(
+        self,
+        name: str,
+        script: Script,
+        *,
+        implementation: str = "Fake",
+        inherits: str = "",
+        thorough: Fake | None = None,
+    ) -> None:
         self.name = name
         self.implementation = implementation
         self.inherits = inherits
         self.sessions = 0
+        self._thorough = thorough
         self._script = script
 
     @property
@@ -36,8 +45,8 @@ class Fake:
     def identity(self) -> dict[str, str]:
         return {"fake": self.name}
 
-    def thorough(self) -> None:
-        """There is no short cut."""
+    def thorough(self) -> Fake | None:
+        return self._thorough
 
     @contextlib.asynccontextmanager
     async def session(self, boots: Sequence[Boot], progress: Progress) -> AsyncIterator[Session]:

@@ -7,11 +7,14 @@ lies at its physical address. Blocks that the guest never touched are holes in i
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import re
 import subprocess
+import threading
 import time
 from collections.abc import Sequence
+from pathlib import Path
 
 from emulators.bochs_machine import BochsMachine
 from emulators.target import EmulatorError
@@ -25,6 +28,7 @@ SUSPEND_BUTTON = ("674", "22")  # in the header bar of a window 720 pixels wide
 DIALOG_SECONDS, SAVE_SECONDS = 20.0, 60.0
 ASK, WAIT, SAVED, FAILED = "Save Bochs state to folder", "Please wait", "WARNING", "ERROR"  # titles of its windows
 DEFAULT_ANSWER = "none"
+ZEROS = bytes(1 << 20)
 
 
 async def save(machine: BochsMachine, name: str) -> None:
@@ -117,3 +121,50 @@ def without_blocks(memory: str, address: int, length: int) -> str:
         memory,
         flags=re.MULTILINE,
     )
+
+
+def feed(pipe: Path, ram: Path, address: int, content: bytes, stop: threading.Event) -> None:
+    """Give a Bochs that restores its memory through a named pipe, with `content` in place of what lies at this physical address.
+
+    So nothing is copied on a disk, and pages that are only holes are never made. Blocks until Bochs has read it all, has gone,
+    or `stop` is set before it came.
+    """
+    while True:
+        try:
+            to = os.open(pipe, os.O_WRONLY | os.O_NONBLOCK)
+            break
+        except OSError as error:
+            if error.errno != errno.ENXIO or stop.is_set():  # ENXIO: nobody reads yet
+                return
+            time.sleep(0.005)
+    try:
+        os.set_blocking(to, True)
+        with ram.open("rb") as file:
+            size = os.fstat(file.fileno()).st_size
+            _send(file.fileno(), 0, address, to)
+            _send_bytes(content, to)
+            _send(file.fileno(), address + len(content), size, to)
+    except BrokenPipeError:
+        pass  # it has gone; that is told elsewhere
+    finally:
+        os.close(to)
+
+
+def _send(source: int, start: int, end: int, to: int) -> None:
+    """Send this part of a file, zeros behind its end included."""
+    while start < end:
+        try:
+            data = min(os.lseek(source, start, os.SEEK_DATA), end)
+        except OSError:  # ENXIO: there are no more data
+            data = end
+        while start < data:
+            start += os.write(to, ZEROS[: data - start])
+        hole = min(os.lseek(source, start, os.SEEK_HOLE), end) if start < end else end
+        while start < hole:
+            start += os.splice(source, to, hole - start, offset_src=start)
+
+
+def _send_bytes(data: bytes, to: int) -> None:
+    view = memoryview(data)
+    while view:
+        view = view[os.write(to, view) :]

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
 import pytest
 
-from emulators.saved_state import BLOCK, with_blocks, with_lines, without_blocks
+from emulators.saved_state import BLOCK, feed, with_blocks, with_lines, without_blocks
 from emulators.target import EmulatorError
 
 MEMORY = """memory = {
@@ -62,3 +67,36 @@ def test_lines_of_a_configuration_are_replaced_by_their_keys() -> None:
     assert changed[0] == "# made by Bochs"
     assert changed[1].index("serial") < changed[1].index("usb_uhci"), "the order in which Bochs itself loads them at the start"
     assert changed[2:] == ["log: /new/bochs.log", "com1: enabled=1, dev=127.0.0.1:9"]
+
+
+@pytest.mark.parametrize("address", [0, 5000, 3 << 20, (4 << 20) - 3, 6 << 20], ids=["start", "data", "hole", "end", "behind"])
+def test_memory_is_fed_with_the_image_in_its_place(tmp_path: Path, address: int) -> None:
+    ram, pipe, content = tmp_path / "ram", tmp_path / "pipe", b"the image" * 1000
+    with ram.open("wb") as file:
+        file.write(b"x" * 10000)
+        os.truncate(file.fileno(), 4 << 20)
+        os.pwrite(file.fileno(), b"y" * 10000, 2 << 20)
+    os.mkfifo(pipe)
+    with ThreadPoolExecutor() as pool:
+        feeding = pool.submit(feed, pipe, ram, address, content, threading.Event())
+        fed = pipe.read_bytes()
+        feeding.result(timeout=10)
+    expected = bytearray(ram.read_bytes())
+    expected.extend(bytes(max(0, address - len(expected))))
+    expected[address : address + len(content)] = content
+    assert fed == expected
+
+
+@pytest.mark.parametrize("comes", [True, False])
+def test_feeding_ends_with_its_reader(tmp_path: Path, comes: bool) -> None:
+    ram, pipe, stop = tmp_path / "ram", tmp_path / "pipe", threading.Event()
+    ram.write_bytes(b"x" * (1 << 20))
+    os.mkfifo(pipe)
+    with ThreadPoolExecutor() as pool:
+        feeding = pool.submit(feed, pipe, ram, 0, b"", stop)
+        if comes:
+            with pipe.open("rb") as reader:
+                assert reader.read(1) == b"x"
+        else:
+            stop.set()
+        feeding.result(timeout=10)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import hashlib
 import os
 import shlex
@@ -23,7 +24,7 @@ from emulators import saved_state
 from emulators.appliance.assembler import assembled
 from emulators.appliance.linuxboot import SECTOR
 from emulators.appliance.machine import ApplianceMachine
-from emulators.appliance.start import COMMAND_LINE, SECOND_DISK, Hosting, booted, restored
+from emulators.appliance.start import COMMAND_LINE, SECOND_DISK, Feed, Hosting, booted, restored
 from emulators.cache import Cache
 from emulators.files import private_copy, sha256_cached
 from emulators.qemu import Qemu
@@ -107,8 +108,8 @@ async def resumed(hosting: Hosting, snapshot: Snapshot, image: bytes, folder: Pa
     """
     window, content = snapshot.facts.window, image.rstrip(b"\0")
 
-    def prepare(lines: list[str], state: Path) -> None:
-        _unpack(snapshot.folder, lines, state, window, content)
+    def prepare(lines: list[str], state: Path) -> Feed:
+        return _unpack(snapshot.folder, lines, state, window, content)
 
     async with restored(hosting, snapshot.folder / SECOND_DISK, prepare, folder) as machine:
         pages = -(-len(content) // PAGE)
@@ -172,8 +173,10 @@ def _keep(hosting: Hosting, made: Path, target: Path, facts: Facts) -> None:
         raise EmulatorError(f"cannot keep a snapshot: {error.strerror}", hint=f"is there room in {target.parent}?") from error
 
 
-def _unpack(kept: Path, lines: list[str], state: Path, window: int, content: bytes) -> None:
-    """Make a copy of a saved state that is started with these lines of configuration, and has `content` at a physical address."""
+def _unpack(kept: Path, lines: list[str], state: Path, window: int, content: bytes) -> Feed:
+    """Make a copy of a saved state that is started with these lines of configuration, and has `content` at a physical address.
+    Its memory comes through a pipe, from the function that is returned.
+    """
     state.mkdir()
     for path in kept.iterdir():
         if path.name not in (saved_state.CONFIG, saved_state.MEMORY, saved_state.RAM):
@@ -181,9 +184,9 @@ def _unpack(kept: Path, lines: list[str], state: Path, window: int, content: byt
     (state / saved_state.CONFIG).write_text(saved_state.with_lines((kept / saved_state.CONFIG).read_text(), lines))
     memory = (kept / saved_state.MEMORY).read_text()
     (state / saved_state.MEMORY).write_text(saved_state.with_blocks(memory, window, len(content)))
-    private_copy(kept / saved_state.RAM, state / saved_state.RAM)
-    with (state / saved_state.RAM).open("r+b") as ram:
-        os.pwrite(ram.fileno(), content, window)
+    pipe = state / saved_state.RAM
+    os.mkfifo(pipe)
+    return functools.partial(saved_state.feed, pipe, kept / saved_state.RAM, window, content)
 
 
 def _key(hosting: Hosting, shape: Shape) -> str:

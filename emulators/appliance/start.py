@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import threading
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from pathlib import Path
@@ -46,6 +47,8 @@ MOST_MIB = 2048  # Bochs 2.7 does not start with more
 MARGIN_MIB = 96  # for Linux and QEMU, beside the guest's memory and what is handed in
 SECOND_DISK = "second.img"
 CONNECT_SECONDS = 15.0
+
+Feed = Callable[[threading.Event], None]  # blocks while Bochs reads, until the event is set
 
 
 class Hosting(msgspec.Struct, frozen=True, kw_only=True):
@@ -100,17 +103,24 @@ async def booted(
 
 @contextlib.asynccontextmanager
 async def restored(
-    hosting: Hosting, second: Path, prepare: Callable[[list[str], Path], None], folder: Path
+    hosting: Hosting, second: Path, prepare: Callable[[list[str], Path], Feed], folder: Path
 ) -> AsyncIterator[ApplianceMachine]:
     """Let a saved appliance go on. `second` is the second disk it was booted with; `prepare` makes a copy of the state in a new
-    folder, with the lines of configuration that it is given.
+    folder, with the lines of configuration that it is given, and tells what feeds Bochs while it restores.
     """
     async with _ports() as ports:
         lines = [*restored_lines(hosting.program, folder), *_disks(hosting.appliance, second, folder), *ports.lines]
         state = folder / "state"
-        await asyncio.to_thread(prepare, lines, state)
-        async with restored_bochs(hosting.program, state, folder) as bochs, ports.machine(bochs) as machine:
-            yield machine
+        feed = await asyncio.to_thread(prepare, lines, state)
+        stop = threading.Event()
+        async with restored_bochs(hosting.program, state, folder) as bochs:
+            feeding = asyncio.ensure_future(asyncio.to_thread(feed, stop))
+            try:
+                async with ports.machine(bochs) as machine:
+                    yield machine
+            finally:
+                stop.set()
+                feeding.cancel()
 
 
 def _disks(appliance: Appliance, second: Path, folder: Path) -> list[str]:
