@@ -80,7 +80,7 @@ BROKEN: dict[str, tuple[list[Edit], set[str]]] = {
     "EPT is as it should be": (
         [("stage.c", f"{RUN}    must_violate_at", f"    ept_identity();\n    ept_flush();\n{RUN}    must_violate_at"),
          ("stage.c", f"{RUN}    must_misconf", f"    ept_identity();\n    ept_flush();\n{RUN}    must_misconf"),
-         ("load.c", f"    ept_protect(pdpt, EPT_WRITE);\n{RUN}", RUN),
+         ("rights.c", f"    ept_protect(pdpt, EPT_WRITE);\n{RUN}", RUN),
          ("moves.c", "ept_protect(&both_tables, 0)", "ept_protect(&both_tables, EPT_ALL)"),
          ("other-modes.c", "ept_protect(l2_tables.pml4, 0)", "ept_protect(l2_tables.pml4, EPT_ALL)"),
          ("other-modes.c", f"ept_protect(other_root, 0);\n{RUN}    must_violate", f"ept_flush();\n{RUN}    must_violate"),
@@ -96,8 +96,8 @@ BROKEN: dict[str, tuple[list[Edit], set[str]]] = {
          ("stage.c", "    struct vm_exit exit = must_complete();\n    must_keep", "    registers_before[2] ^= PDPTE_PWT;\n"
           "    struct vm_exit exit = must_complete();\n    must_keep"),
          ("moves.c", "pdptes_in_both[index] = pdpt[index];", "pdptes_in_both[index] = pdpt[index] | 2;"),
-         ("load.c", "rights_by_level(EPT_EXECUTE, EPT_READ | EPT_WRITE)", "rights_by_level(EPT_EXECUTE, EPT_ALL)"),
-         ("load.c", "*ept_entry(WINDOW, level) = 0;", "*ept_entry(WINDOW, level) |= 0;"),
+         ("entries.c", "rights_by_level(EPT_EXECUTE, EPT_READ | EPT_WRITE)", "rights_by_level(EPT_EXECUTE, EPT_ALL)"),
+         ("entries.c", "*ept_entry(WINDOW, level) = 0;", "*ept_entry(WINDOW, level) |= 0;"),
          ("values.c", "pdpt[index] = sound | (u64)1 << bit;", "pdpt[index] = sound;")],
         LOADS | _ids(6, "pte", "pde", "pdpte") | _ids(8, "execute-above-read-write") | _ids(15, "mapped")
         | _ids(19, "mapped", "clts") | _ids(21, "pdpte0", "pdpte1", "pdpte2", "pdpte3"),

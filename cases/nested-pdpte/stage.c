@@ -76,6 +76,23 @@ void put_table_behind_window(void)
     vmcs_write(GUEST_CR3, before.cr3);
 }
 
+void rights_by_level(u32 directory, u32 leaf)
+{
+    about_to_set_pg();
+    put_table_behind_window();
+    u64 *entry = ept_entry(WINDOW, EPT_PDE);
+    *entry = (*entry & ~(u64)EPT_ALL) | directory;
+    ept_map(WINDOW, l2_tables.pae.pdpt, leaf);
+}
+
+bool execute_only(void)
+{
+    if (ept_capabilities() & EPT_CAPABILITY_EXECUTE_ONLY)
+        return true;
+    skip("no execute-only EPT entries");
+    return false;
+}
+
 void about_to_again(void)
 {
     l2_registers.eax = operand;

@@ -44,6 +44,12 @@ void starts_with_pdptes(const u64 pdptes[4]);
 #define WINDOW (1u << 30)
 void put_table_behind_window(void);
 
+/* `about_to_set_pg` with these rights in the EPT PDE above the window, and in the PTE. */
+void rights_by_level(u32 directory, u32 leaf);
+
+/* Whether EPT entries may allow fetches alone; if not, the check SKIPs. */
+bool execute_only(void);
+
 /* Let CR3 point at these PDPTEs, which L2 is then about to load. */
 void use_table(u64 *pdptes);
 
@@ -56,7 +62,7 @@ void must_not_load(void);            /* it completes, and the PDPTE registers ar
 void must_violate(u32 allowed);      /* EPT violation at the PDPTEs, where EPT allows this; nothing else has changed */
 void must_misconfigure(void);        /* EPT misconfiguration at the PDPTEs; nothing else has changed */
 
-/* The register after the instruction, as the VMCS must hold it. */
+/* The control registers, as the VMCS must hold them. */
 struct control_registers {
     u32 cr0, cr3, cr4;
 };
