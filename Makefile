@@ -16,6 +16,7 @@ PACKAGES := python3-venv gcc binutils cpio lz4 xz-utils zstd gpg gpg-agent \
 run: setup
 	$(BIN)/difftest run --group seed --html results/seed.html
 
+test: PACKAGES += chromium fonts-dejavu-core
 test: setup lint
 	$(BIN)/pytest
 

@@ -32,3 +32,12 @@ def explained(error: BaseException) -> Explained:
         "set DIFFTEST_TRACEBACK=1 and run again to see where; please report it",
         ExitCode.INTERNAL,
     )
+
+
+def told(error: Exception) -> str:
+    """An exception as a verdict's reason. What no driver foresaw is named with its type, for the report to us."""
+    from emulators.target import EmulatorError
+
+    if isinstance(error, EmulatorError):
+        return f"{error}" + (f" ({error.hint})" if error.hint else "")
+    return f"difftest itself failed: {type(error).__name__}: {error}"

@@ -222,7 +222,9 @@ def _result(
     boots: str = "",
     versions: Mapping[str, str] | None = None,
 ) -> Result:
-    known = next((known for known in manifest.known if _applies(known, about.check, subject.target, versions or {})), None)
+    applying = [known for known in manifest.known if _applies(known, about.check, subject.target, versions or {})]
+    # Several entries may speak of one check: the one that foresaw this verdict, or else the first.
+    known = next((known for known in applying if known.verdict == verdict), applying[0] if applying else None)
     expected = not MEANINGS[verdict].diverges and MEANINGS[verdict].decided
     if known is not None and verdict == known.verdict:
         expected = True

@@ -6,7 +6,7 @@ import asyncio
 import os
 import platform
 import signal
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import msgspec
@@ -14,6 +14,7 @@ from rich.console import Console
 
 from difftest import __version__
 from difftest.case import BUNDLED, MANIFEST, Case, CaseError, bundled, load, of_image, select
+from difftest.confirmation import Confirm
 from difftest.image import prepare
 from difftest.plan import Job, Plan, Prepared, names_of, subjects_for
 from difftest.progress import Progress
@@ -41,6 +42,7 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     results: Path
     folders: Sequence[Path]
     quiet: bool
+    confirm: Confirm = Confirm.NONE
     command: list[str]
 
 
@@ -50,6 +52,7 @@ class Ready(msgspec.Struct, frozen=True, kw_only=True):
     request: Request
     plan: Plan
     targets: dict[str, Target]
+    idle: dict[str, list[str]]  # see Meta
 
 
 def run_cases(request: Request) -> tuple[ExitCode, StoredRun | None]:
@@ -65,7 +68,7 @@ def made_ready(request: Request) -> Ready:
     every = targets(request.versions, cold=request.cold)
     asked = request.targets or request.versions.speak_of
     jobs = tuple(Job(prepared=prepared, subjects=subjects_for(prepared.case, every, asked)) for prepared in images(request))
-    plan = Plan(jobs=jobs, slots=request.jobs, repeats=request.repeats, total_seconds=request.timeout)
+    plan = Plan(jobs=jobs, slots=request.jobs, repeats=request.repeats, total_seconds=request.timeout, confirm=request.confirm)
     taking_part = {name: every[name] for name in plan.targets()}
     if ignored := set(request.versions.speak_of) - set(taking_part):
         names = ", ".join(ignored)
@@ -73,7 +76,7 @@ def made_ready(request: Request) -> Ready:
     console = Console(stderr=True)
     for target in taking_part.values():
         target.prepare(lambda line: None if request.quiet else console.print(line, markup=False, soft_wrap=True))
-    return Ready(request=request, plan=plan, targets=taking_part)
+    return Ready(request=request, plan=plan, targets=taking_part, idle=_idle(taking_part, every))
 
 
 def images(request: Request) -> list[Prepared]:
@@ -97,6 +100,7 @@ def carry_out(ready: Ready) -> tuple[ExitCode, StoredRun | None]:
         reference=plan.reference,
         targets={name: names_of(target) for name, target in taking_part.items()},
         identities={name: target.identity() for name, target in taking_part.items()},
+        idle=ready.idle,
     )
     writer = RunWriter.create(request.results, meta)
     for job in plan.jobs:
@@ -162,11 +166,25 @@ def _snapshot(writer: RunWriter, job: Job) -> None:
         image_bytes=prepared.image.stat().st_size,
         argument=argument,
         checks=list(prepared.abouts),
+        cdrom=prepared.cdrom,
+        second_sha256=prepared.second_sha256,
     )
     writer.add_case(snapshot, prepared.image)
+
+
+def _idle(taking_part: Mapping[str, Target], every: Mapping[str, Target]) -> dict[str, list[str]]:
+    """What the targets can do whose implementation the run does not look at."""
+    busy = {target.implementation for target in taking_part.values()}
+    return {name: sorted(target.capabilities) for name, target in every.items() if target.implementation not in busy}
 
 
 def _host() -> dict[str, str]:
     from emulators.native import host_cpu
 
-    return {"kernel": os.uname().release, "python": platform.python_version(), "cpu": host_cpu(), "cpus": str(os.cpu_count())}
+    return {
+        "kernel": os.uname().release,
+        "arch": os.uname().machine,
+        "python": platform.python_version(),
+        "cpu": host_cpu(),
+        "cpus": str(os.cpu_count()),
+    }

@@ -9,6 +9,7 @@ import msgspec
 
 from difftest.build import selection
 from difftest.case import Case, CaseError
+from difftest.confirmation import Confirm
 from difftest.judge import About, Names
 from emulators.observation import Boot
 from emulators.registry import KVM_TARGETS, OPINION, REFERENCE
@@ -61,6 +62,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     slots: int = 2  # boots that may go on side by side
     repeats: int = 1
     total_seconds: float | None = None
+    confirm: Confirm = Confirm.NONE
 
     def targets(self) -> list[str]:
         """Every target that takes part, the reference first."""

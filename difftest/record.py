@@ -1,6 +1,7 @@
 """The machine-readable lines that bundled cases print on the serial port, parsed.
 
     difftest 1 case=<name>
+    difftest 1 cpu name=value ...
     difftest 1 start <check>
     difftest 1 check <check> <PASS|FAIL|OPEN|SKIP> key=value ...
     difftest 1 end checks=<n>
@@ -24,6 +25,7 @@ MAX_RECORDS = 4096
 _CHECK = re.compile(r"difftest 1 check ([\w.:/+-]{1,120}) (PASS|FAIL|OPEN|SKIP)((?: .*)?)")
 _START = re.compile(r"difftest 1 start ([\w.:/+-]{1,120})")
 _END = re.compile(r"difftest 1 end checks=(\d{1,6})")
+_CPU = re.compile(r"difftest 1 cpu((?: [a-z][a-z0-9_]{0,60}=0x[0-9a-f]{1,16}){1,40})")
 _PAIR = re.compile(r' (?:(must|free)\.)?([a-z][a-z0-9_]{0,60})=(0x[0-9a-f]{1,32}|[\w.+/:-]{1,120}|"[^"\\]{0,400}")')
 
 
@@ -51,6 +53,7 @@ class Transcript(msgspec.Struct, frozen=True, kw_only=True):
     records: dict[str, Record] = {}
     started: list[str] = []
     suite: Suite = Suite()  # results in free text, where there are no records
+    cpu: dict[str, str] = {}  # what the CPU said of itself: signature, maxphyaddr, ia32_vmx_basic ... Never compared
     complete: bool = False  # the end line stood there and its count was right
     terminal_line: str = ""  # the last line that is not blank, safe to show
     spoken: bytes = b""  # the same as it came
@@ -80,6 +83,7 @@ def parse(serial: bytes, debug: bytes = b"") -> Transcript:
 def _parse(serial: bytes) -> Transcript:
     records: dict[str, Record] = {}
     started: list[str] = []
+    cpu: dict[str, str] = {}
     problems: list[str] = []
     counted: int | None = None
     lines = [line.rstrip(b"\r") for line in serial.split(b"\n")]
@@ -99,6 +103,8 @@ def _parse(serial: bytes) -> Transcript:
                 records[record.check] = record
         elif match := _START.fullmatch(text):
             started.append(match.group(1))
+        elif match := _CPU.fullmatch(text):
+            cpu |= dict(pair.split("=") for pair in match.group(1).split())
         elif match := _END.fullmatch(text):
             counted = int(match.group(1))
         elif not text.startswith("difftest 1 case="):
@@ -111,6 +117,7 @@ def _parse(serial: bytes) -> Transcript:
         records=records,
         started=started,
         suite=suite,
+        cpu=cpu,
         complete=counted is not None and counted == len(records),
         terminal_line=visible(spoken, 400),
         spoken=spoken,

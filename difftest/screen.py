@@ -16,6 +16,7 @@ OCR_ROWS = (20, 21)
 VERDICT_ROWS = (20, 21, 22, 23)
 OCR_SECONDS = 30
 ALIKE = 0.8  # least similarity, after folding confusable characters, at which two readings are taken to be one text
+SCALE_AGAIN = 3
 SCALE = 4  # tesseract wants letters of 30 pixels or more; a VGA cell has 16
 MARGIN = 24
 
@@ -53,11 +54,28 @@ def read_screen(observation: Observation) -> ScreenReading:
     return ScreenReading(rows=readings, text=rows, problem="; ".join(wrong))
 
 
+def read_again(observation: Observation, first: ScreenReading) -> str:
+    """Read the rows from the picture once more in another way: hard black and white, smaller, as one block of text.
+
+    `first` is the first reading, and has rows. What is wrong, or "". Blocks while tesseract works.
+    """
+    try:
+        read = ocr_rows(observation.screen or b"", OCR_ROWS, again=True)
+    except OcrError as error:
+        return str(error)
+    wrong = [
+        f"row {row}: read again, OCR gives {text!r}, text memory says {first.rows[row].memory!r}"
+        for row, text in read.items()
+        if row in first.rows and not alike(first.rows[row].memory, text)
+    ]
+    return "; ".join(wrong)
+
+
 class OcrError(Exception):
     """The picture could not be read at all."""
 
 
-def ocr_rows(png: bytes, rows: tuple[int, ...]) -> dict[int, str]:
+def ocr_rows(png: bytes, rows: tuple[int, ...], *, again: bool = False) -> dict[int, str]:
     """What tesseract reads in these rows of an 80x25 text screen's picture. Blank rows cost nothing.
 
     Raises OcrError when the picture is no text screen, or tesseract fails.
@@ -80,17 +98,20 @@ def ocr_rows(png: bytes, rows: tuple[int, ...]) -> dict[int, str]:
         dark_on_light = ImageOps.autocontrast(ImageOps.invert(strip))
         ink = ImageOps.invert(dark_on_light).getbbox() or (0, 0, 1, 16)
         word = dark_on_light.crop((ink[0], 0, ink[2], 16))
-        big = word.resize((word.width * SCALE, word.height * SCALE), Image.Resampling.LANCZOS)
-        found[row] = _tesseract(ImageOps.expand(big, MARGIN, 255))
+        if again:
+            word = word.point(lambda level: 255 if level > 127 else 0)
+        scale, mode = (SCALE_AGAIN, "6") if again else (SCALE, "7")
+        big = word.resize((word.width * scale, word.height * scale), Image.Resampling.LANCZOS)
+        found[row] = _tesseract(ImageOps.expand(big, MARGIN, 255), mode)
     return found
 
 
-def _tesseract(image: object) -> str:
+def _tesseract(image: object, mode: str) -> str:
     os.environ["OMP_THREAD_LIMIT"] = "1"  # its threads fight the emulators' for two cores
     import pytesseract
 
     try:
-        text = pytesseract.image_to_string(image, lang="eng", config="--psm 7", timeout=OCR_SECONDS)
+        text = pytesseract.image_to_string(image, lang="eng", config=f"--psm {mode}", timeout=OCR_SECONDS)
     except (pytesseract.TesseractError, pytesseract.TesseractNotFoundError, RuntimeError, OSError) as error:
         raise OcrError(f"tesseract failed: {error}") from error
     return " ".join(str(text).split())

@@ -4,6 +4,7 @@
     results/<run>/images/<sha256>.img.gz          the bytes that were booted
     results/<run>/cases/<case>/case.json          the case as it was: manifest, checks, image hash
     results/<run>/cases/<case>/results.json       the verdicts, written when the case was judged
+    results/<run>/cases/<case>/confirmation.json  what looking at its divergences again showed, where that was done
     results/<run>/cases/<case>/<target>/<n>/      one observation: observation.json, serial.bin, debug.bin,
                                                   screen.png, text.bin, screen.json, logs/
 
@@ -28,6 +29,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from difftest.atomic import NO_RUN, StoreError, encode, file_name, read, read_json, sync, write, writing
+from difftest.confirmation import Confirmation
 from difftest.judge import About, Names
 from difftest.reading import ScreenReading
 from difftest.result import Result
@@ -58,6 +60,7 @@ class Meta(msgspec.Struct, frozen=True, kw_only=True):
     reference: str
     targets: dict[str, Names]
     identities: dict[str, dict[str, str]]
+    idle: dict[str, list[str]] = {}  # capabilities of the targets whose implementation took no part
 
 
 class CaseSnapshot(msgspec.Struct, frozen=True, kw_only=True):
@@ -70,6 +73,8 @@ class CaseSnapshot(msgspec.Struct, frozen=True, kw_only=True):
     image_bytes: int
     argument: str  # what `difftest run` takes to run this case again
     checks: list[About] = []
+    cdrom: bool = False  # the image is a CD
+    second_sha256: str = ""  # of a second disk, which is not kept
 
 
 class RunWriter:
@@ -121,6 +126,9 @@ class RunWriter:
 
     def add_results(self, case: str, results: list[Result]) -> None:
         self._add(self._case(case) / "results.json", results)
+
+    def add_confirmations(self, case: str, confirmations: list[Confirmation]) -> None:
+        self._add(self._case(case) / "confirmation.json", confirmations)
 
     def finish(self, status: str) -> None:
         """Say how the run ended: "finished" or "interrupted"."""
@@ -174,16 +182,28 @@ class StoredRun:
     def all_results(self) -> list[Result]:
         return [result for case in self.cases() for result in self.results(case.name)]
 
+    def confirmations(self, case: str) -> list[Confirmation]:
+        path = self._case(case) / "confirmation.json"
+        return self._json(path, list[Confirmation]) if path.exists() else []
+
     def observations(self, case: str) -> dict[str, list[tuple[Observation, ScreenReading]]]:
-        """Each target's observations in the order of the boots, with what was read from the screen."""
-        found: dict[str, list[tuple[Observation, ScreenReading]]] = {}
+        """Each target's observations in the order of the boots, with what was read from the screen. Without variants."""
+        return {
+            target: plain
+            for target, boots in self.every_boot(case).items()
+            if (plain := [(observation, screen) for observation, screen in boots.values() if not observation.variant])
+        }
+
+    def every_boot(self, case: str) -> dict[str, dict[int, tuple[Observation, ScreenReading]]]:
+        """All that was booted, variants too: target -> number of the boot's folder -> observation and screen."""
+        found: dict[str, dict[int, tuple[Observation, ScreenReading]]] = {}
         for target in sorted(path for path in self._list(self._case(case)) if path.is_dir()):
             boots = [path for path in self._list(target) if BOOT.fullmatch(path.name)]
             for folder in sorted(boots, key=lambda path: int(path.name)):
                 observation = self._observation(folder)
                 screen = folder / "screen.json"
                 reading = self._json(screen, ScreenReading) if screen.exists() else ScreenReading(problem="never read")
-                found.setdefault(observation.target, []).append((observation, reading))
+                found.setdefault(observation.target, {})[int(folder.name)] = observation, reading
         return found
 
     def image(self, snapshot: CaseSnapshot) -> bytes:

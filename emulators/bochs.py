@@ -11,21 +11,22 @@ import time
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
-from emulators.bochs_machine import POLL, STOP_SECONDS, BochsMachine, bochs_machine
+from emulators.bochs_machine import POLL, STOP_SECONDS, BochsMachine, bochs_machine, bochsrc
 from emulators.bochs_models import check_cpu_model
 from emulators.bochs_program import BochsProgram, installed, program
+from emulators.by_hand import IMAGE, SECOND, STOCK_ROMS, ByHand, bochs_by_hand, unseen
 from emulators.files import cache_folder, private_copy, read_log, sha256
-from emulators.observation import TEXT_BYTES, Boot, Ending, Observation
-from emulators.target import NESTED, EmulatorError, Progress, Requirement, Session
+from emulators.observation import TEXT_BYTES, Boot, Ending, Machine, Observation
+from emulators.target import NESTED, OTHER_CPU, EmulatorError, Progress, Requirement, Session, other_cpu
 from emulators.uart_rom import ADDRESS as UART_ROM_ADDRESS
 from emulators.uart_rom import uart_rom
 from emulators.watch import End, Watch, appended, discarding, first, never
 
 DEFAULT_MODEL = "corei7_haswell_4770"
+OTHER_MODEL = "broadwell_ult"
 # Emulated instructions per emulated second. Low, so that a boot sector that prints a character by the BIOS between two
 # serial bytes is not faster than 115200 baud (347 instructions a byte): Bochs loses bytes as a real UART does.
 IPS = 4_000_000
-SECOND = "second.img"
 LOOK = 2.0  # seconds of silence after which the screen is looked at, again and again
 LOG_CAP = 64 << 20  # bytes of log after which a guest is taken to flood it
 CONNECT_SECONDS = 15.0
@@ -77,6 +78,19 @@ class Bochs:
             self._program = found
         return self._program
 
+    def by_hand(self, boot: Boot, needs: Sequence[str], *, carry: bool) -> ByHand:
+        serial = "bochs.serial"
+        config = [*bochs_config(boot, self.cpu_model(boot), ""), f"com1: enabled=1, mode=file, dev={serial}"]
+        lines = bochsrc(unseen("bochs.log"), config, *STOCK_ROMS, warns=False)
+        return bochs_by_hand(lines, serial, {"uart.rom": uart_rom()})
+
+    def cpu_model(self, boot: Boot) -> str:
+        return boot.machine.cpu_models.get(self.name, self.model)
+
+    def variants(self, machine: Machine) -> dict[str, Machine]:
+        other = OTHER_MODEL if machine.cpu_models.get(self.name, self.model) != OTHER_MODEL else DEFAULT_MODEL
+        return {OTHER_CPU: other_cpu(machine, self.name, other)}
+
     def prepare(self, progress: Progress) -> None:
         """Fetch the Bochs that was asked for, unless it is installed or in the cache, and look whether it has the CPU model.
 
@@ -113,7 +127,7 @@ class BochsSession:
 
     async def _boot(self, boot: Boot, folder: Path) -> Observation:
         begun = time.monotonic()
-        image = folder / "disk.img"
+        image = folder / IMAGE
         await asyncio.to_thread(private_copy, boot.image, image)
         if boot.second is not None:
             await asyncio.to_thread(private_copy, boot.second, folder / SECOND)
@@ -121,7 +135,10 @@ class BochsSession:
         connected: asyncio.Future[tuple[asyncio.StreamReader, asyncio.StreamWriter]] = asyncio.Future()
         server = await asyncio.start_server(lambda *pair: connected.set_result(pair), "127.0.0.1", 0)
         port = server.sockets[0].getsockname()[1]
-        config = self._config(boot, image, port)
+        config = [
+            *bochs_config(boot, self._target.cpu_model(boot), f"{folder}/"),
+            f"com1: enabled=1, mode=socket-client, dev=127.0.0.1:{port}",
+        ]
         watch = Watch(boot)
         screen = memory = None
         registers: dict[str, str] = {}
@@ -166,7 +183,7 @@ class BochsSession:
         ticks = re.findall(rb"^(\d+)[a-z]\[", log, re.MULTILINE)
         return Observation(
             target=self._target.name,
-            identity=self._target.identity(),
+            identity={**self._target.identity(), "cpu model": self._target.cpu_model(boot)},
             image_sha256=boot.image_sha256,
             image_sha256_after=sha256(boot.image),
             ending=end[0],
@@ -185,27 +202,29 @@ class BochsSession:
             seconds={"start": watch.started - begun, **watch.seconds, "whole": time.monotonic() - begun},
             counters={"cpu seconds": cpu, "emulated instructions": float(max(map(int, ticks), default=0))},
             commands=commands,
+            by_hand="bochs -q -f bochsrc",
         )
 
-    def _config(self, boot: Boot, image: Path, port: int) -> list[str]:
-        machine = boot.machine
-        model = machine.cpu_models.get(self._target.name, self._target.model)
-        return [
-            # Without reset_on_triple_fault=0 a triple fault looks like a reset.
-            f"cpu: model={model}, count={machine.cpus}, ips={IPS}, reset_on_triple_fault=0, ignore_bad_msrs=1",
-            "clock: sync=none, time0=1600000000",
-            f"memory: guest={machine.memory_mib}, host={machine.memory_mib}",
-            f"optromimage1: file={image.parent / 'uart.rom'}, address={UART_ROM_ADDRESS:#x}",
-            "ata0: enabled=1, ioaddr1=0x1f0, ioaddr2=0x3f0, irq=14",
-            f'ata0-master: type=cdrom, path="{image}", status=inserted' if boot.cdrom else _disk("master", image),
-            *([_disk("slave", image.with_name(SECOND))] if boot.second is not None else []),
-            f"boot: {'cdrom' if boot.cdrom else 'disk'}",
-            f"com1: enabled=1, mode=socket-client, dev=127.0.0.1:{port}",
-            "port_e9_hack: enabled=1",
-        ]
+
+def bochs_config(boot: Boot, model: str, folder: str) -> list[str]:
+    """The machine's part of the configuration, but COM1; `folder` is what goes before the names of its files."""
+    machine = boot.machine
+    image, second = f"{folder}{IMAGE}", f"{folder}{SECOND}"
+    return [
+        # Without reset_on_triple_fault=0 a triple fault looks like a reset.
+        f"cpu: model={model}, count={machine.cpus}, ips={IPS}, reset_on_triple_fault=0, ignore_bad_msrs=1",
+        "clock: sync=none, time0=1600000000",
+        f"memory: guest={machine.memory_mib}, host={machine.memory_mib}",
+        f"optromimage1: file={folder}uart.rom, address={UART_ROM_ADDRESS:#x}",
+        "ata0: enabled=1, ioaddr1=0x1f0, ioaddr2=0x3f0, irq=14",
+        f'ata0-master: type=cdrom, path="{image}", status=inserted' if boot.cdrom else _disk("master", image),
+        *([_disk("slave", second)] if boot.second is not None else []),
+        f"boot: {'cdrom' if boot.cdrom else 'disk'}",
+        "port_e9_hack: enabled=1",
+    ]
 
 
-def _disk(place: str, image: Path) -> str:
+def _disk(place: str, image: str) -> str:
     """A hard disk whose geometry Bochs works out."""
     return f'ata0-{place}: type=disk, path="{image}", mode=flat, cylinders=0, heads=0, spt=0'
 

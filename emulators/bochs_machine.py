@@ -124,22 +124,8 @@ async def bochs_machine(
 
     `visible` is whether its window can be looked at, `debugged` whether the debugger's prompt can be used.
     """
-    lines = [
-        *_surroundings(program, folder, visible),
-        # A panic is only logged, and the log is watched: the other ways to take one end in a dialog that nobody answers.
-        "panic: action=report",
-        "error: action=report",
-        "info: action=report",
-        "debug: action=ignore",
-        *(["warn: action=report"] if program.warns else []),
-        f"romimage: file={program.bios}, options=fastboot",
-        f"vgaromimage: file={program.vga_bios}",
-        "plugin_ctrl: speaker=0, gameport=0, parallel=0, iodebug=0",
-        "mouse: enabled=0",
-        # Updates in emulated time: in real time (the default) a case may be over before its first picture is drawn.
-        "vga: extension=vbe, update_freq=2, realtime=0",
-        *config,
-    ]
+    surroundings = _surroundings(program, folder, visible)
+    lines = bochsrc(surroundings, config, program.bios, program.vga_bios, warns=program.warns)
     (folder / "bochsrc").write_text("\n".join(lines) + "\n")
     argv = ["-f", str(folder / "bochsrc")]
     if program.debugger is not None and (debugged or not program.debugger):  # where it need not run it only costs time
@@ -177,3 +163,25 @@ async def _started(program: BochsProgram, arguments: Sequence[str], folder: Path
         argv = [*program.argv, "-q", *arguments]
         bochs = running(argv, output=output, cwd=folder, stdin=True, env=environment, end_with=[signal.SIGTERM])
         yield BochsMachine(await stack.enter_async_context(bochs), display, folder)
+
+
+def bochsrc(
+    surroundings: Sequence[str], config: Sequence[str], bios: Path | str, vga_bios: Path | str, *, warns: bool
+) -> list[str]:
+    """A whole configuration: display and log, what every boot shares, then these lines."""
+    return [
+        *surroundings,
+        # A panic is only logged, and the log is watched: the other ways to take one end in a dialog that nobody answers.
+        "panic: action=report",
+        "error: action=report",
+        "info: action=report",
+        "debug: action=ignore",
+        *(["warn: action=report"] if warns else []),
+        f"romimage: file={bios}, options=fastboot",
+        f"vgaromimage: file={vga_bios}",
+        "plugin_ctrl: speaker=0, gameport=0, parallel=0, iodebug=0",
+        "mouse: enabled=0",
+        # Updates in emulated time: in real time (the default) a case may be over before its first picture is drawn.
+        "vga: extension=vbe, update_freq=2, realtime=0",
+        *config,
+    ]

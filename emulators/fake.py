@@ -5,8 +5,11 @@ from __future__ import annotations
 import contextlib
 from collections.abc import AsyncIterator, Callable, Sequence
 
-from emulators.observation import Boot, Ending, Observation
-from emulators.target import NESTED, Progress, Requirement, Session
+import msgspec
+
+from emulators.by_hand import ByHand
+from emulators.observation import Boot, Ending, Machine, Observation
+from emulators.target import NESTED, OTHER_CPU, Progress, Requirement, Session
 
 Script = Callable[[Boot], Observation]
 
@@ -38,6 +41,12 @@ class Fake:
 
     def requirements(self) -> list[Requirement]:
         return []
+
+    def by_hand(self, boot: Boot, needs: Sequence[str], *, carry: bool) -> ByHand:
+        return ByHand(command=f"cp disk.img {self.name}.serial", serial=f"{self.name}.serial")
+
+    def variants(self, machine: Machine) -> dict[str, Machine]:
+        return {OTHER_CPU: msgspec.structs.replace(machine, cpu_models={self.name: "other"})}
 
     def prepare(self, progress: Progress) -> None:
         """Nothing to do: what is installed is all that it takes."""

@@ -7,6 +7,7 @@ import contextlib
 import copy
 import functools
 import re
+import shlex
 import shutil
 import tempfile
 import time
@@ -19,14 +20,15 @@ from emulators.appliance import build, initramfs, kernel
 from emulators.appliance.machine import PORTS, ApplianceMachine
 from emulators.appliance.quirks import known_trouble
 from emulators.appliance.snapshot import DISK, Shape, can_start, resumed, snapshot
-from emulators.appliance.start import MODEL, Hosting, booted
+from emulators.appliance.start import MODEL, Hosting, appliance_by_hand, booted
 from emulators.bochs import bochs_requirements
 from emulators.bochs_models import check_cpu_model
 from emulators.bochs_program import BochsProgram, installed, program, quickest
+from emulators.by_hand import IMAGE, SECOND, ByHand, qemu_by_hand
 from emulators.files import cache_folder, sha256
-from emulators.native import IGNORE_MSRS
-from emulators.observation import Boot, Ending, Limits, Observation
-from emulators.qemu import Qemu, kvm_failure, qemu_argv
+from emulators.native import IGNORE_MSRS, kvm_by_hand, kvm_variants
+from emulators.observation import Boot, Ending, Limits, Machine, Observation
+from emulators.qemu import Qemu, kvm_failure, machine_argv, qemu_argv, qemu_line, stock_argv
 from emulators.qemu_program import INSTALL_QEMU, qemu_program
 from emulators.target import NESTED, EmulatorError, Progress, Requirement, Session
 from emulators.watch import End, Watch, discarding
@@ -121,6 +123,33 @@ class KvmHosted:
             self._program = program(wanted, self.cache, progress) if wanted else quickest(self.cache, progress)
         return self._program
 
+    def by_hand(self, boot: Boot, needs: Sequence[str], *, carry: bool) -> ByHand:
+        """QEMU with the KVM of whatever host it is, or the appliance with the image in it, which starts QEMU on its own."""
+        serial = f"{self.name}.serial"
+        cpu = self.cpu_model(boot)
+        quiet = ["-display", "none", "-no-reboot"]
+        if not carry:
+            argv = [*stock_argv(boot, "kvm", cpu), *quiet, "-serial", f"file:{serial}"]
+            return qemu_by_hand(argv, serial, kvm_by_hand(needs))
+        paths = {f"/cases/{name}": path for name, path in ((IMAGE, boot.image), (SECOND, boot.second)) if path is not None}
+        image, second = (*paths, "")[:2]
+        machine = machine_argv(boot, executable=initramfs.QEMU, accelerator="kvm", cpu=cpu, image=image, second=second)
+        port = ["-chardev", f"{PORTS.com1},id=com1", "-serial", "chardev:com1"]
+        contents = {name: path.read_bytes() for name, path in paths.items()}
+        lines = [
+            *(f"busybox truncate -s {len(data)} {name}" for name, data in contents.items()),
+            f"{shlex.join([*machine, *quiet, *port, *_firmware()])} </dev/null >&3 2>&1",
+        ]
+        files = {name.rpartition("/")[2]: data.rstrip(b"\0") for name, data in contents.items()}
+        files["run"] = ("\n".join(lines) + "\n").encode()
+        return appliance_by_hand(self.appliance(lambda line: None), self.model, files, boot.machine.memory_mib, serial)
+
+    def cpu_model(self, boot: Boot) -> str:
+        return boot.machine.cpu_models.get(self.name, CPU)
+
+    def variants(self, machine: Machine) -> dict[str, Machine]:
+        return kvm_variants(machine, self.name, CPU)
+
     def prepare(self, progress: Progress) -> None:
         """Fetch Bochs and kernel and build the appliance, unless the cache has them. Raises EmulatorError."""
         hosting = self.program(progress)
@@ -132,7 +161,8 @@ class KvmHosted:
         bochs = {f"hosting {key}": value for key, value in (self._program or installed()).identity().items()}
         known = self._appliance
         built = {"kernel": known.kernel.release, "kernel package": known.kernel.package, "appliance": known.key} if known else {}
-        return {**self.qemu.identity(), **bochs, **built, "accelerator": "kvm", "cpu model": CPU, "hosting cpu model": self.model}
+        models = {"cpu model": CPU, "hosting cpu model": self.model, "kernel arch": "x86_64"}
+        return {**self.qemu.identity(), **bochs, **built, "accelerator": "kvm", **models}
 
     def thorough(self) -> KvmHosted | None:
         """With cold starts, when this one's are warm."""
@@ -241,14 +271,12 @@ class HostedSession:
             boot,
             executable=initramfs.QEMU,
             accelerator="kvm",
-            cpu=boot.machine.cpu_models.get(self._target.name, CPU),
+            cpu=self._target.cpu_model(boot),
             image=image,
             second=second,
             ports=PORTS,
         )
-        for folder in initramfs.FIRMWARE_FOLDERS:  # a QEMU of the user's looks for its firmware elsewhere
-            argv += ["-L", folder]
-        return argv
+        return [*argv, *_firmware()]
 
     async def close(self) -> None:
         """End the appliance, if it runs."""
@@ -312,6 +340,7 @@ class HostedSession:
         """Boot in a QEMU that `start` brings to where it stands stopped, in front of the image."""
         limits = Limits(quiet=boot.limits.quiet * SLOWER, total=boot.limits.total * SLOWER, serial_bytes=boot.limits.serial_bytes)
         watch = Watch(msgspec.structs.replace(boot, limits=limits))
+        cpu_model = self._target.cpu_model(boot)
         screen = memory = None
         registers: dict[str, str] = {}
         log = kernel_log = b""
@@ -347,7 +376,7 @@ class HostedSession:
             end = Ending.INTERNAL_ERROR, failure
         return Observation(
             target=self._target.name,
-            identity=self._target.identity(),
+            identity={**self._target.identity(), "cpu model": cpu_model},
             image_sha256=boot.image_sha256,
             image_sha256_after=await asyncio.to_thread(sha256, boot.image),
             ending=end[0],
@@ -368,7 +397,13 @@ class HostedSession:
                 "emulated instructions to ready": machine.instructions_to_ready,
             },
             commands=[machine.bochs.process.argv, argv],
+            by_hand=qemu_line(boot, "kvm", cpu_model),
         )
+
+
+def _firmware() -> list[str]:
+    """Where it lies in the appliance: a QEMU of the user's looks for it elsewhere."""
+    return [word for folder in initramfs.FIRMWARE_FOLDERS for word in ("-L", folder)]
 
 
 def _timed(observation: Observation, seconds: dict[str, float], begun: float) -> Observation:

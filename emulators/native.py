@@ -15,15 +15,19 @@ from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
+from emulators.by_hand import ByHand, qemu_by_hand
 from emulators.files import read_log, sha256
-from emulators.observation import Boot, Ending, Observation
+from emulators.observation import Boot, Ending, Machine, Observation
 from emulators.process import Process, running
-from emulators.qemu import Ports, Qemu, kvm_failure, qemu_argv
+from emulators.qemu import Ports, Qemu, kvm_failure, qemu_argv, qemu_line, stock_argv
 from emulators.qemu_program import qemu_program
-from emulators.target import NESTED, EmulatorError, Progress, Requirement, Session
+from emulators.target import NESTED, OTHER_CPU, EmulatorError, Progress, Requirement, Session, other_cpu
 from emulators.watch import End, Watch, exit_port, shutdown_port
 
 CONNECT_SECONDS = 20.0
+OTHER_MODEL = "Haswell"
 PORTS = ("qmp", "com1", "debug", "leave", "shutdown")  # sockets, by their names in Ports
 IGNORE_MSRS = Path("/sys/module/kvm/parameters/ignore_msrs")
 LOOK = 2.0  # seconds of silence after which the screen is looked at, again and again
@@ -50,6 +54,20 @@ class NativeQemu:
 
     def requirements(self) -> list[Requirement]:
         return [self.program.requirement()]
+
+    def by_hand(self, boot: Boot, needs: Sequence[str], *, carry: bool) -> ByHand:
+        serial = f"{self.name}.serial"
+        argv = [*stock_argv(boot, self.accelerator, self.cpu_model(boot)), "-display", "none", "-no-reboot"]
+        return qemu_by_hand([*argv, "-serial", f"file:{serial}"], serial, self.hand_needs(needs))
+
+    def hand_needs(self, needs: Sequence[str]) -> list[tuple[str, str]]:
+        return []
+
+    def cpu_model(self, boot: Boot) -> str:
+        return boot.machine.cpu_models.get(self.name, self.model)
+
+    def variants(self, machine: Machine) -> dict[str, Machine]:
+        return {OTHER_CPU: other_cpu(machine, self.name, OTHER_MODEL)}
 
     def prepare(self, progress: Progress) -> None:
         """Nothing to do: what is installed is all that it takes."""
@@ -103,8 +121,14 @@ class Kvm(NativeQemu):
             ),
         ]
 
+    def hand_needs(self, needs: Sequence[str]) -> list[tuple[str, str]]:
+        return kvm_by_hand(needs)
+
+    def variants(self, machine: Machine) -> dict[str, Machine]:
+        return kvm_variants(machine, self.name, self.model)
+
     def identity(self) -> dict[str, str]:
-        return {**super().identity(), "kernel": os.uname().release, "host cpu": host_cpu()}
+        return {**super().identity(), "kernel": os.uname().release, "kernel arch": os.uname().machine, "host cpu": host_cpu()}
 
 
 class NativeSession:
@@ -128,10 +152,11 @@ class NativeSession:
             )
         watch = Watch(boot)
         qemu = Qemu()
+        cpu_model = self._target.cpu_model(boot)
         argv = qemu_argv(
             boot,
             accelerator=self._target.accelerator,
-            cpu=boot.machine.cpu_models.get(self._target.name, self._target.model),
+            cpu=cpu_model,
             image=str(boot.image.absolute()),
             second=str(boot.second.absolute()) if boot.second else "",
             ports=Ports(**{name: f"socket,path={folder / name}" for name in PORTS}),
@@ -179,7 +204,7 @@ class NativeSession:
             end = Ending.INTERNAL_ERROR, failure
         return Observation(
             target=self._target.name,
-            identity=self._target.identity(),
+            identity={**self._target.identity(), "cpu model": cpu_model},
             image_sha256=boot.image_sha256,
             image_sha256_after=await asyncio.to_thread(sha256, boot.image),
             ending=end[0],
@@ -192,6 +217,7 @@ class NativeSession:
             logs={"qemu.log": words},
             seconds={"start": watch.started - begun, **watch.seconds, "whole": time.monotonic() - begun},
             counters={"cpu seconds": cpu},
+            by_hand=qemu_line(boot, self._target.accelerator, cpu_model),
             commands=[argv],
         )
 
@@ -225,6 +251,26 @@ async def _accept_all(listeners: Sequence[socket.socket], process: Process) -> l
 async def _died(process: Process) -> End:
     code = await process.wait()
     return Ending.CRASH, f"QEMU ended with exit code {code}"
+
+
+def kvm_by_hand(needs: Sequence[str]) -> list[tuple[str, str]]:
+    """What KVM by hand takes of a host: shell conditions, with the words to say where they do not hold."""
+    device = ("test -w /dev/kvm", "KVM: /dev/kvm, and leave to write to it")
+    nested = (
+        "grep -q '^[Y1]' /sys/module/kvm_intel/parameters/nested",
+        "an Intel CPU, and kvm_intel loaded with nested=1 (a bundle made with --carry needs neither)",
+    )
+    return [device, nested] if NESTED & set(needs) else [device]
+
+
+def kvm_variants(machine: Machine, target: str, model: str) -> dict[str, Machine]:
+    """What a KVM maintainer asks first: does it need this CPU model, does it need KVM's own interrupt controllers."""
+    # Without them QEMU 7.2 aborts when it resets the MSR of a paravirtual feature that the kernel then refuses.
+    plain = other_cpu(machine, target, f"{machine.cpu_models.get(target, model)},kvm-asyncpf-int=off")
+    return {
+        OTHER_CPU: other_cpu(machine, target, f"{OTHER_MODEL},vmx=on"),
+        "kernel_irqchip=off": msgspec.structs.replace(plain, qemu_options="kernel_irqchip=off"),
+    }
 
 
 def cpu_flags() -> frozenset[str]:

@@ -39,6 +39,7 @@ class Machine(msgspec.Struct, frozen=True, kw_only=True):
     cpus: int = 1
     cpu_models: dict[str, str] = {}  # target name -> CPU model, where the target's own default will not do
     ignore_msrs: bool = False  # MSRs that the CPU lacks read as zero instead of raising #GP, where a target has the choice
+    qemu_options: str = ""  # more of QEMU's -machine, such as "kernel_irqchip=off"
 
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True):
@@ -71,6 +72,7 @@ class Observation(msgspec.Struct, frozen=True, kw_only=True):
 
     target: str
     repeat: int = 0  # which of the repeated boots this belongs to
+    variant: str = ""  # a name of Target.variants(): not the plain machine, booted to confirm what was seen there
     part: int = 0  # 0: the whole image; a later part is a boot behind a check that killed the guest
     identity: dict[str, str]
     image_sha256: str
@@ -88,3 +90,4 @@ class Observation(msgspec.Struct, frozen=True, kw_only=True):
     seconds: dict[str, float] = {}
     counters: dict[str, float] = {}
     commands: list[list[str]] = []
+    by_hand: str = ""  # a shell line for the same boot without the tester, disk.img being the image; "" where there is none

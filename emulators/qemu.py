@@ -8,6 +8,7 @@ import asyncio
 import hashlib
 import io
 import re
+import shlex
 import socket
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, cast
@@ -16,7 +17,9 @@ import msgspec
 from PIL import Image
 from qemu.qmp import QMPClient, QMPError
 
+from emulators.by_hand import IMAGE, SECOND
 from emulators.observation import TEXT_BYTES, Boot, Ending
+from emulators.qemu_program import EXECUTABLE
 from emulators.target import EmulatorError
 from emulators.watch import SETTLE, End, Look, Watch, first
 
@@ -44,15 +47,9 @@ def qemu_argv(
 
     `image` and `second` are the disks' paths on QEMU's machine.
     """
-    machine = boot.machine
-    disks = _disks(boot, image, second)
     return [
-        executable,
-        *["-nodefaults", "-no-user-config", "-display", "none", "-vga", "std"],
-        *["-machine", "pc", "-accel", accelerator, "-cpu", cpu],
-        *["-m", f"{machine.memory_mib}M", "-smp", str(machine.cpus)],
-        *[word for disk in disks for word in ("-drive", disk)],
-        *["-boot", "order=d" if boot.cdrom else "order=c"],
+        *machine_argv(boot, executable=executable, accelerator=accelerator, cpu=cpu, image=image, second=second),
+        *["-display", "none"],
         *["-chardev", f"{ports.com1},id=com1", "-serial", "chardev:com1"],
         *["-chardev", f"{ports.qmp},id=qmp", "-mon", "chardev=qmp,mode=control"],
         *["-chardev", f"{ports.debug},id=debug", "-device", "isa-debugcon,iobase=0xe9,chardev=debug"],
@@ -63,6 +60,31 @@ def qemu_argv(
         *["-action", "reboot=shutdown,shutdown=pause,panic=pause"],
         "-S",
     ]
+
+
+def machine_argv(boot: Boot, *, executable: str, accelerator: str, cpu: str, image: str, second: str = "") -> list[str]:
+    """The part of a command line that is the machine, without what the tester talks to it by."""
+    machine = boot.machine
+    options = f",{machine.qemu_options}" if machine.qemu_options else ""
+    return [
+        executable,
+        *["-nodefaults", "-no-user-config", "-vga", "std"],
+        *["-machine", f"pc{options}", "-accel", accelerator, "-cpu", cpu],
+        *["-m", f"{machine.memory_mib}M", "-smp", str(machine.cpus)],
+        *[word for disk in _disks(boot, image, second) for word in ("-drive", disk)],
+        *["-boot", "order=d" if boot.cdrom else "order=c"],
+    ]
+
+
+def stock_argv(boot: Boot, accelerator: str, cpu: str) -> list[str]:
+    """The machine in the QEMU that everybody has, with the disks in the current folder."""
+    second = SECOND if boot.second is not None else ""
+    return machine_argv(boot, executable=EXECUTABLE, accelerator=accelerator, cpu=cpu, image=IMAGE, second=second)
+
+
+def qemu_line(boot: Boot, accelerator: str, cpu: str) -> str:
+    """That machine with its screen in a window and its serial port on the terminal, for somebody who looks himself."""
+    return shlex.join([*stock_argv(boot, accelerator, cpu), "-serial", "stdio"])
 
 
 def _disks(boot: Boot, image: str, second: str) -> list[str]:

@@ -8,9 +8,12 @@ from typing import Protocol
 
 import msgspec
 
-from emulators.observation import Boot, Observation
+from emulators.by_hand import ByHand
+from emulators.observation import Boot, Machine, Observation
 
 NESTED = frozenset({"vmx", "ept", "unrestricted-guest"})  # what a case that is itself a hypervisor needs
+
+OTHER_CPU = "another CPU model"  # the variant that each target with a choice of models has
 
 Progress = Callable[[str], None]  # called with one short line: what is being done now
 
@@ -31,6 +34,11 @@ class Requirement(msgspec.Struct, frozen=True):
     met: bool
     found: str = ""  # what was found: a version, a path, a reason
     hint: str = ""
+
+
+def other_cpu(machine: Machine, target: str, model: str) -> Machine:
+    """The machine with another CPU model on one target."""
+    return msgspec.structs.replace(machine, cpu_models={**machine.cpu_models, target: model})
 
 
 class Session(Protocol):
@@ -63,6 +71,20 @@ class Target(Protocol):
 
     def requirements(self) -> list[Requirement]:
         """What this target needs of the host, met or not; quick, starts no emulator."""
+        ...
+
+    def by_hand(self, boot: Boot, needs: Sequence[str], *, carry: bool) -> ByHand:
+        """How to do this boot, of a case with these needs, with stock programs alone. Raises EmulatorError.
+
+        With `carry` what other hosts may lack is among its files, however large; it may be fetched and built for that.
+        """
+        ...
+
+    def variants(self, machine: Machine) -> dict[str, Machine]:
+        """The same machine set up otherwise, by name, to confirm on it what was seen on the plain one: OTHER_CPU and more.
+
+        None of it changes what the SDM requires.
+        """
         ...
 
     def prepare(self, progress: Progress) -> None:

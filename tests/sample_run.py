@@ -11,6 +11,7 @@ from unittest import mock
 from PIL import Image, ImageDraw
 
 from difftest.case import Manifest
+from difftest.confirmation import RERUN, SCREEN, Confirmation, Outcome, Stage
 from difftest.judge import About, Names, judge
 from difftest.reading import RowReading, ScreenReading
 from difftest.result import Known, Result
@@ -148,6 +149,20 @@ def result(verdict: Verdict = Verdict.AGREE, **other: Any) -> Result:
     sides = {"reference": "bochs", "subject": "kvm", "reference_name": "Bochs", "subject_name": "KVM"}
     defaults = {"case": "c", "check": "k", "reason": "", "reference_status": "PASS", "subject_status": "PASS"}
     return Result(verdict=verdict, **(defaults | sides | other))
+
+
+CONFIRMED = [
+    Confirmation(
+        check="not-present",
+        subject="kvm-hosted",
+        stages=[
+            Stage(name=SCREEN, outcome=Outcome.SAME),
+            Stage(name=RERUN, outcome=Outcome.SAME, detail="exit_reason is 0x0, the SDM requires 0x30"),
+            Stage(name="another CPU model", outcome=Outcome.DIFFERENT, detail="agree: same on both sides"),
+            Stage(name="kernel_irqchip=off", outcome=Outcome.UNKNOWN, detail="kvm-hosted: not reported"),
+        ],
+    )
+]
 
 
 def write_run(

@@ -234,7 +234,9 @@ def emulators_of_ours() -> list[psutil.Process]:
 
 def is_emulator(process: psutil.Process) -> bool:
     try:
-        return process.name().startswith(("bochs", "qemu", "Xvfb")) and process.status() != psutil.STATUS_ZOMBIE
+        # One that is only asked for its options boots nothing.
+        asked = "--help" in process.cmdline()
+        return process.name().startswith(("bochs", "qemu", "Xvfb")) and process.status() != psutil.STATUS_ZOMBIE and not asked
     except psutil.Error:
         return False
 

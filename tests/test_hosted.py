@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import tarfile
 import tempfile
 from pathlib import Path
 
@@ -122,6 +123,22 @@ def test_the_main_job_shows_the_bug_that_started_the_project(tmp_path: Path) -> 
     page = (tmp_path / "page.html").read_text()
     assert page.count("data:image/png;base64,") >= 2
     assert "KVM wrong" in page
+    show_it_again_without_difftest(tmp_path)
+
+
+def show_it_again_without_difftest(folder: Path) -> None:
+    """The bundle of the run in `folder`, with hosted KVM in it: its script needs Bochs and a shell."""
+    argv = [sys.executable, "-m", "difftest.cli", "bundle", "not-present", "--carry"]
+    subprocess.run(argv, cwd=folder, env=ENVIRONMENT, capture_output=True, check=True, timeout=120)
+    (packed,) = folder.glob("*.tar.gz")
+    with tarfile.open(packed) as tar:
+        tar.extractall(folder, filter="data")
+    script = folder / packed.name.removesuffix(".tar.gz") / "rerun.sh"
+    clean = {"PATH": "/usr/bin:/bin"}
+    done = subprocess.run([script], env=clean, capture_output=True, text=True, check=False, timeout=300)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "bochs: as in the report" in done.stdout and "kvm-hosted: as in the report" in done.stdout
+    assert "check not-present FAIL" in done.stdout and "guest receives #GP" in done.stdout
 
 
 def test_another_kernel_inside_another_bochs(tmp_path: Path) -> None:

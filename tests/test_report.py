@@ -223,7 +223,7 @@ def test_the_line_that_shows_a_result_again(run: StoredRun, command: list[str], 
 
 
 def test_what_differs_between_the_targets_is_marked(run: StoredRun) -> None:
-    from difftest.report.digest import environments
+    from difftest.report.environment import environments
 
     targets, lines = environments(digest(run).pairs, run.meta)
     assert targets == ["bochs", "kvm-hosted"]
@@ -236,7 +236,7 @@ def test_what_differs_between_the_targets_is_marked(run: StoredRun) -> None:
 
 
 def test_two_identities_of_one_target_are_both_told(tmp_path: Path) -> None:
-    from difftest.report.digest import environments
+    from difftest.report.environment import environments
 
     run = sample.write_run(tmp_path)
     other = msgspec.structs.replace(sample.BAD, identity=sample.BAD.identity | {"kernel": "6.12"})
@@ -253,7 +253,8 @@ def test_two_identities_of_one_target_are_both_told(tmp_path: Path) -> None:
         ("exit_reason", "0xffff", ""),
         ("vector", "0xd", "13, #GP"),
         ("vector", "13", ""),
-        ("cr0", "0x30", ""),
+        ("cr0", "0x80000031", "PG NE ET PE"),
+        ("vm_instruction_error", "0x7", "7, VM entry with invalid control fields"),
         ("exit_reason", None, ""),
     ],
 )

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import re
 from html.parser import HTMLParser
 from pathlib import Path
@@ -9,7 +10,7 @@ import msgspec
 import pytest
 
 from difftest.judge import About
-from difftest.report.html import html_report
+from difftest.report.html import SCRIPT, html_report
 from difftest.report.linediff import compare
 from difftest.result import Known
 from difftest.store import RunWriter, StoredRun
@@ -64,11 +65,18 @@ def test_it_opens_with_the_answer(page: Page) -> None:
     assert page.open == []
 
 
-def test_nothing_is_loaded_and_nothing_runs(page: Page) -> None:
+def test_nothing_is_loaded_and_one_script_of_ours_runs(page: Page) -> None:
     policy = next(value["content"] for tag, value in page.elements if value.get("http-equiv") == "Content-Security-Policy")
-    assert policy == "default-src 'none'; img-src data:; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
+    (script,) = (words for tag, words in page.texts if tag == "script")
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    assert policy == (
+        f"default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'sha256-{digest}'; "
+        "base-uri 'none'; form-action 'none'"
+    )
+    assert script == SCRIPT.read_text(), "ours as it is in the file: nothing of a run is in it"
+    assert not page.every("script", "src")
     tags = {tag for tag, _ in page.elements}
-    assert not tags & {"script", "link", "iframe", "object", "embed", "form", "base", "svg", "audio", "video"}
+    assert not tags & {"link", "iframe", "object", "embed", "base", "svg", "audio", "video"}
     assert not [name for _, attributes in page.elements for name in attributes if name.startswith("on")]
     assert all(str(source).startswith("data:image/png;base64,") for source in page.every("img", "src"))
     assert not re.search(r"url\(|@import", "".join(words for tag, words in page.texts if tag == "style"))

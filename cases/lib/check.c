@@ -1,5 +1,6 @@
 #include "check.h"
 
+#include "capabilities.h"
 #include "console.h"
 #include "cpu.h"
 #include "paging.h"
@@ -216,6 +217,7 @@ void kit_main(void)
     trap_start();
     paging_start();
     say("difftest 1 case=" CASE_NAME "\n");
+    say_capabilities();
     for (const struct check *check = checks_begin; check < checks_end; check++) {
         u32 index = (u32)(check - checks_begin);
         if (params.selected[index / 8] >> index % 8 & 1)

@@ -16,6 +16,9 @@ selected; 3 some case got no verdict; 4 difftest itself failed; 130 interrupted.
 
 Results = Annotated[Path, typer.Option("--results", help="Folder that runs are kept in.")]
 Folders = Annotated[list[Path] | None, typer.Option("--cases", help="More folders with cases; repeatable.")]
+OfRun = Annotated[str, typer.Option("--run", help="The run's name or folder.")]
+CheckName = Annotated[str, typer.Argument(help="A check of the run, as ID or CASE/ID.", metavar="CHECK")]
+default_results = Path("results")
 RunName = Annotated[str, typer.Argument(help="A run's name or folder.", metavar="[RUN]")]
 
 Kernels = Annotated[

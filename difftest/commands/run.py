@@ -19,13 +19,15 @@ from difftest.commands.options import (
     QemuPrograms,
     Results,
     command_of,
+    default_results,
 )
-from difftest.commands.report import show_report, write_html
+from difftest.commands.report import show_report, write_form
 from difftest.verdict import ExitCode
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from difftest.confirmation import Confirm
     from difftest.main import Request
 
 # The exit code of several runs is the gravest of theirs.
@@ -56,9 +58,12 @@ def run(
         float | None, typer.Option("--timeout", min=0.1, help="Seconds a boot may take; kvm-hosted gets four times that.")
     ] = None,
     repeat: Annotated[int, typer.Option("--repeat", min=1, max=1000, help="Boot everything this often.")] = 1,
+    confirm: Annotated[
+        str, typer.Option("--confirm", help="Look again at divergences, booted anew and set up otherwise: new, all or none.")
+    ] = "new",
     html: Annotated[Path | None, typer.Option("--html", help="Also write the HTML report to this file.")] = None,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress, only the report.")] = False,
-    results: Results = Path("results"),
+    results: Results = default_results,
     folders: Folders = None,
 ) -> None:
     """Boot cases under Bochs and under KVM, compare them, report. All cases when none is named.
@@ -95,6 +100,7 @@ def run(
             results=results,
             folders=folders or [],
             quiet=quiet,
+            confirm=_confirm(confirm),
             command=command_of(sys.argv[1:], versions),
         )
         for versions in wanted
@@ -105,7 +111,7 @@ def run(
     if stored is not None:
         show_report(stored)
         if html is not None:
-            write_html(stored, html)
+            write_form(stored, "html", html)
     raise typer.Exit(code)
 
 
@@ -124,3 +130,13 @@ def _run_all(requests: Sequence[Request]) -> ExitCode:
         show_matrix(done)
         typer.echo("each in full: difftest report RUN; the table again: difftest compare RUN RUN...")
     return max(codes, key=SEVERITY.index)
+
+
+def _confirm(word: str) -> Confirm:
+    from difftest.case import CaseError
+    from difftest.confirmation import Confirm
+
+    try:
+        return Confirm(word)
+    except ValueError as error:
+        raise CaseError(f"--confirm takes no {word}", hint="new, all or none") from error

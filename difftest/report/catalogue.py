@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Sequence
 
 import msgspec
 
 from difftest.case import Manifest
-from difftest.report.digest import digest, environments
+from difftest.report.digest import digest
+from difftest.report.environment import environments
+from difftest.report.markdown import cell
 from difftest.result import Result
 from difftest.store import CaseSnapshot, StoredRun
-from difftest.text import visible
 from difftest.verdict import MEANINGS
 
 SHOWN_REASON = 240  # characters of a reason in the table
@@ -35,14 +35,14 @@ def _lines(run: StoredRun) -> Iterator[str]:
     yield f"| | {' | '.join(targets)} |"
     yield "|---" * (len(targets) + 1) + "|"
     for line in lines:
-        yield f"| {_cell(line.key)} | {' | '.join(_cell(value, 80) for value in line.values)} |"
+        yield f"| {cell(line.key)} | {' | '.join(cell(value, 80) for value in line.values)} |"
     for snapshot in run.cases():
         yield from _case(snapshot, run.results(snapshot.name))
 
 
 def _case(snapshot: CaseSnapshot, results: list[Result]) -> Iterator[str]:
     yield ""
-    yield f"## {_cell(snapshot.name)}: {_cell(snapshot.title)}"
+    yield f"## {cell(snapshot.name)}: {cell(snapshot.title)}"
     for subject in dict.fromkeys(result.subject for result in results):
         chosen = [result for result in results if result.subject == subject]
         yield ""
@@ -50,8 +50,8 @@ def _case(snapshot: CaseSnapshot, results: list[Result]) -> Iterator[str]:
         yield "|---|---|---|---|---|---|"
         for result in chosen:
             told = MEANINGS[result.verdict].diverges or not MEANINGS[result.verdict].decided or result.verdict == "skipped"
-            reason = _cell(result.reason, SHOWN_REASON) if told else ""
-            cells = [f"`{_cell(result.check)}` {_cell(result.summary, 200)}", _cell(result.sdm, 200)]
+            reason = cell(result.reason, SHOWN_REASON) if told else ""
+            cells = [f"`{cell(result.check)}` {cell(result.summary, 200)}", cell(result.sdm, 200)]
             cells += [result.reference_status, result.subject_status, result.label, reason]
             yield "| " + " | ".join(cells) + " |"
     manifest = _manifest(snapshot)
@@ -62,7 +62,7 @@ def _case(snapshot: CaseSnapshot, results: list[Result]) -> Iterator[str]:
 def _list(heading: str, rows: Sequence[tuple[str, str]]) -> Iterator[str]:
     if rows:
         yield from ("", heading, "")
-        yield from (f"- **{_cell(row)}**: {_cell(words, 1000)}" for row, words in rows)
+        yield from (f"- **{cell(row)}**: {cell(words, 1000)}" for row, words in rows)
 
 
 def _manifest(snapshot: CaseSnapshot) -> Manifest:
@@ -70,8 +70,3 @@ def _manifest(snapshot: CaseSnapshot) -> Manifest:
         return msgspec.toml.decode(snapshot.manifest, type=Manifest)
     except msgspec.DecodeError:
         return Manifest(name="image")
-
-
-def _cell(text: str, limit: int = 400) -> str:
-    """Text as one Markdown table cell: nothing in it starts markup or ends the cell."""
-    return re.sub(r"([\\`*_{}\[\]<>|#])", r"\\\1", visible(text, limit)) if text else ""

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import msgspec
 
+from difftest.confirmation import Confirmation, counted
 from difftest.judge import Names
 from difftest.reading import ScreenReading
 from difftest.result import Result
@@ -41,10 +42,15 @@ class Pair(msgspec.Struct, frozen=True, kw_only=True):
     subject: Side
     results: list[Result]
     choices: list[str] = []  # the words of the run's command line that say what its targets were
+    confirmations: list[Confirmation] = []
+    variants: list[tuple[Observation, ScreenReading]] = []  # what was booted otherwise, to confirm
 
     @property
     def sides(self) -> tuple[Side, Side]:
         return self.reference, self.subject
+
+    def confirmation(self, result: Result) -> Confirmation | None:
+        return next((one for one in self.confirmations if (one.check, one.subject) == (result.check, result.subject)), None)
 
     @property
     def findings(self) -> list[Result]:
@@ -64,15 +70,8 @@ class Tally(msgspec.Struct, frozen=True, kw_only=True):
     inconclusive: int
     skipped: int
     blame: dict[str, int]  # label of a diverging verdict ("KVM wrong") -> how often
+    looked_again: dict[str, int] = {}  # what confirming the divergences gave: "confirmed", "dismissed by re-run" -> how often
     unjudged: int  # cases that were never judged: the run was interrupted
-
-
-class Environment(msgspec.Struct, frozen=True, kw_only=True):
-    """One line of the targets' identities. A value is "" where a target has no such thing."""
-
-    key: str
-    values: list[str]
-    differs: bool
 
 
 class Digest(msgspec.Struct, frozen=True, kw_only=True):
@@ -91,10 +90,14 @@ def digest(run: StoredRun) -> Digest:
     """Read a whole run. Raises StoreError for files that are not what they should be."""
     pairs: list[Pair] = []
     unjudged = 0
+    again: list[Confirmation] = []
     for case in run.cases():
         results = run.results(case.name)
         unjudged += not results
-        boots = run.observations(case.name)
+        booted = {target: list(boots.values()) for target, boots in run.every_boot(case.name).items()}
+        boots = {target: [one for one in every if not one[0].variant] for target, every in booted.items()}
+        confirmations = run.confirmations(case.name)
+        again += confirmations
         for reference, subject in dict.fromkeys((result.reference, result.subject) for result in results):
             own = [result for result in results if (result.reference, result.subject) == (reference, subject)]
             names = own[0].reference_name, own[0].subject_name
@@ -102,8 +105,19 @@ def digest(run: StoredRun) -> Digest:
                 Side(names=_names(run.meta, target, name), boots=boots.get(target, []))
                 for target, name in zip((reference, subject), names, strict=True)
             )
-            pairs.append(Pair(case=case, reference=left, subject=right, results=own, choices=_choices(run.meta.command)))
-    return Digest(meta=run.meta, pairs=pairs, tally=count([result for pair in pairs for result in pair.results], unjudged))
+            pairs.append(
+                Pair(
+                    case=case,
+                    reference=left,
+                    subject=right,
+                    results=own,
+                    choices=_choices(run.meta.command),
+                    confirmations=confirmations,
+                    variants=[one for target in (reference, subject) for one in booted.get(target, []) if one[0].variant],
+                )
+            )
+    results = [result for pair in pairs for result in pair.results]
+    return Digest(meta=run.meta, pairs=pairs, tally=count(results, unjudged, again))
 
 
 def notable(result: Result) -> bool:
@@ -118,7 +132,7 @@ def standing(result: Result) -> str:
     return "gone" if result.verdict == Verdict.AGREE and not result.expected else ""
 
 
-def count(results: Sequence[Result], unjudged: int = 0) -> Tally:
+def count(results: Sequence[Result], unjudged: int = 0, confirmations: Sequence[Confirmation] = ()) -> Tally:
     diverging = [result for result in results if MEANINGS[result.verdict].diverges]
     standings = Counter(standing(result) for result in results)
     verdicts = Counter(result.verdict for result in results)
@@ -132,6 +146,7 @@ def count(results: Sequence[Result], unjudged: int = 0) -> Tally:
         inconclusive=verdicts[Verdict.INCONCLUSIVE],
         skipped=verdicts[Verdict.SKIPPED],
         blame=dict(Counter(result.label for result in diverging).most_common()),
+        looked_again=counted(confirmations),
         unjudged=unjudged,
     )
 
@@ -167,32 +182,12 @@ def counts(tally: Tally) -> list[str]:
             f"{tally.inconclusive} without a verdict" if tally.inconclusive else "",
             f"{tally.skipped} skipped" if tally.skipped else "",
             f"{_many(tally.unjudged, 'case')} not judged" if tally.unjudged else "",
+            "looked at again: " + ", ".join(f"{n} {what}" for what, n in tally.looked_again.items())
+            if tally.looked_again
+            else "",
         )
         if words
     ]
-
-
-def environments(pairs: Sequence[Pair], meta: Meta) -> tuple[list[str], list[Environment]]:
-    """The targets' names, and line by line what they are. What a boot saw goes before what was known when the run began."""
-    seen: dict[str, dict[str, list[str]]] = {
-        name: {key: [value] for key, value in identity.items()} for name, identity in meta.identities.items()
-    }
-    booted: set[tuple[str, str]] = set()
-    for side in (side for pair in pairs for side in pair.sides):
-        for observation, _ in side.boots:
-            for key, value in observation.identity.items():
-                values = seen.setdefault(observation.target, {}).setdefault(key, [])
-                if (observation.target, key) not in booted:
-                    values.clear()
-                    booted.add((observation.target, key))
-                if value not in values:  # two identities of one target: both are told
-                    values.append(value)
-    targets = sorted(seen, key=lambda name: (name != meta.reference, name))
-    lines = []
-    for key in dict.fromkeys(key for name in targets for key in seen[name]):
-        values_of = [" / ".join(seen[name].get(key, [])) for name in targets]
-        lines.append(Environment(key=key, values=values_of, differs=len(set(values_of) - {""}) > 1))
-    return targets, lines
 
 
 def _choices(command: Sequence[str]) -> list[str]:

@@ -1,4 +1,4 @@
-"""A run as one HTML page: no script, nothing loaded from anywhere, guest text escaped twice over.
+"""A run as one HTML page: one script of ours, nothing loaded from anywhere, guest text escaped twice over.
 
 Every expression of the template goes through the one door for guest text (`finalize`) and then through HTML escaping.
 """
@@ -6,7 +6,9 @@ Every expression of the template goes through the one door for guest text (`fina
 from __future__ import annotations
 
 import base64
+import hashlib
 import struct
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +17,11 @@ import msgspec
 from markupsafe import Markup
 
 from difftest.record import parse
-from difftest.report.digest import Digest, Pair, Side, counts, digest, environments, headline, notable, standing
+from difftest.report.digest import Digest, Pair, Side, counts, digest, headline, notable, standing
+from difftest.report.environment import environments
 from difftest.report.linediff import Row, compare
 from difftest.report.meaning import meaning
+from difftest.report.qualification import decoded
 from difftest.report.words import command_line, paragraph, reproduce, title
 from difftest.result import Result
 from difftest.store import StoredRun
@@ -26,6 +30,7 @@ from difftest.verdict import MEANINGS, Verdict
 from emulators.observation import Ending, Observation
 
 TEMPLATE = Path(__file__).with_name("page.html.jinja")
+SCRIPT = Path(__file__).with_name("filter.js")
 SHOWN_ROWS = (20, 21, 22, 23)
 LONGEST_TEXT = 100_000
 LONGEST_LOG = 30_000  # bytes of the end of a log
@@ -57,9 +62,12 @@ def html_report(run: StoredRun) -> str:
     """The page. Raises StoreError for a run that cannot be read."""
     whole = digest(run)
     targets, environment = environments(whole.pairs, whole.meta)
+    script = SCRIPT.read_text(encoding="utf-8")
     agreeing = sum(1 for pair in whole.pairs if not pair.findings)
     shown = [pair for pair in whole.pairs if pair.findings or agreeing <= MOST_AGREEING]
     return _template().render(
+        script=Markup(script),
+        script_hash=Markup(base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()),
         meta=whole.meta,
         command=command_line(whole.meta.command),
         tally=whole.tally,
@@ -73,6 +81,8 @@ def html_report(run: StoredRun) -> str:
         environment=environment,
         verdicts=[verdict for verdict in Verdict if any(result.verdict == verdict for result in whole.results)],
         meanings=MEANINGS,
+        reference=_names(result.reference_name for result in whole.results),
+        subjects=_names(result.subject_name for result in whole.results),
     )
 
 
@@ -89,7 +99,7 @@ def _template() -> jinja2.Template:
 
 
 def _finalize(value: Any) -> Any:
-    """The door, for all that the template shows. Markup is only ever made in this file, from base64."""
+    """The door, for all that the template shows. Markup is only ever made in this file, from base64 and from our own script."""
     return visible(value, LONGEST_TEXT, lines=True) if isinstance(value, str) and not isinstance(value, Markup) else value
 
 
@@ -124,6 +134,8 @@ def _pair(pair: Pair, number: int) -> dict[str, Any]:
             "paragraph": paragraph(result),
             "fields": result.fields,
             "meaning": meaning,
+            "bits": decoded(result),
+            "stages": confirmation.stages if (confirmation := pair.confirmation(result)) else [],
             "reproduce": reproduce(pair, result),
             "link": _link(result),
         }
@@ -140,6 +152,7 @@ def _pair(pair: Pair, number: int) -> dict[str, Any]:
         "serial": rows,
         "serial_differs": sum(_is_line(row) for row in rows if row.differs),
         "serial_sizes": [len(left), len(right)],
+        "variants": [_boot(observation) for observation, _ in pair.variants],
     }
 
 
@@ -152,12 +165,21 @@ def _side(side: Side) -> dict[str, Any]:
         "picture": _picture(observation.screen) if observation else None,
         "text": "\n".join(side.screen.text).rstrip(),
         "problem": side.screen.problem,
-        "boots": [
-            (boot.ending.value, boot.detail, parse(boot.serial).terminal_line, boot.seconds.get("whole", 0.0))
-            for boot, _ in side.boots
-        ],
+        "boots": [_boot(observation) for observation, _ in side.boots],
         "commands": [command_line(argv) for argv in observation.commands] if observation else [],
         "logs": _logs(observation) if observation else [],
+    }
+
+
+def _boot(observation: Observation) -> dict[str, Any]:
+    """One boot among several, in a line."""
+    return {
+        "target": observation.target,
+        "variant": observation.variant,
+        "ending": observation.ending.value,
+        "detail": observation.detail,
+        "line": parse(observation.serial, observation.debug).terminal_line,
+        "seconds": observation.seconds.get("whole", 0.0),
     }
 
 
@@ -179,13 +201,12 @@ def _picture(png: bytes | None) -> Picture | None:
 
 
 def _logs(observation: Observation) -> list[Log]:
-    """The kernel's log always, an emulator's configuration always, other logs where the boot went wrong."""
+    """Port 0xE9, the kernel's log and an emulator's configuration always; other logs where the boot went wrong."""
     wrong = observation.ending not in ORDERLY or observation.alarms
-    names = [
-        name for name in observation.logs if name == KERNEL_LOG or not name.endswith(".log") or (wrong and observation.logs[name])
-    ]
+    logs = {**observation.logs, **({"port 0xE9": observation.debug} if observation.debug else {})}
+    names = [name for name in logs if name == KERNEL_LOG or not name.endswith(".log") or (wrong and logs[name])]
     return [
-        Log(name, visible(observation.logs[name][-LONGEST_LOG:], LONGEST_LOG, lines=True), len(observation.logs[name]))
+        Log(name, visible(logs[name][-LONGEST_LOG:], LONGEST_LOG, lines=True), len(logs[name]))
         for name in sorted(names, key=lambda name: (name != KERNEL_LOG, name))
     ]
 
@@ -194,6 +215,10 @@ def _link(result: Result) -> str:
     """The bug's address, when it is one that a browser can be sent to."""
     link = result.known.link if result.known else ""
     return link if link.startswith(("https://", "http://")) else ""
+
+
+def _names(names: Iterable[str]) -> str:
+    return " or ".join(dict.fromkeys(names))
 
 
 def _anchor(result: Result) -> str:

@@ -1,4 +1,4 @@
-"""A run as one JSON document, for programs.
+"""A run for programs: as one JSON document, or as JSON Lines, an object a line.
 
     schema        int, the version of this document (1)
     run           name, tool_version, command, started, ended, status, host, reference target
@@ -9,9 +9,11 @@
                   (implementations), verdict, label, diverges, standing ("known", "new", "gone" or ""), expected, reason,
                   explanation (a paragraph), reference_status, subject_status, boots, reproduce (a shell line),
                   known (null, or reason and link), fields: a list of name, reference, subject, required, compared, differs
-    observations  a list: case, target, boot (from 0), folder (in the run's folder; the raw bytes are there), ending, detail,
-                  image_sha256, serial_bytes, serial_sha256, serial (text, capped), terminal_line, rows (row -> memory, ocr,
-                  agree), screen_problem, registers, alarms, kernel_faults, seconds, counters, commands (shell lines)
+    confirmations a list: case, check, subject, stages: a list of name, outcome ("same", "different" or "unknown"), detail
+    observations  a list: case, target, boot (from 0), variant ("" for the plain machine), folder (in the run's folder; the
+                  raw bytes are there), ending, detail, image_sha256, serial_bytes, serial_sha256, serial (text, capped),
+                  terminal_line, rows (row -> memory, ocr, agree), screen_problem, registers, alarms, kernel_faults,
+                  seconds, counters, commands (shell lines)
 
 All text is harmless: control characters stand there as escapes such as \\x1b, long text is cut and says so.
 """
@@ -40,8 +42,25 @@ LONGEST_SERIAL = 65_536
 
 def json_report(run: StoredRun) -> bytes:
     """The document, in UTF-8. Raises StoreError for a run that cannot be read."""
+    return msgspec.json.format(msgspec.json.encode(_harmless(_document(run))), indent=1)
+
+
+def json_lines(run: StoredRun) -> bytes:
+    """The same facts, one object a line, each with `schema` and its `kind`: run (first, with answer and tally), target,
+    result, confirmation, observation, end (last; it has the number of lines before it, so that a cut file shows).
+    """
+    document = _document(run)
+    lines = [{"kind": "run", **document["run"], "answer": document["answer"], "tally": document["tally"]}]
+    lines += [{"kind": "target", "name": name, **facts} for name, facts in document["targets"].items()]
+    for kind in ("result", "confirmation", "observation"):
+        lines += [{"kind": kind, **facts} for facts in document[f"{kind}s"]]
+    lines.append({"kind": "end", "lines": len(lines)})
+    return b"".join(msgspec.json.encode(_harmless({"schema": SCHEMA, **line})) + b"\n" for line in lines)
+
+
+def _document(run: StoredRun) -> dict[str, Any]:
     whole = digest(run)
-    document = {
+    return {
         "schema": SCHEMA,
         "run": _run(whole),
         "answer": headline(whole.tally),
@@ -58,11 +77,13 @@ def json_report(run: StoredRun) -> bytes:
         "observations": [
             _observation(case.name, target, boot, observation, screen)
             for case in run.cases()
-            for target, boots in run.observations(case.name).items()
-            for boot, (observation, screen) in enumerate(boots)
+            for target, boots in run.every_boot(case.name).items()
+            for boot, (observation, screen) in boots.items()
+        ],
+        "confirmations": [
+            {"case": case.name, **msgspec.to_builtins(one)} for case in run.cases() for one in run.confirmations(case.name)
         ],
     }
-    return msgspec.json.format(msgspec.json.encode(_harmless(document)), indent=1)
 
 
 def _run(whole: Digest) -> dict[str, Any]:
@@ -97,6 +118,7 @@ def _observation(case: str, target: str, boot: int, observation: Observation, sc
         "case": case,
         "target": target,
         "boot": boot,
+        "variant": observation.variant,
         "folder": f"cases/{file_name(case)}/{file_name(target)}/{boot}",
         "ending": observation.ending.value,
         "detail": observation.detail,
@@ -104,7 +126,7 @@ def _observation(case: str, target: str, boot: int, observation: Observation, sc
         "serial_bytes": len(observation.serial),
         "serial_sha256": hashlib.sha256(observation.serial).hexdigest(),
         "serial": _Lines(visible(observation.serial, LONGEST_SERIAL, lines=True)),
-        "terminal_line": parse(observation.serial).terminal_line,
+        "terminal_line": parse(observation.serial, observation.debug).terminal_line,
         "rows": {str(row): msgspec.to_builtins(reading) for row, reading in screen.rows.items()},
         "screen_problem": screen.problem,
         "registers": observation.registers,

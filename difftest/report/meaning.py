@@ -25,11 +25,40 @@ VECTORS = {
 }  # fmt: skip
 
 
+# SDM Vol. 3, "VM Instruction Error Numbers".
+INSTRUCTION_ERRORS = {
+    1: "VMCALL in VMX root operation", 2: "VMCLEAR with invalid address", 3: "VMCLEAR with VMXON pointer",
+    4: "VMLAUNCH with non-clear VMCS", 5: "VMRESUME with non-launched VMCS", 6: "VMRESUME after VMXOFF",
+    7: "VM entry with invalid control fields", 8: "VM entry with invalid host-state fields", 9: "VMPTRLD with invalid address",
+    10: "VMPTRLD with VMXON pointer", 11: "VMPTRLD with incorrect revision", 12: "VMREAD or VMWRITE of unsupported component",
+    13: "VMWRITE to read-only component", 15: "VMXON in VMX root operation", 26: "VM entry with events blocked by MOV SS",
+    28: "invalid operand to INVEPT or INVVPID",
+}  # fmt: skip
+
+# SDM Vol. 3, "Control Registers" and "Extended Feature Enable Register".
+FLAGS = {
+    "cr0": {
+        0: "PE", 1: "MP", 2: "EM", 3: "TS", 4: "ET", 5: "NE", 16: "WP", 18: "AM", 29: "NW", 30: "CD", 31: "PG",
+    },
+    "cr4": {
+        0: "VME", 1: "PVI", 2: "TSD", 3: "DE", 4: "PSE", 5: "PAE", 6: "MCE", 7: "PGE", 8: "PCE", 9: "OSFXSR",
+        10: "OSXMMEXCPT", 11: "UMIP", 12: "LA57", 13: "VMXE", 14: "SMXE", 16: "FSGSBASE", 17: "PCIDE", 18: "OSXSAVE",
+        19: "KL", 20: "SMEP", 21: "SMAP", 22: "PKE", 23: "CET", 24: "PKS",
+    },
+    "efer": {0: "SCE", 8: "LME", 10: "LMA", 11: "NXE"},
+}  # fmt: skip
+
+
 def meaning(field: str, value: str | None) -> str:
     """The words for a raw value, "48, EPT violation", or "" where there are none."""
     if value is None or not re.fullmatch(r"0x[0-9a-f]{1,16}", value):
         return ""
     number = int(value, 16)
+    if field in FLAGS:
+        names = [name for bit, name in FLAGS[field].items() if number >> bit & 1]
+        return " ".join(reversed(names))
+    if field == "vm_instruction_error" and number in INSTRUCTION_ERRORS:
+        return f"{number}, {INSTRUCTION_ERRORS[number]}"
     if field == "vector" and number in VECTORS:
         return f"{number}, {VECTORS[number]}"
     if field == "exit_reason" and number & 0xFFFF in EXIT_REASONS:

@@ -106,6 +106,9 @@ def _finding(pair: Pair, result: Result) -> Iterator[RenderableType]:
         yield _text(f"bug: {result.known.link}")
     if result.fields:
         yield Padding(_fields(result), (0, 0, 0, 2))
+    if (confirmation := pair.confirmation(result)) is not None:
+        stages = ", ".join(f"{stage.name}: {stage.outcome}" for stage in confirmation.stages)
+        yield _text(f"looked at again: {stages}", "dim")
     yield _text("see it again:")
     yield Padding(_text(reproduce(pair, result), "bold"), (0, 0, 0, 2))
 
@@ -166,7 +169,7 @@ def _ending(side: Side) -> str:
 
 
 def _last_line(side: Side) -> str:
-    return parse(side.observation.serial).terminal_line if side.observation else ""
+    return parse(side.observation.serial, side.observation.debug).terminal_line if side.observation else ""
 
 
 def _row(side: Side, row: int) -> str:

@@ -2,38 +2,60 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 from collections.abc import Sequence
 
 from difftest.report.digest import Pair, standing
-from difftest.report.meaning import spelled
+from difftest.report.meaning import meaning, spelled
 from difftest.result import HOST_KERNEL, IMAGE, Field, Result
 from difftest.text import visible
 from difftest.verdict import MEANINGS
 
 MOST_FACTS = 4  # differing fields that a paragraph names; the table has all
+MOST_FACTS_BESIDE = 2  # the same where it was told already what happened
 LONGEST_FACT = 200
 
 
 def paragraph(result: Result) -> str:
     """What was tested, who was wrong and what was seen, for somebody who has not read the case. Safe to show."""
     names = {"reference": result.reference_name, "subject": result.subject_name}
-    meaning = MEANINGS[result.verdict]
+    meant = MEANINGS[result.verdict]
     # Where nothing could be decided, what differs proves nothing: the reason alone is told.
-    differing = [field for field in result.fields if field.differs and meaning.decided]
+    differing = [field for field in result.fields if field.differs and meant.decided]
+    effects = [effect(result, place) if meant.decided else "" for place in (0, 1)]
+    told = all(effects) and effects[0] != effects[1]
     sentences = [
-        _sentence(result.summary),
-        _sentence(meaning.explanation.format(**names)),
-        *[_fact(result, field) for field in differing[:MOST_FACTS]],
+        sentence(result.summary),
+        sentence(meant.explanation.format(**names)),
+        f"{names['reference']}: {effects[0]}. {names['subject']}: {effects[1]}." if told else "",
+        *[_fact(result, field) for field in differing[: MOST_FACTS_BESIDE if told else MOST_FACTS]],
     ]
     # The judge's reason often says of one field what the sentences above say of all.
     if not any(field.name in result.reason for field in differing):
-        sentences.append(_sentence(result.reason))
+        sentences.append(sentence(result.reason))
     if result.boots:
         sentences.append(f"Seen in {result.boots} boots.")
     if result.known is not None and standing(result) == "known":
-        sentences.append(_sentence(f"Known: {result.known.reason}"))
+        sentences.append(sentence(f"Known: {result.known.reason}"))
     return visible(" ".join(sentence for sentence in sentences if sentence), 4000)
+
+
+def effect(result: Result, place: int) -> str:
+    """What happened on one side (0 the reference, 1 the subject) in a few words, or "" where the record does not tell.
+
+    The kit's nested guests end an exception that they do not expect in a VMCALL, so the exception is what happened there.
+    """
+    sides = ((field.name, (field.reference, field.subject)[place]) for field in result.fields)
+    values = {name: value for name, value in sides if value is not None}
+    reason, vector = values.get("exit_reason"), values.get("vector")
+    if vector is not None:
+        where = "in the nested guest" if reason is not None else "in the guest"
+        code = f", error code {values['error_code']}" if "error_code" in values else ""
+        return f"{meaning('vector', vector).partition(', ')[2] or f'exception {vector}'} {where}{code}"
+    if reason is not None:
+        return f"a VM exit ({meaning('exit_reason', reason) or reason})"
+    return f"the boot ends with {values['ending']}" if values.keys() == {"ending"} else ""
 
 
 def title(result: Result) -> str:
@@ -49,8 +71,9 @@ def reproduce(pair: Pair, result: Result) -> str:
         argv += ["-k", result.check]
     argv += ["--target", result.subject]
     argv += pair.choices
-    if result.boots:
-        argv += ["--repeat", result.boots.partition("/")[2]]
+    times, _, of = result.boots.partition("/")
+    if times != of:
+        argv += ["--repeat", of]
     return command_line(argv)
 
 
@@ -73,6 +96,9 @@ def _value(field: Field, value: str | None) -> str:
     return "none" if value is None else visible(spelled(field.name, value), LONGEST_FACT) or "(nothing)"
 
 
-def _sentence(text: str) -> str:
+def sentence(text: str) -> str:
+    """Some words as a sentence: a capital letter (but for the name of a function), a full stop."""
     text = text.strip()
-    return f"{text[:1].upper()}{text[1:]}{'' if text.endswith(('.', '?', '!')) else '.'}" if text else ""
+    if not re.match(r"\w*[_(]", text):
+        text = text[:1].upper() + text[1:]
+    return f"{text}{'' if text.endswith(('.', '?', '!')) else '.'}" if text else ""

@@ -22,6 +22,7 @@ read -r release </proc/sys/kernel/osrelease
 busybox dmesg -c >/tmp/boot.log
 read -r uptime idle </proc/uptime
 echo "ready $release nested=$nested uptime=$uptime" >&3
+[ -f /cases/run ] && busybox sh /cases/run # an appliance that nobody asks anything: see appliance_by_hand()
 while read -r id command <&3; do
     eval "$command" >/tmp/answer 2>&1
     code=$?

@@ -13,8 +13,9 @@ import msgspec
 
 from emulators.appliance.build import Appliance
 from emulators.appliance.machine import AGENT_PORT, DEBUG_PORT, GUEST_PORT, IPS, QMP_PORT, ApplianceMachine, Stream
-from emulators.bochs_machine import BochsMachine, bochs_machine, restored_bochs, restored_lines
+from emulators.bochs_machine import BochsMachine, bochs_machine, bochsrc, restored_bochs, restored_lines
 from emulators.bochs_program import BochsProgram
+from emulators.by_hand import STOCK_ROMS, ByHand, bochs_by_hand, unseen
 from emulators.target import EmulatorError
 
 # Haswell, not a newer one: kernels 7.x oops on skylake_x's XSAVE sizes, and its declared TSC rate makes guest time crawl.
@@ -45,7 +46,7 @@ COMMAND_LINE = (
 )
 MOST_MIB = 2048  # Bochs 2.7 does not start with more
 MARGIN_MIB = 96  # for Linux and QEMU, beside the guest's memory and what is handed in
-SECOND_DISK = "second.img"
+FIRST_DISK, SECOND_DISK = "first.img", "second.img"
 CONNECT_SECONDS = 15.0
 
 Feed = Callable[[threading.Event], None]  # blocks while Bochs reads, until the event is set
@@ -69,28 +70,13 @@ async def booted(
     whether Bochs has a window, by which alone it can be told to save its state.
     """
     appliance = hosting.appliance
-    megabytes = (appliance.least_memory(images) >> 20) + MARGIN_MIB + 2 * window_mib
-    if megabytes > MOST_MIB:
-        raise EmulatorError(
-            f"the appliance would need {megabytes} MiB of memory, Bochs gives at most {MOST_MIB}",
-            hint="run fewer or smaller images at a time",
-        )
-    # A big guest is let start where its RAM cannot all be there: most touch little of it, and one that does ends as a crash.
-    megabytes = min(megabytes + guest_mib, MOST_MIB)
+    megabytes = _memory(appliance, images, guest_mib, window_mib)
     window = (megabytes - window_mib - 1) << 20  # the last MiB is the firmware's
     left_alone = f" memmap={window_mib}M${window:#x}" if window_mib else ""
     second = folder / SECOND_DISK
     second.write_bytes(appliance.second_disk(images, COMMAND_LINE + left_alone))
     async with _ports() as ports:
-        config = [
-            f"cpu: model={hosting.model}, count=1, ips={IPS}, reset_on_triple_fault=0, ignore_bad_msrs=1",
-            "clock: sync=none, time0=1600000000",
-            f"memory: guest={megabytes}, host={megabytes}",
-            "ata0: enabled=1, ioaddr1=0x1f0, ioaddr2=0x3f0, irq=14",
-            *_disks(appliance, second, folder),
-            "boot: disk",
-            *ports.lines,
-        ]
+        config = [*_machine(hosting.model, megabytes), *_disks(str(appliance.disk), str(second), f"{folder}/"), *ports.lines]
         power_on = time.monotonic()
         async with (
             bochs_machine(hosting.program, config, folder, visible=visible, debugged=False) as bochs,
@@ -109,7 +95,11 @@ async def restored(
     folder, with the lines of configuration that it is given, and tells what feeds Bochs while it restores.
     """
     async with _ports() as ports:
-        lines = [*restored_lines(hosting.program, folder), *_disks(hosting.appliance, second, folder), *ports.lines]
+        lines = [
+            *restored_lines(hosting.program, folder),
+            *_disks(str(hosting.appliance.disk), str(second), f"{folder}/"),
+            *ports.lines,
+        ]
         state = folder / "state"
         feed = await asyncio.to_thread(prepare, lines, state)
         stop = threading.Event()
@@ -123,11 +113,48 @@ async def restored(
                 feeding.cancel()
 
 
-def _disks(appliance: Appliance, second: Path, folder: Path) -> list[str]:
-    """Both disks, which nothing is written to: they have no lock files, and a saved state does not contain them."""
+def appliance_by_hand(appliance: Appliance, model: str, files: Mapping[str, bytes], guest_mib: int, serial: str) -> ByHand:
+    """The appliance as a Bochs of its own that does what the file `run` says (see init.sh); `serial` is the guest's port.
+
+    Raises EmulatorError when it would need more memory than Bochs gives.
+    """
+    ports = {GUEST_PORT: serial, AGENT_PORT: "console.txt"}
+    coms = [f"com{port}: enabled=1, mode=file, dev={name}" for port, name in ports.items()]
+    config = [*_machine(model, _memory(appliance, files, guest_mib)), *_disks(FIRST_DISK, SECOND_DISK, ""), *coms]
+    disks = {FIRST_DISK: appliance.disk.read_bytes(), SECOND_DISK: appliance.second_disk(files, COMMAND_LINE)}
+    lines = bochsrc(unseen("appliance.log"), config, *STOCK_ROMS, warns=False)
+    return bochs_by_hand(lines, serial, disks, "appliance.bochsrc")
+
+
+def _memory(appliance: Appliance, images: Mapping[str, bytes], guest_mib: int, window_mib: int = 0) -> int:
+    """MiB for the appliance and a guest in it. Raises EmulatorError when Bochs has not as much."""
+    megabytes = (appliance.least_memory(images) >> 20) + MARGIN_MIB + 2 * window_mib
+    if megabytes > MOST_MIB:
+        raise EmulatorError(
+            f"the appliance would need {megabytes} MiB of memory, Bochs gives at most {MOST_MIB}",
+            hint="run fewer or smaller images at a time",
+        )
+    # A big guest is let start where its RAM cannot all be there: most touch little of it, and one that does ends as a crash.
+    return min(megabytes + guest_mib, MOST_MIB)
+
+
+def _machine(model: str, megabytes: int) -> list[str]:
     return [
-        f'ata0-{place}: type=disk, path="{path}", mode=volatile, journal="{folder / place}", cylinders=0, heads=0, spt=0'
-        for place, path in (("master", appliance.disk), ("slave", second))
+        f"cpu: model={model}, count=1, ips={IPS}, reset_on_triple_fault=0, ignore_bad_msrs=1",
+        "clock: sync=none, time0=1600000000",
+        f"memory: guest={megabytes}, host={megabytes}",
+        "ata0: enabled=1, ioaddr1=0x1f0, ioaddr2=0x3f0, irq=14",
+        "boot: disk",
+    ]
+
+
+def _disks(first: str, second: str, folder: str) -> list[str]:
+    """Both disks, which nothing is written to: they have no lock files, and a saved state does not contain them. `folder` is
+    what goes before the names of what would be written.
+    """
+    return [
+        f'ata0-{place}: type=disk, path="{path}", mode=volatile, journal="{folder}{place}", cylinders=0, heads=0, spt=0'
+        for place, path in (("master", first), ("slave", second))
     ]
 
 

@@ -1,0 +1,92 @@
+"""The HTML report in a real browser: it looks as it should in the light, in the dark and on a phone, and its filter works."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from difftest.report.html import html_report
+from difftest.store import RunWriter
+from tests import sample_run as sample
+from tests.test_report_html import hostile_run
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no chromium here (Debian package chromium)")
+PHONE = 390
+
+
+def chromium(folder: Path, page: str, *options: str) -> str:
+    """Open a page and return the DOM as it is when its script has run."""
+    path = folder / "page.html"
+    path.write_text(page, encoding="utf-8")
+    assert CHROMIUM is not None
+    argv = [CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", f"--user-data-dir={folder / 'profile'}"]
+    done = subprocess.run([*argv, *options, path.as_uri()], cwd=folder, capture_output=True, text=True, check=False, timeout=120)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert "Content Security Policy" not in done.stderr
+    return done.stdout
+
+
+@pytest.fixture
+def page(tmp_path: Path) -> str:
+    run = sample.write_run(tmp_path / "run")
+    RunWriter(run.folder, run.meta).add_confirmations(sample.CASE, sample.CONFIRMED)
+    return html_report(run)
+
+
+def asked(page: str, script: str) -> str:
+    """The page without its policy and with a script of the test's at its end."""
+    without = re.sub(r'<meta http-equiv="Content-Security-Policy"[^>]*>', "", page)
+    assert without != page
+    return without.replace("</body>", f"<script>{script}</script></body>")
+
+
+def test_its_script_runs_under_its_own_policy(tmp_path: Path, page: str) -> None:
+    dom = chromium(tmp_path, page, "--dump-dom")
+    assert '<form id="filters" class="small">' in dom, "shown, which only the script does"
+    assert re.search(r"<output[^>]*>2 of 2</output>", dom)
+
+
+@pytest.mark.parametrize(
+    ("act", "left"),
+    [
+        ('words.value = "control"', ["mapped"]),
+        ('words.value = "29.3.3.2 ept"', ["not-present"]),
+        ('words.value = "nothing of that kind"', []),
+        ('boxes.find((box) => box.value == "agree").checked = false', ["not-present"]),
+    ],
+)
+def test_the_table_filters(tmp_path: Path, page: str, act: str, left: list[str]) -> None:
+    script = f'{act}; filters.dispatchEvent(new Event("input", {{bubbles: true}}));'
+    dom = chromium(tmp_path, asked(page, script), "--dump-dom")
+    table = dom.partition('<table class="stack" id="checks">')[2].partition("</table>")[0]
+    shown = [row for row in re.findall(r"<tr data-verdict=.*?</tr>", table, re.DOTALL) if "hidden" not in row.partition(">")[0]]
+    assert [re.sub(r"<[^>]+>", "", row.partition("<th>")[2].partition("<br>")[0]).strip() for row in shown] == left
+    assert f"{len(left)} of 2" in dom
+
+
+def test_nothing_is_wider_than_a_phone(tmp_path: Path) -> None:
+    """Not even what a guest made as wide as it could."""
+    page = html_report(hostile_run(tmp_path / "run"))
+    measure = "document.title = document.documentElement.scrollWidth + ' in ' + window.innerWidth"
+    dom = chromium(tmp_path, asked(page, measure), "--dump-dom", f"--window-size={PHONE},800")
+    match = re.search(r"<title>(\d+) in (\d+)</title>", dom)
+    assert match is not None
+    assert int(match[1]) <= int(match[2])
+
+
+def test_it_is_light_or_dark_as_the_reader_wants(tmp_path: Path, page: str) -> None:
+    brightness = {}
+    for name, scheme in (("dark", 0), ("light", 1)):
+        picture = tmp_path / f"{name}.png"
+        options = (f"--screenshot={picture}", "--window-size=1280,900", f"--blink-settings=preferredColorScheme={scheme}")
+        chromium(tmp_path, page, *options)
+        colours = Image.open(picture).convert("L").resize((1, 1)).getpixel((0, 0))
+        assert isinstance(colours, int | float)
+        brightness[name] = colours
+    assert brightness["dark"] < 80 and brightness["light"] > 200

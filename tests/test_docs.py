@@ -1,0 +1,80 @@
+"""The documentation keeps up: every option, manifest key, exit code and line of a record is in it."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import msgspec
+import pytest
+import typer.main
+from msgspec.structs import fields
+
+from difftest.case import Absent, Manifest, Note
+from difftest.cli import app
+from difftest.report.json import json_lines
+from difftest.result import Known
+from difftest.store import StoredRun
+from difftest.verdict import ExitCode, Verdict
+from emulators.target import Target
+from tests import sample_run as sample
+
+ROOT = Path(__file__).parent.parent
+DOCS = {path.relative_to(ROOT).as_posix(): path.read_text(encoding="utf-8") for path in (ROOT / "docs").glob("*.md")}
+COMMANDS = DOCS["docs/commands.md"]
+
+
+def sections() -> dict[str, str]:
+    """The commands' sections of docs/commands.md, by the commands that their headings name."""
+    found = {}
+    for section in re.split(r"^## ", COMMANDS, flags=re.MULTILINE)[1:]:
+        heading = section.partition("\n")[0]
+        found |= dict.fromkeys(re.findall(r"`difftest (\w+)", heading), section)
+    return found
+
+
+@pytest.mark.parametrize("command", sorted(typer.main.get_command(app).commands))  # type: ignore[attr-defined]
+def test_every_option_of_a_command_is_documented(command: str) -> None:
+    section = sections().get(command)
+    assert section is not None, f"docs/commands.md has no section on difftest {command}"
+    parameters = typer.main.get_command(app).commands[command].params  # type: ignore[attr-defined]
+    missing = [
+        option
+        for parameter in parameters
+        for option in (*parameter.opts, *parameter.secondary_opts)
+        if option.startswith("-") and option not in ("-h", "--help") and not re.search(rf"`{re.escape(option)}[ `]", section)
+    ]
+    assert missing == []
+
+
+@pytest.mark.parametrize("kind", [Manifest, Known, Absent, Note])
+def test_every_key_of_a_manifest_is_documented(kind: type[msgspec.Struct]) -> None:
+    assert [field.name for field in fields(kind) if f"`{field.name}`" not in DOCS["docs/case.md"]] == []
+
+
+def test_every_exit_code_is_documented() -> None:
+    assert [code for code in ExitCode if f"| {code.value} |" not in COMMANDS] == []
+
+
+def test_every_member_of_a_target_is_documented() -> None:
+    members = [name for name in (*Target.__annotations__, *vars(Target)) if not name.startswith("_")]
+    assert [name for name in members if not re.search(rf"`{name}(\(\))?`", DOCS["docs/emulator.md"])] == []
+
+
+def test_every_field_of_a_json_line_and_every_verdict_is_documented(tmp_path: Path) -> None:
+    run: StoredRun = sample.write_run(tmp_path)
+    text = DOCS["docs/formats.md"]
+    for line in map(msgspec.json.decode, json_lines(run).splitlines()):
+        (row,) = re.findall(rf"^\| `{line['kind']}` \| (.*) \|$", text, re.MULTILINE)
+        missing = [name for name in line if name not in ("schema", "kind") and not re.search(rf"\b{name}\b", row)]
+        assert missing == [], line["kind"]
+    assert [verdict for verdict in Verdict if f"`{verdict.value}`" not in text] == []
+
+
+def test_what_the_documents_point_at_is_there() -> None:
+    for name, text in {**DOCS, "README.md": (ROOT / "README.md").read_text(encoding="utf-8")}.items():
+        targets = re.findall(r"\]\((?!https?:)([^)#]+)\)", text) + re.findall(
+            r"`((?:docs|difftest|emulators|cases)/[\w./-]+\w)`", text
+        )
+        folder = (ROOT / name).parent
+        assert [target for target in targets if not ((folder / target).exists() or (ROOT / target).exists())] == [], name

@@ -1,0 +1,223 @@
+"""The forms for machines: golden files of one run, and guests that try to break every form. UPDATE_GOLDEN=1 writes them anew."""
+
+from __future__ import annotations
+
+import importlib.util
+import io
+import json
+import re
+import xml.etree.ElementTree as ElementTree
+from html.parser import HTMLParser
+from pathlib import Path
+
+import msgspec
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from junitparser import JUnitXml
+
+from difftest.atomic import StoreError
+from difftest.judge import About
+from difftest.report.bug import bug_report
+from difftest.report.catalogue import catalogue
+from difftest.report.html import html_report
+from difftest.report.json import json_lines, json_report
+from difftest.report.junit import junit
+from difftest.report.ktap import ktap
+from difftest.report.markdown import cell, summary
+from difftest.report.terminal import show
+from difftest.result import Known
+from difftest.store import RunWriter, StoredRun
+from difftest.verdict import Verdict
+from tests import sample_run as sample
+from tests.test_report import golden
+from tests.test_report_html import hostile_run
+
+CONTROL = re.compile(r"[\x00-\x09\x0b-\x1f\x7f-\x9f\u202e\ud800-\udfff\ufffe]")
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> StoredRun:
+    return sample.write_run(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("name", "form"),
+    [("junit.xml", junit), ("run.ktap", ktap), ("run.jsonl", json_lines), ("summary.md", summary)],
+)
+def test_as_it_was(run: StoredRun, name: str, form: object) -> None:
+    made = form(run)  # type: ignore[operator]
+    golden(name, made if isinstance(made, str) else made.decode())
+
+
+def test_csv_as_it_was(run: StoredRun, tmp_path: Path) -> None:
+    from difftest.report.tables import write_csv
+
+    for path in write_csv(run, tmp_path / "csv"):
+        golden(path.name, path.read_text(encoding="utf-8"))
+
+
+def test_parquet_needs_its_extra_and_says_so(run: StoredRun, tmp_path: Path) -> None:
+    from difftest.report.tables import tables, write_parquet
+
+    if importlib.util.find_spec("pyarrow") is None:
+        with pytest.raises(StoreError, match="pyarrow"):
+            write_parquet(run, tmp_path)
+        return
+    import pandas as pd
+
+    for path in write_parquet(run, tmp_path / "parquet"):
+        pd.testing.assert_frame_equal(pd.read_parquet(path), tables(run)[path.stem], check_dtype=False)
+
+
+def outcomes(root: Path, **other: object) -> JUnitXml:
+    return JUnitXml.fromstring(junit(sample.write_run(root, **other)).decode())  # type: ignore[arg-type]
+
+
+def test_junit_tells_new_known_gone_and_undecided_apart(tmp_path: Path) -> None:
+    unknown = msgspec.structs.replace(sample.MANIFEST, known=[])
+    claimed = msgspec.structs.replace(
+        sample.MANIFEST, known=[Known(check="mapped", verdict=Verdict.SUBJECT_WRONG, reason="r"), *sample.MANIFEST.known]
+    )
+    lost = msgspec.structs.replace(sample.BAD, alarms=["serial output lost"])
+    counts = [
+        (xml.tests, xml.failures, xml.errors, xml.skipped)
+        for xml in (
+            outcomes(tmp_path / "known"),
+            outcomes(tmp_path / "new", manifest=unknown),
+            outcomes(tmp_path / "gone", manifest=claimed),
+            outcomes(tmp_path / "undecided", right=lost),
+        )
+    ]
+    assert counts == [(2, 0, 0, 1), (2, 1, 0, 0), (2, 1, 0, 1), (2, 0, 2, 0)]
+
+
+def test_ktap_uses_its_own_directives(tmp_path: Path) -> None:
+    known = ktap(sample.write_run(tmp_path / "known"))
+    assert "    ok 2 not-present # XFAIL KVM wrong" in known and known.endswith("\nok 1 ept-pdpte-load kvm-hosted\n")
+    new = ktap(sample.write_run(tmp_path / "new", manifest=msgspec.structs.replace(sample.MANIFEST, known=[])))
+    assert "    not ok 2 not-present\n" in new and new.endswith("\nnot ok 1 ept-pdpte-load kvm-hosted\n")
+
+
+def test_no_word_begins_a_ktap_directive(tmp_path: Path) -> None:
+    run = sample.write_run(tmp_path)
+    told = sample.result(Verdict.DIFFER, case=sample.CASE, check="a # SKIP b", reason="# XFAIL", expected=False)
+    RunWriter(run.folder, run.meta).add_results(sample.CASE, [told])
+    assert r"    not ok 1 a \# SKIP b" in ktap(run).splitlines()
+
+
+def test_json_lines_are_whole_and_numbered(tmp_path: Path) -> None:
+    run = sample.write_run(tmp_path)
+    RunWriter(run.folder, run.meta).add_confirmations(sample.CASE, sample.CONFIRMED)
+    lines = [json.loads(line) for line in json_lines(run).splitlines()]
+    kinds = [line["kind"] for line in lines]
+    assert kinds == ["run", "target", "target", "result", "result", "confirmation", "observation", "observation", "end"]
+    assert {line["schema"] for line in lines} == {1}
+    assert lines[-1]["lines"] == len(lines) - 1
+    document = json.loads(json_report(run))
+    assert [line for line in lines if line["kind"] == "result"] == [
+        {"schema": 1, "kind": "result", **result} for result in document["results"]
+    ]
+
+
+def test_a_summary_page_links_and_pings_nobody() -> None:
+    assert cell("@all https://evil.example www.evil.example <b> `x` | [a](b)") == (
+        r"&#64;all https&#58;//evil.example www&#46;evil.example \<b\> \`x\` \| \[a\](b)"
+    )
+
+
+def every_form(run: StoredRun, folder: Path) -> dict[str, str]:
+    """The run in every form that there is, as text."""
+    from difftest.report.tables import write_csv
+
+    out = io.StringIO()
+    show(run, out)
+    forms = {
+        "terminal": out.getvalue(),
+        "html": html_report(run),
+        "json": json_report(run).decode(),
+        "jsonl": json_lines(run).decode(),
+        "junit": junit(run).decode(),
+        "ktap": ktap(run),
+        "summary": summary(run),
+        "catalogue": catalogue(run),
+    }
+    forms |= {path.name: path.read_text(encoding="utf-8") for path in write_csv(run, folder)}
+    for name in dict.fromkeys(result.check for result in run.all_results() if result.verdict == Verdict.SUBJECT_WRONG):
+        forms[f"bug {name}"] = bug_report(run, name)
+    return forms
+
+
+class Tags(HTMLParser):
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.seen: set[str] = set()
+        self.scripts = 0
+        self.feed(page)
+
+    def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
+        self.seen.add(tag)
+        self.scripts += tag == "script"
+        assert not [name for name, _ in attributes if name.startswith("on")]
+
+
+def harmless(forms: dict[str, str], tags: set[str]) -> None:
+    """What must hold of every form whatever a guest said."""
+    for name, text in forms.items():
+        assert not CONTROL.search(text), name
+        assert len(text) < 3_000_000, name
+    page = Tags(forms["html"])
+    assert page.seen <= tags and page.scripts == 1
+    ElementTree.fromstring(forms["junit"])
+    assert JUnitXml.fromstring(forms["junit"]).tests >= 1
+    json.loads(forms["json"])
+    assert all(json.loads(line)["schema"] == 1 for line in forms["jsonl"].splitlines())
+    results = [line for line in forms["ktap"].splitlines() if not line.lstrip().startswith(("#", "KTAP", "1.."))]
+    assert all(re.match(r" *(not )?ok \d+ ", line) for line in results)
+    for name in ("summary", "catalogue"):
+        assert not re.search(r"(?<!\\)<", "".join(line for line in forms[name].splitlines(True) if not line.startswith("    ")))
+
+
+@pytest.fixture(scope="module")
+def tags(tmp_path_factory: pytest.TempPathFactory) -> set[str]:
+    """The elements of an honest page, with all that a page can have."""
+    run = sample.write_run(tmp_path_factory.mktemp("honest"))
+    RunWriter(run.folder, run.meta).add_confirmations(sample.CASE, sample.CONFIRMED)
+    return Tags(html_report(run)).seen
+
+
+def test_the_worst_that_a_run_may_hold(tmp_path: Path, tags: set[str]) -> None:
+    harmless(every_form(hostile_run(tmp_path), tmp_path / "csv"), tags)
+
+
+PIECES = [
+    *(b"\x1b[31m", b"\x1b]0;x\x07", b"\0", b"]]>", b"<script>alert(1)</script>", b"[/red]", b"\xff\xfe", b"\x9b1m", b"\r", b"\n"),
+    *(b"#", b"A" * 1_000_000, b"difftest 1 check not-present FAIL ", b"difftest 1 start ", b"=1+1", b"x=0x1 ", b"``` "),
+    *("\u202e\u2066\ufffe".encode(), b"difftest 1 cpu ia32_vmx_basic=0x1 ", b'reason="</td>" ', b"@all https://x |"),
+]
+pieces = st.sampled_from(PIECES)
+serials = st.lists(st.one_of(pieces, st.binary(max_size=40)), max_size=12).map(b"".join)
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(left=serials, right=serials, text=st.one_of(st.text(max_size=60), pieces.map(lambda piece: piece[:400].decode("latin-1"))))
+def test_no_bytes_of_a_guest_get_out_of_any_form(
+    tmp_path_factory: pytest.TempPathFactory, tags: set[str], left: bytes, right: bytes, text: str
+) -> None:
+    root = tmp_path_factory.mktemp("hostile")
+    sides = [
+        msgspec.structs.replace(
+            side,
+            serial=serial + side.serial,
+            detail=text,
+            logs={"kernel.log": serial, "bochsrc": serial},
+            kernel_faults=[text],
+            identity={"kernel": text, text: text},
+            commands=[[text]],
+        )
+        for side, serial in ((sample.GOOD, left), (sample.BAD, right))
+    ]
+    known = [Known(check="not-present", verdict=Verdict.SUBJECT_WRONG, reason=text or "r", link=text)]
+    abouts = [*sample.ABOUTS, About(check="never", sdm=text, summary=text)]
+    run = sample.write_run(root, *sides, abouts=abouts, manifest=msgspec.structs.replace(sample.MANIFEST, known=known))
+    harmless(every_form(run, root / "csv"), tags)
