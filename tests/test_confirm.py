@@ -38,12 +38,17 @@ def said(serial: bytes, ending: Ending = Ending.FINISHED) -> Observation:
 
 
 def executed(
-    folder: Path, script: Script, *, which: Confirm = Confirm.NEW, known: list[Known] | None = None
+    folder: Path,
+    script: Script,
+    *,
+    which: Confirm = Confirm.NEW,
+    known: list[Known] | None = None,
+    thorough: Fake | None = None,
 ) -> tuple[Result, StoredRun]:
     """Run one case with one check; `script` is the subject, told the number of its boot."""
     boots = iter(range(100))
     reference = Fake("bochs", lambda boot: observation("bochs", RIGHT), implementation="Bochs")
-    subject = Fake("kvm", lambda boot: script(boot, next(boots)), implementation="KVM")
+    subject = Fake("kvm", lambda boot: script(boot, next(boots)), implementation="KVM", thorough=thorough)
     image = folder / "x.img"
     image.write_bytes(bytes(512))
     case = Case(manifest=Manifest(name="case", image="x.img", known=known or []), folder=folder)
@@ -76,6 +81,14 @@ def test_one_that_does_not_come_again_is_flaky_and_counted_as_dismissed(tmp_path
     result, stored = executed(tmp_path, lambda boot, number: said(WRONG if number == 0 else RIGHT))
     assert result.verdict == Verdict.FLAKY and result.boots == "1/2"
     assert counted(stored.confirmations("case")) == {"dismissed by re-run": 1, f"not with {OTHER_CPU}": 1}
+
+
+@pytest.mark.parametrize(("cold", "verdict"), [(WRONG, Verdict.SUBJECT_WRONG), (RIGHT, Verdict.FLAKY)])
+def test_a_target_with_a_short_cut_is_looked_at_again_without_it(tmp_path: Path, cold: bytes, verdict: Verdict) -> None:
+    thorough = Fake("kvm", lambda boot: said(cold), implementation="KVM")
+    result, _ = executed(tmp_path, lambda boot, number: said(WRONG), thorough=thorough)
+    assert result.verdict == verdict
+    assert thorough.sessions == 1
 
 
 def test_one_of_a_single_cpu_model_stays_and_says_so(tmp_path: Path) -> None:

@@ -116,31 +116,3 @@ def test_an_observation_that_ended_badly_is_kept_and_decides_nothing(tmp_path: P
     (result,), stored = execute(tmp_path, Fake("bochs", fine("bochs")), Fake("kvm", crashed))
     assert result.verdict == Verdict.INCONCLUSIVE
     assert stored.observations("case0")["kvm"][0][0].ending == Ending.CRASH
-
-
-WRONG = FINE.replace(b"PASS x=0x1", b"FAIL x=0x2 must.x=0x1")
-
-
-def test_a_new_divergence_is_confirmed_without_the_short_cut(tmp_path: Path) -> None:
-    cold = Fake("subject", lambda boot: observation("subject", WRONG))
-    warm = Fake("subject", lambda boot: observation("subject", WRONG), thorough=cold)
-    (result,), run = execute(tmp_path, Fake("reference", fine("reference")), warm)
-    assert (result.verdict, result.boots) == (Verdict.SUBJECT_WRONG, "2/2")
-    assert cold.sessions == 1
-    assert [seen.repeat for seen, _ in run.observations("case0")["subject"]] == [0, 1]
-    assert [result.boots for result in run.results("case0")] == ["2/2"]
-
-
-def test_a_divergence_that_only_the_short_cut_shows_is_flaky(tmp_path: Path) -> None:
-    cold = Fake("subject", fine("subject"))
-    warm = Fake("subject", lambda boot: observation("subject", WRONG), thorough=cold)
-    (result,), _ = execute(tmp_path, Fake("reference", fine("reference")), warm)
-    assert result.verdict == Verdict.FLAKY
-    assert not result.expected
-
-
-def test_what_agrees_needs_no_confirming(tmp_path: Path) -> None:
-    cold = Fake("subject", fine("subject"))
-    (result,), _ = execute(tmp_path, Fake("reference", fine("reference")), Fake("subject", fine("subject"), thorough=cold))
-    assert (result.verdict, result.boots) == (Verdict.AGREE, "")
-    assert cold.sessions == 0
