@@ -54,7 +54,7 @@ async def test_cold_and_warm_starts_serve_them_all_alike(tmp_path: Path, monkeyp
         return Boot(image=made.image, image_sha256=made.sha256, limits=SHORT, machine=Machine(memory_mib=64))
 
     def added(folder: Path) -> Boot:
-        return msgspec.structs.replace(prepare(load(folder), folder).boot(None), limits=SHORT)
+        return prepare(load(folder), folder).boot(None)
 
     prepared = prepare(load(BUNDLED / "ept-pdpte-load"), cache_folder())
     every = {
