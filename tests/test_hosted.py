@@ -54,8 +54,7 @@ async def test_cold_and_warm_starts_serve_them_all_alike(tmp_path: Path) -> None
 
     def added(folder: Path, memory_mib: int = 64) -> Boot:
         boot = prepare(load(folder), folder).boot(None)
-        machine = msgspec.structs.replace(boot.machine, memory_mib=memory_mib)
-        return msgspec.structs.replace(boot, limits=SHORT, machine=machine)
+        return msgspec.structs.replace(boot, machine=msgspec.structs.replace(boot.machine, memory_mib=memory_mib))
 
     prepared = prepare(load(BUNDLED / "ept-pdpte-load"), cache_folder())
     every = {
