@@ -64,6 +64,8 @@ def _end(observation: Observation, said: Transcript) -> str:
     line = said.spoken.rstrip(b"\r").decode(errors="replace")
     if not line.isprintable() or not line:
         return ""
+    if observation.ending == Ending.POWER_OFF:
+        return ""  # that ends it, and an emulator that is gone at once takes the last line's end along
     if observation.ending in ORDERLY and not _LAST_WORDS.match(line):
         return ""  # it ends by itself, and another outcome may have other last words
     if (beginning := _beginning(line)) == "":

@@ -52,6 +52,7 @@ class Watch:
         """Look at the screen while the ports are silent; never returns. A picture that was not there before is a sign of life,
         one that comes back is not: cursors blink.
         """
+        every = min(every, self._boot.limits.quiet / 4)  # the first picture is what later ones are held against
         while True:
             await asyncio.sleep(every)
             if self.silent_for() < every:

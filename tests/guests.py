@@ -148,15 +148,17 @@ def kernel(folder: Path, result: str = ALIKE) -> Path:
     return folder / "kernel.elf"
 
 
-# Reads the first sector of the second BIOS disk and puts its first four bytes where the message begins.
+# Reads an MSR that no CPU has, and the first sector of the hard disk, whose first bytes it puts where the message begins.
 READ_SECOND = """
+    movl $0xDEAD, %ecx
+    rdmsr
     xorw %ax, %ax
     movw %ax, %ds
     movw %ax, %es
     movw $0x0201, %ax
     movw $0x8000, %bx
     movw $1, %cx
-    movw $0x81, %dx
+    movw $0x80, %dx
     int $0x13
     movw $0x8000, %si
     movw $message, %di
@@ -195,10 +197,10 @@ def kernel_case(folder: Path) -> Path:
 
 
 def cd_case(folder: Path) -> Path:
-    """A case of a CD that reads a second disk."""
+    """A case of a CD that reads the second disk, which is the only hard disk, and an MSR that is not there."""
     folder = folder / "cd-case"
     folder.mkdir()
     cd(folder, boot_sector(folder, b"____ and the rest\n", HALT, before=READ_SECOND))
     (folder / "second.bin").write_bytes(b"wxyz".ljust(512, b"\0"))
-    (folder / "case.toml").write_text('name = "cd-case"\nimage = "cd.iso"\nsecond_image = "second.bin"\n')
+    (folder / "case.toml").write_text('name = "cd-case"\nimage = "cd.iso"\nsecond_image = "second.bin"\nignore_msrs = true\n')
     return folder

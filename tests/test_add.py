@@ -194,6 +194,7 @@ def test_marker_and_verdict_words_are_proposed_from_what_was_seen() -> None:
     assert propose(observation("bochs", b"test 1\nall done\n", Ending.QUIET), BLANK).end == r"^ *all\ done.*\n".replace(
         "\\ ", " "
     )
+    assert not propose(observation("bochs", b"Halting now", Ending.POWER_OFF), BLANK).end
     twice = propose(observation("bochs", b"Fatal: 1\nFatal: 2\n", Ending.HALTED), BLANK)
     assert not twice.end, "it would end the boot too early"
     suite = propose(observation("bochs", b"PASS: a (correct)\nSUMMARY: 1 tests\n", Ending.POWER_OFF), BLANK)

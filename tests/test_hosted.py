@@ -53,8 +53,9 @@ async def test_cold_and_warm_starts_serve_them_all_alike(tmp_path: Path, monkeyp
         made = prepare(of_image(boot_sector(folder, message, ending, before=before)), folder)
         return Boot(image=made.image, image_sha256=made.sha256, limits=SHORT, machine=Machine(memory_mib=64))
 
-    def added(folder: Path) -> Boot:
-        return prepare(load(folder), folder).boot(None)
+    def added(folder: Path, memory_mib: int = 64) -> Boot:
+        boot = prepare(load(folder), folder).boot(None)
+        return msgspec.structs.replace(boot, machine=msgspec.structs.replace(boot.machine, memory_mib=memory_mib))
 
     prepared = prepare(load(BUNDLED / "ept-pdpte-load"), cache_folder())
     every = {
@@ -65,7 +66,7 @@ async def test_cold_and_warm_starts_serve_them_all_alike(tmp_path: Path, monkeyp
         "triple": (guest("triple", b"d", TRIPLE_FAULT), Ending.TRIPLE_FAULT),
         "shutdown": (guest("shutdown", b"e", SHUT_DOWN, DEBUG), Ending.POWER_OFF),
         "kernel": (added(kernel_case(tmp_path)), Ending.POWER_OFF),
-        "cd": (msgspec.structs.replace(added(cd_case(tmp_path)), machine=Machine(memory_mib=2048)), Ending.HALTED),
+        "cd": (added(cd_case(tmp_path), memory_mib=2048), Ending.HALTED),
         "seed": (prepared.boot(None), Ending.FINISHED),
     }
     # Slow, and nothing about them depends on the start; or never started from a snapshot, or from one of their own.
