@@ -56,6 +56,7 @@ def bisect(
         checks=[wanted] if wanted not in (IMAGE, HOST_KERNEL) else [],
         targets=[TARGET],
         versions=versions,
+        cold=True,  # a snapshot is not worth making for one boot
         jobs=1,
         timeout=timeout,
         repeats=repeat,
