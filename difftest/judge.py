@@ -261,7 +261,7 @@ def _versions(reference: Seen, subject: Seen) -> Mapping[str, str]:
 
 def _applies(known: Known, check: str, target: str, versions: Mapping[str, str]) -> bool:
     """Whether a `[[known]]` entry speaks of this check, this target and these versions."""
-    if known.check != check or (known.targets and target not in known.targets):
+    if check not in known.checks or (known.targets and target not in known.targets):
         return False
     return all(_within(getattr(known, key), version) for key, version in versions.items())
 

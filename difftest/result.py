@@ -27,13 +27,17 @@ class Field(msgspec.Struct, frozen=True, kw_only=True):
 class Known(msgspec.Struct, frozen=True, kw_only=True):
     """A divergence that the case's manifest says is known: `[[known]]` in case.toml."""
 
-    check: str
+    check: str | list[str]  # one check's id, or several that diverge alike
     verdict: Verdict
     reason: str
     link: str = ""
     targets: list[str] = []  # subjects it holds for; empty: all
     kernels: str = ""  # versions of the kernel it holds for, as a PEP 440 specifier set (">=5.10,<8"); empty: all
     bochs: str = ""  # the same of the reference Bochs
+
+    @property
+    def checks(self) -> list[str]:
+        return [self.check] if isinstance(self.check, str) else self.check
 
 
 class Result(msgspec.Struct, frozen=True, kw_only=True):

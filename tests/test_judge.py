@@ -154,7 +154,7 @@ def test_a_known_divergence_is_expected_within_its_range_and_only_there(right: s
 
 
 KNOWN_OF_BOCHS = msgspec.structs.replace(
-    MANIFEST, known=[Known(check="c0", verdict=Verdict.REFERENCE_WRONG, reason="known", bochs="<=3.0")]
+    MANIFEST, known=[Known(check=["c1", "c0"], verdict=Verdict.REFERENCE_WRONG, reason="known", bochs="<=3.0")]
 )
 
 

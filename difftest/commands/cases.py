@@ -42,7 +42,8 @@ def show(
         for about in _abouts(case):
             typer.echo(f"{about.check}\n    {about.summary}\n    SDM: {about.sdm}")
         for known in manifest.known:
-            typer.echo(f"known: {known.check}: {known.verdict} on {', '.join(known.targets) or 'all targets'}: {known.reason}")
+            subjects = ", ".join(known.targets) or "all targets"
+            typer.echo(f"known: {', '.join(known.checks)}: {known.verdict} on {subjects}: {known.reason}")
 
 
 def _abouts(case: Case) -> list[About]:
