@@ -17,6 +17,7 @@ from difftest.look import Kind
 from difftest.propose import Proposal, propose
 from difftest.scaffold import new_case_folder, rendered
 from difftest.screen import read_screen
+from difftest.text import visible
 from emulators.files import private_copy, sha256
 from emulators.observation import Boot, Ending, Observation
 from emulators.target import Target
@@ -53,7 +54,7 @@ def add(wish: Wish, reference: Target, cache: Path, say: Callable[[str], None]) 
         image, kind = _copied(wish.file, filled)
         manifest = Manifest(
             name=folder.name,
-            title=f"{kind} {wish.file.name}",
+            title=f"{kind} {visible(wish.file.name, 100)}",
             image=image,
             medium="cdrom" if kind == Kind.CDROM else "",
             command_line=wish.command_line,
@@ -114,7 +115,7 @@ async def _boot(reference: Target, boot: Boot, say: Callable[[str], None]) -> Ob
 
 
 def _text(manifest: Manifest, folder: Path, proposal: Proposal) -> str:
-    return rendered("image.toml.jinja", manifest=manifest, folder=folder, proposal=proposal, toml=_toml)
+    return rendered("image.toml.jinja", manifest=manifest, folder=visible(str(folder)), proposal=proposal, toml=_toml)
 
 
 def _toml(value: object) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 from typing import Annotated, NoReturn
 
@@ -78,6 +79,7 @@ def main() -> None:
     """Entry point: turns every error into one clear message and its exit code."""
     from difftest.errors import explained
 
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # whatever was begun is cleaned up then, too
     try:
         app(standalone_mode=True)
     except KeyboardInterrupt:
