@@ -25,6 +25,11 @@ _UNREAD = ("--remove-section=__mcount_loc", "--remove-section=.BTF")
 INSTALL = "apt-get install qemu-system-x86 seabios busybox-static"
 
 
+def firmware_options() -> list[str]:
+    """For QEMU: where its firmware lies in the appliance. One of the user's looks for it elsewhere."""
+    return [word for folder in FIRMWARE_FOLDERS for word in ("-L", folder)]
+
+
 def inputs(qemu: Path) -> list[Path]:
     """The host's files that go in as they are, this QEMU and its libraries included.
 
