@@ -15,6 +15,7 @@ import shlex
 import shutil
 import subprocess
 import tempfile
+import time
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
@@ -134,11 +135,7 @@ async def _make(hosting: Hosting, shape: Shape, key: str, target: Path) -> None:
             qemu = Qemu()
             await qemu.connect(control, CONNECT_SECONDS)
             await qemu.execute("cont")
-            async with asyncio.timeout(FIRMWARE_SECONDS):
-                while True:
-                    if await qemu.halted():
-                        break
-                    await asyncio.sleep(POLL)
+            await _halted(qemu)
             await qemu.execute("stop")
             await qemu.disconnect()
             await machine.ask(f"snapshot={key}")
@@ -153,6 +150,15 @@ async def _make(hosting: Hosting, shape: Shape, key: str, target: Path) -> None:
             )
             await saved_state.save(machine.bochs, "state")
         await asyncio.to_thread(_keep, hosting, folder, target, facts)
+
+
+async def _halted(qemu: Qemu) -> None:
+    """Wait until the stand-in waits. Raises EmulatorError when the firmware does not come to it."""
+    deadline = time.monotonic() + FIRMWARE_SECONDS
+    while not await qemu.halted():
+        if time.monotonic() > deadline:
+            raise EmulatorError("the firmware of QEMU's guest does not hand over to its disk")
+        await asyncio.sleep(POLL)
 
 
 def _keep(hosting: Hosting, made: Path, target: Path, facts: Facts) -> None:
