@@ -86,7 +86,7 @@ def warm_starts(seed: Done, both: Done, image: str, boot: float) -> dict[str, fl
     reference, hosted = seed.seen(SEED, "bochs"), seed.seen(SEED, "kvm-hosted")
     further = both.seen(image, "kvm-hosted")
     checks = len(seed.run.results(SEED))
-    talking = hosted.seconds["terminal marker"] - hosted.seconds["first serial byte"]
+    talking = hosted.seconds["terminal marker"] - hosted.seconds["first byte on the serial port"]
     emulators = sum(spent((reference, hosted)))
     phases = {f"warm seed: {phase}, s": taken for phase, taken in hosted.seconds.items()}
     return {
