@@ -116,7 +116,15 @@ def side_by_side(one: Done, two: Done) -> dict[str, float]:
 def families(done: Done) -> dict[str, float]:
     reference, hosted = done.all_seen("bochs"), done.all_seen("kvm-hosted")
     restoring = sum(seen.counters["cpu seconds to ready"] for seen in hosted)
+    checks = len(done.run.all_results())
+    figures = {}
+    for label, seens, start in (("under Bochs", reference, "start"), ("hosted", hosted, "appliance ready")):
+        whole = sum(seen.seconds["whole"] for seen in seens)
+        booting = sum(seen.seconds[start] + seen.seconds["first byte on the serial port"] for seen in seens)
+        figures[f"bundled cases: {label}, checks a second"] = checks / whole
+        figures[f"ratio: bundled cases, {label}, booting / whole (at most 0.7)"] = booting / whole
     return {
+        **figures,
         "bundled cases: under Bochs, CPU s": sum(spent(reference)),
         "bundled cases: hosted, CPU s": sum(spent(hosted)),
         "bundled cases: hosted, of that restoring, CPU s": restoring,
