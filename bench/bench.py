@@ -53,18 +53,22 @@ def main() -> None:
         say("fetching, building and saving what is kept between runs")
         difftest(folder, SEED, *images[:1])
         figures: dict[str, float] = {}
+
+        def told(measured: dict[str, float]) -> None:
+            figures.update(measured)
+            for key, value in measured.items():
+                print(f"{key:74} {value:8.3f}", flush=True)
+
         say("cold starts")
-        figures |= cold_starts(difftest(folder, SEED, "--cold"), difftest(folder, SEED, "--cold", "--host-bochs", "2.7"))
+        told(cold_starts(difftest(folder, SEED, "--cold"), difftest(folder, SEED, "--cold", "--host-bochs", "2.7")))
         boot = figures["cold boot to ready, host Bochs 3.0: s"]
         say("warm starts")
-        figures |= warm_starts(difftest(folder, SEED), difftest(folder, SEED, *images[:1], "-j", "1"), Path(images[0]).name, boot)
+        told(warm_starts(difftest(folder, SEED), difftest(folder, SEED, *images[:1], "-j", "1"), Path(images[0]).name, boot))
         say(f"{MORE} cases on one core and on two")
-        figures |= side_by_side(difftest(folder, *images, "-j", "1"), difftest(folder, *images, "-j", "2"))
+        told(side_by_side(difftest(folder, *images, "-j", "1"), difftest(folder, *images, "-j", "2")))
         if "--quick" not in sys.argv:
             say("all bundled cases")
-            figures |= families(difftest(folder, "--all", expected=(0, 1, 3)))
-    for key, value in figures.items():
-        print(f"{key:74} {value:8.3f}")
+            told(families(difftest(folder, "--all", expected=(0, 1, 3))))
     with HISTORY.open("a") as history:
         history.write(json.dumps({"when": datetime.now(UTC).isoformat(timespec="seconds"), **figures}) + "\n")
 

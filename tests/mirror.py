@@ -32,6 +32,10 @@ class Mirror:
         self.keyring = folder / "keyring.gpg"
         self.keyring.write_bytes(self._gpg("--export"))
 
+    def close(self) -> None:
+        """End the agent that gpg has started for the key."""
+        subprocess.run(["gpgconf", "--homedir", str(self.keys), "--kill", "all"], capture_output=True, check=True)
+
     def suite(self, name: str, packages: list[Path]) -> None:
         """Make or replace a suite that holds these packages."""
         stanzas = []

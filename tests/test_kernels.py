@@ -55,12 +55,13 @@ def silent(line: str) -> None:
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> fake.Mirror:
+def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[fake.Mirror]:
     mirror = fake.Mirror(tmp_path_factory.mktemp("mirror"))
     stale = fake.deb(mirror.folder, "linux-image-cloud-amd64", "6.1.20-1", {}, "linux-image-6.1.0-7-cloud-amd64 (= 6.1.20-1)")
     mirror.suite("bookworm", [fake.old_layout(mirror.folder, "6.1.0-7-cloud-amd64", "6.1.20-1"), stale])
     mirror.suite("trixie", fake.split_layout(mirror.folder, "6.12.5+deb13-cloud-amd64", "6.12.5-1"))
-    return mirror
+    yield mirror
+    mirror.close()
 
 
 @pytest.fixture(autouse=True)
