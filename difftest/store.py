@@ -244,7 +244,7 @@ class StoredRun:
 
 def new_run_id() -> str:
     """Sorts by time, and two runs started in one second differ."""
-    return f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"
+    return f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(4)}"
 
 
 def now() -> str:
