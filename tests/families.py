@@ -59,6 +59,18 @@ async def records(
     return transcript.records
 
 
+async def assert_no_check_depends_on_another(case: Case, image: Built, target: Target | None = None) -> None:
+    """All checks in one boot say what they say in boots of every other one."""
+    ids = [about.check for about in image.checks]
+    together = await records(case, image, target)
+    apart: dict[str, Record] = {}
+    for offset in (0, 1):
+        apart |= await records(case, image, target, only=ids[offset::2])
+    assert {check: (record.status, record.fields) for check, record in apart.items()} == {
+        check: (record.status, record.fields) for check, record in together.items()
+    }
+
+
 def statuses(told: Mapping[str, Record]) -> dict[str, str]:
     return {check: record.status for check, record in told.items()}
 

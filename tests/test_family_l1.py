@@ -7,11 +7,10 @@ from pathlib import Path
 import pytest
 
 from difftest.build import Built
-from difftest.record import Record
 from emulators.bochs import Bochs
 from emulators.native import Tcg
 
-from .families import Edit, built, case_called, known_on_bochs, records, statuses
+from .families import Edit, assert_no_check_depends_on_another, built, case_called, known_on_bochs, records, statuses
 
 CASE = case_called("paging")
 ROWS = {f"L1-{row:02}" for row in range(1, 24)}
@@ -59,15 +58,7 @@ async def test_bochs_fails_what_is_known_and_nothing_else(image: Built, model: s
 
 
 async def test_no_check_depends_on_another(image: Built) -> None:
-    """All checks in one boot say what they say in boots of every other one."""
-    ids = [about.check for about in image.checks]
-    together = await records(CASE, image)
-    apart: dict[str, Record] = {}
-    for offset in (0, 1):
-        apart |= await records(CASE, image, only=ids[offset::2])
-    assert {check: (record.status, record.fields) for check, record in apart.items()} == {
-        check: (record.status, record.fields) for check, record in together.items()
-    }
+    await assert_no_check_depends_on_another(CASE, image)
 
 
 async def test_a_cpu_that_lets_pass_what_it_must_refuse_fails_and_loses_no_check(image: Built) -> None:

@@ -6,10 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from difftest.record import Record
 from emulators.bochs import Bochs
 
-from .families import Edit, built, case_called, known_on_bochs, records, statuses
+from .families import Edit, assert_no_check_depends_on_another, built, case_called, known_on_bochs, records, statuses
 
 CASE = case_called("nested-pdpte")
 MODEL = CASE.manifest.cpu_models["bochs"]  # has all that the checks need
@@ -42,16 +41,7 @@ async def test_bochs_fails_what_is_known_and_nothing_else(tmp_path: Path, model:
 
 
 async def test_no_check_depends_on_another(tmp_path: Path) -> None:
-    """All checks in one boot say what they say in boots of every other one."""
-    image = built(CASE, tmp_path)
-    ids = [about.check for about in image.checks]
-    together = await records(CASE, image, Bochs(model=MODEL))
-    apart: dict[str, Record] = {}
-    for offset in (0, 1):
-        apart |= await records(CASE, image, Bochs(model=MODEL), only=ids[offset::2])
-    assert {check: (record.status, record.fields) for check, record in apart.items()} == {
-        check: (record.status, record.fields) for check, record in together.items()
-    }
+    await assert_no_check_depends_on_another(CASE, built(CASE, tmp_path), Bochs(model=MODEL))
 
 
 def _ids(row: int, *names: str) -> set[str]:

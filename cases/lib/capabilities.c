@@ -3,10 +3,11 @@
 
 #include "console.h"
 #include "cpu.h"
+#include "feature.h"
 
 enum { IA32_VMX_BASIC = 0x480, PROCBASED = 2, PROCBASED2 = 11, TRUE_FIRST = 13, TRUE_LAST = 16, VMFUNC = 17 };
 enum { ENABLE_EPT = 1 << 1, ENABLE_VPID = 1 << 5, ENABLE_VM_FUNCTIONS = 1 << 13 }; /* secondary controls */
-enum { CPUID_FEATURES = 1, CPUID_1_ECX_VMX = 1 << 5 };
+enum { CPUID_FEATURES = 1 };
 #define CPUID_HIGHEST_EXTENDED 0x80000000
 #define CPUID_ADDRESS_SIZES 0x80000008
 
@@ -40,7 +41,7 @@ void say_capabilities(void)
     say("difftest 1 cpu signature=%#x", cpuid(CPUID_FEATURES).eax);
     if (cpuid(CPUID_HIGHEST_EXTENDED).eax >= CPUID_ADDRESS_SIZES)
         say(" maxphyaddr=%#x", cpuid(CPUID_ADDRESS_SIZES).eax & 0xFF);
-    for (u32 number = 0; cpuid(CPUID_FEATURES).ecx & CPUID_1_ECX_VMX && number < ARRAY_SIZE(names); number++)
+    for (u32 number = 0; has(FEATURE_VMX) && number < ARRAY_SIZE(names); number++)
         if (exists(number))
             say(" ia32_vmx_%s=%#llx", names[number], read_msr(IA32_VMX_BASIC + number));
     say("\n");

@@ -3,6 +3,7 @@
 #include "check.h"
 #include "cpu.h"
 #include "ept.h"
+#include "feature.h"
 #include "trap.h"
 
 enum {
@@ -26,7 +27,6 @@ enum {
 };
 
 enum {
-    CPUID_1_ECX_VMX = 1 << 5,
     FEATURE_CONTROL_LOCKED = 1 << 0,
     FEATURE_CONTROL_VMX_OUTSIDE_SMX = 1 << 2,
     HLT_EXITING = 1 << 7,
@@ -102,8 +102,8 @@ static void enter_vmx_operation(void)
 
 static const char *find_lacking(void)
 {
-    if (!(cpuid(1).ecx & CPUID_1_ECX_VMX))
-        return "no VMX";
+    if (!has(FEATURE_VMX))
+        return FEATURE_VMX.absent;
     u64 feature_control = read_msr(IA32_FEATURE_CONTROL);
     if (!(feature_control & FEATURE_CONTROL_LOCKED)) {
         feature_control |= FEATURE_CONTROL_LOCKED | FEATURE_CONTROL_VMX_OUTSIDE_SMX;

@@ -1,6 +1,8 @@
 /* L2-13 to L2-20: which moves to a control register load the PDPTEs, shown by EPT violations, and by their absence. */
 #include "stage.h"
 
+#include "feature.h"
+
 static u64 *const pdpt = l2_tables.pae.pdpt;
 
 static void load_by(const char *instruction, u32 operand)
@@ -27,25 +29,16 @@ CHECK(pse, "L2-13/pse", NEEDS_L2, PDPTE_REGISTERS,
     violate_by(l2_mov_cr4, L2_CR4 | CR4_PSE);
 }
 
-static bool smep(void)
-{
-    enum { CPUID_7_EBX_SMEP = 1 << 7 };
-    if (cpuid(0).eax >= 7 && cpuid(7).ebx & CPUID_7_EBX_SMEP)
-        return true;
-    skip("no SMEP");
-    return false;
-}
-
 CHECK(smep_mapped, "L2-14/mapped", NEEDS_L2, PDPTE_REGISTERS, "control: MOV to CR4 toggles SMEP and loads the PDPTEs")
 {
-    if (smep())
+    if (!lacks(FEATURE_SMEP))
         load_by(l2_mov_cr4, L2_CR4 | CR4_SMEP);
 }
 
 CHECK(smep_unmapped, "L2-14/smep", NEEDS_L2, PDPTE_REGISTERS,
       "MOV to CR4 toggles SMEP and CR3's page is absent from EPT: EPT violation")
 {
-    if (smep())
+    if (!lacks(FEATURE_SMEP))
         violate_by(l2_mov_cr4, L2_CR4 | CR4_SMEP);
 }
 
