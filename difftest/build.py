@@ -11,7 +11,6 @@ import hashlib
 import os
 import re
 import shutil
-import struct
 import subprocess
 import tempfile
 from collections.abc import Sequence
@@ -20,14 +19,12 @@ from pathlib import Path
 
 import msgspec
 
-from difftest.atomic import write
 from difftest.disk import whole_cylinders
+from difftest.errors import BuildError
 from difftest.judge import About
+from difftest.params import MAGIC
 
 KIT = Path(__file__).resolve().parent.parent / "cases" / "lib"
-MAGIC = b"DIFFTEST-PARAMS\0"
-BITMAP_OFFSET = len(MAGIC) + 8  # behind the version and the number of checks
-BITMAP_BYTES = 64
 ABOUT_SECTION = ".difftest.checks"
 CHECK_ID = re.compile(r"[\w.:/+-]{1,120}", re.ASCII)
 FLAGS = [
@@ -36,14 +33,6 @@ FLAGS = [
     # The order of checks in the image is the order in the source.
     *["-fno-toplevel-reorder", "-Wall", "-Wextra", "-Werror"],
 ]
-
-
-class BuildError(Exception):
-    """A case does not build: the message carries the compiler's words, `hint` what to do."""
-
-    def __init__(self, message: str, *, hint: str = "") -> None:
-        super().__init__(message)
-        self.hint = hint
 
 
 class Built(msgspec.Struct, frozen=True):
@@ -83,39 +72,6 @@ def build_case(name: str, folder: Path, sources: Sequence[str], cache: Path) -> 
     if (built := _read(done)) is None:
         raise BuildError(f"what was built in {done} cannot be read back", hint="is the disk full?")
     return built
-
-
-def select_checks(image: bytes, indices: Sequence[int]) -> bytes:
-    """The image with only these checks (numbers as in `Built.checks`) switched on.
-
-    Raises BuildError when it has no parameter block, or not that many checks.
-    """
-    if image.count(MAGIC) != 1:
-        raise BuildError("the image has no parameter block", hint="only cases built with the kit can run a selection")
-    start = image.index(MAGIC)
-    version, count = struct.unpack_from("<II", image, start + len(MAGIC))
-    if version != 1:
-        raise BuildError(f"the image's parameter block has version {version}, not 1", hint="build the image again")
-    if wrong := [index for index in indices if not 0 <= index < count]:
-        raise BuildError(f"the image has {count} checks, and none with the number {wrong[0]}")
-    bitmap = bytearray(BITMAP_BYTES)
-    for index in indices:
-        bitmap[index // 8] |= 1 << index % 8
-    bits = start + BITMAP_OFFSET
-    return image[:bits] + bytes(bitmap) + image[bits + BITMAP_BYTES :]
-
-
-def selection(image: Path, numbers: Sequence[int]) -> tuple[Path, str]:
-    """A copy of a built image with only these checks switched on, beside it, and its hash. Raises BuildError."""
-    data = select_checks(image.read_bytes(), numbers)
-    digest = hashlib.sha256(data).hexdigest()
-    path = image.with_name(f"selection-{digest[:16]}.img")
-    if not path.exists():
-        try:
-            write(path, data)
-        except OSError as error:
-            raise BuildError(f"cannot write {path}: {error.strerror}", hint="is the disk full?") from error
-    return path, digest
 
 
 def _key(name: str, folder: Path, sources: Sequence[str]) -> str:

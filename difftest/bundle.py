@@ -15,6 +15,7 @@ import msgspec
 
 from difftest.atomic import StoreError
 from difftest.case import Case
+from difftest.params import speaking
 from difftest.report.bug import IMAGE_NAME, bug_report
 from difftest.report.digest import Pair, Side, digest
 from difftest.report.environment import environments
@@ -41,7 +42,7 @@ def bundle(run: StoredRun, check: str, targets: Mapping[str, Target], *, carry: 
     pair, result = found(digest(run), check)
     if pair.case.second_sha256:
         raise StoreError(f"{pair.case.name} has a second disk, which a run does not keep", hint="send its case folder")
-    image = run.image(pair.case)
+    image = speaking(run.image(pair.case))  # by hand there is COM1 only
     files = {IMAGE_NAME: gzip.compress(image, mtime=0), "environment.txt": _environment(run, pair)}
     if result.verdict in CULPRITS:
         files["report.txt"] = bug_report(run, f"{result.case}/{result.check}").encode()
@@ -70,6 +71,8 @@ def _evidence(pair: Pair, result: Result) -> Iterator[tuple[str, bytes]]:
         yield f"{folder}/serial.bin", observation.serial
         if observation.debug:
             yield f"{folder}/debug.bin", observation.debug
+        if observation.ram_log:
+            yield f"{folder}/ram-log.bin", observation.ram_log
         yield f"{folder}/record.txt", _record(side, result) + b"\n"
         yield f"{folder}/screen.txt", ("\n".join(side.screen.text) + "\n").encode()
         yield f"{folder}/commands.txt", "".join(f"{command_line(argv)}\n" for argv in observation.commands).encode()
@@ -81,7 +84,7 @@ def _evidence(pair: Pair, result: Result) -> Iterator[tuple[str, bytes]]:
 
 def _record(side: Side, result: Result) -> bytes:
     """The line that a side's verdict stands on: the check's record, or the last line of an image that prints none."""
-    lines = [line.rstrip(b"\r") for line in side.observation.serial.split(b"\n")] if side.observation else []
+    lines = [line.rstrip(b"\r") for line in side.observation.words.split(b"\n")] if side.observation else []
     if result.check in (IMAGE, HOST_KERNEL):
         return next((line for line in reversed(lines) if line.strip()), b"")
     return next((line for line in lines if line.startswith(f"difftest 1 check {result.check} ".encode())), b"")

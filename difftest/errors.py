@@ -13,10 +13,17 @@ class Explained(NamedTuple):
     code: ExitCode
 
 
+class BuildError(Exception):
+    """A case does not build: the message carries the compiler's words, `hint` what to do."""
+
+    def __init__(self, message: str, *, hint: str = "") -> None:
+        super().__init__(message)
+        self.hint = hint
+
+
 def explained(error: BaseException) -> Explained:
     """An error in the user's words. What nobody foresaw is our fault and says so."""
     from difftest.atomic import StoreError
-    from difftest.build import BuildError
     from difftest.case import CaseError
     from emulators.target import EmulatorError
 

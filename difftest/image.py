@@ -11,11 +11,13 @@ from typing import NamedTuple
 
 import msgspec
 
-from difftest.build import BuildError, build_case, selection
+from difftest.build import build_case
 from difftest.case import Case, CaseError
 from difftest.disk import whole_cylinders
+from difftest.errors import BuildError
 from difftest.grub import wrapped
 from difftest.look import ISO_SECTOR, KERNELS, PACKED, Kind, look
+from difftest.params import logging, selection
 from difftest.plan import Prepared
 from difftest.unpack import unpack
 from emulators.files import private_copy, sha256
@@ -38,10 +40,16 @@ def prepare(case: Case, cache: Path, checks: Sequence[str] = ()) -> Prepared:
     if case.manifest.sources:
         try:
             built = build_case(case.name, case.folder, case.manifest.sources, cache / "built")
+            path, digest, log = logging(built.image)
         except BuildError as error:
             raise CaseError(f"{case.name}: {error}", hint=error.hint) from error
         whole = Prepared(
-            case=case, image=built.image, sha256=built.sha256, abouts=built.checks, numbers=tuple(range(len(built.checks)))
+            case=case,
+            image=path,
+            sha256=digest,
+            ram_log=log,
+            abouts=built.checks,
+            numbers=tuple(range(len(built.checks))),
         )
         return _with_second(_selected(whole, checks) if checks else whole, cache)
     if checks:
@@ -72,7 +80,7 @@ def _selected(whole: Prepared, patterns: Sequence[str]) -> Prepared:
         raise CaseError(f"{whole.case.name} has no check called {' or '.join(patterns)}", hint=f"checks: {known}")
     image, digest = selection(whole.image, wanted)
     abouts = tuple(whole.abouts[number] for number in wanted)
-    return Prepared(case=whole.case, image=image, sha256=digest, abouts=abouts, numbers=tuple(wanted))
+    return msgspec.structs.replace(whole, image=image, sha256=digest, abouts=abouts, numbers=tuple(wanted))
 
 
 def _names(pattern: str, check: str) -> bool:

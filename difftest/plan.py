@@ -7,11 +7,12 @@ from pathlib import Path
 
 import msgspec
 
-from difftest.build import selection
 from difftest.case import Case, CaseError
 from difftest.confirmation import Confirm
 from difftest.judge import About, Names
+from difftest.params import selection
 from emulators.observation import Boot
+from emulators.ram_log import RamLog
 from emulators.registry import KVM_TARGETS, OPINION, REFERENCE
 from emulators.target import Target
 
@@ -25,6 +26,7 @@ class Prepared(msgspec.Struct, frozen=True, kw_only=True):
     cdrom: bool = False
     second: Path | None = None  # the second disk
     second_sha256: str = ""
+    ram_log: RamLog | None = None  # where the image leaves its lines
     abouts: tuple[About, ...] = ()  # the checks that are switched on
     numbers: tuple[int, ...] = ()  # their numbers in the image's parameter block
 
@@ -38,6 +40,7 @@ class Prepared(msgspec.Struct, frozen=True, kw_only=True):
             second_sha256=self.second_sha256,
             machine=case.machine(),
             limits=case.limits(total),
+            ram_log=self.ram_log,
             end=case.manifest.end,
         )
 

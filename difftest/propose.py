@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import msgspec
 
 from difftest.reading import ScreenReading
-from difftest.record import Transcript, parse
+from difftest.record import Transcript, transcript_of
 from difftest.side import FATAL, ORDERLY, last_words
 from difftest.text import visible
 from emulators.observation import Ending, Observation
@@ -42,7 +42,7 @@ class Proposal(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def propose(observation: Observation, screen: ScreenReading) -> Proposal:
-    said = parse(observation.serial, observation.debug)
+    said = transcript_of(observation)
     rows = [screen.rows[row].memory for row in sorted(screen.rows)]
     right, wrong = ("", "") if said.speaks else _verdict_words([said.terminal_line, *rows])
     vmx = int(observation.registers.get("cr4", "0"), 16) & CR4_VMXE

@@ -1,4 +1,4 @@
-"""The machine-readable lines that bundled cases print on the serial port, parsed.
+"""The machine-readable lines that bundled cases print on the serial port or leave in their RAM log, parsed.
 
     difftest 1 case=<name>
     difftest 1 cpu name=value ...
@@ -18,6 +18,7 @@ import msgspec
 
 from difftest.suite import Suite, parse_suite
 from difftest.text import visible
+from emulators.observation import Observation
 
 MAX_LINE = 8192
 MAX_RECORDS = 4096
@@ -69,8 +70,13 @@ class Transcript(msgspec.Struct, frozen=True, kw_only=True):
         return self.started[-1] if self.started and self.started[-1] not in self.records else None
 
 
+def transcript_of(observation: Observation) -> Transcript:
+    """What the image said in one boot."""
+    return parse(observation.words, observation.debug)
+
+
 def parse(serial: bytes, debug: bytes = b"") -> Transcript:
-    """What an image said on COM1, or else on port 0xE9. Never raises: what is wrong with it stands in `problems`."""
+    """What an image said on COM1, or in its RAM log, or else on port 0xE9. Never raises: `problems` tell what is wrong."""
     said = _parse(serial)
     if said.speaks or not debug.strip():
         return said

@@ -9,7 +9,7 @@ import msgspec
 
 from difftest.case import Manifest
 from difftest.reading import ScreenReading
-from difftest.record import Record, Transcript, parse
+from difftest.record import Record, Transcript, transcript_of
 from difftest.result import IMAGE
 from difftest.screen import VERDICT_ROWS
 from difftest.suite import Line, identified, masked
@@ -49,7 +49,7 @@ class Side(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def see(observation: Observation, screen: ScreenReading) -> Seen:
-    return Seen(observation=observation, transcript=parse(observation.serial, observation.debug), screen=screen)
+    return Seen(observation=observation, transcript=transcript_of(observation), screen=screen)
 
 
 def aligned(manifest: Manifest, *sides: Sequence[Seen]) -> list[list[Seen]]:

@@ -6,7 +6,7 @@
     results/<run>/cases/<case>/results.json       the verdicts, written when the case was judged
     results/<run>/cases/<case>/confirmation.json  what looking at its divergences again showed, where that was done
     results/<run>/cases/<case>/<target>/<n>/      one observation: observation.json, serial.bin, debug.bin,
-                                                  screen.png, text.bin, screen.json, logs/
+                                                  ram-log.bin, screen.png, text.bin, screen.json, logs/
 
 Every file is written beside its place and renamed; an observation's folder is renamed as a whole. A kill at any moment
 leaves whole observations and whole cases, never a half one.
@@ -43,7 +43,13 @@ LARGEST_BLOB = 256 << 20
 LARGEST_STORED_IMAGE = 64 << 20
 T = TypeVar("T")
 BOOT = re.compile(r"[0-9]{1,6}")  # the folder of one boot
-BLOBS = {"serial": "serial.bin", "debug": "debug.bin", "screen": "screen.png", "text_memory": "text.bin"}
+BLOBS = {
+    "serial": "serial.bin",
+    "debug": "debug.bin",
+    "ram_log": "ram-log.bin",
+    "screen": "screen.png",
+    "text_memory": "text.bin",
+}
 
 
 class Meta(msgspec.Struct, frozen=True, kw_only=True):
@@ -259,5 +265,5 @@ def _fill(folder: Path, observation: Observation) -> None:
     for name, data in observation.logs.items():
         (folder / "logs").mkdir(exist_ok=True)
         write(folder / "logs" / file_name(name), data)
-    bare = msgspec.structs.replace(observation, serial=b"", debug=b"", screen=None, text_memory=None, logs={})
+    bare = msgspec.structs.replace(observation, serial=b"", debug=b"", ram_log=b"", screen=None, text_memory=None, logs={})
     write(folder / "observation.json", encode(bare))

@@ -142,6 +142,7 @@ class BochsSession:
         watch = Watch(boot)
         screen = memory = None
         registers: dict[str, str] = {}
+        log_lines = b""
         async with contextlib.AsyncExitStack() as stack:
             stack.callback(server.close)
             machine = await stack.enter_async_context(bochs_machine(self._program, config, folder, visible=True, debugged=True))
@@ -173,6 +174,7 @@ class BochsSession:
                         await machine.stop()
                     registers = await machine.registers()
                     memory = await machine.physical(0xB8000, TEXT_BYTES)
+                    log_lines = await machine.ram_log(boot.ram_log) if boot.ram_log else b""
                     screen = await machine.picture()
                     await machine.quit()
                 except EmulatorError as error:
@@ -190,6 +192,7 @@ class BochsSession:
             detail=end[1],
             serial=bytes(watch.serial.data),
             debug=debug,
+            ram_log=log_lines,
             screen=screen,
             text_memory=memory,
             registers=registers,

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from emulators.bochs_program import BochsProgram
 from emulators.process import Process, running
+from emulators.ram_log import HEADER, RamLog
 from emulators.target import EmulatorError
 from emulators.xvfb import grab, xvfb
 
@@ -66,6 +67,11 @@ class BochsMachine:
         if len(values) != length:
             raise EmulatorError(f"Bochs gave {len(values)} of {length} bytes of memory at {address:#x}", evidence=answer[-500:])
         return bytes(int(value, 16) for value in values)
+
+    async def ram_log(self, log: RamLog) -> bytes:
+        """The lines that the guest left in its RAM. Only while stopped. Raises EmulatorError when they cannot be read."""
+        length = log.length(await self.physical(log.address, HEADER.size))
+        return await self.physical(log.lines, length) if length else b""
 
     async def registers(self) -> dict[str, str]:
         """General and control registers by lower-case name. Only while stopped."""

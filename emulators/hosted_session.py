@@ -200,7 +200,7 @@ class HostedSession:
         cpu_model = self._target.cpu_model(boot)
         screen = memory = None
         registers: dict[str, str] = {}
-        log = kernel_log = b""
+        log = kernel_log = lines = b""
         cpu_before = machine.bochs.process.cpu_seconds()
 
         async def died() -> End:
@@ -220,6 +220,9 @@ class HostedSession:
                     watch.mark("registers")
                     memory = await qemu.text_memory("/tmp/text.bin", machine.fetch)
                     watch.mark("text memory")
+                    if boot.ram_log:
+                        lines = await qemu.ram_log(boot.ram_log, "/tmp/ram-log.bin", machine.fetch)
+                        watch.mark("RAM log")
                     screen = await qemu.picture("/tmp/screen.ppm", machine.fetch)
                     watch.mark("picture")
                 log, kernel_log = await machine.read_logs()
@@ -240,6 +243,7 @@ class HostedSession:
             detail=end[1],
             serial=bytes(watch.serial.data),
             debug=bytes(watch.debug.data),
+            ram_log=lines,
             screen=screen,
             text_memory=memory,
             registers=registers,

@@ -164,6 +164,7 @@ class NativeSession:
         )
         screen = memory = None
         registers: dict[str, str] = {}
+        lines = b""
         log = folder / "qemu.log"
 
         async def fetch(path: str) -> bytes:
@@ -194,6 +195,8 @@ class NativeSession:
                 if process.returncode is None:
                     registers = await qemu.registers()
                     memory = await qemu.text_memory(str(folder / "text.bin"), fetch)
+                    if boot.ram_log:
+                        lines = await qemu.ram_log(boot.ram_log, str(folder / "ram-log.bin"), fetch)
                     screen = await qemu.picture(str(folder / "screen.ppm"), fetch)
             except EmulatorError as error:
                 end = Ending.CRASH, f"{error} {error.evidence}".strip()
@@ -211,6 +214,7 @@ class NativeSession:
             detail=end[1],
             serial=bytes(watch.serial.data),
             debug=bytes(watch.debug.data),
+            ram_log=lines,
             screen=screen,
             text_memory=memory,
             registers=registers,

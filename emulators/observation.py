@@ -11,6 +11,8 @@ from pathlib import Path
 
 import msgspec
 
+from emulators.ram_log import RamLog
+
 TEXT_COLUMNS = 80
 TEXT_ROWS = 25
 TEXT_BYTES = TEXT_COLUMNS * TEXT_ROWS * 2  # a character and an attribute byte per cell, from physical 0xB8000
@@ -60,6 +62,7 @@ class Boot(msgspec.Struct, frozen=True, kw_only=True):
     second_sha256: str = ""
     machine: Machine = Machine()
     limits: Limits = Limits()
+    ram_log: RamLog | None = None  # where the image leaves lines in its memory, if it does
     end: str = ""  # empty: no marker is known; the boot ends by halting, switching off, or at a limit
 
 
@@ -81,6 +84,7 @@ class Observation(msgspec.Struct, frozen=True, kw_only=True):
     detail: str
     serial: bytes = b""
     debug: bytes = b""  # what was written to port 0xE9
+    ram_log: bytes = b""  # the lines that an image of the kit left in its memory, instead of sending them to COM1
     screen: bytes | None = None  # PNG of the VGA picture
     text_memory: bytes | None = None  # TEXT_BYTES bytes from physical 0xB8000
     registers: dict[str, str] = {}
@@ -91,3 +95,8 @@ class Observation(msgspec.Struct, frozen=True, kw_only=True):
     counters: dict[str, float] = {}
     commands: list[list[str]] = []
     by_hand: str = ""  # a shell line for the same boot without the tester, disk.img being the image; "" where there is none
+
+    @property
+    def words(self) -> bytes:
+        """What the image said in lines: its RAM log where it keeps one, which then has all of them, or else what came on COM1."""
+        return self.ram_log or self.serial

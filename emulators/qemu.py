@@ -20,6 +20,7 @@ from qemu.qmp import QMPClient, QMPError
 from emulators.by_hand import IMAGE, SECOND
 from emulators.observation import TEXT_BYTES, Boot, Ending
 from emulators.qemu_program import EXECUTABLE
+from emulators.ram_log import HEADER, RamLog
 from emulators.target import EmulatorError
 from emulators.watch import SETTLE, End, Look, Watch, first
 
@@ -201,6 +202,16 @@ class Qemu:
     async def text_memory(self, path: str, fetch: Fetch) -> bytes:
         """The text screen's memory, through a file at `path` on QEMU's machine."""
         await self.execute("pmemsave", val=0xB8000, size=TEXT_BYTES, filename=path)
+        return await fetch(path)
+
+    async def ram_log(self, log: RamLog, path: str, fetch: Fetch) -> bytes:
+        """The lines that the guest left in its RAM, through a file at `path` on QEMU's machine."""
+        said = await self.monitor(f"xp /{HEADER.size}xb {log.address:#x}")
+        header = bytes(int(value, 16) for value in re.findall(r"\b0x([0-9a-f]{2})\b", said))
+        length = log.length(header) if len(header) == HEADER.size else 0
+        if not length:
+            return b""
+        await self.execute("pmemsave", val=log.lines, size=length, filename=path)
         return await fetch(path)
 
     async def picture(self, path: str, fetch: Fetch) -> bytes:

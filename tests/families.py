@@ -6,8 +6,9 @@ import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from difftest.build import KIT, Built, build_case, select_checks
+from difftest.build import KIT, Built, build_case
 from difftest.case import Case, load
+from difftest.params import select_checks
 from difftest.record import Record, parse
 from emulators.bochs import Bochs
 from emulators.files import sha256

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import os
 import shutil
-import struct
 import time
 from pathlib import Path
 
 import pytest
 
 from difftest import build
-from difftest.build import KIT, MAGIC, BuildError, build_case, select_checks
+from difftest.build import KIT, build_case
 from difftest.case import CaseError, load
 from difftest.disk import CYLINDER
+from difftest.errors import BuildError
 from difftest.image import prepare
+from difftest.params import MAGIC, params_of
 
 SEED = KIT.parent / "ept-pdpte-load"
 SOURCE = "ept-pdpte-load.c"
@@ -76,30 +77,7 @@ def test_checks_in_the_order_of_the_source(tmp_path: Path) -> None:
     built = build_case("many", folder, ["a.c"], tmp_path / "cache")
     assert [about.check for about in built.checks] == names
     assert (built.checks[0].sdm, built.checks[0].summary) == ("1.2", f"what {names[0]} does")
-    image = built.image.read_bytes()
-    version, count = struct.unpack_from("<II", image, image.index(MAGIC) + len(MAGIC))
-    assert (version, count) == (1, len(names))
-
-
-def test_a_selection_changes_the_bitmap_and_nothing_else(tmp_path: Path) -> None:
-    image = _seed(tmp_path).image.read_bytes()
-    bits = image.index(MAGIC) + build.BITMAP_OFFSET
-    assert image[bits : bits + build.BITMAP_BYTES] == b"\xff" * build.BITMAP_BYTES
-    selected = select_checks(image, [1])
-    assert selected[bits : bits + build.BITMAP_BYTES] == b"\x02" + bytes(build.BITMAP_BYTES - 1)
-    assert selected[:bits] + selected[bits + build.BITMAP_BYTES :] == image[:bits] + image[bits + build.BITMAP_BYTES :]
-
-
-@pytest.mark.parametrize("indices", [[2], [-1], [0, 512]])
-def test_a_selection_of_checks_that_are_not_there(tmp_path: Path, indices: list[int]) -> None:
-    with pytest.raises(BuildError, match="2 checks"):
-        select_checks(_seed(tmp_path).image.read_bytes(), indices)
-
-
-@pytest.mark.parametrize("image", [bytes(512), MAGIC + bytes(500) + MAGIC, MAGIC + struct.pack("<II", 9, 2) + bytes(64)])
-def test_a_selection_of_an_image_without_the_parameter_block(image: bytes) -> None:
-    with pytest.raises(BuildError, match="parameter block"):
-        select_checks(image, [0])
+    assert params_of(built.image.read_bytes()).count == len(names)
 
 
 def test_a_header_beside_the_source_is_part_of_the_case(tmp_path: Path) -> None:

@@ -8,13 +8,15 @@ from pathlib import Path
 
 import pytest
 
-from difftest.build import KIT, Built, build_case, select_checks
+from difftest.build import KIT, Built, build_case
 from difftest.case import load
+from difftest.params import logging, select_checks
 from difftest.record import parse
 from emulators.bochs import Bochs
 from emulators.files import sha256
 from emulators.native import Tcg
 from emulators.observation import TEXT_COLUMNS, Boot, Ending, Limits, Machine, Observation
+from emulators.ram_log import RamLog
 from emulators.target import Target
 
 SEED = KIT.parent / "ept-pdpte-load"
@@ -25,12 +27,13 @@ SELFTEST = Path(__file__).parent / "kit"
 pytestmark = pytest.mark.boots
 
 
-async def _boot(image: Path, target: Target | None = None) -> Observation:
+async def _boot(image: Path, target: Target | None = None, log: RamLog | None = None) -> Observation:
     boot = Boot(
         image=image,
         image_sha256=sha256(image),
         machine=Machine(memory_mib=64),
         limits=Limits(quiet=30, total=60),
+        ram_log=log,
         end=END,
     )
     async with (target or Bochs()).session([boot], lambda line: None) as session:
@@ -163,6 +166,23 @@ async def test_only_selected_checks_run(
     assert parse(observation.serial).started == list(statuses)
     assert _rows(observation) == rows
     assert words in observation.serial.decode().splitlines()[-1]
+
+
+@pytest.mark.parametrize("target", [Bochs(), Tcg()])
+async def test_lines_left_in_ram_are_those_that_com1_gets_otherwise(tmp_path: Path, target: Target) -> None:
+    """On an image that gives up: the log is there however the image ends."""
+    if not all(need.met for need in target.requirements()):
+        pytest.skip("no QEMU")
+    built = build_case("selftest", SELFTEST, ["selftest.c"], tmp_path)
+    path, _, log = logging(built.image)
+    aloud, logged = await _boot(built.image, target), await _boot(path, target, log)
+    assert aloud.ram_log == b"" and aloud.words == aloud.serial
+    assert logged.ram_log.decode().splitlines() == aloud.serial.decode().replace("\r", "").splitlines()
+    dots, last = logged.serial.decode().splitlines()
+    assert dots.strip(".") == "" and len(dots) > 10
+    assert last == aloud.serial.decode().splitlines()[-1]
+    unasked = await _boot(path, target)
+    assert parse(unasked.words).records == {}, "what nobody reads is not made up"
 
 
 @pytest.mark.parametrize("model", ["corei7_haswell_4770", "corei5_arrandale_m520"])

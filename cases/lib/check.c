@@ -4,6 +4,7 @@
 #include "console.h"
 #include "cpu.h"
 #include "paging.h"
+#include "ram_log.h"
 #include "vmx.h"
 
 enum { MOST_FIELDS = 48, MOST_CHECKS = 512 };
@@ -31,13 +32,17 @@ static const char *last_skip;
 extern const struct check checks_begin[], checks_end[];
 extern const char kit_checks[]; /* an address that is the number of checks: kit.ld */
 
-/* The tester finds this block by its first 16 bytes and clears the bits of the checks that are not to run. */
+/* The tester finds this block by its first 16 bytes, clears the bits of the checks that are not to run, and asks for the RAM
+   log. */
 __attribute__((section(".params"), used)) static volatile struct {
     char magic[16];
     u32 version;
     const char *count;
     u8 selected[MOST_CHECKS / 8];
-} params = { "DIFFTEST-PARAMS", 1, kit_checks, { [0 ... MOST_CHECKS / 8 - 1] = 0xFF } };
+    u32 in_ram;
+    const struct ram_log *log;
+    u32 log_bytes;
+} params = { "DIFFTEST-PARAMS", 2, kit_checks, { [0 ... MOST_CHECKS / 8 - 1] = 0xFF }, false, &ram_log, RAM_LOG_BYTES };
 
 static bool equal(const char *one, const char *other)
 {
@@ -149,6 +154,7 @@ const char *all_skipped(void)
 static __attribute__((noreturn)) void finish(struct condition condition)
 {
     say("difftest 1 end checks=%u\n", reported);
+    console_aloud();
     say("Halt: condition '%s%s' met, line %u, file %s\n", condition.words, condition.detail, condition.line, condition.file);
     halt_for_good();
 }
@@ -209,11 +215,12 @@ static void run(const struct check *check)
     if (!record.lacking)
         check->body();
     report();
+    console_dot();
 }
 
 void kit_main(void)
 {
-    console_start();
+    console_start(params.in_ram);
     trap_start();
     paging_start();
     say("difftest 1 case=" CASE_NAME "\n");

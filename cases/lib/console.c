@@ -3,15 +3,21 @@
 #include <stdarg.h>
 
 #include "cpu.h"
+#include "ram_log.h"
 
 enum { COM1 = 0x3F8, DIVISOR_LOW = 0, DIVISOR_HIGH = 1, FIFO_CONTROL = 2, LINE_CONTROL = 3, MODEM_CONTROL = 4, LINE_STATUS = 5 };
 enum { TRANSMITTER_EMPTY = 0x20, FIFO_BYTES = 16 };
 enum { COLUMNS = 80, ROWS = 25, LIGHT_GREY = 0x07 };
 
+static bool logging, aloud;
+
 static volatile u16 *const text_memory = (volatile u16 *)0xB8000;
 
-void console_start(void)
+void console_start(bool in_ram)
 {
+    logging = in_ram;
+    if (logging)
+        ram_log_start();
     out8(COM1 + 1, 0); /* no interrupts */
     out8(COM1 + LINE_CONTROL, 0x80);
     out8(COM1 + DIVISOR_LOW, 1); /* 115200 baud */
@@ -45,8 +51,24 @@ static u32 line_length;
 
 static void flush(void)
 {
-    send(line, line_length);
+    if (logging)
+        ram_log_add(line, line_length);
+    if (!logging || aloud)
+        send(line, line_length);
     line_length = 0;
+}
+
+void console_dot(void)
+{
+    if (logging)
+        send(".", 1);
+}
+
+void console_aloud(void)
+{
+    aloud = true;
+    if (logging)
+        send("\n", 1);
 }
 
 static void put(char byte)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from difftest.atomic import StoreError
 from difftest.confirmation import Outcome, Stage
-from difftest.record import parse
+from difftest.record import transcript_of
 from difftest.report.digest import Digest, Pair, Side, digest
 from difftest.report.find import CULPRITS, found, manifest_of
 from difftest.report.meaning import spelled
@@ -229,7 +229,7 @@ def _shown(side: Side, result: Result, place: int) -> str:
         for row, reading in sorted(side.screen.rows.items())
         if reading.memory.strip()
     ]
-    line = parse(observation.serial, observation.debug).terminal_line
+    line = transcript_of(observation).terminal_line
     if line:
         words.append(f"The last line of serial output is:\n\n{line}\n\n")
     if result.check in (IMAGE, HOST_KERNEL) or not line:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import msgspec
 
 from difftest.reading import ScreenReading
-from difftest.record import parse
+from difftest.record import transcript_of
 from difftest.report.capabilities import only_here
 from difftest.report.digest import Pair
 from difftest.store import Meta
@@ -53,7 +53,7 @@ def environments(pairs: Sequence[Pair], meta: Meta) -> tuple[list[str], list[Env
 def _cpu_lines(boots: Sequence[tuple[Observation, ScreenReading]], seen: dict[str, dict[str, list[str]]]) -> None:
     """Add what the CPU said of itself to the images that ask it."""
     for observation, _ in boots:
-        for name, value in parse(observation.serial, observation.debug).cpu.items():
+        for name, value in transcript_of(observation).cpu.items():
             values = seen.setdefault(observation.target, {}).setdefault(f"{CPU_KEY}{name.upper()}", [])
             if value not in values:
                 values.append(value)

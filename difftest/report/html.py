@@ -16,7 +16,7 @@ import jinja2
 import msgspec
 from markupsafe import Markup
 
-from difftest.record import parse
+from difftest.record import transcript_of
 from difftest.report.digest import Digest, Pair, Side, counts, digest, headline, notable, standing
 from difftest.report.environment import environments
 from difftest.report.linediff import Row, compare
@@ -141,7 +141,7 @@ def _pair(pair: Pair, number: int) -> dict[str, Any]:
         }
         for result in pair.findings
     ]
-    left, right = (side.observation.serial if side.observation else b"" for side in pair.sides)
+    left, right = (side.observation.words if side.observation else b"" for side in pair.sides)
     rows = compare(left, right)
     return {
         "anchor": f"case-{number}",
@@ -149,6 +149,7 @@ def _pair(pair: Pair, number: int) -> dict[str, Any]:
         "findings": findings,
         "sides": [_side(side) for side in pair.sides],
         "rows": [(row, [_reading(side, row) for side in pair.sides]) for row in SHOWN_ROWS],
+        "in_ram": any(side.observation.ram_log for side in pair.sides if side.observation),
         "serial": rows,
         "serial_differs": sum(_is_line(row) for row in rows if row.differs),
         "serial_sizes": [len(left), len(right)],
@@ -178,7 +179,7 @@ def _boot(observation: Observation) -> dict[str, Any]:
         "variant": observation.variant,
         "ending": observation.ending.value,
         "detail": observation.detail,
-        "line": parse(observation.serial, observation.debug).terminal_line,
+        "line": transcript_of(observation).terminal_line,
         "seconds": observation.seconds.get("whole", 0.0),
     }
 

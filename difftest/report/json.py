@@ -26,7 +26,7 @@ from typing import Any
 import msgspec
 
 from difftest.reading import ScreenReading
-from difftest.record import parse
+from difftest.record import transcript_of
 from difftest.report.digest import Digest, Pair, digest, headline, standing
 from difftest.report.words import command_line, paragraph, reproduce
 from difftest.result import Result
@@ -126,7 +126,8 @@ def _observation(case: str, target: str, boot: int, observation: Observation, sc
         "serial_bytes": len(observation.serial),
         "serial_sha256": hashlib.sha256(observation.serial).hexdigest(),
         "serial": _Lines(visible(observation.serial, LONGEST_SERIAL, lines=True)),
-        "terminal_line": parse(observation.serial, observation.debug).terminal_line,
+        "ram_log": _Lines(visible(observation.ram_log, LONGEST_SERIAL, lines=True)),
+        "terminal_line": transcript_of(observation).terminal_line,
         "rows": {str(row): msgspec.to_builtins(reading) for row, reading in screen.rows.items()},
         "screen_problem": screen.problem,
         "registers": observation.registers,

@@ -17,7 +17,7 @@ from rich.rule import Rule
 from rich.table import Table
 from rich.text import Text
 
-from difftest.record import parse
+from difftest.record import transcript_of
 from difftest.report.digest import Digest, Pair, Side, counts, digest, headline, standing
 from difftest.report.meaning import spelled
 from difftest.report.words import command_line, paragraph, reproduce, title
@@ -169,7 +169,7 @@ def _ending(side: Side) -> str:
 
 
 def _last_line(side: Side) -> str:
-    return parse(side.observation.serial, side.observation.debug).terminal_line if side.observation else ""
+    return transcript_of(side.observation).terminal_line if side.observation else ""
 
 
 def _row(side: Side, row: int) -> str:
