@@ -15,6 +15,7 @@ from emulators.bochs_machine import POLL, STOP_SECONDS, BochsMachine, bochs_mach
 from emulators.bochs_models import check_cpu_model
 from emulators.bochs_program import BochsProgram, installed, program
 from emulators.by_hand import IMAGE, SECOND, STOCK_ROMS, ByHand, bochs_by_hand, unseen
+from emulators.com import com_port
 from emulators.files import cache_folder, private_copy, read_log, sha256
 from emulators.observation import TEXT_BYTES, Boot, Ending, Machine, Observation
 from emulators.target import NESTED, OTHER_CPU, EmulatorError, Progress, Requirement, Session, other_cpu
@@ -132,23 +133,17 @@ class BochsSession:
         if boot.second is not None:
             await asyncio.to_thread(private_copy, boot.second, folder / SECOND)
         (folder / "uart.rom").write_bytes(uart_rom())
-        connected: asyncio.Future[tuple[asyncio.StreamReader, asyncio.StreamWriter]] = asyncio.Future()
-        server = await asyncio.start_server(lambda *pair: connected.set_result(pair), "127.0.0.1", 0)
-        port = server.sockets[0].getsockname()[1]
-        config = [
-            *bochs_config(boot, self._target.cpu_model(boot), f"{folder}/"),
-            f"com1: enabled=1, mode=socket-client, dev=127.0.0.1:{port}",
-        ]
         watch = Watch(boot)
         screen = memory = None
         registers: dict[str, str] = {}
         log_lines = b""
         async with contextlib.AsyncExitStack() as stack:
-            stack.callback(server.close)
+            com1 = await stack.enter_async_context(com_port())
+            config = [*bochs_config(boot, self._target.cpu_model(boot), f"{folder}/"), com1.line(1)]
             machine = await stack.enter_async_context(bochs_machine(self._program, config, folder, visible=True, debugged=True))
             commands = [machine.process.argv]
             try:
-                stream, writer = await asyncio.wait_for(connected, CONNECT_SECONDS)
+                stream, writer = await asyncio.wait_for(com1.connected, CONNECT_SECONDS)
                 stack.callback(writer.close)
                 watch.go()
                 end = await first(

@@ -18,6 +18,7 @@ from typing import Any, TypeVar
 
 from emulators.appliance.initramfs import BUSYBOX
 from emulators.bochs_machine import BochsMachine
+from emulators.com import Stream
 from emulators.qemu import Ports
 from emulators.target import EmulatorError
 from emulators.watch import End, exited, shut_down
@@ -45,7 +46,6 @@ LISTEN = (
 )
 
 T = TypeVar("T")
-Stream = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
 
 class ApplianceMachine:

@@ -12,10 +12,11 @@ from pathlib import Path
 import msgspec
 
 from emulators.appliance.build import Appliance
-from emulators.appliance.machine import AGENT_PORT, DEBUG_PORT, GUEST_PORT, IPS, QMP_PORT, ApplianceMachine, Stream
+from emulators.appliance.machine import AGENT_PORT, DEBUG_PORT, GUEST_PORT, IPS, QMP_PORT, ApplianceMachine
 from emulators.bochs_machine import BochsMachine, bochs_machine, bochsrc, restored_bochs, restored_lines
 from emulators.bochs_program import BochsProgram
 from emulators.by_hand import STOCK_ROMS, ByHand, bochs_by_hand, unseen
+from emulators.com import Stream, com_port
 from emulators.target import EmulatorError
 
 # Haswell, not a newer one: kernels 7.x oops on skylake_x's XSAVE sizes, and its declared TSC rate makes guest time crawl.
@@ -186,23 +187,8 @@ class _Ports:
 
 @contextlib.asynccontextmanager
 async def _ports() -> AsyncIterator[_Ports]:
-    loop = asyncio.get_running_loop()
-    waiting: dict[int, asyncio.Future[Stream]] = {}
-    lines: list[str] = []
-    with contextlib.ExitStack() as stack:
-        for port in (DEBUG_PORT, QMP_PORT, GUEST_PORT, AGENT_PORT):
-            waiting[port] = loop.create_future()
-            server = await asyncio.start_server(_taker(waiting[port]), "127.0.0.1", 0, limit=1 << 22)
-            stack.callback(server.close)
-            lines.append(f"com{port}: enabled=1, mode=socket-client, dev=127.0.0.1:{server.sockets[0].getsockname()[1]}")
-        yield _Ports(lines, waiting)
-
-
-def _taker(future: asyncio.Future[Stream]) -> Callable[[asyncio.StreamReader, asyncio.StreamWriter], None]:
-    """A connection handler that keeps the first connection."""
-
-    def take(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        if not future.done():
-            future.set_result((reader, writer))
-
-    return take
+    async with contextlib.AsyncExitStack() as stack:
+        numbers = (DEBUG_PORT, QMP_PORT, GUEST_PORT, AGENT_PORT)
+        ports = {number: await stack.enter_async_context(com_port()) for number in numbers}
+        lines = [port.line(number) for number, port in ports.items()]
+        yield _Ports(lines, {number: port.connected for number, port in ports.items()})

@@ -1,0 +1,55 @@
+"""The near end of a COM port of Bochs, which connects to it by TCP."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+from collections.abc import AsyncIterator
+
+Stream = tuple[asyncio.StreamReader, asyncio.StreamWriter]
+LIMIT = 1 << 22  # bytes of one line
+
+
+class ComPort:
+    """`port` is what Bochs is to connect to, `connected` what it is spoken to by then."""
+
+    def __init__(self, port: int, connected: asyncio.Future[Stream]) -> None:
+        self.port = port
+        self.connected = connected
+
+    def line(self, number: int) -> str:
+        """The line of Bochs' configuration that makes this its COM port of this number."""
+        return f"com{number}: enabled=1, mode=socket-client, dev=127.0.0.1:{self.port}"
+
+
+class _Prompt(asyncio.StreamReaderProtocol):
+    """Acknowledges at once. Bochs sends byte by byte and lets TCP gather them: until the first byte is acknowledged, which a
+    receiver may put off by 40 ms, the others of an answer wait.
+    """
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(transport)
+        self._socket: socket.socket = transport.get_extra_info("socket")
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        with contextlib.suppress(OSError):  # it has gone
+            self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
+
+
+@contextlib.asynccontextmanager
+async def com_port() -> AsyncIterator[ComPort]:
+    """A port for one connection, on loopback; it is open while the context lasts."""
+    loop = asyncio.get_running_loop()
+    connected: asyncio.Future[Stream] = loop.create_future()
+
+    def take(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if not connected.done():
+            connected.set_result((reader, writer))
+
+    server = await loop.create_server(lambda: _Prompt(asyncio.StreamReader(limit=LIMIT), take), "127.0.0.1", 0)
+    try:
+        yield ComPort(server.sockets[0].getsockname()[1], connected)
+    finally:
+        server.close()
