@@ -23,6 +23,9 @@ from emulators.observation import Boot, Ending, Observation
 from emulators.target import Target
 
 SUFFIXES = {Kind.DISK: ".img", Kind.CDROM: ".iso", Kind.KERNEL: ".elf", Kind.LINUX: ".bin"}
+# Deadlines, in seconds. An image whose end the screen shows is waited for longer: that costs nothing unless it never gets there.
+QUIET, TOTAL = 20.0, 120.0
+PATIENT_QUIET, PATIENT_TOTAL = 60.0, 300.0
 _UNPACKED = re.compile(r"\.(xz|gz|img|iso|elf|bin|raw|flat|vmdk|qcow2|lkrn)$", re.IGNORECASE)
 
 
@@ -36,8 +39,8 @@ class Wish(msgspec.Struct, frozen=True, kw_only=True):
     second: Path | None = None
     memory_mib: int = 256
     cpus: int = 1
-    quiet: float = 20.0
-    total: float = 120.0
+    quiet: float | None = None  # deadlines in seconds; None: as the image needs
+    total: float | None = None
 
 
 class Added(msgspec.Struct, frozen=True, kw_only=True):
@@ -62,8 +65,8 @@ def add(wish: Wish, reference: Target, cache: Path, say: Callable[[str], None]) 
             second_image=_copied(wish.second, filled, "data")[0] if wish.second else "",
             memory_mib=wish.memory_mib,
             cpus=wish.cpus,
-            quiet_seconds=wish.quiet,
-            total_seconds=wish.total,
+            quiet_seconds=wish.quiet or QUIET,
+            total_seconds=wish.total or TOTAL,
         )
         (filled / MANIFEST).write_text(_text(manifest, folder, Proposal()))
         case = load(filled)  # so that the wish is judged by the same rules as any manifest
@@ -72,6 +75,9 @@ def add(wish: Wish, reference: Target, cache: Path, say: Callable[[str], None]) 
         if observation.ending == Ending.CRASH:
             raise CaseError(f"{wish.file}: does not start on {reference.name}: {observation.detail}")
         proposal = propose(observation, read_screen(observation))
+        if proposal.end_screen:
+            patience = {"quiet_seconds": wish.quiet or PATIENT_QUIET, "total_seconds": wish.total or PATIENT_TOTAL}
+            manifest = msgspec.structs.replace(manifest, **patience)
         (filled / MANIFEST).write_text(_text(manifest, folder, proposal))
         load(filled)
     return Added(folder=folder, kind=kind, proposal=proposal)

@@ -42,6 +42,7 @@ class Prepared(msgspec.Struct, frozen=True, kw_only=True):
             limits=case.limits(total),
             ram_log=self.ram_log,
             end=case.manifest.end,
+            end_screen=case.manifest.end_screen,
         )
 
     def only(self, indices: Sequence[int], total: float | None) -> Boot:

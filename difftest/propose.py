@@ -20,6 +20,8 @@ LEAST_MARKER = 3  # characters of a line's constant beginning that make a marker
 _LAST_WORDS = re.compile(r"(?:fatal|halt|panic|abort|assert|kernel panic|shutdown|shutting down|difftest)", re.IGNORECASE)
 # What stands behind the first of these varies with the outcome.
 _VARIES = re.compile(r"""["'(<\[=]|\b0x|\d""")
+# So ends a line of an image that goes on, such as "Loading ...": no prompt, and no last word.
+_GOES_ON = re.compile(r"\.{3}\W*$|…\W*$")
 # What means right and what means wrong, as images say it. The wrong word is looked for first, and only as a whole.
 _VERDICTS = [
     (r"\bcorrect\b", r"\bincorrect\b"),
@@ -46,12 +48,9 @@ def propose(observation: Observation, screen: ScreenReading) -> Proposal:
     rows = [screen.rows[row].memory for row in sorted(screen.rows)]
     right, wrong = ("", "") if said.speaks else _verdict_words([said.terminal_line, *rows])
     vmx = int(observation.registers.get("cr4", "0"), 16) & CR4_VMXE
-    shown = last_words(screen)
-    silent = not said.terminal_line
     return Proposal(
         end=_end(observation, said),
-        # Also where it gave the machine back and this firmware halts: another one may wait for ever.
-        end_screen=_beginning(shown) if silent and not right and observation.ending in (Ending.QUIET, Ending.HALTED) else "",
+        end_screen=_end_screen(observation, last_words(screen)) if not said.terminal_line and not right else "",
         right=right,
         wrong=wrong,
         needs=["vmx"] if vmx else [],
@@ -77,6 +76,15 @@ def _end(observation: Observation, said: Transcript) -> str:
     return marker if len(found) == 1 else ""
 
 
+def _end_screen(observation: Observation, words: str) -> str:
+    """What the screen shows at the end of an image that waits, or that gave the machine back: where this firmware halts then,
+    another one may wait for ever.
+    """
+    if observation.ending not in (Ending.QUIET, Ending.HALTED) or _GOES_ON.search(words):
+        return ""
+    return _beginning(words)
+
+
 def _beginning(line: str) -> str:
     """An expression for a line by its constant beginning, or "" when that says too little."""
     varies = _VARIES.search(line)
@@ -97,6 +105,8 @@ def _seen(observation: Observation, said: Transcript, screen: ScreenReading, vmx
         yield f"its last line was: {visible(said.terminal_line, 200)}"
     elif words := last_words(screen):
         yield f"it said nothing on its ports; the last words on the screen were: {visible(words, 80)}"
+        if observation.ending == Ending.QUIET and _GOES_ON.search(words):
+            yield "those are no words to end with: look whether it gets on when it has more time (--quiet-seconds)"
     else:
         yield "it showed nothing at all"
     yield from (f"row {row} of the screen: {visible(one.memory, 80)}" for row, one in sorted(screen.rows.items()) if one.memory)

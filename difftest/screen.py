@@ -10,7 +10,8 @@ import io
 import os
 
 from difftest.reading import RowReading, ScreenReading
-from emulators.observation import TEXT_BYTES, TEXT_COLUMNS, TEXT_ROWS, Observation
+from emulators.observation import TEXT_ROWS, Observation
+from emulators.text_screen import text_rows
 
 OCR_ROWS = (20, 21)
 VERDICT_ROWS = (20, 21, 22, 23)
@@ -22,14 +23,6 @@ MARGIN = 24
 
 # Characters that OCR confuses on the VGA font, folded to one.
 _FOLD = str.maketrans({**dict.fromkeys("oqd", "0"), **dict.fromkeys("il|!", "1"), "s": "5", "b": "8", "z": "2"})
-
-
-def text_rows(memory: bytes | None) -> list[str]:
-    """The 25 rows of text memory, decoded as code page 437, control codes and NUL as blanks. Empty without memory."""
-    if memory is None or len(memory) != TEXT_BYTES:
-        return []
-    cells = "".join(chr(byte) if 32 <= byte < 127 else " " if byte < 32 else _graphic(byte) for byte in memory[::2])
-    return [cells[row * TEXT_COLUMNS : (row + 1) * TEXT_COLUMNS].rstrip() for row in range(TEXT_ROWS)]
 
 
 def read_screen(observation: Observation) -> ScreenReading:
@@ -127,7 +120,3 @@ def alike(memory: str, ocr: str) -> bool:
 
 def _folded(text: str) -> str:
     return "".join(text.casefold().split()).translate(_FOLD)
-
-
-def _graphic(byte: int) -> str:
-    return bytes([byte]).decode("cp437") if byte > 127 else " "

@@ -15,6 +15,7 @@ from difftest.screen import VERDICT_ROWS
 from difftest.suite import Line, identified, masked
 from difftest.text import visible
 from emulators.observation import Ending, Observation
+from emulators.text_screen import shows
 
 # Ends after which a guest has said all it had to say, and ends that are a behaviour of the machine under test.
 ORDERLY = {Ending.FINISHED, Ending.HALTED, Ending.POWER_OFF}
@@ -99,10 +100,12 @@ def switched_off(seen: Seen) -> bool:
 
 
 def settled(manifest: Manifest, seen: Seen) -> bool:
-    """Whether a silent guest shows what the case says it ends with, such as a prompt."""
-    if seen.observation.ending != Ending.QUIET or not manifest.end_screen:
+    """Whether a silent guest shows what the case says it ends with, such as a prompt. What the boot was stopped for counts
+    only if the screen shows it afterwards, too.
+    """
+    if seen.observation.ending not in (Ending.SETTLED, Ending.QUIET) or not manifest.end_screen:
         return False
-    return re.search(manifest.end_screen, "\n".join(seen.screen.text), re.MULTILINE) is not None
+    return shows(seen.screen.text, manifest.end_screen)
 
 
 def _in_order(manifest: Manifest, seen: Seen) -> bool:

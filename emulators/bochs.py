@@ -17,7 +17,7 @@ from emulators.bochs_program import BochsProgram, installed, program
 from emulators.by_hand import IMAGE, SECOND, STOCK_ROMS, ByHand, bochs_by_hand, unseen
 from emulators.com import com_port
 from emulators.files import cache_folder, private_copy, read_log, sha256
-from emulators.observation import TEXT_BYTES, Boot, Ending, Machine, Observation
+from emulators.observation import Boot, Ending, Machine, Observation
 from emulators.target import NESTED, OTHER_CPU, EmulatorError, Progress, Requirement, Session, other_cpu
 from emulators.uart_rom import ADDRESS as UART_ROM_ADDRESS
 from emulators.uart_rom import uart_rom
@@ -151,7 +151,7 @@ class BochsSession:
                     _debug_port_says(machine, watch),
                     _log_says(machine.log, boot.machine.cpus),
                     _exits(machine, boot.machine.cpus),
-                    watch.looks(machine.glance, LOOK),
+                    watch.looks(machine, LOOK),
                     watch.deadlines(),
                 )
                 if end[0] == Ending.TRIPLE_FAULT:
@@ -159,6 +159,8 @@ class BochsSession:
                 end = await watch.serial.drain(stream, end)
             except TimeoutError:
                 end = Ending.CRASH, "Bochs ended before the guest started"
+            except EmulatorError as error:
+                end = Ending.CRASH, str(error)
             watch.mark("ended")
             cpu = machine.process.cpu_seconds()
             if end[0] == Ending.POWER_OFF:  # Bochs leaves at once, with the screen and the byte that its UART is sending
@@ -168,7 +170,7 @@ class BochsSession:
                     async with discarding(stream):
                         await machine.stop()
                     registers = await machine.registers()
-                    memory = await machine.physical(0xB8000, TEXT_BYTES)
+                    memory = await machine.text_memory()
                     log_lines = await machine.ram_log(boot.ram_log) if boot.ram_log else b""
                     screen = await machine.picture()
                     await machine.quit()

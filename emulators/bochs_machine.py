@@ -15,9 +15,11 @@ from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
 from emulators.bochs_program import BochsProgram
+from emulators.observation import TEXT_BYTES
 from emulators.process import Process, running
 from emulators.ram_log import HEADER, RamLog
 from emulators.target import EmulatorError
+from emulators.text_screen import TEXT_ADDRESS
 from emulators.xvfb import grab, xvfb
 
 POLL = 0.02  # seconds between looks at a file that Bochs writes
@@ -31,6 +33,7 @@ STOPPED = re.compile(
 )
 STOPPED_BYTES = 4096
 STOP_SECONDS = 10.0
+GO_ON = b"c\n"
 
 
 class BochsMachine:
@@ -43,7 +46,9 @@ class BochsMachine:
         self.display = display
         self._seen = 0  # bytes of the console that belong to answered commands
         self._prompts = 0
-        self._stopped: int | None = None  # where the console has the first prompt
+        self._echoes = False  # whether the console shows commands, too: readline does it
+        self._ran: list[tuple[int, int]] = []  # the parts of the console from where the guest started to where it stopped
+        self._runs_from: int | None = 0  # where the part begins that grows while the guest runs; None while it is stopped
 
     async def stop(self) -> None:
         """Interrupt the simulation: the debugger's prompt is there afterwards and the picture is up to date."""
@@ -53,12 +58,14 @@ class BochsMachine:
     async def resume(self) -> None:
         """Let the simulation go on after it stopped by itself, as the debugger does at a triple fault."""
         await self._answer()
-        self.process.write(b"c\n")
+        self.process.write(GO_ON)
 
     async def command(self, text: str) -> str:
         """One debugger command's output. Only while stopped. Raises EmulatorError when no answer comes."""
         self.process.write(text.encode() + b"\n")
-        return await self._answer()
+        answer = await self._answer()
+        self._echoes = answer.startswith(text)
+        return answer
 
     async def physical(self, address: int, length: int) -> bytes:
         """Bytes of guest-physical memory (VGA memory included). Only while stopped."""
@@ -91,19 +98,45 @@ class BochsMachine:
 
     def debug_port(self) -> bytes:
         """What the guest has written to port 0xE9, if the configuration has `port_e9_hack`."""
-        said = self.console.read_bytes()[: self._stopped]
+        said = self.console.read_bytes()
         start = STARTED.search(said)
-        guest = said[start.end() :] if start else b""
-        return guest[:-STOPPED_BYTES] + STOPPED.sub(b"", guest[-STOPPED_BYTES:])
+        if start is None:
+            return b""
+        parts = [*self._ran, *([] if self._runs_from is None else [(self._runs_from, len(said))])]
+        return b"".join(_guests(said[max(begin, start.end()) : end]) for begin, end in parts)
 
     async def glance(self) -> bytes:
-        """A hash of what the screen shows now; the simulation goes on."""
+        """See emulators.text_screen.Screen."""
         return hashlib.sha256(await self.picture()).digest()
+
+    async def text(self) -> bytes:
+        """See emulators.text_screen.Screen. The simulation is stopped meanwhile, and goes on also when the caller gives up."""
+        reading = asyncio.ensure_future(self._text())
+        try:
+            return await asyncio.shield(reading)
+        finally:
+            await asyncio.wait([reading])
+
+    async def text_memory(self) -> bytes:
+        """TEXT_BYTES bytes. Only while stopped."""
+        return await self.physical(TEXT_ADDRESS, TEXT_BYTES)
 
     async def quit(self) -> None:
         """Leave the debugger, and with it Bochs. Only while stopped."""
         self.process.write(b"quit\n")
         await self.process.wait_for(STOP_SECONDS)
+
+    async def _text(self) -> bytes:
+        try:
+            await self.stop()
+            memory = await self.text_memory()
+        except EmulatorError:
+            if self.process.returncode is None:
+                raise
+            return b""  # it switched itself off meanwhile, which is told elsewhere
+        self.process.write(GO_ON)
+        self._runs_from = self._seen + (len(GO_ON) if self._echoes else 0)
+        return memory
 
     async def _answer(self) -> str:
         """Wait for the next prompt; returns what was printed before it."""
@@ -113,13 +146,20 @@ class BochsMachine:
                     fresh = self.console.read_bytes()[self._seen :]
                     prompt = b"<bochs:%d> " % (self._prompts + 1)  # numbered: a guest's words are not soon taken for one
                     if (at := fresh.find(prompt)) >= 0:
-                        self._stopped = self._stopped or self._seen + at
+                        if self._runs_from is not None:
+                            self._ran.append((self._runs_from, self._seen + at))
+                            self._runs_from = None
                         self._prompts += 1
                         self._seen += at + len(prompt)
                         return fresh[:at].decode(errors="replace")
                     await asyncio.sleep(POLL)
         tail = self.console.read_bytes()[-2000:].decode(errors="replace")
         raise EmulatorError("Bochs' debugger does not answer", evidence=tail)
+
+
+def _guests(said: bytes) -> bytes:
+    """What a guest said of what the console has from where it started to where it stopped."""
+    return said[:-STOPPED_BYTES] + STOPPED.sub(b"", said[-STOPPED_BYTES:])
 
 
 @contextlib.asynccontextmanager

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import functools
 import re
 import tempfile
 import time
@@ -23,6 +22,7 @@ from emulators.files import sha256
 from emulators.native import IGNORE_MSRS
 from emulators.observation import Boot, Ending, Limits, Observation
 from emulators.qemu import Qemu, kvm_failure, qemu_argv, qemu_line
+from emulators.qemu_screen import QemuScreen
 from emulators.target import EmulatorError, Progress
 from emulators.watch import End, Watch, discarding
 
@@ -210,20 +210,20 @@ class HostedSession:
             await start()
             watch.mark("qemu ready")
             others = died(), machine.left(), machine.shut_down()
-            look = functools.partial(qemu.glance, "/tmp/glance.ppm", machine.checksum)
+            display = QemuScreen(qemu, "/tmp", machine.fetch, machine.checksum)
             ports = machine.guest, machine.debug
-            end = await qemu.run(boot, watch, *ports, *others, look=look, look_every=LOOK, poll=POLL, settle=SETTLE)
+            end = await qemu.run(boot, watch, *ports, *others, screen=display, look_every=LOOK, poll=POLL, settle=SETTLE)
             async with discarding(*ports):
                 if end[0] != Ending.CRASH:
                     await qemu.execute("stop")
                     registers = await qemu.registers()
                     watch.mark("registers")
-                    memory = await qemu.text_memory("/tmp/text.bin", machine.fetch)
+                    memory = await display.text()
                     watch.mark("text memory")
                     if boot.ram_log:
                         lines = await qemu.ram_log(boot.ram_log, "/tmp/ram-log.bin", machine.fetch)
                         watch.mark("RAM log")
-                    screen = await qemu.picture("/tmp/screen.ppm", machine.fetch)
+                    screen = await display.picture()
                     watch.mark("picture")
                 log, kernel_log = await machine.read_logs()
                 watch.mark("logs")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import functools
 import os
 import re
 import signal
@@ -23,6 +22,7 @@ from emulators.observation import Boot, Ending, Machine, Observation
 from emulators.process import Process, running
 from emulators.qemu import Ports, Qemu, kvm_failure, qemu_argv, qemu_line, stock_argv
 from emulators.qemu_program import qemu_program
+from emulators.qemu_screen import QemuScreen
 from emulators.target import NESTED, OTHER_CPU, EmulatorError, Progress, Requirement, Session, other_cpu
 from emulators.watch import End, Watch, exit_port, shutdown_port
 
@@ -190,14 +190,14 @@ class NativeSession:
                     streams.append(stream)
                 com1, debug, leave, shutdown = streams
                 others = _died(process), exit_port(leave), shutdown_port(shutdown)
-                look = functools.partial(qemu.glance, str(folder / "glance.ppm"), fetch)
-                end = await qemu.run(boot, watch, com1, debug, *others, look=look, look_every=LOOK, poll=POLL)
+                display = QemuScreen(qemu, str(folder), fetch)
+                end = await qemu.run(boot, watch, com1, debug, *others, screen=display, look_every=LOOK, poll=POLL)
                 if process.returncode is None:
                     registers = await qemu.registers()
-                    memory = await qemu.text_memory(str(folder / "text.bin"), fetch)
+                    memory = await display.text()
                     if boot.ram_log:
                         lines = await qemu.ram_log(boot.ram_log, str(folder / "ram-log.bin"), fetch)
-                    screen = await qemu.picture(str(folder / "screen.ppm"), fetch)
+                    screen = await display.picture()
             except EmulatorError as error:
                 end = Ending.CRASH, f"{error} {error.evidence}".strip()
             cpu = process.cpu_seconds()

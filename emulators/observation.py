@@ -19,10 +19,11 @@ TEXT_BYTES = TEXT_COLUMNS * TEXT_ROWS * 2  # a character and an attribute byte p
 
 
 class Ending(enum.StrEnum):
-    """How a boot ended. Only `finished` and `halted` are ends that a guest can be believed about."""
+    """How a boot ended."""
 
     FINISHED = "finished"  # the case's terminal marker stood on COM1 or port 0xE9
     HALTED = "halted"  # every CPU in HLT with interrupts off: nothing more can come
+    SETTLED = "settled"  # the text screen showed what the case ends with, and stood still
     QUIET = "timeout-quiet"  # nothing new on its ports and its screen for too long
     TOTAL = "timeout-total"  # still talking when the total deadline came
     FLOOD = "flood"  # more serial output than the cap
@@ -64,6 +65,7 @@ class Boot(msgspec.Struct, frozen=True, kw_only=True):
     limits: Limits = Limits()
     ram_log: RamLog | None = None  # where the image leaves lines in its memory, if it does
     end: str = ""  # empty: no marker is known; the boot ends by halting, switching off, or at a limit
+    end_screen: str = ""  # a regex: a boot whose text screen shows this and stands still is over, too
 
 
 class Observation(msgspec.Struct, frozen=True, kw_only=True):

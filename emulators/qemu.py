@@ -1,30 +1,26 @@
 """Driving one QEMU over QMP and its serial port. The same code serves QEMU here and QEMU inside the hosted appliance:
-what differs, where the files lie and how the ports get here, is the caller's `Fetch`, stream and socket.
+what differs, where its screen's files lie and how the ports get here, is the caller's screen, streams and socket.
 """
 
 from __future__ import annotations
 
 import asyncio
-import hashlib
-import io
 import re
 import shlex
 import socket
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Coroutine
 from typing import Any, cast
 
 import msgspec
-from PIL import Image
 from qemu.qmp import QMPClient, QMPError
 
 from emulators.by_hand import IMAGE, SECOND
-from emulators.observation import TEXT_BYTES, Boot, Ending
+from emulators.observation import Boot, Ending
 from emulators.qemu_program import EXECUTABLE
 from emulators.ram_log import HEADER, RamLog
 from emulators.target import EmulatorError
-from emulators.watch import SETTLE, End, Look, Watch, first
-
-Fetch = Callable[[str], Awaitable[bytes]]  # reads, then removes, a file on the machine that QEMU runs on
+from emulators.text_screen import Screen
+from emulators.watch import SETTLE, End, Watch, first
 
 RESUME_SECONDS = 20.0
 RESET_PORTS = {0x64, 0x92, 0xCF9}  # keyboard controller, fast reset, PCI reset control
@@ -149,14 +145,14 @@ class Qemu:
         com1: asyncio.StreamReader,
         debug: asyncio.StreamReader,
         *others: Coroutine[Any, Any, End],
-        look: Look,
+        screen: Screen,
         look_every: float,
         poll: float,
         settle: float = SETTLE,
     ) -> End:
         """Let the guest run until it is over. `others` tell of what ends it besides its words and QEMU's events; `poll` is
-        the seconds of silence after which the CPUs are asked whether they have halted for good. `look` is asked for the
-        screen after `look_every` seconds of silence.
+        the seconds of silence after which the CPUs are asked whether they have halted for good. `screen` is looked
+        at after `look_every` seconds of silence.
         """
         with self._client.listener(("SHUTDOWN", "STOP", "GUEST_PANICKED")) as events:
             await self.execute("cont")
@@ -184,7 +180,7 @@ class Qemu:
 
             ports = ((watch.serial, com1), (watch.debug, debug))
             readers = [port.reader(stream) for port, stream in ports]
-            patience = watch.looks(look, look_every), watch.deadlines()
+            patience = watch.looks(screen, look_every), watch.deadlines()
             end = await first(*readers, told(), *others, halts(), *patience)
             ends = await asyncio.gather(*(port.drain(stream, end, settle) for port, stream in ports))
             end = next((better for better in ends if better != end), end)
@@ -199,11 +195,6 @@ class Qemu:
         widened = re.compile(r"E(?=[ABCD]X|[SD]I|[SB]P|IP)")
         return {widened.sub("R", names.get(name, name)).lower(): f"{int(value, 16):#x}" for name, value in found}
 
-    async def text_memory(self, path: str, fetch: Fetch) -> bytes:
-        """The text screen's memory, through a file at `path` on QEMU's machine."""
-        await self.execute("pmemsave", val=0xB8000, size=TEXT_BYTES, filename=path)
-        return await fetch(path)
-
     async def ram_log(self, log: RamLog, path: str, fetch: Fetch) -> bytes:
         """The lines that the guest left in its RAM, through a file at `path` on QEMU's machine."""
         said = await self.monitor(f"xp /{HEADER.size}xb {log.address:#x}")
@@ -213,20 +204,6 @@ class Qemu:
             return b""
         await self.execute("pmemsave", val=log.lines, size=length, filename=path)
         return await fetch(path)
-
-    async def picture(self, path: str, fetch: Fetch) -> bytes:
-        """The VGA screen as PNG, through a file at `path` on QEMU's machine.
-
-        QEMU writes it as PPM and it is made a PNG here: that machine may be an emulated one, where compressing is dear.
-        """
-        await self.execute("screendump", filename=path)
-        pixels = await fetch(path)
-        return await asyncio.to_thread(_png, pixels)
-
-    async def glance(self, path: str, fetch: Fetch) -> bytes:
-        """A hash of what the screen shows now; `fetch` answers with the hash or the content of the file at `path`."""
-        await self.execute("screendump", filename=path)
-        return hashlib.sha256(await fetch(path)).digest()
 
     async def _meaning(self, event: str, data: dict[str, object]) -> End | None:
         """What a QMP event says of the guest's end; None when it says nothing."""
@@ -271,12 +248,3 @@ def kvm_failure(log: bytes) -> str | None:
     """QEMU's own words when KVM gave up on the vCPU, if it did."""
     match = KVM_FAILED.search(log)
     return match.group().decode(errors="replace") if match else None
-
-
-def _png(pixels: bytes) -> bytes:
-    png = io.BytesIO()
-    try:
-        Image.open(io.BytesIO(pixels)).save(png, "PNG")
-    except (OSError, ValueError, Image.DecompressionBombError) as error:
-        raise EmulatorError(f"QEMU's screen dump cannot be read: {error}") from error
-    return png.getvalue()

@@ -8,18 +8,18 @@ import asyncio
 import contextlib
 import re
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from collections.abc import AsyncIterator, Coroutine
 from pathlib import Path
 from typing import Any
 
 from emulators.observation import Boot, Ending
+from emulators.text_screen import Screen, shows, text_rows
 
 SETTLE = 0.25  # seconds that the tail of a boot gets: the last serial bytes, the last picture
 MARKER_WINDOW = 4096  # bytes before a new chunk that are searched again for the terminal marker
 SHUTDOWN_WORD = b"Shutdown"  # written to port 0x8900, it switches an old Bochs BIOS' machine off
 
 End = tuple[Ending, str]
-Look = Callable[[], Awaitable[bytes]]  # a hash of what the screen shows now
 
 
 class Watch:
@@ -34,7 +34,6 @@ class Watch:
         self.end = re.compile(boot.end.encode(), re.MULTILINE) if boot.end else None
         self.last = self.started
         self._boot = boot
-        self._pictures: set[bytes] = set()
 
     def go(self) -> None:
         """The guest starts to run now: both deadlines count from here."""
@@ -48,19 +47,26 @@ class Watch:
         """Seconds since the guest's last byte, or since the start."""
         return time.monotonic() - self.last
 
-    async def looks(self, look: Look, every: float) -> End:
-        """Look at the screen while the ports are silent; never returns. A picture that was not there before is a sign of life,
-        one that comes back is not: cursors blink.
+    async def looks(self, screen: Screen, every: float) -> End:
+        """Look at the screen while the ports are silent. A picture that was not there before is a sign of life, one that comes
+        back is not: cursors blink. The first time that one comes back its text is read; it is over when that is its end.
         """
         every = min(every, self._boot.limits.quiet / 4)  # the first picture is what later ones are held against
+        pictures: set[bytes] = set()
+        read: set[bytes] = set()
         while True:
             await asyncio.sleep(every)
             if self.silent_for() < every:
                 continue
-            picture = await look()
-            if picture not in self._pictures and self._pictures:
-                self.last = time.monotonic()
-            self._pictures.add(picture)
+            picture = await screen.glance()
+            if picture not in pictures:
+                if pictures:
+                    self.last = time.monotonic()
+                pictures.add(picture)
+            elif self._boot.end_screen and picture not in read:
+                read.add(picture)
+                if shows(text_rows(await screen.text()), self._boot.end_screen):
+                    return Ending.SETTLED, "the screen shows what it ends with, and stands still"
 
     async def deadlines(self) -> End:
         """Ends the boot when the guest was quiet, or ran, for too long."""

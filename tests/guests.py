@@ -44,6 +44,8 @@ DEBUG = f"""
 debug: .byte {", ".join(str(byte) for byte in DEBUG_WORDS)}
 7:
 """
+# Computes for a second or more under Bochs.
+LINGER = "movl $100000000, %ecx; 8: decl %ecx; jnz 8b\n"
 # Shows HELLO at the beginning of row 20, by writing text memory.
 SHOW = """
     movw $0xB800, %ax
@@ -59,6 +61,10 @@ SHOW = """
 word: .asciz "HELLO"
 6:
 """
+
+
+# Waits for a key, which nobody presses.
+WAIT_FOR_A_KEY = "4: xorb %ah, %ah; int $0x16; jmp 4b"
 
 
 def boot_sector(folder: Path, message: bytes, ending: str, *, before: str = "") -> Path:

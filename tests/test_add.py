@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 import gzip
+import io
 import lzma
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from difftest import unpack as unpack_module
 from difftest.add import Wish, add, case_name
-from difftest.case import CaseError, load
+from difftest.case import CaseError, Manifest, load
 from difftest.image import bootable, prepare, unpacked
 from difftest.look import Kind, look
 from difftest.propose import propose
 from difftest.reading import RowReading, ScreenReading
 from emulators.fake import Fake, observation
-from emulators.observation import Boot, Ending, Observation
+from emulators.observation import TEXT_BYTES, Boot, Ending, Observation
 
 from .guests import HALT, boot_sector, cd, kernel
 
@@ -178,6 +180,26 @@ def test_the_manifest_that_is_written_says_what_was_wished(tmp_path: Path) -> No
     assert prepare(case, tmp_path / "other").sha256 == prepared.sha256, "the same files give the same disk"
 
 
+def test_an_image_whose_end_the_screen_shows_is_waited_for_longer(tmp_path: Path) -> None:
+    memory = b"".join(bytes([byte, 7]) for byte in b"menu>").ljust(TEXT_BYTES, b"\0")
+    picture = io.BytesIO()
+    Image.new("RGB", (720, 400)).save(picture, "PNG")
+
+    def manifest(name: str, shown: bytes, **deadlines: float) -> Manifest:
+        def script(boot: Boot) -> Observation:
+            return observation("bochs", b"", Ending.QUIET, screen=picture.getvalue(), text_memory=shown)
+
+        wish = Wish(file=disk(tmp_path), folder=tmp_path / name, **deadlines)  # type: ignore[arg-type]
+        return load(add(wish, Fake("bochs", script), tmp_path / "cache", lambda line: None).folder).manifest
+
+    shows = manifest("shows", memory)
+    assert (shows.end_screen, shows.quiet_seconds, shows.total_seconds) == ("^ *menu>", 60, 300)
+    asked = manifest("asked", memory, quiet=5, total=50)
+    assert (asked.end_screen, asked.quiet_seconds, asked.total_seconds) == ("^ *menu>", 5, 50)
+    blank = manifest("blank", bytes(TEXT_BYTES))
+    assert (blank.end_screen, blank.quiet_seconds, blank.total_seconds) == ("", 20, 120)
+
+
 def test_a_case_is_named_after_its_file() -> None:
     names = {"lhv.img.xz": "lhv", "My Disk.VMDK": "my-disk", "vmx.flat": "vmx", ".gz": "gz", "???": "image"}
     assert {name: case_name(Path(name)) for name in names} == names
@@ -206,6 +228,9 @@ def test_a_silent_image_is_known_by_its_screen() -> None:
     assert propose(observation("bochs", b"", Ending.QUIET), prompt).end_screen == "^ *grub>"
     firmware = ScreenReading(rows=BLANK.rows, text=["SeaBIOS (version 1)", "Welcome to GRUB!", *[""] * 23])
     assert propose(observation("bochs", b"", Ending.QUIET), firmware).end_screen == ""
+    for going_on in ("Loading the test......", "Press any key to continue...", "Please wait ..."):
+        waits = propose(observation("bochs", b"", Ending.QUIET), ScreenReading(rows=BLANK.rows, text=[going_on, *[""] * 24]))
+        assert waits.end_screen == "" and any("--quiet-seconds" in line for line in waits.seen)
     rows = {**BLANK.rows, 21: RowReading(memory="GOOD GOOD", ocr="GOOD GOOD", agree=True)}
     seen = propose(observation("bochs", b"", Ending.HALTED), ScreenReading(rows=rows, text=[""] * 25))
     assert (seen.right, seen.wrong, seen.end_screen) == (r"\bGOOD\b", r"\bBAD\b", "")

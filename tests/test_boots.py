@@ -28,11 +28,13 @@ from .guests import (
     HALT,
     HANG,
     LEAVE,
+    LINGER,
     RESET,
     SHOW,
     SHUT_DOWN,
     TRIPLE_FAULT,
     UNLIKE,
+    WAIT_FOR_A_KEY,
     boot_sector,
     cd_case,
     kernel,
@@ -44,9 +46,10 @@ ENVIRONMENT = {**os.environ, "PYTHONPATH": str(Path(__file__).parent.parent)}
 TARGETS = pytest.mark.parametrize("target", [Bochs(), Tcg()], ids=lambda target: target.name)
 
 
-async def boot(target: Target, image: Path, *, end: str = "", limits: Limits | None = None) -> Observation:
+async def boot(target: Target, image: Path, *, end: str = "", end_screen: str = "", limits: Limits | None = None) -> Observation:
     prepared = prepare(of_image(image), image.parent / "cache")
-    wanted = Boot(image=prepared.image, image_sha256=prepared.sha256, limits=limits or Limits(quiet=10, total=30), end=end)
+    limits = limits or Limits(quiet=10, total=30)
+    wanted = Boot(image=prepared.image, image_sha256=prepared.sha256, limits=limits, end=end, end_screen=end_screen)
     async with target.session([wanted], lambda line: None) as session:
         return await session.boot(wanted)
 
@@ -136,6 +139,49 @@ def test_a_kernel_is_added_and_compared_by_two_commands(tmp_path: Path) -> None:
     (path,) = (tmp_path / "results" / "latest").glob("cases/mine/results.json")
     verdicts = {result["check"]: result["verdict"] for result in json.loads(path.read_bytes())}
     assert verdicts == {"first (took 123456 cycles)": "agree", "second": "skipped", "third": "subject-wrong"}
+
+
+@TARGETS
+async def test_a_prompt_on_the_screen_ends_a_guest_that_waits_for_a_key(target: Target, tmp_path: Path) -> None:
+    image, limits = boot_sector(tmp_path, b"", WAIT_FOR_A_KEY, before=SHOW), Limits(quiet=20, total=60)
+    seen = await boot(target, image, end_screen="^HELLO$", limits=limits)
+    assert seen.ending == Ending.SETTLED, seen.detail
+    assert seen.seconds["ended"] < limits.quiet
+    assert read_screen(seen).rows[20].memory == "HELLO"
+    assert not emulators_of_ours()
+
+
+@TARGETS
+async def test_another_screen_ends_it_in_silence(target: Target, tmp_path: Path) -> None:
+    image = boot_sector(tmp_path, b"", WAIT_FOR_A_KEY, before=SHOW)
+    seen = await boot(target, image, end_screen="^HELLO WORLD$", limits=Limits(quiet=4, total=30))
+    assert seen.ending == Ending.QUIET, seen.detail
+
+
+async def test_reading_the_text_of_a_guest_that_goes_on_loses_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Bochs is stopped for it. The guest speaks on port 0xE9, lingers while its screen is read, and speaks again."""
+    again = DEBUG.replace("debug", "again").replace("7f", "9f").replace("7:", "9:")
+    image = boot_sector(tmp_path, b"", HALT, before=DEBUG + SHOW + LINGER + again)
+    monkeypatch.setattr("emulators.bochs.LOOK", 0.2)
+    seen = await boot(Bochs(), image, end_screen="^never$", limits=Limits(quiet=30, total=60))
+    assert seen.ending == Ending.HALTED, seen.detail
+    assert seen.debug == DEBUG_WORDS * 2
+    assert seen.logs["console.log"].count(b"<bochs:") > 6, "the debugger was also asked before the end"
+
+
+def test_a_prompt_is_added_and_compared_by_two_commands(tmp_path: Path) -> None:
+    image = boot_sector(tmp_path, b"", WAIT_FOR_A_KEY, before=SHOW)
+    made = difftest(tmp_path, "add", str(image), "mine", "--quiet-seconds", "4")
+    assert b"proposed end_screen: ^ *HELLO" in made.stdout, made.stderr
+    done = difftest(tmp_path, "run", "mine/", "--target", "tcg")
+    assert done.returncode == 0 and b"agree" in done.stdout, done.stdout + done.stderr
+    cases = tmp_path / "results" / "latest" / "cases" / "mine"
+    seen = [json.loads((cases / target / "0" / "observation.json").read_bytes()) for target in ("bochs", "tcg")]
+    assert [one["ending"] for one in seen] == ["settled", "settled"]
+    manifest = tmp_path / "mine" / "case.toml"
+    manifest.write_text(manifest.read_text().replace("^ *HELLO", "^ *WORLD"))
+    done = difftest(tmp_path, "run", "mine/", "--target", "tcg")
+    assert done.returncode == 3 and b"inconclusive" in done.stdout, "no end that it never shows"
 
 
 async def test_a_screen_that_changes_is_a_sign_of_life(tmp_path: Path) -> None:

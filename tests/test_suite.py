@@ -136,11 +136,15 @@ def test_a_line_cannot_pass_for_the_image_as_a_whole() -> None:
 
 def test_a_prompt_on_the_screen_ends_a_silent_image() -> None:
     prompt = ScreenReading(rows=BLANK.rows, text=["GRUB", "grub> ", *[""] * 23])
-    seen = [see(observation(name, b"", Ending.QUIET), prompt) for name in ("bochs", "kvm")]
+    seen = [see(observation("bochs", b"", Ending.QUIET), prompt), see(observation("kvm", b"", Ending.SETTLED), prompt)]
     for end_screen, verdict in (("^grub> ", Verdict.AGREE), ("^other", Verdict.INCONCLUSIVE), ("", Verdict.INCONCLUSIVE)):
         manifest = Manifest(name="x", image="x.img", end_screen=end_screen)
         (result,) = judge(manifest, [], (BOCHS, seen[:1]), (KVM, seen[1:]))
         assert result.verdict == verdict, result.reason
+    manifest = Manifest(name="x", image="x.img", end_screen="^grub> ")
+    went_on = see(observation("kvm", b"", Ending.SETTLED), ScreenReading(rows=BLANK.rows, text=["GRUB", "loading", *[""] * 23]))
+    (result,) = judge(manifest, [], (BOCHS, seen[:1]), (KVM, [went_on]))
+    assert result.verdict == Verdict.INCONCLUSIVE, "it was stopped too early"
 
 
 def test_rows_of_the_screen_carry_a_verdict_where_the_ports_are_silent() -> None:

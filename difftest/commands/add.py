@@ -20,8 +20,13 @@ def add(
     second: Annotated[Path | None, typer.Option("--second-disk", help="A second hard disk.")] = None,
     memory: Annotated[int, typer.Option("--memory", min=1, max=2048, help="RAM of the machine, MiB.")] = 256,
     cpus: Annotated[int, typer.Option("--cpus", min=1, max=8, help="CPUs of the machine.")] = 1,
-    quiet_seconds: Annotated[float, typer.Option("--quiet-seconds", min=0.1, help="A boot ends after this long a silence.")] = 20,
-    total_seconds: Annotated[float, typer.Option("--total-seconds", min=0.1, help="A boot ends after this long.")] = 120,
+    quiet_seconds: Annotated[
+        float | None,
+        typer.Option(min=0.1, help="A boot ends after this long a silence. Default: 20; 60 where the screen tells the end."),
+    ] = None,
+    total_seconds: Annotated[
+        float | None, typer.Option(min=0.1, help="A boot ends after this long. Default: 120; 300 where the screen tells the end.")
+    ] = None,
 ) -> None:
     """Make a case of an image: copy it, boot it once under Bochs, and write a case.toml that says how it ends."""
     from difftest.add import Wish

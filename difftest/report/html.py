@@ -38,7 +38,7 @@ LARGEST_PICTURE = 2 << 20
 TEXT_MODE = {(720, 400), (640, 400)}  # sizes of an 80x25 text screen's picture: there, and only there, rows can be marked
 MOST_AGREEING = 40  # pairs of one case and subject that agree and still get their evidence on the page
 KERNEL_LOG = "kernel.log"
-ORDERLY = {Ending.FINISHED, Ending.HALTED, Ending.POWER_OFF}
+ORDERLY = {Ending.FINISHED, Ending.HALTED, Ending.POWER_OFF, Ending.SETTLED}
 
 
 class Picture(msgspec.Struct, frozen=True):
