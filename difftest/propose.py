@@ -14,12 +14,13 @@ from difftest.text import visible
 from emulators.observation import Ending, Observation
 
 CR4_VMXE = 1 << 13
-LEAST_MARKER = 3  # characters of a line's constant beginning that make a marker of it
+LEAST_MARKER = 3  # letters and digits of a line's constant beginning that make a marker of it
 
 # Words with which images end whatever the outcome: the line is a marker also for outcomes that this boot did not have.
 _LAST_WORDS = re.compile(r"(?:fatal|halt|panic|abort|assert|kernel panic|shutdown|shutting down|difftest)", re.IGNORECASE)
 # What stands behind the first of these varies with the outcome.
 _VARIES = re.compile(r"""["'(<\[=]|\b0x|\d""")
+_WORDS = re.compile(r"[^\W_]")
 # So ends a line of an image that goes on, such as "Loading ...": no prompt, and no last word.
 _GOES_ON = re.compile(r"\.{3}\W*$|…\W*$")
 # What means right and what means wrong, as images say it. The wrong word is looked for first, and only as a whole.
@@ -89,7 +90,7 @@ def _beginning(line: str) -> str:
     """An expression for a line by its constant beginning, or "" when that says too little."""
     varies = _VARIES.search(line)
     constant = line[: varies.start()] if varies else line
-    return f"^ *{re.escape(constant)}".replace(r"\ ", " ") if len(constant.strip()) >= LEAST_MARKER else ""
+    return f"^ *{re.escape(constant)}".replace(r"\ ", " ") if len(_WORDS.findall(constant)) >= LEAST_MARKER else ""
 
 
 def _verdict_words(lines: list[str]) -> tuple[str, str]:

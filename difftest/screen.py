@@ -8,15 +8,21 @@ from __future__ import annotations
 import difflib
 import io
 import os
+from typing import TYPE_CHECKING
 
 from difftest.reading import RowReading, ScreenReading
-from emulators.observation import TEXT_ROWS, Observation
+from emulators.observation import TEXT_COLUMNS, TEXT_ROWS, Observation
 from emulators.text_screen import text_rows
+
+if TYPE_CHECKING:
+    from PIL import Image
 
 OCR_ROWS = (20, 21)
 VERDICT_ROWS = (20, 21, 22, 23)
 OCR_SECONDS = 30
 ALIKE = 0.8  # least similarity, after folding confusable characters, at which two readings are taken to be one text
+CELL_LINES = 16
+CURSOR_LINES = 4  # the lowest of a cell, in which the cursor is; it has two of them
 SCALE_AGAIN = 3
 SCALE = 4  # tesseract wants letters of 30 pixels or more; a VGA cell has 16
 MARGIN = 24
@@ -79,24 +85,41 @@ def ocr_rows(png: bytes, rows: tuple[int, ...], *, again: bool = False) -> dict[
         picture = Image.open(io.BytesIO(png)).convert("L")
     except (OSError, ValueError, Image.DecompressionBombError) as error:
         raise OcrError(f"the picture cannot be read: {error}") from error
-    if picture.width not in (720, 640) or picture.height != TEXT_ROWS * 16:
+    if picture.width not in (720, 640) or picture.height != TEXT_ROWS * CELL_LINES:
         raise OcrError(f"the screen shows {picture.width}x{picture.height} pixels, which is no 80x25 text mode")
     found: dict[int, str] = {}
     for row in rows:
-        strip = picture.crop((0, row * 16, picture.width, row * 16 + 16))
+        strip = picture.crop((0, row * CELL_LINES, picture.width, (row + 1) * CELL_LINES))
+        _wipe_cursor(strip)
         low, high = strip.getextrema()
         if low == high:
             found[row] = ""
             continue
         dark_on_light = ImageOps.autocontrast(ImageOps.invert(strip))
-        ink = ImageOps.invert(dark_on_light).getbbox() or (0, 0, 1, 16)
-        word = dark_on_light.crop((ink[0], 0, ink[2], 16))
+        ink = ImageOps.invert(dark_on_light).getbbox() or (0, 0, 1, CELL_LINES)
+        word = dark_on_light.crop((ink[0], 0, ink[2], CELL_LINES))
         if again:
             word = word.point(lambda level: 255 if level > 127 else 0)
         scale, mode = (SCALE_AGAIN, "6") if again else (SCALE, "7")
         big = word.resize((word.width * scale, word.height * scale), Image.Resampling.LANCZOS)
         found[row] = _tesseract(ImageOps.expand(big, MARGIN, 255), mode)
     return found
+
+
+def _wipe_cursor(strip: Image.Image) -> None:
+    """Take the hardware cursor, which text memory does not have, off a row's strip. It is a bar below an empty cell: as wide as
+    the cell, where an underscore is one line high.
+    """
+    width = strip.width // TEXT_COLUMNS
+    for left in range(0, strip.width, width):
+        cell = strip.crop((left, 0, left + width, CELL_LINES))
+        lines = [cell.crop((0, line, width, line + 1)).getextrema() for line in range(CELL_LINES)]
+        paper = lines[0]
+        inked = [line for line in range(CELL_LINES) if lines[line] != paper]
+        solid = all(low == high for low, high in lines)
+        if len(inked) == 2 and inked[0] + 1 == inked[1] and inked[0] >= CELL_LINES - CURSOR_LINES and solid:
+            strip.paste(paper[0], (left, 0, left + width, CELL_LINES))
+            return
 
 
 def _tesseract(image: object, mode: str) -> str:

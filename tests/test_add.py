@@ -228,6 +228,8 @@ def test_a_silent_image_is_known_by_its_screen() -> None:
     assert propose(observation("bochs", b"", Ending.QUIET), prompt).end_screen == "^ *grub>"
     firmware = ScreenReading(rows=BLANK.rows, text=["SeaBIOS (version 1)", "Welcome to GRUB!", *[""] * 23])
     assert propose(observation("bochs", b"", Ending.QUIET), firmware).end_screen == ""
+    drawn = ScreenReading(rows=BLANK.rows, text=["title", "|_____|-->", *[""] * 23])
+    assert propose(observation("bochs", b"", Ending.QUIET), drawn).end_screen == "", "those are no words"
     for going_on in ("Loading the test......", "Press any key to continue...", "Please wait ..."):
         waits = propose(observation("bochs", b"", Ending.QUIET), ScreenReading(rows=BLANK.rows, text=[going_on, *[""] * 24]))
         assert waits.end_screen == "" and any("--quiet-seconds" in line for line in waits.seen)

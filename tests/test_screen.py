@@ -7,7 +7,7 @@ import io
 import pytest
 from PIL import Image, ImageDraw, ImageFont
 
-from difftest.screen import alike, read_screen, text_rows
+from difftest.screen import alike, ocr_rows, read_screen, text_rows
 from emulators.fake import observation
 from emulators.observation import TEXT_BYTES, TEXT_COLUMNS
 
@@ -18,6 +18,16 @@ def memory_with(rows: dict[int, str]) -> bytes:
         for column, character in enumerate(text.encode("cp437")):
             memory[(row * TEXT_COLUMNS + column) * 2] = character
     return bytes(memory)
+
+
+def picture_of(bars: dict[int, tuple[int, int, int]]) -> bytes:
+    """A picture with solid bars: row to column, first line in the row and number of lines."""
+    picture = Image.new("RGB", (720, 400))
+    for row, (column, line, height) in bars.items():
+        picture.paste((168, 168, 168), (column * 9, row * 16 + line, column * 9 + 9, row * 16 + line + height))
+    png = io.BytesIO()
+    picture.save(png, "PNG")
+    return png.getvalue()
 
 
 def picture_with(rows: dict[int, str], size: tuple[int, int] = (720, 400)) -> bytes:
@@ -67,3 +77,26 @@ def test_confusable_characters_fold_and_words_do_not() -> None:
     assert alike("0x1O5", "Oxl05")
     assert not alike("GOOD", "BAD")
     assert not alike("PASS", "FAIL")
+
+
+@pytest.mark.parametrize("line", [12, 13, 14])
+def test_the_cursor_is_no_text(line: int) -> None:
+    shown = observation("x", b"", screen=picture_of({20: (0, line, 2), 21: (79, line, 2)}), text_memory=memory_with({}))
+    reading = read_screen(shown)
+    assert reading.problem == "" and (reading.rows[20].ocr, reading.rows[21].ocr) == ("", "")
+
+
+@pytest.mark.parametrize("bar", [(0, 2, 2), (0, 12, 4), (0, 13, 1)], ids=["above", "block", "underscore"])
+def test_what_is_no_cursor_is_read(bar: tuple[int, int, int], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("difftest.screen._tesseract", lambda image, mode: "something")
+    reading = read_screen(observation("x", b"", screen=picture_of({20: bar}), text_memory=memory_with({})))
+    assert "row 20" in reading.problem
+
+
+def test_a_cursor_behind_text_does_not_hide_it() -> None:
+    words = Image.open(io.BytesIO(picture_with({20: "prompt>"})))
+    plain = ocr_rows(picture_with({20: "prompt>"}), (20,))
+    words.paste((168, 168, 168), (9 * 9, 20 * 16 + 13, 10 * 9, 20 * 16 + 15))
+    png = io.BytesIO()
+    words.save(png, "PNG")
+    assert ocr_rows(png.getvalue(), (20,)) == plain != {20: ""}
