@@ -21,8 +21,8 @@ _LAST_WORDS = re.compile(r"(?:fatal|halt|panic|abort|assert|kernel panic|shutdow
 # What stands behind the first of these varies with the outcome.
 _VARIES = re.compile(r"""["'(<\[=]|\b0x|\d""")
 _WORDS = re.compile(r"[^\W_]")
-# So ends a line of an image that goes on, such as "Loading ...": no prompt, and no last word.
-_GOES_ON = re.compile(r"\.{3}\W*$|…\W*$")
+# So ends a line of an image that goes on, such as "Loading ...", unless it asks for something: "Press any key ..."
+_GOES_ON = re.compile(r"^(?!.*\b(?:press|hit|strike|type|enter|insert|key)\b).*\.{3}\W*$", re.IGNORECASE)
 # What means right and what means wrong, as images say it. The wrong word is looked for first, and only as a whole.
 _VERDICTS = [
     (r"\bcorrect\b", r"\bincorrect\b"),

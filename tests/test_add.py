@@ -230,7 +230,9 @@ def test_a_silent_image_is_known_by_its_screen() -> None:
     assert propose(observation("bochs", b"", Ending.QUIET), firmware).end_screen == ""
     drawn = ScreenReading(rows=BLANK.rows, text=["title", "|_____|-->", *[""] * 23])
     assert propose(observation("bochs", b"", Ending.QUIET), drawn).end_screen == "", "those are no words"
-    for going_on in ("Loading the test......", "Press any key to continue...", "Please wait ..."):
+    asks = ScreenReading(rows=BLANK.rows, text=["Press any key to reboot...", *[""] * 24])
+    assert propose(observation("bochs", b"", Ending.QUIET), asks).end_screen == r"^ *Press any key to reboot\.\.\."
+    for going_on in ("Loading the test......", "Please wait ..."):
         waits = propose(observation("bochs", b"", Ending.QUIET), ScreenReading(rows=BLANK.rows, text=[going_on, *[""] * 24]))
         assert waits.end_screen == "" and any("--quiet-seconds" in line for line in waits.seen)
     rows = {**BLANK.rows, 21: RowReading(memory="GOOD GOOD", ocr="GOOD GOOD", agree=True)}

@@ -21,9 +21,24 @@ from difftest.screen import read_screen
 from emulators.appliance.snapshot import snapshots
 from emulators.files import cache_folder
 from emulators.hosted import KvmHosted
+from emulators.hosted_session import SLOWER
 from emulators.observation import Boot, Ending, Limits, Machine
 
-from .guests import DEBUG, DEBUG_WORDS, FLOOD, HALT, HANG, RESET, SHUT_DOWN, TRIPLE_FAULT, boot_sector, cd_case, kernel_case
+from .guests import (
+    DEBUG,
+    DEBUG_WORDS,
+    FLOOD,
+    HALT,
+    HANG,
+    RESET,
+    SHOW,
+    SHUT_DOWN,
+    TRIPLE_FAULT,
+    WAIT_FOR_A_KEY,
+    boot_sector,
+    cd_case,
+    kernel_case,
+)
 
 pytestmark = pytest.mark.hosted
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(Path(__file__).parent.parent)}
@@ -58,6 +73,7 @@ async def test_cold_and_warm_starts_serve_them_all_alike(tmp_path: Path, monkeyp
         return msgspec.structs.replace(boot, machine=msgspec.structs.replace(boot.machine, memory_mib=memory_mib))
 
     prepared = prepare(load(BUNDLED / "ept-pdpte-load"), cache_folder())
+    waits = guest("prompt", b"", WAIT_FOR_A_KEY, SHOW)
     every = {
         "flood": (guest("flood", b"a", FLOOD), Ending.FLOOD),
         "hang": (guest("hang", b"b", HANG), Ending.QUIET),
@@ -65,12 +81,14 @@ async def test_cold_and_warm_starts_serve_them_all_alike(tmp_path: Path, monkeyp
         "reset": (guest("reset", b"c", RESET), Ending.RESET),
         "triple": (guest("triple", b"d", TRIPLE_FAULT), Ending.TRIPLE_FAULT),
         "shutdown": (guest("shutdown", b"e", SHUT_DOWN, DEBUG), Ending.POWER_OFF),
+        "prompt": (msgspec.structs.replace(waits, end_screen="^HELLO$"), Ending.SETTLED),
+        "other prompt": (msgspec.structs.replace(waits, end_screen="^HELLO WORLD$"), Ending.QUIET),
         "kernel": (added(kernel_case(tmp_path)), Ending.POWER_OFF),
         "cd": (added(cd_case(tmp_path), memory_mib=2048), Ending.HALTED),
         "seed": (prepared.boot(None), Ending.FINISHED),
     }
     # Slow, and nothing about them depends on the start; or never started from a snapshot, or from one of their own.
-    cold_only = ("flood", "hang", "kernel", "cd")
+    cold_only = ("flood", "hang", "other prompt", "kernel", "cd")
     seeds = {}
     (tmp_path / "temporary").mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
@@ -99,6 +117,8 @@ async def test_cold_and_warm_starts_serve_them_all_alike(tmp_path: Path, monkeyp
             assert seen["kernel"].serial.startswith(b"told: kernel.elf one two=2\nmodule: env.txt -v\nPASS: first")
             assert seen["kernel"].debug == b"A=1\n" and "code 1" in seen["kernel"].detail and seen["kernel"].screen
             assert seen["cd"].serial == b"wxyz and the rest\n", "the CD was booted, and read the second disk"
+        assert read_screen(seen["prompt"]).rows[20].memory == "HELLO"
+        assert seen["prompt"].seconds["ended"] < SHORT.quiet * SLOWER
         assert ("snapshot" in seen["seed"].seconds) is not cold
         assert left_behind() == set()
         seeds[cold] = seen["seed"]
