@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from emulators.appliance import initramfs
-from emulators.appliance.machine import PORTS, ApplianceMachine
+from emulators.appliance.machine import DUMP, KERNEL_LOG, PORTS, QEMU_LOG, ApplianceMachine
 from emulators.appliance.quirks import known_trouble
 from emulators.appliance.snapshot import DISK, Shape, can_start, resumed, snapshot
 from emulators.appliance.start import MODEL, Hosting, booted
@@ -22,6 +22,7 @@ from emulators.files import sha256
 from emulators.native import IGNORE_MSRS
 from emulators.observation import Boot, Ending, Limits, Observation
 from emulators.qemu import Qemu, kvm_failure, qemu_argv, qemu_line
+from emulators.qemu_dump import Dump, dump, read_dump
 from emulators.qemu_screen import QemuScreen
 from emulators.target import EmulatorError, Progress
 from emulators.watch import End, Watch, discarding
@@ -198,9 +199,9 @@ class HostedSession:
         limits = Limits(quiet=boot.limits.quiet * SLOWER, total=boot.limits.total * SLOWER, serial_bytes=boot.limits.serial_bytes)
         watch = Watch(msgspec.structs.replace(boot, limits=limits))
         cpu_model = self._target.cpu_model(boot)
-        screen = memory = None
+        left = Dump()
         registers: dict[str, str] = {}
-        log = kernel_log = lines = b""
+        log = kernel_log = b""
         cpu_before = machine.bochs.process.cpu_seconds()
 
         async def died() -> End:
@@ -215,18 +216,12 @@ class HostedSession:
             end = await qemu.run(boot, watch, *ports, *others, screen=display, look_every=LOOK, poll=POLL, settle=SETTLE)
             async with discarding(*ports):
                 if end[0] != Ending.CRASH:
-                    await qemu.execute("stop")
-                    registers = await qemu.registers()
-                    watch.mark("registers")
-                    memory = await display.text()
-                    watch.mark("text memory")
-                    if boot.ram_log:
-                        lines = await qemu.ram_log(boot.ram_log, "/tmp/ram-log.bin", machine.fetch)
-                        watch.mark("RAM log")
-                    screen = await display.picture()
-                    watch.mark("picture")
-                log, kernel_log = await machine.read_logs()
-                watch.mark("logs")
+                    registers = await dump(qemu, DUMP, boot.ram_log)
+                    watch.mark("dumped")
+                files = await machine.collect()
+                log, kernel_log = files[QEMU_LOG], files[KERNEL_LOG]
+                left = await read_dump(files)
+                watch.mark("fetched")
         except EmulatorError as error:
             end = Ending.CRASH, f"{error} {error.evidence[-300:]}".strip()
             log = log or error.evidence.encode()
@@ -243,11 +238,11 @@ class HostedSession:
             detail=end[1],
             serial=bytes(watch.serial.data),
             debug=bytes(watch.debug.data),
-            ram_log=lines,
-            screen=screen,
-            text_memory=memory,
+            ram_log=left.ram_log,
+            screen=left.screen,
+            text_memory=left.text_memory,
             registers=registers,
-            logs={"qemu.log": log, "kernel.log": kernel_log},
+            logs={QEMU_LOG: log, KERNEL_LOG: kernel_log},
             kernel_faults=[
                 line.strip() for line in kernel_log.decode(errors="replace").splitlines() if KERNEL_FAULT.search(line)
             ],

@@ -21,6 +21,7 @@ from emulators.files import read_log, sha256
 from emulators.observation import Boot, Ending, Machine, Observation
 from emulators.process import Process, running
 from emulators.qemu import Ports, Qemu, kvm_failure, qemu_argv, qemu_line, stock_argv
+from emulators.qemu_dump import Dump, dump, read_dump
 from emulators.qemu_program import qemu_program
 from emulators.qemu_screen import QemuScreen
 from emulators.target import NESTED, OTHER_CPU, EmulatorError, Progress, Requirement, Session, other_cpu
@@ -162,9 +163,8 @@ class NativeSession:
             ports=Ports(**{name: f"socket,path={folder / name}" for name in PORTS}),
             executable=self._target.program.executable,
         )
-        screen = memory = None
+        left = Dump()
         registers: dict[str, str] = {}
-        lines = b""
         log = folder / "qemu.log"
 
         async def fetch(path: str) -> bytes:
@@ -193,11 +193,10 @@ class NativeSession:
                 display = QemuScreen(qemu, str(folder), fetch)
                 end = await qemu.run(boot, watch, com1, debug, *others, screen=display, look_every=LOOK, poll=POLL)
                 if process.returncode is None:
-                    registers = await qemu.registers()
-                    memory = await display.text()
-                    if boot.ram_log:
-                        lines = await qemu.ram_log(boot.ram_log, str(folder / "ram-log.bin"), fetch)
-                    screen = await display.picture()
+                    dumped = folder / "dump"
+                    dumped.mkdir()
+                    registers = await dump(qemu, str(dumped), boot.ram_log)
+                    left = await read_dump({path.name: path.read_bytes() for path in dumped.iterdir()})
             except EmulatorError as error:
                 end = Ending.CRASH, f"{error} {error.evidence}".strip()
             cpu = process.cpu_seconds()
@@ -214,9 +213,9 @@ class NativeSession:
             detail=end[1],
             serial=bytes(watch.serial.data),
             debug=bytes(watch.debug.data),
-            ram_log=lines,
-            screen=screen,
-            text_memory=memory,
+            ram_log=left.ram_log,
+            screen=left.screen,
+            text_memory=left.text_memory,
             registers=registers,
             logs={"qemu.log": words},
             seconds={"start": watch.started - begun, **watch.seconds, "whole": time.monotonic() - begun},

@@ -17,7 +17,6 @@ from qemu.qmp import QMPClient, QMPError
 from emulators.by_hand import IMAGE, SECOND
 from emulators.observation import Boot, Ending
 from emulators.qemu_program import EXECUTABLE
-from emulators.ram_log import HEADER, RamLog
 from emulators.target import EmulatorError
 from emulators.text_screen import Screen
 from emulators.watch import SETTLE, End, Watch, first
@@ -194,16 +193,6 @@ class Qemu:
         names = {"EFL": "RFLAGS", "RFL": "RFLAGS"}
         widened = re.compile(r"E(?=[ABCD]X|[SD]I|[SB]P|IP)")
         return {widened.sub("R", names.get(name, name)).lower(): f"{int(value, 16):#x}" for name, value in found}
-
-    async def ram_log(self, log: RamLog, path: str, fetch: Fetch) -> bytes:
-        """The lines that the guest left in its RAM, through a file at `path` on QEMU's machine."""
-        said = await self.monitor(f"xp /{HEADER.size}xb {log.address:#x}")
-        header = bytes(int(value, 16) for value in re.findall(r"\b0x([0-9a-f]{2})\b", said))
-        length = log.length(header) if len(header) == HEADER.size else 0
-        if not length:
-            return b""
-        await self.execute("pmemsave", val=log.lines, size=length, filename=path)
-        return await fetch(path)
 
     async def _meaning(self, event: str, data: dict[str, object]) -> End | None:
         """What a QMP event says of the guest's end; None when it says nothing."""

@@ -97,7 +97,7 @@ def test_a_header_beside_the_source_is_part_of_the_case(tmp_path: Path) -> None:
         ('#include "check.h"\n', "no CHECK"),
         ('#include "check.h"\n' + _check("two words"), "two words"),
         ('#include "check.h"\n' + _check("twice") + _check("twice").replace("(c", "(d"), "twice"),
-        ('#include "check.h"\nconst char other[] = "DIFFTEST-PARAMS";\n' + _check("one"), "twice"),
+        ('#include "check.h"\nconst char other[] = "DIFFTEST-PARAMS";\n' + _check("one", "skip(other);"), "twice"),
         ('#include "check.h"\nstatic char big[4 << 20];\n' + _check("one", 'saw("one", big[0]);'), "4 MiB"),
     ],
 )

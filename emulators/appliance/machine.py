@@ -7,13 +7,16 @@ import base64
 import binascii
 import contextlib
 import gzip
+import io
 import re
 import shlex
 import socket
 import subprocess
+import tarfile
 import time
 import zlib
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, TypeVar
 
 from emulators.appliance.initramfs import BUSYBOX
@@ -30,6 +33,8 @@ CONSOLE_POLL = 1.0  # seconds between looks at Linux's console
 ANSWER_SECONDS = 120.0
 # What the Bochs COM ports carry. The agent shares its port with the kernel's console, which speaks when Linux dies.
 DEBUG_PORT, QMP_PORT, GUEST_PORT, AGENT_PORT = 1, 2, 3, 4
+DUMP = "/tmp/dump"  # where QEMU writes what is looked at when a boot is over
+QEMU_LOG, KERNEL_LOG = "qemu.log", "kernel.log"
 EXIT_PIPE, SHUTDOWN_PIPE = "/tmp/exit", "/tmp/shutdown"
 PORTS = Ports(
     qmp="serial,path=/dev/ttyS1",
@@ -84,21 +89,8 @@ class ApplianceMachine:
             raise EmulatorError(f"the appliance does not answer (asked: {command[:80]})", evidence=self.console()) from error
 
     async def fetch(self, path: str) -> bytes:
-        """A file's content. Raises EmulatorError when there is none.
-
-        It comes compressed, as a byte on the serial port costs more than compressing a few: first by lzop, which makes a
-        picture small for a fifth of what gzip takes, then that little by gzip.
-        """
-        code, data = await self.ask(f"set -o pipefail; busybox lzop -c {path} | busybox gzip -1 -c")
-        if code:
-            raise EmulatorError(f"{path} cannot be read in the appliance", evidence=data[-500:].decode(errors="replace"))
-        unpack = [str(BUSYBOX), "lzop", "-dc"]
-        try:
-            packed = gzip.decompress(data)
-            done = await asyncio.to_thread(subprocess.run, unpack, input=packed, capture_output=True, check=True)
-        except (OSError, EOFError, zlib.error, subprocess.CalledProcessError) as error:
-            raise EmulatorError(f"{path} did not come whole out of the appliance", evidence=str(error)) from error
-        return done.stdout
+        """A file's content. Raises EmulatorError when there is none."""
+        return await self._packed(f"busybox cat {path}", path)
 
     async def checksum(self, path: str) -> bytes:
         """A file's checksum, for far less than its content. Raises EmulatorError when there is none."""
@@ -107,11 +99,31 @@ class ApplianceMachine:
             raise EmulatorError(f"{path} cannot be read in the appliance", evidence=said[-500:].decode(errors="replace"))
         return said
 
-    async def read_logs(self) -> tuple[bytes, bytes]:
-        """What QEMU has said, and what the kernel has said since the last time. Raises EmulatorError."""
-        _, said = await self.ask("busybox cat /tmp/qemu.log; echo; echo '==== kernel'; busybox dmesg -c")
-        qemu, _, kernel = said.partition(b"\n==== kernel\n")
-        return qemu, kernel
+    async def collect(self) -> dict[str, bytes]:
+        """What lies in DUMP, by name, with QEMU's log and what the kernel has said since the last time. Raises EmulatorError.
+
+        All of it in one answer: to start a program in there costs as much as a thousand bytes on the way.
+        """
+        packed = await self._packed(f"busybox dmesg -c >{DUMP}/{KERNEL_LOG}; busybox tar c -C {DUMP} .", DUMP)
+        with tarfile.open(fileobj=io.BytesIO(packed)) as tar:
+            return {Path(member.name).name: file.read() for member in tar if (file := tar.extractfile(member)) is not None}
+
+    async def _packed(self, command: str, what: str) -> bytes:
+        """What a command puts out. Raises EmulatorError when it fails.
+
+        It comes compressed, as a byte on the serial port costs more than compressing a few: first by lzop, which makes a
+        picture small for a fifth of what gzip takes, then that little by gzip.
+        """
+        code, data = await self.ask(f"set -o pipefail; {{ {command}; }} | busybox lzop -1F -c | busybox gzip -1 -c")
+        if code:
+            raise EmulatorError(f"{what} cannot be read in the appliance", evidence=data[-500:].decode(errors="replace"))
+        unpack = [str(BUSYBOX), "lzop", "-dc"]
+        try:
+            packed = gzip.decompress(data)
+            done = await asyncio.to_thread(subprocess.run, unpack, input=packed, capture_output=True, check=True)
+        except (OSError, EOFError, zlib.error, subprocess.CalledProcessError) as error:
+            raise EmulatorError(f"{what} did not come whole out of the appliance", evidence=str(error)) from error
+        return done.stdout
 
     async def start_qemu(self, argv: list[str], before: str) -> socket.socket:
         """Run QEMU in the background; the answer is the near end of its QMP port. `before` is shell run first.
@@ -121,8 +133,9 @@ class ApplianceMachine:
         loop = asyncio.get_running_loop()
         self._gone, self._exit_code, self._shutdown = loop.create_future(), loop.create_future(), loop.create_future()
         near = await self.open_qmp()
-        words = shlex.join(argv)
-        await self.ask(f"{before}; {LISTEN} {{ {words} </dev/null >/tmp/qemu.log 2>&1; echo gone $? >&3; }} &")
+        fresh = f"busybox rm -rf {DUMP}; busybox mkdir {DUMP}"
+        qemu = f"{{ {shlex.join(argv)} </dev/null >{DUMP}/{QEMU_LOG} 2>&1; echo gone $? >&3; }} &"
+        await self.ask(f"{fresh}; {before}; {LISTEN} {qemu}")
         return near
 
     async def open_qmp(self) -> socket.socket:
