@@ -23,6 +23,8 @@ from difftest.disk import whole_cylinders
 from difftest.errors import BuildError
 from difftest.judge import About
 from difftest.params import MAGIC
+from emulators.files import cache_folder
+from emulators.kept import Answer, kept
 
 KIT = Path(__file__).resolve().parent.parent / "cases" / "lib"
 ABOUT_SECTION = ".difftest.checks"
@@ -156,5 +158,16 @@ def _tool(argv: list[str], folder: Path) -> str:
 @functools.cache
 def _versions() -> tuple[str, str]:
     """The first lines of what the compiler and the linker say of themselves."""
-    gcc, ld = (_tool([tool, "--version"], Path("/")).partition("\n")[0] for tool in ("gcc", "ld"))
+    gcc, ld = (_version(tool) for tool in ("gcc", "ld"))
     return gcc, ld
+
+
+def _version(tool: str) -> str:
+    """The first line of what a program says of its version; asked again when the program has changed."""
+    program = shutil.which(tool)
+
+    def ask() -> Answer:
+        said = _tool([tool, "--version"], Path("/")).partition("\n")[0]
+        return Answer(said, [Path(program)] if program else [])
+
+    return kept(cache_folder(), f"{program}\0--version", ask)

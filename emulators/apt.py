@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import time
@@ -16,8 +17,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
-from debian.deb822 import Deb822
 
+from emulators.kept import Answer, kept
 from emulators.target import EmulatorError
 
 KEYRINGS = (Path("/usr/share/keyrings/debian-archive-keyring.gpg"), Path("/usr/share/keyrings/debian-archive-keyring.pgp"))
@@ -29,6 +30,9 @@ ANSWER_SECONDS = 15  # in which a mirror must answer
 UPDATE_SECONDS = 300.0
 DOWNLOAD_SECONDS = 1800.0
 QUERY_SECONDS = 60.0
+# What an answer about sources and lists rests on, by apt's names for it: a file (f) or a folder (d).
+SETTINGS = ("Dir::Etc/d", "Dir::Etc::main/f", "Dir::Etc::parts/d", "Dir::Etc::sourcelist/f", "Dir::Etc::sourceparts/d")
+LISTS, STATUS = "Dir::State::lists/d", "Dir::State::status/f"
 
 
 class NoSuchSuite(EmulatorError):
@@ -113,6 +117,8 @@ class Suite:
             pass
         files = self._lists() if listed is None else listed
         text = self._apt([HELPER, "cat-file", *map(str, files)], QUERY_SECONDS) if files else ""
+        from debian.deb822 import Deb822  # dear, and only needed when the lists have changed
+
         stanzas = [Deb822(stanza) for stanza in text.split("\n\n") if OF_INTEREST.search(stanza)]
         packages = [
             Package(
@@ -145,7 +151,8 @@ class Suite:
 
     def _lists(self) -> list[Path]:
         argv = ["apt-get", "indextargets", "--format", "$(FILENAME)", "Created-By: Packages"]
-        return [path for line in self._apt(argv, QUERY_SECONDS).splitlines() if (path := Path(line)).exists()]
+        said = self._apt(argv, QUERY_SECONDS) if self._uri else apt_of_host(argv, self._folder)
+        return [path for line in said.splitlines() if (path := Path(line)).exists()]
 
     @property
     def _stamp(self) -> Path:
@@ -208,6 +215,25 @@ def apt(argv: Sequence[str], seconds: float, *, cwd: Path | None = None, configu
     if done.returncode:
         raise EmulatorError(f"{Path(argv[0]).name} failed", evidence=(done.stdout + done.stderr)[-2000:])
     return done.stdout
+
+
+def apt_of_host(argv: Sequence[str], cache: Path, configuration: Path | None = None) -> str:
+    """What apt says of the host's sources and lists. It is asked anew only when its configuration, its sources or its lists
+    have changed; what it said is kept below `cache`. `configuration` is an apt.conf in place of the host's. Raises EmulatorError.
+    """
+    question = "\0".join([*argv, str(configuration or os.environ.get("APT_CONFIG", ""))])
+    return kept(cache, question, lambda: Answer(apt(argv, QUERY_SECONDS, configuration=configuration), _sources(configuration)))
+
+
+def _sources(configuration: Path | None) -> list[Path]:
+    """All files and folders that such an answer depends on."""
+    words = [word for number, name in enumerate((*SETTINGS, LISTS, STATUS)) for word in (f"p{number}", name)]
+    said = apt(["apt-config", "shell", *words], QUERY_SECONDS, configuration=configuration)
+    paths = [Path(word.partition("=")[2]) for word in shlex.split(said)]
+    own = configuration or os.environ.get("APT_CONFIG")
+    program = shutil.which("apt-get")
+    # dpkg keeps the architectures, of which apt has lists, beside the packages' state; that itself changes all the time.
+    return [*paths[:-1], paths[-1].with_name("arch"), *(Path(path) for path in (own, program) if path)]
 
 
 def _state(files: Sequence[Path]) -> str:

@@ -18,11 +18,11 @@ from pathlib import Path
 from typing import TypedDict
 
 import msgspec
-from debian.debian_support import NativeVersion
 
 from emulators.apt import Package
 from emulators.debian import package_version, unpack
-from emulators.files import sha256_cached, writing_below
+from emulators.files import cache_folder, sha256_cached, writing_below
+from emulators.kept import Answer, kept
 from emulators.mirror import Mirror, by_version, is_version, latest
 from emulators.target import EmulatorError, Progress
 
@@ -69,7 +69,7 @@ def installed() -> BochsProgram:
     return BochsProgram(
         version=package_version("bochs"),
         argv=argv,
-        **_features(_output([*argv, "--help"]) if shutil.which(argv[0]) else ""),
+        **_features(_help(argv, shutil.which(argv[0])) if shutil.which(argv[0]) else ""),
         bios=SHARE / BIOS,
         vga_bios=SHARE / VGA_BIOS,
         # SDL's dummy driver costs no X server, and unlike the X display it does not sleep whenever the guest is idle.
@@ -141,7 +141,7 @@ def _fetched(folder: Path, version: str) -> BochsProgram:
         version=version,
         argv=argv,
         environment=environment,
-        **_features(_output([*argv, "--help"], environment)),
+        **_features(_help(argv, argv[0], argv[-1], environment=environment)),
         bios=folder / "share" / BIOS,
         vga_bios=SHARE / VGA_BIOS,  # theirs is a link into a package of its own, which this host has
         unseen=unseen,
@@ -212,11 +212,22 @@ class _Features(TypedDict):
 def _features(help_text: str) -> _Features:
     """What a Bochs says that it has when it is asked for help."""
     version = BANNER.search(help_text)
+    numbers = tuple(map(int, re.findall(r"\d+", version.group(1))[:2])) if version else ()
     debugger = ("-debugger",) if "-debugger " in help_text else ()
     return {
         "debugger": debugger if "-rc filename" in help_text else None,
-        "warns": version is not None and NativeVersion(version.group(1)) >= NativeVersion("3.1"),
+        "warns": numbers >= (3, 1),
     }
+
+
+def _help(argv: Sequence[str], *files: str | None, environment: Mapping[str, str] | None = None) -> str:
+    """What a Bochs says when it is asked for help; asked again when one of its files has changed."""
+
+    def ask() -> Answer:
+        said = _output([*argv, "--help"], environment)
+        return Answer(said, [Path(path) for path in files if path] if BANNER.search(said) else [])
+
+    return kept(cache_folder(), "\0".join([*argv, "--help", *map(str, sorted((environment or {}).items()))]), ask)
 
 
 def _first_file(paths: Iterable[Path]) -> Path:

@@ -3,22 +3,33 @@
 from __future__ import annotations
 
 import functools
+import os
+import shutil
 import subprocess
 from pathlib import Path
 
+from emulators.files import cache_folder
+from emulators.kept import Answer, kept
 from emulators.target import EmulatorError
+
+DATABASE = Path("/var/lib/dpkg")
 
 
 @functools.cache
 def package_version(package: str) -> str:
     """The version of an installed Debian package, or "" where there is none (or no dpkg)."""
-    try:
-        done = subprocess.run(
-            ["dpkg-query", "-W", "-f", "${Version}", package], capture_output=True, text=True, check=False, timeout=30
-        )
-    except OSError:
+    argv = ["dpkg-query", "-W", "-f", "${Version}", package]
+    program, other = shutil.which(argv[0]), os.environ.get("DPKG_ADMINDIR")
+    if program is None:
         return ""
-    return done.stdout.strip() if done.returncode == 0 else ""
+
+    def ask() -> Answer:
+        done = subprocess.run(argv, capture_output=True, text=True, check=False, timeout=30)
+        said = done.stdout.strip() if done.returncode == 0 else ""
+        # Both are replaced as packages come and go.
+        return Answer(said, [] if other else [Path(program), DATABASE / "status", DATABASE / "updates"])
+
+    return kept(cache_folder(), "\0".join([*argv, other or ""]), ask)
 
 
 def unpack(deb: Path, tree: Path) -> None:

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import functools
 import hashlib
 import os
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
-import platformdirs
-
+from emulators.kept import hashed
 from emulators.target import EmulatorError
 
 HEAD_AND_TAIL = 256 << 10  # bytes kept of either end of a log
@@ -19,7 +17,8 @@ HEAD_AND_TAIL = 256 << 10  # bytes kept of either end of a log
 
 def cache_folder() -> Path:
     """Where this user's kernels, appliances, other Bochs and built images are kept."""
-    return platformdirs.user_cache_path("difftest")
+    base = os.environ.get("XDG_CACHE_HOME", "")
+    return (Path(base) if base.startswith("/") else Path("~/.cache").expanduser()) / "difftest"
 
 
 @contextlib.contextmanager
@@ -36,15 +35,9 @@ def sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-@functools.lru_cache(maxsize=64)
-def _sha256_of(path: str, size: int, mtime_ns: int) -> str:
-    return sha256(Path(path))
-
-
 def sha256_cached(path: Path) -> str:
-    """The hash of a file that others install (firmware, an emulator), computed once per process."""
-    stat = path.stat()
-    return _sha256_of(str(path), stat.st_size, stat.st_mtime_ns)
+    """The hash of a file that others install (firmware, an emulator), computed anew when the file has changed. Raises OSError."""
+    return hashed(cache_folder(), path, sha256)
 
 
 def private_copy(source: Path, target: Path) -> None:

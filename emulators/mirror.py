@@ -8,10 +8,9 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import msgspec
-from debian.debian_support import NativeVersion
 from filelock import FileLock
 
-from emulators.apt import QUERY_SECONDS, NoAnswer, NoSuchSuite, Package, Suite, apt
+from emulators.apt import QUERY_SECONDS, NoAnswer, NoSuchSuite, Package, Suite, apt, apt_of_host
 from emulators.files import writing_below
 from emulators.target import EmulatorError, Progress
 
@@ -31,7 +30,7 @@ class Archives(msgspec.Struct, frozen=True, kw_only=True):
     security: str = ""
 
 
-def archives(configuration: Path | None = None) -> Archives:
+def archives(configuration: Path | None = None, cache: Path | None = None) -> Archives:
     """The host's Debian mirror, as apt itself reads sources.list and sources.list.d (one-line and deb822, switched-off
     entries left out). `configuration` is an apt.conf to be read instead of the host's.
 
@@ -40,7 +39,8 @@ def archives(configuration: Path | None = None) -> Archives:
     form = "$(REPO_URI)|$(RELEASE)|$(ORIGIN)|$(LABEL)"
     argv = ["apt-get", "indextargets", "--no-release-info", "--format", form, "Created-By: Packages", "Component: main"]
     found: dict[bool, list[tuple[bool, str]]] = {False: [], True: []}
-    for line in apt(argv, QUERY_SECONDS, configuration=configuration).splitlines():
+    said = apt_of_host(argv, cache, configuration) if cache else apt(argv, QUERY_SECONDS, configuration=configuration)
+    for line in said.splitlines():
         uri, suite, origin, _ = line.split("|")
         match = OWN_NAMES.fullmatch(suite)
         if match and not uri.startswith("cdrom:"):
@@ -93,7 +93,7 @@ class Mirror:
         """
         if self._looked and not update:
             return
-        found = archives()
+        found = archives(cache=self._cache)
         self.suites = [
             Suite(name, self._cache / name, found.security if name.endswith("-security") else found.main)
             for name in SUITES
@@ -136,7 +136,12 @@ class Mirror:
 
 def by_version(packages: Iterable[Package]) -> list[Package]:
     """Oldest first, as dpkg compares versions."""
-    return sorted(packages, key=lambda package: (NativeVersion(package.version), package.name))
+    some = list(packages)
+    if len(some) < 2:
+        return some
+    from debian.debian_support import NativeVersion  # dear; a run that fetches nothing compares none
+
+    return sorted(some, key=lambda package: (NativeVersion(package.version), package.name))
 
 
 def is_version(version: str, wanted: str) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import subprocess
 import tempfile
 from collections.abc import Iterator
@@ -10,6 +9,7 @@ from pathlib import Path
 
 from emulators.appliance.cpio import CHARACTER, DIRECTORY, REGULAR, Entry, archive
 from emulators.appliance.kernel_files import Kernel, module_bytes
+from emulators.libraries import libraries_of
 from emulators.target import EmulatorError
 
 INIT = Path(__file__).with_name("init.sh")
@@ -39,7 +39,7 @@ def inputs(qemu: Path) -> list[Path]:
     for path in files:
         if not path.exists():
             raise EmulatorError(f"the appliance needs {path}", hint=INSTALL)
-    return files + _libraries(qemu)
+    return files + libraries_of(qemu)
 
 
 def build(kernel: Kernel, qemu: Path) -> bytes:
@@ -54,7 +54,7 @@ def _entries(kernel: Kernel, qemu: Path) -> Iterator[Entry]:
     yield Entry("dev/console", mode=CHARACTER | 0o600, device=(5, 1))
     yield Entry("bin/busybox", BUSYBOX.read_bytes())
     yield Entry(QEMU.lstrip("/"), qemu.read_bytes())
-    for library in _libraries(qemu):
+    for library in libraries_of(qemu):
         yield Entry(str(library).lstrip("/"), library.read_bytes())
     for name, path in FIRMWARE.items():
         yield Entry(name, path.read_bytes(), REGULAR | 0o644)
@@ -62,15 +62,6 @@ def _entries(kernel: Kernel, qemu: Path) -> Iterator[Entry]:
     yield Entry("modules/order", ("\n".join(names) + "\n").encode())
     for name, path in zip(names, kernel.modules, strict=True):
         yield Entry(f"modules/{name}", _stripped(module_bytes(path)))
-
-
-def _libraries(program: Path) -> list[Path]:
-    """The shared libraries that a program loads, the loader included, by the paths it looks for them."""
-    done = subprocess.run(["ldd", str(program)], capture_output=True, text=True, check=False)
-    paths = re.findall(r"(?:=> )?(/\S+) \(0x", done.stdout)
-    if done.returncode or not paths:
-        raise EmulatorError(f"ldd cannot tell the libraries of {program}", evidence=done.stderr[-500:])
-    return [Path(path) for path in dict.fromkeys(paths)]
 
 
 def _stripped(module: bytes) -> bytes:
