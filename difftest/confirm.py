@@ -33,6 +33,7 @@ async def confirm(run: Run) -> None:
             doubts[name] = found
     jobs = [job for job in run.plan.jobs if job.prepared.case.name in doubts]
     again: Again = {}
+    run.read_afresh = True
     async with asyncio.TaskGroup() as group:
         for target in (run.targets[name] for name in run.plan.targets() if jobs):
             taking_part = [

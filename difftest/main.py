@@ -68,7 +68,14 @@ def made_ready(request: Request) -> Ready:
     every = targets(request.versions, cold=request.cold)
     asked = request.targets or request.versions.speak_of
     jobs = tuple(Job(prepared=prepared, subjects=subjects_for(prepared.case, every, asked)) for prepared in images(request))
-    plan = Plan(jobs=jobs, slots=request.jobs, repeats=request.repeats, total_seconds=request.timeout, confirm=request.confirm)
+    plan = Plan(
+        jobs=jobs,
+        slots=request.jobs,
+        repeats=request.repeats,
+        total_seconds=request.timeout,
+        confirm=request.confirm,
+        read_afresh=request.cold,
+    )
     taking_part = {name: every[name] for name in plan.targets()}
     if ignored := set(request.versions.speak_of) - set(taking_part):
         names = ", ".join(ignored)

@@ -67,6 +67,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     repeats: int = 1
     total_seconds: float | None = None
     confirm: Confirm = Confirm.NONE
+    read_afresh: bool = False  # screens are read by tesseract now, whatever it has read before
 
     def targets(self) -> list[str]:
         """Every target that takes part, the reference first."""

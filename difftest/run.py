@@ -50,6 +50,7 @@ class Run:
         self.writer = writer
         self.say = say
         self.slots = asyncio.Semaphore(plan.slots)
+        self.read_afresh = plan.read_afresh
         self._kept: dict[tuple[str, str], list[Seen]] = {}  # every boot, by the number of its folder
         self._screens: dict[tuple[str, str], list[asyncio.Task[ScreenReading]]] = {}
         self._whole: dict[tuple[str, str], set[int]] = {}  # the repeats that were booted to their end
@@ -144,7 +145,7 @@ class Run:
         kept = self._kept.setdefault((name, target.name), [])
         observation = msgspec.structs.replace(observation, repeat=repeat, part=part, variant=variant)
         self.writer.add_observation(name, len(kept), observation)
-        reading = asyncio.create_task(asyncio.to_thread(read_screen, observation))
+        reading = asyncio.create_task(asyncio.to_thread(read_screen, observation, afresh=self.read_afresh))
         self._screens.setdefault((name, target.name), []).append(reading)
         kept.append(see(observation, UNREAD))
         seconds = observation.seconds.get("whole", 0.0)

@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import difflib
 import io
-import os
+import struct
+import zlib
 from typing import TYPE_CHECKING
 
-from difftest.reading import RowReading, ScreenReading
+from difftest.ocr import OcrError, Picture, Reading, read
+from difftest.reading import VERDICT_ROWS, RowReading, ScreenReading
 from emulators.observation import TEXT_COLUMNS, TEXT_ROWS, Observation
 from emulators.text_screen import text_rows
 
@@ -18,8 +20,6 @@ if TYPE_CHECKING:
     from PIL import Image
 
 OCR_ROWS = (20, 21)
-VERDICT_ROWS = (20, 21, 22, 23)
-OCR_SECONDS = 30
 ALIKE = 0.8  # least similarity, after folding confusable characters, at which two readings are taken to be one text
 CELL_LINES = 16
 CURSOR_LINES = 4  # the lowest of a cell, in which the cursor is; it has two of them
@@ -31,18 +31,28 @@ MARGIN = 24
 _FOLD = str.maketrans({**dict.fromkeys("oqd", "0"), **dict.fromkeys("il|!", "1"), "s": "5", "b": "8", "z": "2"})
 
 
-def read_screen(observation: Observation) -> ScreenReading:
-    """Both readings of the rows that verdicts stand on. Blocks while tesseract works: call it in a thread."""
+def read_screen(observation: Observation, *, afresh: bool = False) -> ScreenReading:
+    """Both readings of the rows that verdicts stand on. Blocks while tesseract works: call it in a thread.
+
+    `afresh` is to have every strip of the picture read now, also one that was read before (see difftest.ocr).
+    """
     rows = text_rows(observation.text_memory)
     if not rows or observation.screen is None:
         return ScreenReading(rows={}, problem="no picture of the screen or no text memory was taken")
     try:
-        read = ocr_rows(observation.screen, OCR_ROWS)
+        found = ocr_rows(observation.screen, OCR_ROWS, afresh=afresh)
+        if any(reading.kept and not alike(rows[row], reading.text) for row, reading in found.items()):
+            found = ocr_rows(observation.screen, OCR_ROWS, afresh=True)  # what does not fit is not left to a memory
     except OcrError as error:
         unread = {row: RowReading(memory=rows[row], ocr=None, agree=False) for row in OCR_ROWS}
         return ScreenReading(rows=unread, text=rows, problem=str(error))
     readings = {
-        row: RowReading(memory=rows[row], ocr=read.get(row), agree=row not in read or alike(rows[row], read[row]))
+        row: RowReading(
+            memory=rows[row],
+            ocr=found[row].text if row in found else None,
+            agree=row not in found or alike(rows[row], found[row].text),
+            kept=row in found and found[row].kept,
+        )
         for row in VERDICT_ROWS
     }
     wrong = [
@@ -56,44 +66,42 @@ def read_screen(observation: Observation) -> ScreenReading:
 def read_again(observation: Observation, first: ScreenReading) -> str:
     """Read the rows from the picture once more in another way: hard black and white, smaller, as one block of text.
 
-    `first` is the first reading, and has rows. What is wrong, or "". Blocks while tesseract works.
+    `first` is the first reading, and has rows. Nothing is taken from memory. What is wrong, or "". Blocks while tesseract works.
     """
     try:
-        read = ocr_rows(observation.screen or b"", OCR_ROWS, again=True)
+        found = ocr_rows(observation.screen or b"", OCR_ROWS, again=True, afresh=True)
     except OcrError as error:
         return str(error)
     wrong = [
-        f"row {row}: read again, OCR gives {text!r}, text memory says {first.rows[row].memory!r}"
-        for row, text in read.items()
-        if row in first.rows and not alike(first.rows[row].memory, text)
+        f"row {row}: read again, OCR gives {reading.text!r}, text memory says {first.rows[row].memory!r}"
+        for row, reading in found.items()
+        if row in first.rows and not alike(first.rows[row].memory, reading.text)
     ]
     return "; ".join(wrong)
 
 
-class OcrError(Exception):
-    """The picture could not be read at all."""
-
-
-def ocr_rows(png: bytes, rows: tuple[int, ...], *, again: bool = False) -> dict[int, str]:
+def ocr_rows(png: bytes, rows: tuple[int, ...], *, again: bool = False, afresh: bool = False) -> dict[int, Reading]:
     """What tesseract reads in these rows of an 80x25 text screen's picture. Blank rows cost nothing.
 
     Raises OcrError when the picture is no text screen, or tesseract fails.
     """
     from PIL import Image, ImageOps
+    from PIL.PngImagePlugin import PngImageFile  # by itself: Image.open() loads what reads other formats
 
     try:
-        picture = Image.open(io.BytesIO(png)).convert("L")
-    except (OSError, ValueError, Image.DecompressionBombError) as error:
+        file = PngImageFile(io.BytesIO(png))
+        if file.width not in (720, 640) or file.height != TEXT_ROWS * CELL_LINES:
+            raise OcrError(f"the screen shows {file.width}x{file.height} pixels, which is no 80x25 text mode")
+        picture = file.convert("L")
+    except (OSError, ValueError, SyntaxError, EOFError, struct.error, zlib.error) as error:
         raise OcrError(f"the picture cannot be read: {error}") from error
-    if picture.width not in (720, 640) or picture.height != TEXT_ROWS * CELL_LINES:
-        raise OcrError(f"the screen shows {picture.width}x{picture.height} pixels, which is no 80x25 text mode")
-    found: dict[int, str] = {}
+    found: dict[int, Reading] = {}
     for row in rows:
         strip = picture.crop((0, row * CELL_LINES, picture.width, (row + 1) * CELL_LINES))
         _wipe_cursor(strip)
         low, high = strip.getextrema()
         if low == high:
-            found[row] = ""
+            found[row] = Reading("", False)
             continue
         dark_on_light = ImageOps.autocontrast(ImageOps.invert(strip))
         ink = ImageOps.invert(dark_on_light).getbbox() or (0, 0, 1, CELL_LINES)
@@ -102,7 +110,8 @@ def ocr_rows(png: bytes, rows: tuple[int, ...], *, again: bool = False) -> dict[
             word = word.point(lambda level: 255 if level > 127 else 0)
         scale, mode = (SCALE_AGAIN, "6") if again else (SCALE, "7")
         big = word.resize((word.width * scale, word.height * scale), Image.Resampling.LANCZOS)
-        found[row] = _tesseract(ImageOps.expand(big, MARGIN, 255), mode)
+        framed = ImageOps.expand(big, MARGIN, 255)
+        found[row] = read(Picture(framed.width, framed.height, framed.tobytes()), mode, afresh=afresh)
     return found
 
 
@@ -120,17 +129,6 @@ def _wipe_cursor(strip: Image.Image) -> None:
         if len(inked) == 2 and inked[0] + 1 == inked[1] and inked[0] >= CELL_LINES - CURSOR_LINES and solid:
             strip.paste(paper[0], (left, 0, left + width, CELL_LINES))
             return
-
-
-def _tesseract(image: object, mode: str) -> str:
-    os.environ["OMP_THREAD_LIMIT"] = "1"  # its threads fight the emulators' for two cores
-    import pytesseract
-
-    try:
-        text = pytesseract.image_to_string(image, lang="eng", config=f"--psm {mode}", timeout=OCR_SECONDS)
-    except (pytesseract.TesseractError, pytesseract.TesseractNotFoundError, RuntimeError, OSError) as error:
-        raise OcrError(f"tesseract failed: {error}") from error
-    return " ".join(str(text).split())
 
 
 def alike(memory: str, ocr: str) -> bool:

@@ -8,10 +8,9 @@ from collections.abc import Sequence
 import msgspec
 
 from difftest.case import Manifest
-from difftest.reading import ScreenReading
+from difftest.reading import VERDICT_ROWS, ScreenReading
 from difftest.record import Record, Transcript, transcript_of
 from difftest.result import IMAGE
-from difftest.screen import VERDICT_ROWS
 from difftest.suite import Line, identified, masked
 from difftest.text import visible
 from emulators.observation import Ending, Observation

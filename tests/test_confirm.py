@@ -29,7 +29,7 @@ Script = Callable[[Boot, int], Observation]
 
 @pytest.fixture(autouse=True)
 def screens(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(run, "read_screen", lambda seen: SCREEN)
+    monkeypatch.setattr(run, "read_screen", lambda seen, afresh: SCREEN)
     monkeypatch.setattr(confirm, "read_again", lambda seen, first: "")
 
 

@@ -26,7 +26,7 @@ FINE = b"difftest 1 start a\ndifftest 1 check a PASS x=0x1\ndifftest 1 end check
 @pytest.fixture(autouse=True)
 def _blank_screen(monkeypatch: pytest.MonkeyPatch) -> None:
     rows = {row: RowReading(memory="", ocr="", agree=True) for row in range(20, 24)}
-    monkeypatch.setattr(run_module, "read_screen", lambda seen: ScreenReading(rows=rows, text=[""] * 25))
+    monkeypatch.setattr(run_module, "read_screen", lambda seen, afresh: ScreenReading(rows=rows, text=[""] * 25))
 
 
 def fine(name: str) -> Callable[[Boot], Observation]:

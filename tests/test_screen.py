@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from pathlib import Path
 
 import pytest
 from PIL import Image, ImageDraw, ImageFont
@@ -10,6 +11,11 @@ from PIL import Image, ImageDraw, ImageFont
 from difftest.screen import alike, ocr_rows, read_screen, text_rows
 from emulators.fake import observation
 from emulators.observation import TEXT_BYTES, TEXT_COLUMNS
+
+
+@pytest.fixture(autouse=True)
+def nothing_read_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
 
 
 def memory_with(rows: dict[int, str]) -> bytes:
