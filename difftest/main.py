@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import importlib
 import os
 import platform
 import signal
@@ -10,14 +11,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import msgspec
-from rich.console import Console
 
 from difftest import __version__
 from difftest.case import BUNDLED, MANIFEST, Case, CaseError, bundled, load, of_image, select
 from difftest.confirmation import Confirm
 from difftest.image import prepare
 from difftest.plan import Job, Plan, Prepared, names_of, subjects_for
-from difftest.progress import Progress
+from difftest.progress import Progress, note
 from difftest.result import Result
 from difftest.run import execute
 from difftest.store import CaseSnapshot, Meta, RunWriter, StoredRun, new_run_id, now
@@ -25,6 +25,8 @@ from difftest.verdict import ExitCode, exit_code
 from emulators.files import cache_folder
 from emulators.registry import Versions, targets
 from emulators.target import Target
+
+LOAD_AHEAD_SECONDS = 0.3  # after the start of a run: by then its first emulators are on their way
 
 
 class Request(msgspec.Struct, frozen=True, kw_only=True):
@@ -80,9 +82,8 @@ def made_ready(request: Request) -> Ready:
     if ignored := set(request.versions.speak_of) - set(taking_part):
         names = ", ".join(ignored)
         raise CaseError(f"--kernel and --host-bochs are for {names}, which does not take part", hint=f"--target {names}")
-    console = Console(stderr=True)
     for target in taking_part.values():
-        target.prepare(lambda line: None if request.quiet else console.print(line, markup=False, soft_wrap=True))
+        target.prepare(lambda line: None if request.quiet else note(line))
     return Ready(request=request, plan=plan, targets=taking_part, idle=_idle(taking_part, every))
 
 
@@ -97,7 +98,6 @@ def images(request: Request) -> list[Prepared]:
 def carry_out(ready: Ready) -> tuple[ExitCode, StoredRun | None]:
     """Boot, judge and keep it all. Raises StoreError; see `run_cases`."""
     request, plan, taking_part = ready.request, ready.plan, ready.targets
-    console = Console(stderr=True)
     meta = Meta(
         run=new_run_id(),
         tool_version=__version__,
@@ -110,15 +110,13 @@ def carry_out(ready: Ready) -> tuple[ExitCode, StoredRun | None]:
         idle=ready.idle,
     )
     writer = RunWriter.create(request.results, meta)
-    for job in plan.jobs:
-        _snapshot(writer, job)
     status = "interrupted"
     try:
-        with Progress(console, quiet=request.quiet) as progress:
+        with Progress(quiet=request.quiet) as progress:
             results = asyncio.run(_cancellable(plan, taking_part, writer, progress))
         status = "finished"
     except (KeyboardInterrupt, asyncio.CancelledError):
-        console.print(f"interrupted; what is finished is kept: difftest report {meta.run}", markup=False)
+        note(f"interrupted; what is finished is kept: difftest report {meta.run}")
         return ExitCode.INTERRUPTED, None
     finally:
         writer.finish(status)
@@ -131,7 +129,25 @@ async def _cancellable(plan: Plan, taking_part: dict[str, Target], writer: RunWr
     task = asyncio.current_task()
     assert task is not None
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
-    return await execute(plan, taking_part, writer, progress.say)
+    # The first emulators do not wait for the disk to have taken the images.
+    async with asyncio.TaskGroup() as group:
+        group.create_task(asyncio.to_thread(_keep_cases, writer, plan.jobs))
+        ahead = group.create_task(_load_ahead())
+        try:
+            return await execute(plan, taking_part, writer, progress.say)
+        finally:
+            ahead.cancel()
+
+
+def _keep_cases(writer: RunWriter, jobs: Sequence[Job]) -> None:
+    for job in jobs:
+        _snapshot(writer, job)
+
+
+async def _load_ahead() -> None:
+    """What the report takes is loaded while emulators run."""
+    await asyncio.sleep(LOAD_AHEAD_SECONDS)
+    await asyncio.to_thread(importlib.import_module, "difftest.report.terminal")
 
 
 def _chosen(request: Request) -> list[Case]:

@@ -8,7 +8,6 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import msgspec
-from filelock import FileLock
 
 from emulators.apt import QUERY_SECONDS, NoAnswer, NoSuchSuite, Package, Suite, apt, apt_of_host
 from emulators.files import writing_below
@@ -101,6 +100,8 @@ class Mirror:
         ]
         with writing_below(self._cache, "package lists"):
             self._cache.mkdir(parents=True, exist_ok=True)
+            from filelock import FileLock  # dear; most runs take no lock
+
             with FileLock(self._cache / ".lock"):
                 self._refresh([suite for suite in self.suites if update or suite.age() > FRESH_SECONDS], found)
         for suite in self.suites:

@@ -5,14 +5,16 @@ what differs, where its screen's files lie and how the ports get here, is the ca
 from __future__ import annotations
 
 import asyncio
+import functools
+import importlib
 import re
 import shlex
 import socket
 from collections.abc import Coroutine
+from types import ModuleType
 from typing import Any, cast
 
 import msgspec
-from qemu.qmp import QMPClient, QMPError
 
 from emulators.by_hand import IMAGE, SECOND
 from emulators.observation import Boot, Ending
@@ -94,14 +96,14 @@ class Qemu:
     """A QEMU that stands at -S or runs, spoken to over QMP. Close with `disconnect()`."""
 
     def __init__(self) -> None:
-        self._client = QMPClient("difftest")
+        self._client = _qmp().QMPClient("difftest")
         self._waits_for_nmi = False
 
     async def connect(self, connection: socket.socket, seconds: float) -> None:
         """Shake hands on a connected socket. Raises EmulatorError when QEMU does not greet in time."""
         try:
             await asyncio.wait_for(self._client.connect(connection), seconds)
-        except (QMPError, TimeoutError, OSError, EOFError) as error:
+        except (_qmp().QMPError, TimeoutError, OSError, EOFError) as error:
             raise EmulatorError("QEMU does not answer on its QMP socket", evidence=str(error)) from error
 
     async def resume(self, connection: socket.socket) -> None:
@@ -116,14 +118,14 @@ class Qemu:
     async def disconnect(self) -> None:
         try:
             await asyncio.wait_for(self._client.disconnect(), 5)
-        except (QMPError, TimeoutError, OSError, EOFError):
+        except (_qmp().QMPError, TimeoutError, OSError, EOFError):
             pass  # it is gone already, and its end was told elsewhere
 
     async def execute(self, command: str, **arguments: object) -> object:
         """One QMP command. Raises EmulatorError with QEMU's words."""
         try:
             return await self._client.execute(command, arguments or None)
-        except (QMPError, OSError, EOFError) as error:
+        except (_qmp().QMPError, OSError, EOFError) as error:
             raise EmulatorError(f"QMP {command} failed: {error}") from error
 
     async def monitor(self, line: str) -> str:
@@ -231,6 +233,12 @@ class Qemu:
         flags = re.findall(r"\b[RE]FL=([0-9a-f]+)", text)
         halts = re.findall(r"\bHLT=(\d)", text)
         return bool(flags) and set(halts) == {"1"} and not any(int(flag, 16) & 0x200 for flag in flags)
+
+
+@functools.cache
+def _qmp() -> ModuleType:
+    """The package that speaks QMP: loaded when an emulator is there to speak to, not before one is started."""
+    return importlib.import_module("qemu.qmp")
 
 
 def kvm_failure(log: bytes) -> str | None:

@@ -8,7 +8,6 @@ import re
 from collections.abc import Mapping
 
 import msgspec
-from PIL import Image
 
 from emulators.observation import TEXT_BYTES
 from emulators.qemu import Qemu
@@ -60,6 +59,8 @@ async def _header(qemu: Qemu, log: RamLog) -> bytes:
 
 
 def _png(pixels: bytes) -> bytes:
+    from PIL import Image  # late: no emulator waits for it to be loaded
+
     png = io.BytesIO()
     try:
         Image.open(io.BytesIO(pixels)).save(png, "PNG")

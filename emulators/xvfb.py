@@ -9,8 +9,6 @@ import os
 from collections.abc import AsyncIterator
 from pathlib import Path
 
-from PIL import ImageGrab
-
 from emulators.process import running
 from emulators.target import EmulatorError
 
@@ -50,6 +48,8 @@ async def xvfb(folder: Path) -> AsyncIterator[str]:
 
 def grab(display: str) -> bytes:
     """The VGA picture that Bochs shows on `display`, as PNG. Blocks for some tens of milliseconds: call it in a thread."""
+    from PIL import ImageGrab
+
     whole = ImageGrab.grab(xdisplay=display).convert("RGB")
     drawn = whole.getbbox() or (0, 0, 0, 0)
     # The header bar is as wide as the picture, the status bar ends the window.

@@ -11,7 +11,6 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import msgspec
-from filelock import FileLock
 
 from emulators.appliance import initramfs
 from emulators.appliance.assembler import BOOT_ADDRESS, BOOT_SOURCE, assembled
@@ -98,6 +97,8 @@ def ensure(kernel: Kernel, qemu: Path, cache: Path, say: Callable[[str], None]) 
     folder = cache / key
     if not folder.exists():
         cache.mkdir(parents=True, exist_ok=True)
+        from filelock import FileLock  # dear, and most runs build nothing
+
         with FileLock(cache / ".lock"):
             if not folder.exists():
                 say(f"building the appliance for Linux {kernel.release}")

@@ -10,7 +10,6 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import msgspec
-from filelock import FileLock
 
 from emulators.appliance.kernel_files import BUILT_IN, Kernel, find, kept_in
 from emulators.apt import Package
@@ -146,6 +145,8 @@ def _unpacked(debs: Sequence[Path], name: str, version: str, kept: Path, tempora
 @contextlib.contextmanager
 def _workshop(folder: Path, what: str) -> Iterator[Path]:
     """A temporary folder beside the kernels that are kept, for one at a time. Raises EmulatorError when there is no room."""
+    from filelock import FileLock  # dear, and most runs fetch nothing
+
     with writing_below(folder, what):
         folder.mkdir(parents=True, exist_ok=True)
         with FileLock(folder / ".lock"), tempfile.TemporaryDirectory(dir=folder, prefix=".fetch-") as temporary:

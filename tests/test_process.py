@@ -1,0 +1,69 @@
+"""Emulator processes: ended with their context, and counted to the last instruction."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import time
+from pathlib import Path
+
+import pytest
+
+from emulators.process import running
+from emulators.target import EmulatorError
+
+
+def _first_words(path: Path) -> str:
+    while not (said := path.read_text()).strip():
+        time.sleep(0.01)
+    return said
+
+
+async def test_what_it_used_is_known_once_it_has_ended(tmp_path: Path) -> None:
+    busy = (
+        "import os\nwhile sum(os.times()[:2]) < 0.3: pass\nif os.fork(): os.wait()\nelse:\n while sum(os.times()[:2]) < 0.3: pass"
+    )
+    with (tmp_path / "log").open("wb") as output:
+        async with running(["python3", "-c", busy], output=output, cwd=tmp_path) as process:
+            assert await process.wait() == 0
+    assert process.cpu_seconds() == pytest.approx(0.65, abs=0.3) and process.cpu_seconds() > 0.58, "its child's too"
+
+
+async def test_it_ends_with_the_context_and_with_its_own_children(tmp_path: Path) -> None:
+    with (tmp_path / "log").open("wb") as output:
+        async with running(["sh", "-c", "sleep 100 & echo $!; wait"], output=output, cwd=tmp_path) as process:
+            said = await asyncio.to_thread(_first_words, tmp_path / "log")
+            assert process.returncode is None and await process.wait_for(0.01) is None
+    assert process.returncode == -signal.SIGTERM
+    for number in (process.pid, int(said)):
+        with pytest.raises(ProcessLookupError):
+            for _ in range(200):
+                os.kill(number, 0)
+                await asyncio.sleep(0.01)
+    process.send_signal(signal.SIGTERM)  # no error
+
+
+async def test_one_that_does_not_listen_is_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("emulators.process.GRACE", 0.1)
+    with (tmp_path / "log").open("wb") as output:
+        argv = ["sh", "-c", "trap '' TERM; echo ready; while :; do sleep 0.1; done"]
+        async with running(argv, output=output, cwd=tmp_path) as process:
+            await asyncio.to_thread(_first_words, tmp_path / "log")
+    assert process.returncode == -signal.SIGKILL
+
+
+async def test_it_is_spoken_to(tmp_path: Path) -> None:
+    with (tmp_path / "log").open("wb") as output:
+        async with running(["head", "-n", "1"], output=output, cwd=tmp_path, stdin=True) as process:
+            process.write(b"word\n")
+            assert await process.wait() == 0
+            process.write(b"nobody reads\n")
+    assert (tmp_path / "log").read_text() == "word\n"
+
+
+async def test_a_program_that_is_not_there_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "/nowhere")
+    with (tmp_path / "log").open("wb") as output, pytest.raises(EmulatorError, match="cannot start"):
+        async with running(["no-such-program"], output=output, cwd=tmp_path):
+            pass
