@@ -136,6 +136,16 @@ def bundled(folders: Sequence[Path] = (BUNDLED,)) -> list[Case]:
     return sorted(cases.values(), key=lambda case: case.name)
 
 
+def find(folders: Sequence[Path], patterns: Sequence[str], groups: Sequence[str]) -> list[Case]:
+    """The cases that patterns and groups name, of the bundled ones and of those below `folders`. Raises CaseError."""
+    if patterns and not groups and not folders and not any(set(pattern) & set("*?[/") for pattern in patterns):
+        # Bundled cases are called as their folders are: the manifests of others need not be read.
+        named = [load(BUNDLED / name) for name in dict.fromkeys(patterns) if (BUNDLED / name / MANIFEST).is_file()]
+        if [case.name for case in named] == list(dict.fromkeys(patterns)):
+            return named
+    return select(bundled([BUNDLED, *folders]), patterns, groups)
+
+
 def select(cases: Iterable[Case], patterns: Sequence[str], groups: Sequence[str]) -> list[Case]:
     """The cases that any pattern (shell style) or group names; all of them when nothing is asked.
 

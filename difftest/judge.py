@@ -11,8 +11,6 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 
 import msgspec
-from packaging.specifiers import InvalidSpecifier, SpecifierSet
-from packaging.version import InvalidVersion, Version
 
 from difftest.case import Manifest
 from difftest.result import HOST_KERNEL, IMAGE, Field, Known, Result
@@ -270,6 +268,9 @@ def _within(specifiers: str, version: str) -> bool:
     """Whether the numbers that `version` begins with lie in a range; "" stands for all, and for not known."""
     if not specifiers or not version:
         return True
+    from packaging.specifiers import InvalidSpecifier, SpecifierSet
+    from packaging.version import InvalidVersion, Version
+
     try:
         number = re.match(r"\d+(\.\d+)*", version)
         return number is not None and SpecifierSet(specifiers).contains(Version(number.group()))

@@ -13,7 +13,7 @@ from pathlib import Path
 import msgspec
 
 from difftest import __version__
-from difftest.case import BUNDLED, MANIFEST, Case, CaseError, bundled, load, of_image, select
+from difftest.case import BUNDLED, MANIFEST, Case, CaseError, find, load, of_image
 from difftest.confirmation import Confirm
 from difftest.image import prepare
 from difftest.plan import Job, Plan, Prepared, names_of, subjects_for
@@ -163,10 +163,8 @@ def _chosen(request: Request) -> list[Case]:
             raise CaseError(f"{argument}: no such image or case folder", hint="`difftest list` shows the cases by name")
         else:
             named.append(argument)
-    if direct and not named and not request.groups:
-        chosen = direct
-    else:
-        chosen = [*select(bundled([BUNDLED, *request.folders]), named, request.groups), *direct]
+    only_direct = direct and not named and not request.groups
+    chosen = [*([] if only_direct else find(request.folders, named, request.groups)), *direct]
     names = [case.name for case in chosen]
     if twice := {name for name in names if names.count(name) > 1}:
         raise CaseError(f"two of the cases are called {twice.pop()}", hint="rename one of them")

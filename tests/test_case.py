@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from difftest.case import CaseError, bundled, load, of_image, select
+from difftest.case import BUNDLED, CaseError, bundled, find, load, of_image, select
 from difftest.disk import CYLINDER, whole_cylinders
 from difftest.image import bootable
 
@@ -43,6 +43,18 @@ def test_cases_are_chosen_by_name_pattern_and_group(tmp_path: Path) -> None:
         select(cases, ["c*"], [])
     with pytest.raises(CaseError, match="no case is in group"):
         select(cases, [], ["z"])
+
+
+def test_bundled_cases_are_found_by_name_without_reading_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    every = bundled()
+    assert all(case.name == case.folder.name for case in every)
+    for wanted in ([every[1].name], [every[2].name, every[0].name, every[2].name]):
+        assert find([], wanted, []) == select(every, wanted, [])
+    read: list[Path] = []
+    monkeypatch.setattr("difftest.case.load", lambda folder: (read.append(folder), load(folder))[1])
+    assert find([], [every[0].name], []) and read == [BUNDLED / every[0].name]
+    with pytest.raises(CaseError, match="no case is called nothing"):
+        find([], [every[0].name, "nothing"], [])
 
 
 def test_one_name_for_two_cases_is_refused(tmp_path: Path) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 
 import msgspec
-from packaging.specifiers import SpecifierSet
 
 
 class Quirk(msgspec.Struct, frozen=True, kw_only=True):
@@ -32,6 +31,8 @@ QUIRKS = (
 
 def known_trouble(release: str, bochs: str, model: str) -> str:
     """What is known to keep this kernel from coming up on this Bochs, or ""."""
+    from packaging.specifiers import SpecifierSet
+
     number = re.match(r"\d+(\.\d+)*", release)
     for quirk in QUIRKS:
         fits_kernel = not quirk.kernels or bool(number and SpecifierSet(quirk.kernels).contains(number.group()))
