@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import sys
@@ -14,6 +15,8 @@ import typer
 from difftest import __version__
 from difftest.commands.options import EXIT_CODES
 from difftest.verdict import ExitCode
+
+GC_THRESHOLD = 20_000  # objects between two looks for garbage; what is loaded at the start is none of it
 
 
 class Command(NamedTuple):
@@ -99,6 +102,7 @@ def main() -> None:
     """Entry point: turns every error into one clear message and its exit code."""
     from difftest.errors import explained
 
+    gc.set_threshold(GC_THRESHOLD)
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # whatever was begun is cleaned up then, too
     try:
         application(sys.argv[1:])(standalone_mode=True)

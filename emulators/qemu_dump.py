@@ -63,7 +63,7 @@ def _png(pixels: bytes) -> bytes:
 
     png = io.BytesIO()
     try:
-        Image.open(io.BytesIO(pixels)).save(png, "PNG")
+        Image.open(io.BytesIO(pixels)).save(png, "PNG", compress_level=1)
     except (OSError, ValueError, Image.DecompressionBombError) as error:
         raise EmulatorError(f"QEMU's screen dump cannot be read: {error}") from error
     return png.getvalue()

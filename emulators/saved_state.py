@@ -7,7 +7,10 @@ lies at its physical address. Blocks that the guest never touched are holes in i
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
+import fcntl
+import functools
 import os
 import re
 import subprocess
@@ -28,7 +31,8 @@ SUSPEND_BUTTON = ("674", "22")  # in the header bar of a window 720 pixels wide
 DIALOG_SECONDS, SAVE_SECONDS = 20.0, 60.0
 ASK, WAIT, SAVED, FAILED = "Save Bochs state to folder", "Please wait", "WARNING", "ERROR"  # titles of its windows
 DEFAULT_ANSWER = "none"
-ZEROS = bytes(1 << 20)
+PIPE_BYTES = 1 << 20  # the most that the kernel gives everybody
+FULL_SECONDS = 0.0005  # less than it takes Bochs to read so much
 
 
 async def save(machine: BochsMachine, name: str) -> None:
@@ -138,7 +142,8 @@ def feed(pipe: Path, ram: Path, address: int, content: bytes, stop: threading.Ev
                 return
             time.sleep(0.005)
     try:
-        os.set_blocking(to, True)
+        with contextlib.suppress(OSError):  # it only saves changing between the two so often
+            fcntl.fcntl(to, fcntl.F_SETPIPE_SZ, PIPE_BYTES)
         with ram.open("rb") as file:
             size = os.fstat(file.fileno()).st_size
             _send(file.fileno(), 0, address, to)
@@ -150,21 +155,44 @@ def feed(pipe: Path, ram: Path, address: int, content: bytes, stop: threading.Ev
         os.close(to)
 
 
+@functools.cache
+def _zeros() -> int:
+    """A file in memory of that many zeros, whose pages go through a pipe without being copied."""
+    zeros = os.memfd_create("difftest-zeros")
+    os.write(zeros, bytes(PIPE_BYTES))
+    return zeros
+
+
 def _send(source: int, start: int, end: int, to: int) -> None:
     """Send this part of a file, zeros behind its end included."""
+    zeros = _zeros()
     while start < end:
         try:
             data = min(os.lseek(source, start, os.SEEK_DATA), end)
         except OSError:  # ENXIO: there are no more data
             data = end
         while start < data:
-            start += os.write(to, ZEROS[: data - start])
+            start += _splice(zeros, 0, min(data - start, PIPE_BYTES), to)
         hole = min(os.lseek(source, start, os.SEEK_HOLE), end) if start < end else end
         while start < hole:
-            start += os.splice(source, to, hole - start, offset_src=start)
+            start += _splice(source, start, hole - start, to)
+
+
+def _splice(source: int, start: int, count: int, to: int) -> int:
+    """Send some of these bytes; how many. A reader that takes a page at a time is not followed page by page: that would cost
+    more than all else. It is let read for a while when the pipe is full.
+    """
+    while True:
+        try:
+            return os.splice(source, to, count, offset_src=start, flags=os.SPLICE_F_NONBLOCK)
+        except BlockingIOError:
+            time.sleep(FULL_SECONDS)
 
 
 def _send_bytes(data: bytes, to: int) -> None:
     view = memoryview(data)
     while view:
-        view = view[os.write(to, view) :]
+        try:
+            view = view[os.write(to, view) :]
+        except BlockingIOError:
+            time.sleep(FULL_SECONDS)

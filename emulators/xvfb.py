@@ -14,6 +14,8 @@ from emulators.target import EmulatorError
 
 WIDTH, HEIGHT = 1024, 850
 START_SECONDS = 15.0
+# Loading OpenGL costs as much as all else of a start, and making ready for another client once Bochs is gone half of that.
+LEAN = ("-extension", "GLX", "-noreset")
 
 # Bochs' window lies at 0,0 of the display: a border, a header bar, the VGA picture, a status bar.
 BORDER = 4
@@ -25,7 +27,7 @@ STATUS_BAR = 18
 async def xvfb(folder: Path) -> AsyncIterator[str]:
     """Run a display server while the context lasts; yields the display's name (":7"). The server finds a free number."""
     reading, writing = os.pipe()
-    argv = ["Xvfb", "-displayfd", str(writing), "-screen", "0", f"{WIDTH}x{HEIGHT}x24", "-nolisten", "tcp"]
+    argv = ["Xvfb", "-displayfd", str(writing), "-screen", "0", f"{WIDTH}x{HEIGHT}x24", "-nolisten", "tcp", *LEAN]
     log = folder / "xvfb.log"
     with log.open("wb") as output, os.fdopen(reading, "rb") as answer, contextlib.ExitStack() as ours:
         ours.callback(os.close, writing)
@@ -57,5 +59,5 @@ def grab(display: str) -> bytes:
     height = max(drawn[3] - BORDER - HEADER - STATUS_BAR, 1)
     picture = whole.crop((BORDER, BORDER + HEADER, BORDER + width, BORDER + HEADER + height))
     png = io.BytesIO()
-    picture.save(png, "PNG")
+    picture.save(png, "PNG", compress_level=1)  # a text screen is small anyway
     return png.getvalue()
