@@ -33,7 +33,9 @@ lint: setup
 bench: setup
 	$(BIN)/python bench/bench.py
 
+# Compiled here too, as where Python is told to write no bytecode every command would compile all it loads.
 setup: $(VENV)/ready
+	@$(BIN)/python -m compileall -q difftest emulators
 
 $(VENV)/ready: pyproject.toml Makefile
 	@missing=(); for package in $(PACKAGES); do \

@@ -17,7 +17,7 @@ from emulators.bochs_program import BochsProgram, installed, program
 from emulators.by_hand import IMAGE, SECOND, STOCK_ROMS, ByHand, bochs_by_hand, unseen
 from emulators.com import com_port
 from emulators.files import cache_folder, private_copy, read_log, sha256
-from emulators.observation import Boot, Ending, Machine, Observation
+from emulators.observation import WHOLE_CPU, Boot, Ending, Machine, Observation
 from emulators.target import NESTED, OTHER_CPU, EmulatorError, Progress, Requirement, Session, other_cpu
 from emulators.uart_rom import ADDRESS as UART_ROM_ADDRESS
 from emulators.uart_rom import uart_rom
@@ -200,7 +200,11 @@ class BochsSession:
             },
             alarms=_alarms(log),
             seconds={"start": watch.started - begun, **watch.seconds, "whole": time.monotonic() - begun},
-            counters={"cpu seconds": cpu, "emulated instructions": float(max(map(int, ticks), default=0))},
+            counters={
+                "cpu seconds": cpu,
+                WHOLE_CPU: machine.process.cpu_seconds(),
+                "emulated instructions": float(max(map(int, ticks), default=0)),
+            },
             commands=commands,
             by_hand="bochs -q -f bochsrc",
         )

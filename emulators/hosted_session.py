@@ -20,7 +20,7 @@ from emulators.appliance.snapshot import DISK, Shape, can_start, resumed, snapsh
 from emulators.appliance.start import MODEL, Hosting, booted
 from emulators.files import sha256
 from emulators.native import IGNORE_MSRS
-from emulators.observation import Boot, Ending, Limits, Observation
+from emulators.observation import WHOLE_CPU, Boot, Ending, Limits, Observation
 from emulators.qemu import Qemu, kvm_failure, qemu_argv, qemu_line
 from emulators.qemu_dump import Dump, dump, read_dump
 from emulators.qemu_screen import QemuScreen
@@ -92,6 +92,7 @@ class HostedSession:
             "cpu seconds to ready, cold": facts.cpu_seconds_to_ready,
             "cpu seconds to snapshot, cold": facts.cpu_seconds,
             "emulated instructions to ready, cold": facts.instructions_to_ready,
+            WHOLE_CPU: machine.bochs.process.cpu_seconds(),
         }
         observation = msgspec.structs.replace(observation, counters={**observation.counters, **at_first})
         return _timed(observation, seconds, begun)

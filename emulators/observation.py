@@ -17,6 +17,10 @@ TEXT_COLUMNS = 80
 TEXT_ROWS = 25
 TEXT_BYTES = TEXT_COLUMNS * TEXT_ROWS * 2  # a character and an attribute byte per cell, from physical 0xB8000
 
+# The counter of all CPU seconds of an emulator that did this boot alone, from its start to its end. "cpu seconds" are those up to
+# where the guest was over.
+WHOLE_CPU = "cpu seconds of the whole emulator"
+
 
 class Ending(enum.StrEnum):
     """How a boot ended."""
