@@ -7,8 +7,8 @@ Everything is read from the stored runs that `difftest run` left, so the figures
 trust: seconds vary with the machine, and CPU seconds with what else its cores do. A line per bench goes to history.jsonl.
 
 The time of a run is the emulators' while at least one of them runs, which is looked at from outside, and the tester's own where
-none does. Of CPU time the emulators' is what the kernel says they took when they ended; all else is the tester's own: Python,
-OCR, X servers, compilers, and an emulator that breaks off before its boot is observed.
+none does. Of CPU time the emulators' is what the kernel says they took when they ended, and so is that of the X servers that they
+draw on; all else is the tester's own: Python, OCR, apt, compilers, and emulators that are only asked what they are.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 from difftest.store import StoredRun  # noqa: E402
-from emulators.observation import WHOLE_CPU, Observation  # noqa: E402
+from emulators.observation import WHOLE_CPU, X_SERVER_CPU, Observation  # noqa: E402
 
 HISTORY = Path(__file__).with_name("history.jsonl")
 SEED, MORE = "ept-pdpte-load", 10
@@ -57,14 +57,17 @@ class Done(NamedTuple):
         boots = [
             boot for case in self.run.cases() for target in self.run.every_boot(case.name).values() for boot in target.values()
         ]
-        own = self.cpu - sum(spent(seen for seen, _ in boots))
+        drawing = sum(seen.counters.get(X_SERVER_CPU, 0.0) for seen, _ in boots)
+        own = self.cpu - sum(spent(seen for seen, _ in boots)) - drawing
         return {
             f"{label}: whole, s": self.wall,
             f"{label}: emulators, s": self.emulating,
             f"{label}: tester alone, s": self.wall - self.emulating,
             f"ratio: {label}: tester alone / whole (under 0.05)": 1 - self.emulating / self.wall,
             f"{label}: tester, CPU s": own,
+            f"{label}: X servers, CPU s": drawing,
             f"ratio: {label}: tester, CPU / all CPU (under 0.05)": own / self.cpu,
+            f"ratio: {label}: tester and X servers, CPU / all CPU": (own + drawing) / self.cpu,
         }
 
 

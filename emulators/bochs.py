@@ -17,7 +17,7 @@ from emulators.bochs_program import BochsProgram, installed, program
 from emulators.by_hand import IMAGE, SECOND, STOCK_ROMS, ByHand, bochs_by_hand, unseen
 from emulators.com import com_port
 from emulators.files import cache_folder, private_copy, read_log, sha256
-from emulators.observation import WHOLE_CPU, Boot, Ending, Machine, Observation
+from emulators.observation import WHOLE_CPU, X_SERVER_CPU, Boot, Ending, Machine, Observation
 from emulators.target import NESTED, OTHER_CPU, EmulatorError, Progress, Requirement, Session, other_cpu
 from emulators.uart_rom import ADDRESS as UART_ROM_ADDRESS
 from emulators.uart_rom import uart_rom
@@ -203,6 +203,7 @@ class BochsSession:
             counters={
                 "cpu seconds": cpu,
                 WHOLE_CPU: machine.process.cpu_seconds(),
+                X_SERVER_CPU: machine.x_server.cpu_seconds() if machine.x_server else 0.0,
                 "emulated instructions": float(max(map(int, ticks), default=0)),
             },
             commands=commands,

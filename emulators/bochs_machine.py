@@ -20,7 +20,7 @@ from emulators.process import Process, running
 from emulators.ram_log import HEADER, RamLog
 from emulators.target import EmulatorError
 from emulators.text_screen import TEXT_ADDRESS
-from emulators.xvfb import grab, xvfb
+from emulators.xvfb import Display, grab, xvfb
 
 POLL = 0.02  # seconds between looks at a file that Bochs writes
 # The console has what the guest writes to port 0xE9 between the debugger's own words: behind the place where it starts, and
@@ -39,11 +39,12 @@ GO_ON = b"c\n"
 class BochsMachine:
     """A Bochs that runs. Made by `bochs_machine()`."""
 
-    def __init__(self, process: Process, display: str | None, folder: Path) -> None:
+    def __init__(self, process: Process, display: Display | None, folder: Path) -> None:
         self.process = process
         self.log = folder / "bochs.log"
         self.console = folder / "console.log"
-        self.display = display
+        self.display = display.name if display else None
+        self.x_server = display.server if display else None
         self._seen = 0  # bytes of the console that belong to answered commands
         self._prompts = 0
         self._echoes = False  # whether the console shows commands, too: readline does it
@@ -204,7 +205,7 @@ def _surroundings(program: BochsProgram, folder: Path, visible: bool) -> list[st
 async def _started(program: BochsProgram, arguments: Sequence[str], folder: Path, visible: bool) -> AsyncIterator[BochsMachine]:
     async with contextlib.AsyncExitStack() as stack:
         display = await stack.enter_async_context(xvfb(folder)) if visible or program.unseen == "x" else None
-        environment = {**program.environment, **({"DISPLAY": display} if display else {"SDL_VIDEODRIVER": "dummy"})}
+        environment = {**program.environment, **({"DISPLAY": display.name} if display else {"SDL_VIDEODRIVER": "dummy"})}
         output = stack.enter_context((folder / "console.log").open("wb"))
         argv = [*program.argv, "-q", *arguments]
         bochs = running(argv, output=output, cwd=folder, stdin=True, env=environment, end_with=[signal.SIGTERM])

@@ -8,8 +8,9 @@ import io
 import os
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import NamedTuple
 
-from emulators.process import running
+from emulators.process import Process, running
 from emulators.target import EmulatorError
 
 WIDTH, HEIGHT = 1024, 850
@@ -23,9 +24,16 @@ HEADER = 32
 STATUS_BAR = 18
 
 
+class Display(NamedTuple):
+    """A display by its name (":7"), and the server that draws it."""
+
+    name: str
+    server: Process
+
+
 @contextlib.asynccontextmanager
-async def xvfb(folder: Path) -> AsyncIterator[str]:
-    """Run a display server while the context lasts; yields the display's name (":7"). The server finds a free number."""
+async def xvfb(folder: Path) -> AsyncIterator[Display]:
+    """Run a display server while the context lasts. It finds a free number for its display."""
     reading, writing = os.pipe()
     argv = ["Xvfb", "-displayfd", str(writing), "-screen", "0", f"{WIDTH}x{HEIGHT}x24", "-nolisten", "tcp", *LEAN]
     log = folder / "xvfb.log"
@@ -33,7 +41,7 @@ async def xvfb(folder: Path) -> AsyncIterator[str]:
         ours.callback(os.close, writing)
         server = running(argv, output=output, cwd=folder, pass_fds=[writing])
         async with contextlib.AsyncExitStack() as stack:
-            await stack.enter_async_context(server)
+            process = await stack.enter_async_context(server)
             ours.close()  # so that a server that dies shows as end of file
             try:
                 number = await asyncio.wait_for(asyncio.to_thread(answer.readline), START_SECONDS)
@@ -45,7 +53,7 @@ async def xvfb(folder: Path) -> AsyncIterator[str]:
                     hint="apt-get install xvfb; is /tmp/.X11-unix writable?",
                     evidence=log.read_text(errors="replace")[-2000:],
                 )
-            yield f":{int(number)}"
+            yield Display(f":{int(number)}", process)
 
 
 def grab(display: str) -> bytes:
