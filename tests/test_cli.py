@@ -95,3 +95,21 @@ def test_help_imports_no_heavy_library(tmp_path: Path) -> None:
     code = "import sys, difftest.cli; print(sorted({'pandas', 'PIL', 'qemu', 'debian', 'jinja2'} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True, env=ENVIRONMENT)
     assert done.stdout.strip() == "[]"
+
+
+def test_the_cache_shows_and_clears_what_was_read_and_asked(tmp_path: Path) -> None:
+    cache = tmp_path / "cache/difftest"
+    for name in ("readings", "answers", "kernels"):
+        (cache / name).mkdir(parents=True)
+        (cache / name / "one.json").write_text("{}")
+    environment = {**ENVIRONMENT, "XDG_CACHE_HOME": str(tmp_path / "cache")}
+
+    def told(*arguments: str) -> str:
+        argv = [sys.executable, "-m", "difftest.cli", "cache", *arguments]
+        return subprocess.run(argv, cwd=tmp_path, capture_output=True, text=True, check=True, env=environment).stdout
+
+    assert "1 of at most 4096 readings" in told()
+    told("--clear")
+    assert [path.name for path in cache.iterdir()] == ["kernels"]
+    told("--clear", "--everything")
+    assert list(cache.iterdir()) == []

@@ -9,13 +9,17 @@ import typer
 
 
 def cache(
-    clear: Annotated[bool, typer.Option("--clear", help="Clear the snapshots that no run is using.")] = False,
+    clear: Annotated[
+        bool, typer.Option("--clear", help="Clear what was read and asked, and snapshots that no run is using.")
+    ] = False,
     everything: Annotated[
         bool, typer.Option("--everything", help="With --clear: also kernels, appliances, other Bochs and built images.")
     ] = False,
 ) -> None:
     """Show what is kept between runs, and clear it. All of it is made or fetched again when a run needs it."""
+    from difftest import ocr
     from difftest.case import CaseError
+    from emulators import kept as answers
     from emulators.appliance.snapshot import snapshots
     from emulators.cache import disk_bytes
     from emulators.files import cache_folder
@@ -26,12 +30,18 @@ def cache(
     kept = snapshots(folder)
     if clear:
         kept.trim(0)
-        for path in folder.iterdir() if everything and folder.is_dir() else ():
-            if path != kept.folder:
+        small = (folder / ocr.FOLDER, folder / answers.FOLDER)
+        for path in folder.iterdir() if folder.is_dir() else ():
+            if path in small or (everything and path != kept.folder):
                 shutil.rmtree(path, ignore_errors=True)
     typer.echo(f"{folder}:")
     for path in sorted(folder.iterdir()) if folder.is_dir() else ():
-        note = f"  of at most {_megabytes(kept.most_bytes)}, {len(kept.keys())} kept" if path == kept.folder else ""
+        if path == kept.folder:
+            note = f"  of at most {_megabytes(kept.most_bytes)}, {len(kept.keys())} kept"
+        elif path.name == ocr.FOLDER:
+            note = f"  {len(list(path.iterdir()))} of at most {ocr.MOST_KEPT} readings of screens"
+        else:
+            note = ""
         typer.echo(f"    {path.name:12} {_megabytes(disk_bytes(path)):>9}{note}")
 
 
