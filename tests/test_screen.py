@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from PIL import Image, ImageDraw, ImageFont
 
+from difftest.ocr import Reading
 from difftest.screen import alike, ocr_rows, read_screen, text_rows
 from emulators.fake import observation
 from emulators.observation import TEXT_BYTES, TEXT_COLUMNS
@@ -94,15 +95,15 @@ def test_the_cursor_is_no_text(line: int) -> None:
 
 @pytest.mark.parametrize("bar", [(0, 2, 2), (0, 12, 4), (0, 13, 1)], ids=["above", "block", "underscore"])
 def test_what_is_no_cursor_is_read(bar: tuple[int, int, int], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("difftest.screen._tesseract", lambda image, mode: "something")
+    monkeypatch.setattr("difftest.screen.read", lambda *_, **__: Reading("something", False))
     reading = read_screen(observation("x", b"", screen=picture_of({20: bar}), text_memory=memory_with({})))
     assert "row 20" in reading.problem
 
 
 def test_a_cursor_behind_text_does_not_hide_it() -> None:
     words = Image.open(io.BytesIO(picture_with({20: "prompt>"})))
-    plain = ocr_rows(picture_with({20: "prompt>"}), (20,))
+    plain = ocr_rows(picture_with({20: "prompt>"}), (20,))[20]
     words.paste((168, 168, 168), (9 * 9, 20 * 16 + 13, 10 * 9, 20 * 16 + 15))
     png = io.BytesIO()
     words.save(png, "PNG")
-    assert ocr_rows(png.getvalue(), (20,)) == plain != {20: ""}
+    assert ocr_rows(png.getvalue(), (20,))[20].text == plain.text != ""
