@@ -14,7 +14,21 @@ import msgspec
 
 from difftest.case import Manifest
 from difftest.result import HOST_KERNEL, IMAGE, Field, Known, Result
-from difftest.side import DIED, FATAL, ORDERLY, Parts, Seen, Side, aligned, by_repeat, part_of, settled, side_of, switched_off
+from difftest.side import (
+    DIED,
+    FATAL,
+    ORDERLY,
+    Parts,
+    Seen,
+    Side,
+    aligned,
+    by_repeat,
+    compared,
+    part_of,
+    settled,
+    side_of,
+    switched_off,
+)
 from difftest.text import visible
 from difftest.verdict import MEANINGS, Verdict
 
@@ -85,8 +99,8 @@ def _settle(
     """The verdict over all repeated boots: flaky when they do not all give the same."""
     outcomes = []
     for left, right in pairs:
-        rows = not any(switched_off(part[0]) for part in (left, right))
-        sides = (side_of(manifest, left, check, rows=rows), side_of(manifest, right, check, rows=rows))
+        screens = compared(manifest, left[0], right[0])
+        sides = (side_of(manifest, left, check, screens), side_of(manifest, right, check, screens))
         fields = _fields(*sides)
         verdict, reason = _unfit(manifest, part_of(left, check), part_of(right, check), reference, subject) or _verdict(
             *sides, reference, subject, fields

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import enum
 import re
 from collections.abc import Sequence
+from itertools import pairwise
 
 import msgspec
 
@@ -20,13 +22,24 @@ from emulators.text_screen import shows
 ORDERLY = {Ending.FINISHED, Ending.HALTED, Ending.POWER_OFF}
 FATAL = {Ending.TRIPLE_FAULT, Ending.RESET, Ending.INTERNAL_ERROR}
 DIED = "DIED"
+MOST_BLANK = 2  # blank rows within what was printed line by line; more of them, and its parts were put where they stand
 # What a PC's firmware, or the loader of a kernel, leaves as the last words on the screen of an image that prints nothing.
 FIRMWARE_LINES = re.compile(
     r"Booting from .*|SeaBIOS .*|(Plex86/)?Bochs .*|ata\d .*|iPXE \(http.*|This VGA/VBE .*|(NO Bochs|vbe|vgabios).*|\$Revision.*"
     r"|Please visit :|\. http.*|apmbios.*|Press F12 .*|Machine UUID .*|Options: .*|(No|not a) bootable d.*|Boot failed.*"
-    r"|FATAL: .*bootable.*|GRUB loading.*|Welcome to GRUB!",
+    r"|FATAL: .*bootable.*|GRUB loading.*|Welcome to GRUB!|\d+MB medium detected|Waiting for device to detect medium.*"
+    r"|CDROM boot failure.*|INT18: BOOT FAILURE",
     re.IGNORECASE,
 )
+BOOTING = re.compile(r"Booting from ")
+
+
+class Compared(enum.Enum):
+    """What of the screen is held against the other side's."""
+
+    NOTHING = "nothing"
+    ROWS = "rows"  # rows 20 to 23
+    LINES = "lines"  # what was printed below the firmware's words, wherever that stands
 
 
 class Seen(msgspec.Struct, frozen=True, kw_only=True):
@@ -88,9 +101,33 @@ def part_of(parts: Parts, check: str | None) -> Seen:
     return (reported or fatal or [parts[-1]])[0]
 
 
-def side_of(manifest: Manifest, parts: Parts, check: str | None, *, rows: bool = True) -> Side:
-    """What a side says of a check, or of the image as a whole (None). `rows` is whether the screens can be compared."""
-    return _image_side(manifest, parts[0], rows) if check is None else _check_side(manifest, parts, check)
+def side_of(manifest: Manifest, parts: Parts, check: str | None, compared: Compared) -> Side:
+    """What a side says of a check, or of the image as a whole (None)."""
+    return _image_side(manifest, parts[0], compared) if check is None else _check_side(manifest, parts, check)
+
+
+def compared(manifest: Manifest, *seens: Seen) -> Compared:
+    """What of these sides' screens can be compared."""
+    if manifest.end_screen or any(switched_off(seen) for seen in seens):
+        return Compared.NOTHING  # where a prompt stands depends on how much the firmware has said before
+    if all(printed_lines(seen.screen) for seen in seens):
+        return Compared.LINES
+    return Compared.ROWS
+
+
+def printed_lines(screen: ScreenReading) -> list[str]:
+    """The lines of an image that printed them below the firmware's words: how far down they stand is then the firmware's doing.
+    None of an image that cleared the screen, or put its words where they stand.
+    """
+    filled = [row for row, text in enumerate(screen.text) if text.strip()]
+    # An image comes to speak when the firmware has said what it boots from. That may have left at the top.
+    start = next((row for row in filled if BOOTING.match(screen.text[row])), filled[0] if filled else 0)
+    if not filled or not is_firmware(screen.text[start]):
+        return []
+    below = [row for row in filled if row >= start]
+    if any(lower - upper > MOST_BLANK + 1 for upper, lower in pairwise(below)):
+        return []
+    return [screen.text[row].strip() for row in below if not is_firmware(screen.text[row])]
 
 
 def switched_off(seen: Seen) -> bool:
@@ -143,18 +180,23 @@ def _check_side(manifest: Manifest, parts: Parts, check: str) -> Side:
     return Side(status=record.status, reason=record.reason, record=record)
 
 
-def _image_side(manifest: Manifest, seen: Seen, rows: bool) -> Side:
-    """One side of an image as a whole: how it ended, its terminal line and rows 20 to 23 of the screen."""
+def _image_side(manifest: Manifest, seen: Seen, compared: Compared) -> Side:
+    """One side of an image as a whole: how it ended, its terminal line and what of its screen is compared."""
     observation, transcript, screen = seen.observation, seen.transcript, seen.screen
     own = [re.compile(expression) for expression in manifest.volatile]
     line = masked(transcript.terminal_line, own)
     texts = {row: screen.rows[row].memory for row in VERDICT_ROWS if row in screen.rows}
-    shown = {f"row_{row}": "" if is_firmware(text) else masked(visible(text, 80), own) for row, text in texts.items()}
+    rows = {f"row_{row}": "" if is_firmware(text) else text for row, text in texts.items()}
+    lines = {f"screen_line_{number}": text for number, text in enumerate(printed_lines(screen), 1)}
+    shown = {name: masked(visible(text, 80), own) for name, text in (lines if compared == Compared.LINES else rows).items()}
     ending = observation.ending
     in_order = ending in ORDERLY or settled(manifest, seen)
-    rows = rows and not manifest.end_screen  # where a prompt stands depends on how much the firmware has said before
     # Whether a guest that is done halts or switches off depends on the devices that it finds, not on the CPU.
-    fields = {"ending": "in order" if in_order else ending.value, "terminal_line": line, **(shown if rows else {})}
+    fields = {
+        "ending": "in order" if in_order else ending.value,
+        "terminal_line": line,
+        **({} if compared == Compared.NOTHING else shown),
+    }
     if not line and not switched_off(seen):  # an image that says nothing on its ports: the last words on the screen stand for it
         fields["last_screen_line"] = masked(last_words(screen), own)
     record = Record(check=IMAGE, status="", fields=fields, free={"ended_with": ending.value})
@@ -165,7 +207,7 @@ def _image_side(manifest: Manifest, seen: Seen, rows: bool) -> Side:
         return Side(status="", reason=ended, record=record)
     if not any((line, *shown.values(), fields.get("last_screen_line"))):
         return Side(status="", reason="the image showed nothing: no words on its ports, no text on the screen", record=record)
-    words = [transcript.spoken, *(text.encode() for text in texts.values())]
+    words = [transcript.spoken, *(text.encode() for text in (*texts.values(), *lines.values()))]
     for status, expression in (("FAIL", manifest.wrong), ("PASS", manifest.right)):
         if expression and any(re.search(expression.encode(), said) for said in words):
             return Side(status=status, record=record)
