@@ -63,6 +63,26 @@ word: .asciz "HELLO"
 """
 
 
+# Prints six lines by the BIOS, below what the firmware said; the third ends with DIGIT.
+TELETYPE = """
+    xorw %ax, %ax
+    movw %ax, %ds
+    movb $'0', digit
+    DIGIT
+    movw $lines, %si
+teletype: lodsb
+    testb %al, %al
+    jz told
+    movb $0x0E, %ah
+    movw $7, %bx
+    int $0x10
+    jmp teletype
+lines: .ascii "one\\r\\ntwo\\r\\nthree: "
+digit: .asciz "0\\r\\n\\r\\nfour\\r\\nfive\\r\\nsix\\r\\n"
+told:
+"""
+# By CPUID's bit for a hypervisor, as UNLIKE.
+UNLIKE_DIGIT = "movl $1, %eax; cpuid; btl $31, %ecx; adcb $0, digit"
 # Waits for a key, which nobody presses.
 WAIT_FOR_A_KEY = "4: xorb %ah, %ah; int $0x16; jmp 4b"
 

@@ -32,8 +32,10 @@ from .guests import (
     RESET,
     SHOW,
     SHUT_DOWN,
+    TELETYPE,
     TRIPLE_FAULT,
     UNLIKE,
+    UNLIKE_DIGIT,
     WAIT_FOR_A_KEY,
     boot_sector,
     cd_case,
@@ -226,6 +228,16 @@ def test_a_hand_made_image_agrees_and_hostile_output_stays_harmless(tmp_path: Pa
     assert "<script>alert" not in page and "\x1b" not in page
     again = difftest(tmp_path, "report", "--json")
     assert again.returncode == 0 and b"\\u0000" not in again.stdout
+
+
+def test_lines_printed_by_the_bios_are_compared_wherever_they_stand(tmp_path: Path) -> None:
+    """Under Bochs the firmware says more before them, so that they stand further down."""
+    alike = boot_sector(tmp_path, b"", HALT, before=TELETYPE.replace("DIGIT", ""))
+    done = difftest(tmp_path, "run", str(alike), "--target", "tcg")
+    assert done.returncode == 0 and b"1 agree" in done.stdout, done.stdout + done.stderr
+    unlike = boot_sector(tmp_path, b"", HALT, before=TELETYPE.replace("DIGIT", UNLIKE_DIGIT))
+    done = difftest(tmp_path, "run", str(unlike), "--target", "tcg", "--confirm", "none")
+    assert done.returncode == 1 and b"screen_line_3 Bochs gave three: 0, TCG gave three: 1" in b" ".join(done.stdout.split())
 
 
 def test_an_image_that_never_ends_gives_no_verdict(tmp_path: Path) -> None:
