@@ -67,6 +67,23 @@ def test_terminal_says_what_matters(run: StoredRun) -> None:
     assert "guest receives #GP (incorrect)" in text
 
 
+def test_a_run_of_many_checks_tells_what_nobody_expected_and_lists_what_is_known(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("difftest.report.terminal.FEW", 1)
+    unknown = msgspec.structs.replace(sample.MANIFEST, known=[])
+    texts = []
+    for stored in (sample.write_run(tmp_path / "known"), sample.write_run(tmp_path / "new", manifest=unknown)):
+        out = io.StringIO()
+        show(stored, out, full=False)
+        texts.append(out.getvalue())
+        assert " not-present " in out.getvalue() and " mapped " not in out.getvalue(), "what agrees is counted, not listed"
+        assert f"difftest report {stored.meta.run}" in out.getvalue()
+    known, new = texts
+    assert "0x30 (48, EPT violation)" in new and "guest receives #GP (incorrect)" in new
+    assert "0x30" not in known and "KVM wrong in 1 of 2 checks" in known
+
+
 @pytest.mark.parametrize("width", [None, 40, 80, 200])
 def test_terminal_keeps_its_width(run: StoredRun, width: int | None) -> None:
     assert max(len(line) for line in printed(run, width).splitlines()) <= (width or PIPED_WIDTH)

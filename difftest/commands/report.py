@@ -54,10 +54,10 @@ def report(
         show_report(stored)
 
 
-def show_report(stored: StoredRun) -> None:
+def show_report(stored: StoredRun, *, full: bool = True) -> None:
     from difftest.report.terminal import show
 
-    show(stored, sys.stdout)
+    show(stored, sys.stdout, full=full)
 
 
 def write_form(stored: StoredRun, form: str, path: Path) -> None:

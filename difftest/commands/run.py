@@ -109,7 +109,7 @@ def run(
         raise typer.Exit(_run_all(requests))
     code, stored = run_cases(requests[0])
     if stored is not None:
-        show_report(stored)
+        show_report(stored, full=False)
         if html is not None:
             write_form(stored, "html", html)
     raise typer.Exit(code)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import io
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import IO
 
 from rich import box
@@ -24,22 +24,24 @@ from difftest.report.words import command_line, paragraph, reproduce, title
 from difftest.result import Field, Result
 from difftest.store import StoredRun
 from difftest.text import visible
-from difftest.verdict import MEANINGS
+from difftest.verdict import MEANINGS, Verdict
 
 PIPED_WIDTH = 120  # columns where nobody says how wide the other end is
 LONGEST_TEXT = 8000
 MARKED_ROWS = (20, 21)
+FEW = 20  # results of which a run tells all that it knows
 STANDING_STYLES = {"new": "bold red", "gone": "bold yellow", "known": "dim"}
 
 
-def show(run: StoredRun, file: IO[str], *, width: int | None = None) -> None:
-    """Print a run's report: in colour on a terminal, plain where `file` is a pipe or a file.
+def show(run: StoredRun, file: IO[str], *, width: int | None = None, full: bool = True) -> None:
+    """Print a run's report: in colour on a terminal, plain where `file` is a pipe or a file. One that is not `full` tells of a
+    run of many checks what nobody expected, and lists what is known.
 
     Raises StoreError for a run that cannot be read; nothing is printed then.
     """
     whole = digest(run)
     console = console_for(file, width)
-    for part in render(whole):
+    for part in render(whole, full=full or len(whole.results) <= FEW):
         console.print(part)
 
 
@@ -59,17 +61,21 @@ def console_for(file: IO[str], width: int | None = None) -> Console:
     )
 
 
-def render(whole: Digest) -> Iterator[RenderableType]:
+def render(whole: Digest, *, full: bool = True) -> Iterator[RenderableType]:
     """The report in parts, in the order in which they are read."""
     yield _head(whole)
-    if whole.pairs:
-        yield _table(whole)
+    listed = [result for result in whole.results if full or result.verdict not in (Verdict.AGREE, Verdict.SKIPPED)]
+    if listed:
+        yield _table(listed)
     for pair in whole.pairs:
-        for result in pair.findings:
+        told = [result for result in pair.findings if full or not result.expected]
+        for result in told:
             yield Group(*_finding(pair, result))
-        if pair.findings:
+        if told:
             yield Group(*_evidence(pair))
     yield _closing(whole)
+    if not full:
+        yield _text(f"in full, with what agrees and the fields of what is known: difftest report {whole.meta.run}", "dim")
 
 
 def _head(whole: Digest) -> Text:
@@ -78,11 +84,11 @@ def _head(whole: Digest) -> Text:
     return _text(f"run {meta.run}  difftest {meta.tool_version}  {meta.started}  {state}", "dim")
 
 
-def _table(whole: Digest) -> Table:
+def _table(results: Sequence[Result]) -> Table:
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for name in ("case", "check", "verdict", "", "sides", "said"):
         table.add_column(name, overflow="fold")
-    for result in whole.results:
+    for result in results:
         boots = f" {result.boots}" if result.boots else ""
         table.add_row(
             _text(result.case),
