@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator
 
 Stream = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 LIMIT = 1 << 22  # bytes of one line
+GATHER = 0.002  # seconds
 
 
 class ComPort:
@@ -25,17 +26,21 @@ class ComPort:
 
 class _Prompt(asyncio.StreamReaderProtocol):
     """Acknowledges at once. Bochs sends byte by byte and lets TCP gather them: until the first byte is acknowledged, which a
-    receiver may put off by 40 ms, the others of an answer wait.
+    receiver may put off by 40 ms, the others of an answer wait. And gathers a little itself, or each byte would be an event.
     """
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
         super().connection_made(transport)
+        self._from_bochs = transport
         self._socket: socket.socket = transport.get_extra_info("socket")
 
     def data_received(self, data: bytes) -> None:
         super().data_received(data)
         with contextlib.suppress(OSError):  # it has gone
             self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
+        self._from_bochs.pause_reading()
+        asyncio.get_running_loop().call_later(GATHER, self._from_bochs.resume_reading)
 
 
 @contextlib.asynccontextmanager
