@@ -119,6 +119,9 @@ def _wipe_cursor(strip: Image.Image) -> None:
     """Take the hardware cursor, which text memory does not have, off a row's strip. It is a bar below an empty cell: as wide as
     the cell, where an underscore is one line high.
     """
+    low, high = strip.crop((0, CELL_LINES - CURSOR_LINES, strip.width, CELL_LINES)).getextrema()
+    if low == high:  # nothing down there: neither a cursor nor the tail of a letter
+        return
     width = strip.width // TEXT_COLUMNS
     for left in range(0, strip.width, width):
         cell = strip.crop((left, 0, left + width, CELL_LINES))
