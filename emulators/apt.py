@@ -24,7 +24,7 @@ from emulators.target import EmulatorError
 KEYRINGS = (Path("/usr/share/keyrings/debian-archive-keyring.gpg"), Path("/usr/share/keyrings/debian-archive-keyring.pgp"))
 HELPER = "/usr/lib/apt/apt-helper"
 # The packages that anything here asks a suite for; the rest of its lists is not kept in mind.
-OF_INTEREST = re.compile(r"Package: (linux-image-.*cloud-amd64|bochs)$", re.MULTILINE)
+OF_INTEREST = re.compile(r"Package: (linux-(image|binary|modules)-.*cloud-amd64|bochs)$", re.MULTILINE)
 UNREACHABLE = re.compile(r"Could not connect|Could not resolve|Temporary failure|timed out|Unable to connect|too slow")
 ANSWER_SECONDS = 15  # in which a mirror must answer
 UPDATE_SECONDS = 300.0
@@ -54,10 +54,11 @@ class Package(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class _Index(msgspec.Struct):
-    """index.json: what was found in lists of this state."""
+    """index.json: what was found in lists of this state by this expression."""
 
     lists: str
     packages: list[Package]
+    of_interest: str = ""
 
 
 class Suite:
@@ -111,7 +112,7 @@ class Suite:
         kept = self._folder / "index.json"
         try:
             index = msgspec.json.decode(kept.read_bytes(), type=_Index)
-            if index.lists == state:
+            if index.lists == state and index.of_interest == OF_INTEREST.pattern:
                 return index.packages
         except (OSError, msgspec.DecodeError):
             pass
@@ -133,7 +134,7 @@ class Suite:
         with contextlib.suppress(OSError):  # it only saves time
             self._folder.mkdir(parents=True, exist_ok=True)
             temporary = self._folder / f".index-{os.getpid()}"
-            temporary.write_bytes(msgspec.json.encode(_Index(state, packages)))
+            temporary.write_bytes(msgspec.json.encode(_Index(state, packages, OF_INTEREST.pattern)))
             temporary.replace(kept)
         return packages
 

@@ -59,7 +59,8 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[fake.Mirror]:
     mirror = fake.Mirror(tmp_path_factory.mktemp("mirror"))
     stale = fake.deb(mirror.folder, "linux-image-cloud-amd64", "6.1.20-1", {}, "linux-image-6.1.0-7-cloud-amd64 (= 6.1.20-1)")
     mirror.suite("bookworm", [fake.old_layout(mirror.folder, "6.1.0-7-cloud-amd64", "6.1.20-1"), stale])
-    mirror.suite("trixie", fake.split_layout(mirror.folder, "6.12.5+deb13-cloud-amd64", "6.12.5-1"))
+    without_modules = fake.split_layout(mirror.folder, "6.19.1+deb13-cloud-amd64", "6.19.1-1")[:2]  # cannot be had
+    mirror.suite("trixie", [*fake.split_layout(mirror.folder, "6.12.5+deb13-cloud-amd64", "6.12.5-1"), *without_modules])
     yield mirror
     mirror.close()
 

@@ -36,8 +36,21 @@ class Cached(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def available(mirror: Mirror) -> list[Package]:
-    """The cloud kernels of all suites, the oldest first. Raises EmulatorError."""
-    return [package for package in mirror.packages(PATTERN) if not re.search(rf"\b{PREFIX}", package.depends)]
+    """The cloud kernels of all suites that can be had whole, the oldest first. Raises EmulatorError.
+
+    A mirror may have dropped the packages that hold the modules of a kernel, and go on listing the kernel.
+    """
+    held = {(package.name, package.version) for package in mirror.packages(PARTS.pattern)}
+    return [
+        package
+        for package in mirror.packages(PATTERN)
+        if not re.search(rf"\b{PREFIX}", package.depends) and all((part, package.version) in held for part in parts_of(package))
+    ]
+
+
+def parts_of(package: Package) -> list[str]:
+    """The packages that hold the kernel and the modules in place of this one; none when it holds them itself."""
+    return [name for name in PARTS.findall(package.depends) if not name.startswith("linux-binary-unsigned")]
 
 
 def named(mirror: Mirror, wanted: str, kept: Sequence[Package] = ()) -> Package:
@@ -93,8 +106,7 @@ def _of_package(mirror: Mirror, package: Package, folder: Path, say: Progress) -
     kept = folder / f"{package.name}_{package.version.replace(':', '%3a')}"
     record = _record(kept)
     if record is None:
-        parts = [name for name in PARTS.findall(package.depends) if not name.startswith("linux-binary-unsigned")]
-        names = parts or [package.name]
+        names = parts_of(package) or [package.name]
         say(f"downloading {package.name} {package.version} from {package.suite}")
         with _workshop(folder, package.name) as temporary:
             wanted = [f"{name}={package.version}" for name in names]
