@@ -132,7 +132,7 @@ async def _cancellable(plan: Plan, taking_part: dict[str, Target], writer: RunWr
     # The first emulators do not wait for the disk to have taken the images.
     async with asyncio.TaskGroup() as group:
         group.create_task(asyncio.to_thread(_keep_cases, writer, plan.jobs))
-        ahead = group.create_task(_load_ahead())
+        ahead = group.create_task(_load_ahead(reads=plan.read_afresh))
         try:
             return await execute(plan, taking_part, writer, progress.say)
         finally:
@@ -144,10 +144,11 @@ def _keep_cases(writer: RunWriter, jobs: Sequence[Job]) -> None:
         _snapshot(writer, job)
 
 
-async def _load_ahead() -> None:
-    """What the report takes is loaded while emulators run."""
+async def _load_ahead(*, reads: bool) -> None:
+    """What the report takes is loaded while emulators run, and when screens are to be read anew, what reads them."""
     await asyncio.sleep(LOAD_AHEAD_SECONDS)
-    await asyncio.to_thread(importlib.import_module, "difftest.report.terminal")
+    for module in ("difftest.report.terminal", *(["pytesseract"] if reads else [])):
+        await asyncio.to_thread(importlib.import_module, module)
 
 
 def _chosen(request: Request) -> list[Case]:

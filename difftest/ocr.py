@@ -44,8 +44,9 @@ class Picture(NamedTuple):
     height: int
     pixels: bytes
 
-    def pgm(self) -> bytes:
-        return b"P5 %d %d 255\n" % (self.width, self.height) + self.pixels
+    def digest(self) -> str:
+        """A hash of all that there is of it."""
+        return hashlib.sha256(b"%d %d\n" % (self.width, self.height) + self.pixels).hexdigest()
 
 
 class Reading(NamedTuple):
@@ -68,15 +69,15 @@ def read(picture: Picture, mode: str, *, afresh: bool = False) -> Reading:
 
     Blocks while tesseract works. Raises OcrError.
     """
-    pgm, program = picture.pgm(), shutil.which("tesseract")
+    program = shutil.which("tesseract")
     if program is None:
         raise OcrError("tesseract failed: it is not installed")
     by = _program(program)
-    key = hashlib.sha256("\0".join([by, LANGUAGE, mode, hashlib.sha256(pgm).hexdigest()]).encode()).hexdigest()
+    key = hashlib.sha256("\0".join([by, LANGUAGE, mode, picture.digest()]).encode()).hexdigest()
     path = cache_folder() / FOLDER / f"{key}.json"
     if by and not afresh and (text := _remembered(path, key)) is not None:
         return Reading(text, True)
-    text = _tesseract(program, pgm, mode)
+    text = _tesseract(picture, mode)
     if by and len(text) <= LONGEST:
         write(path, msgspec.json.encode(_Kept(key, text, _check(key, text))))
         _trim(path.parent)
@@ -123,7 +124,8 @@ def _program(program: str) -> str:
     """A hash of all files that a reading depends on: the program, its libraries, its model; "" when they are not known."""
 
     def ask() -> Answer:
-        said = _run([program, "--list-langs"], b"")
+        done = subprocess.run([program, "--list-langs"], capture_output=True, text=True, timeout=OCR_SECONDS, check=False)
+        said = done.stdout + done.stderr  # old versions say it on the one, new ones on the other
         found = re.search(r'"([^"\n]+)"', said)
         model = Path(found[1] if found else "") / f"{LANGUAGE}.traineddata"
         files = [Path(program), *libraries_of(Path(program)), model]
@@ -133,23 +135,21 @@ def _program(program: str) -> str:
     question = "\0".join([program, "read by", *(os.environ.get(name, "") for name in ("TESSDATA_PREFIX", "LD_LIBRARY_PATH"))])
     try:
         return kept(cache_folder(), question, ask)
-    except (EmulatorError, OcrError, OSError):
+    except (EmulatorError, OSError, subprocess.SubprocessError):
         return ""
 
 
-def _tesseract(program: str, pgm: bytes, mode: str) -> str:
-    return _words(_run([program, "stdin", "stdout", "-l", LANGUAGE, "--psm", mode], pgm))
+def _tesseract(picture: Picture, mode: str) -> str:
+    import pytesseract  # late: it loads pandas, and most runs find each strip of their screens among those that were read before
+    from PIL import Image
 
-
-def _run(argv: list[str], given: bytes) -> str:
-    environment = {**os.environ, "OMP_THREAD_LIMIT": "1"}  # its threads fight the emulators' for two cores
+    os.environ["OMP_THREAD_LIMIT"] = "1"  # its threads fight the emulators' for two cores
+    image = Image.frombytes("L", (picture.width, picture.height), picture.pixels)
     try:
-        done = subprocess.run(argv, input=given, capture_output=True, env=environment, timeout=OCR_SECONDS, check=False)
-    except (OSError, subprocess.TimeoutExpired) as error:
+        said = pytesseract.image_to_string(image, lang=LANGUAGE, config=f"--psm {mode}", timeout=OCR_SECONDS)
+    except (pytesseract.TesseractError, pytesseract.TesseractNotFoundError, RuntimeError, OSError) as error:
         raise OcrError(f"tesseract failed: {error}") from error
-    if done.returncode:
-        raise OcrError(f"tesseract failed: {done.stderr.decode(errors='replace').strip()[-500:]}")
-    return done.stdout.decode(errors="replace")
+    return _words(str(said))
 
 
 def _words(text: str) -> str:

@@ -9,6 +9,8 @@ import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
+import platformdirs
+
 from emulators.kept import hashed
 from emulators.target import EmulatorError
 
@@ -17,8 +19,7 @@ HEAD_AND_TAIL = 256 << 10  # bytes kept of either end of a log
 
 def cache_folder() -> Path:
     """Where this user's kernels, appliances, other Bochs and built images are kept."""
-    base = os.environ.get("XDG_CACHE_HOME", "")
-    return (Path(base) if base.startswith("/") else Path("~/.cache").expanduser()) / "difftest"
+    return platformdirs.user_cache_path("difftest")
 
 
 @contextlib.contextmanager

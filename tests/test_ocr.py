@@ -29,9 +29,9 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
     pictures: list[bytes] = []
     real = ocr._tesseract
 
-    def counted(program: str, pgm: bytes, mode: str) -> str:
-        pictures.append(pgm)
-        return real(program, pgm, mode)
+    def counted(picture: Picture, mode: str) -> str:
+        pictures.append(picture.pixels)
+        return real(picture, mode)
 
     monkeypatch.setattr(ocr, "_tesseract", counted)
     return pictures
@@ -103,7 +103,7 @@ def test_a_reading_of_another_picture_is_not_taken_for_this_ones(cache: Path, as
 def test_the_oldest_are_forgotten(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ocr, "MOST_KEPT", 4)
     monkeypatch.setattr(ocr, "KEPT_AGAIN", 2)
-    monkeypatch.setattr(ocr, "_tesseract", lambda program, pgm, mode: "words")
+    monkeypatch.setattr(ocr, "_tesseract", lambda picture, mode: "words")
     for shade in range(5):
         read(Picture(1, 1, bytes([shade])), "7")
     assert len(list((cache / FOLDER).iterdir())) == 2
