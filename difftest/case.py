@@ -19,6 +19,9 @@ LARGEST_MANIFEST = 1 << 20
 NAME = r"[a-z0-9][\w.-]{0,80}"  # of a case
 
 
+KIT_MIB = 8  # where the kit has its data and its RAM log: see kit.ld
+
+
 class CaseError(Exception):
     """A case that cannot be used; `hint` says what to do."""
 
@@ -191,5 +194,7 @@ def _check(manifest: Manifest, folder: Path, path: Path) -> None:
             raise CaseError(f"{path}: {model!r} is no CPU model")
     if not 1 <= manifest.memory_mib <= 2048 or not 1 <= manifest.cpus <= 8:
         raise CaseError(f"{path}: memory_mib must be 1 to 2048 and cpus 1 to 8")
+    if manifest.sources and manifest.memory_mib < KIT_MIB:
+        raise CaseError(f"{path}: images of the kit take {KIT_MIB} MiB, memory_mib is {manifest.memory_mib}")
     if min(manifest.quiet_seconds, manifest.total_seconds) <= 0:
         raise CaseError(f"{path}: quiet_seconds and total_seconds must be above 0")

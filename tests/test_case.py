@@ -22,6 +22,7 @@ def write(folder: Path, text: str) -> Path:
         ('name = "X y"\nimage = "a.img"', "lower-case"),
         ('name = "x"\nimage = "a.img"\nend = "("', "end"),
         ('name = "x"\nimage = "a.img"\nmemory_mib = 100000', "memory_mib"),
+        ('name = "x"\nsources = ["a.c"]\nmemory_mib = 7', "8 MiB"),
         ('name = "x"\nimage = "a.img"\nquiet_seconds = 0', "above 0"),
         ('name = "x"\nimage = 5', "str"),
         ("name = ", "case.toml"),
