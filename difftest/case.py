@@ -17,8 +17,6 @@ MANIFEST = "case.toml"
 BUNDLED = Path(__file__).resolve().parent.parent / "cases"
 LARGEST_MANIFEST = 1 << 20
 NAME = r"[a-z0-9][\w.-]{0,80}"  # of a case
-
-
 KIT_MIB = 8  # where the kit has its data and its RAM log: see kit.ld
 
 
