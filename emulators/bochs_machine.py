@@ -74,7 +74,7 @@ class BochsMachine:
         values = re.findall(r"\t0x([0-9a-f]{2})\b", answer)
         if len(values) != length:
             raise EmulatorError(f"Bochs gave {len(values)} of {length} bytes of memory at {address:#x}", evidence=answer[-500:])
-        return bytes(int(value, 16) for value in values)
+        return bytes.fromhex("".join(values))
 
     async def ram_log(self, log: RamLog) -> bytes:
         """The lines that the guest left in its RAM. Only while stopped. Raises EmulatorError when they cannot be read."""
