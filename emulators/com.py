@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator
 
 Stream = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 LIMIT = 1 << 22  # bytes of one line
-GATHER = 0.004  # seconds
+GATHER = 0.002  # seconds
 
 
 class ComPort:

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 SLOWER = 4.0  # a boot's deadlines are given for a guest that runs directly; KVM inside Bochs takes this many times as long
 CONNECT_SECONDS = 60.0
 LOOK = 10.0  # seconds of silence after which the screen is looked at, again and again: dearer still
-POLL = 0.2  # seconds of silence after which the CPUs are asked whether they have halted: asking is dear here
+POLL = 0.1  # seconds of silence after which the CPUs are asked whether they have halted: asking is dear here
 END_SECONDS = 60.0
 MOST_CHANGES = 64  # bytes in which an image may differ from one that the appliance has: the size of a selection of checks
 SETTLE = 0.1  # seconds that the tail of a boot gets; the guest also runs on while QEMU is told to stop
