@@ -24,7 +24,7 @@ class Finding(msgspec.Struct, frozen=True):
 
 
 def examine(targets: Mapping[str, Target]) -> list[Finding]:
-    """The tester's own needs first, then those of images in their many forms, then each target's."""
+    """The tester's own needs first, then those of images in their many forms and of warm starts, then each target's."""
     own = [
         Requirement("tesseract", shutil.which("tesseract") is not None, "reads the screens", "apt-get install tesseract-ocr"),
         Requirement("compiler", shutil.which("gcc") is not None, "builds the cases", "apt-get install gcc binutils"),
@@ -35,9 +35,12 @@ def examine(targets: Mapping[str, Target]) -> list[Finding]:
         Requirement("qemu-img", shutil.which("qemu-img") is not None, "unpacks VMDK and qcow2", "apt-get install qemu-utils"),
         Requirement("xz", shutil.which("xz") is not None, "unpacks images", "apt-get install xz-utils"),
     ]
+    saves = "has Bochs save a booted Linux; kvm-hosted boots one for each run without it"
+    warm = [Requirement("xdotool", shutil.which("xdotool") is not None, saves, "apt-get install xdotool")]
     return [
         Finding("difftest", own),
         Finding("images", images),
+        Finding("warm starts", warm),
         *(Finding(target.name, target.requirements()) for target in targets.values()),
     ]
 
