@@ -17,7 +17,7 @@ from difftest.disk import whole_cylinders
 from difftest.errors import BuildError
 from difftest.grub import wrapped
 from difftest.look import ISO_SECTOR, KERNELS, PACKED, Kind, look
-from difftest.params import logging, selection
+from difftest.params import selection, with_ram_log
 from difftest.plan import Prepared
 from difftest.unpack import unpack
 from emulators.files import private_copy, sha256
@@ -40,7 +40,7 @@ def prepare(case: Case, cache: Path, checks: Sequence[str] = ()) -> Prepared:
     if case.manifest.sources:
         try:
             built = build_case(case.name, case.folder, case.manifest.sources, cache / "built")
-            path, digest, log = logging(built.image)
+            path, digest, log = with_ram_log(built.image)
         except BuildError as error:
             raise CaseError(f"{case.name}: {error}", hint=error.hint) from error
         whole = Prepared(

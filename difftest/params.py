@@ -79,11 +79,11 @@ def speaking(image: bytes) -> bytes:
     return msgspec.structs.replace(params, in_ram=False).put_into(image)
 
 
-def logging(image: Path) -> tuple[Path, str, RamLog]:
+def with_ram_log(image: Path) -> tuple[Path, str, RamLog]:
     """A copy of a built image that leaves its lines in RAM, beside it; its hash; and where they lie. Raises BuildError."""
     data = image.read_bytes()
     params = msgspec.structs.replace(params_of(data), in_ram=True)
-    return *_beside(image, "logging", params.put_into(data)), params.ram_log
+    return *_beside(image, "ram-log", params.put_into(data)), params.ram_log
 
 
 def selection(image: Path, numbers: Sequence[int]) -> tuple[Path, str]:

@@ -6,7 +6,6 @@ certificates, how old a Release file may be) and its keyrings are taken over.
 
 from __future__ import annotations
 
-import contextlib
 import os
 import re
 import shlex
@@ -18,7 +17,7 @@ from pathlib import Path
 
 import msgspec
 
-from emulators.kept import Answer, kept
+from emulators.kept import Answer, kept, write
 from emulators.target import EmulatorError
 
 KEYRINGS = (Path("/usr/share/keyrings/debian-archive-keyring.gpg"), Path("/usr/share/keyrings/debian-archive-keyring.pgp"))
@@ -109,9 +108,9 @@ class Suite:
             return []
         listed = None if self._uri else self._lists()
         state = _state([self._stamp] if listed is None else listed)
-        kept = self._folder / "index.json"
+        place = self._folder / "index.json"
         try:
-            index = msgspec.json.decode(kept.read_bytes(), type=_Index)
+            index = msgspec.json.decode(place.read_bytes(), type=_Index)
             if index.lists == state and index.of_interest == OF_INTEREST.pattern:
                 return index.packages
         except (OSError, msgspec.DecodeError):
@@ -131,11 +130,7 @@ class Suite:
             )
             for stanza in stanzas
         ]
-        with contextlib.suppress(OSError):  # it only saves time
-            self._folder.mkdir(parents=True, exist_ok=True)
-            temporary = self._folder / f".index-{os.getpid()}"
-            temporary.write_bytes(msgspec.json.encode(_Index(state, packages, OF_INTEREST.pattern)))
-            temporary.replace(kept)
+        write(place, msgspec.json.encode(_Index(state, packages, OF_INTEREST.pattern)))
         return packages
 
     def download(self, wanted: Sequence[str], into: Path) -> list[Path]:

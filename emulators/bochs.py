@@ -11,12 +11,14 @@ import time
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
+import msgspec
+
 from emulators.bochs_machine import POLL, STOP_SECONDS, BochsMachine, bochs_machine, bochsrc
 from emulators.bochs_models import check_cpu_model
 from emulators.bochs_program import BochsProgram, installed, program
 from emulators.by_hand import IMAGE, SECOND, STOCK_ROMS, ByHand, bochs_by_hand, unseen
 from emulators.com import com_port
-from emulators.files import cache_folder, private_copy, read_log, sha256
+from emulators.files import cache_folder, private_copy, read_log
 from emulators.observation import WHOLE_CPU, X_SERVER_CPU, Boot, Ending, Machine, Observation
 from emulators.target import NESTED, OTHER_CPU, EmulatorError, Progress, Requirement, Session, other_cpu
 from emulators.uart_rom import ADDRESS as UART_ROM_ADDRESS
@@ -180,14 +182,9 @@ class BochsSession:
         debug = machine.debug_port()[: watch.cap]
         watch.mark("observed")
         ticks = re.findall(rb"^(\d+)[a-z]\[", log, re.MULTILINE)
-        return Observation(
-            target=self._target.name,
-            identity={**self._target.identity(), "cpu model": self._target.cpu_model(boot)},
-            image_sha256=boot.image_sha256,
-            image_sha256_after=sha256(boot.image),
-            ending=end[0],
-            detail=end[1],
-            serial=bytes(watch.serial.data),
+        identity = {**self._target.identity(), "cpu model": self._target.cpu_model(boot)}
+        return msgspec.structs.replace(
+            await watch.observation(self._target.name, identity, end),
             debug=debug,
             ram_log=log_lines,
             screen=screen,

@@ -18,7 +18,6 @@ from emulators.appliance.machine import DUMP, KERNEL_LOG, PORTS, QEMU_LOG, Appli
 from emulators.appliance.quirks import known_trouble
 from emulators.appliance.snapshot import DISK, Shape, can_start, resumed, snapshot
 from emulators.appliance.start import MODEL, Hosting, booted
-from emulators.files import sha256
 from emulators.native import IGNORE_MSRS
 from emulators.observation import WHOLE_CPU, Boot, Ending, Limits, Observation
 from emulators.qemu import Qemu, kvm_failure, qemu_argv, qemu_line
@@ -230,24 +229,15 @@ class HostedSession:
         cpu = machine.bochs.process.cpu_seconds()
         if failure := kvm_failure(log):
             end = Ending.INTERNAL_ERROR, failure
-        return Observation(
-            target=self._target.name,
-            identity={**self._target.identity(), "cpu model": cpu_model},
-            image_sha256=boot.image_sha256,
-            image_sha256_after=await asyncio.to_thread(sha256, boot.image),
-            ending=end[0],
-            detail=end[1],
-            serial=bytes(watch.serial.data),
-            debug=bytes(watch.debug.data),
-            ram_log=left.ram_log,
-            screen=left.screen,
-            text_memory=left.text_memory,
+        watched = await watch.observation(self._target.name, {**self._target.identity(), "cpu model": cpu_model}, end)
+        return msgspec.structs.replace(
+            watched,
+            **msgspec.structs.asdict(left),
             registers=registers,
             logs={QEMU_LOG: log, KERNEL_LOG: kernel_log},
             kernel_faults=[
                 line.strip() for line in kernel_log.decode(errors="replace").splitlines() if KERNEL_FAULT.search(line)
             ],
-            seconds=watch.seconds,
             counters={
                 "cpu seconds": cpu - cpu_before,
                 "cpu seconds to ready": machine.cpu_to_ready,

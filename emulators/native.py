@@ -17,7 +17,7 @@ from typing import Any
 import msgspec
 
 from emulators.by_hand import ByHand, qemu_by_hand
-from emulators.files import read_log, sha256
+from emulators.files import read_log
 from emulators.observation import Boot, Ending, Machine, Observation
 from emulators.process import Process, running
 from emulators.qemu import Ports, Qemu, kvm_failure, qemu_argv, qemu_line, stock_argv
@@ -204,18 +204,10 @@ class NativeSession:
         words = read_log(log)
         if failure := kvm_failure(words):
             end = Ending.INTERNAL_ERROR, failure
-        return Observation(
-            target=self._target.name,
-            identity={**self._target.identity(), "cpu model": cpu_model},
-            image_sha256=boot.image_sha256,
-            image_sha256_after=await asyncio.to_thread(sha256, boot.image),
-            ending=end[0],
-            detail=end[1],
-            serial=bytes(watch.serial.data),
-            debug=bytes(watch.debug.data),
-            ram_log=left.ram_log,
-            screen=left.screen,
-            text_memory=left.text_memory,
+        watched = await watch.observation(self._target.name, {**self._target.identity(), "cpu model": cpu_model}, end)
+        return msgspec.structs.replace(
+            watched,
+            **msgspec.structs.asdict(left),
             registers=registers,
             logs={"qemu.log": words},
             seconds={"start": watch.started - begun, **watch.seconds, "whole": time.monotonic() - begun},

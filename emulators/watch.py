@@ -12,7 +12,8 @@ from collections.abc import AsyncIterator, Coroutine
 from pathlib import Path
 from typing import Any
 
-from emulators.observation import Boot, Ending
+from emulators.files import sha256
+from emulators.observation import Boot, Ending, Observation
 from emulators.text_screen import Screen, shows, text_rows
 
 SETTLE = 0.25  # seconds that the tail of a boot gets: the last serial bytes, the last picture
@@ -46,6 +47,20 @@ class Watch:
     def silent_for(self) -> float:
         """Seconds since the guest's last byte, or since the start."""
         return time.monotonic() - self.last
+
+    async def observation(self, target: str, identity: dict[str, str], end: End) -> Observation:
+        """What was watched, as an observation that takes the rest from who ran the emulator. The image is hashed once more."""
+        return Observation(
+            target=target,
+            identity=identity,
+            image_sha256=self._boot.image_sha256,
+            image_sha256_after=await asyncio.to_thread(sha256, self._boot.image),
+            ending=end[0],
+            detail=end[1],
+            serial=bytes(self.serial.data),
+            debug=bytes(self.debug.data),
+            seconds=self.seconds,
+        )
 
     async def looks(self, screen: Screen, every: float) -> End:
         """Look at the screen while the ports are silent. A picture that was not there before is a sign of life, one that comes

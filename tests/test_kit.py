@@ -10,7 +10,7 @@ import pytest
 
 from difftest.build import KIT, Built, build_case
 from difftest.case import load
-from difftest.params import logging, select_checks
+from difftest.params import select_checks, with_ram_log
 from difftest.record import parse
 from emulators.bochs import Bochs
 from emulators.files import sha256
@@ -174,7 +174,7 @@ async def test_lines_left_in_ram_are_those_that_com1_gets_otherwise(tmp_path: Pa
     if not all(need.met for need in target.requirements()):
         pytest.skip("no QEMU")
     built = build_case("selftest", SELFTEST, ["selftest.c"], tmp_path)
-    path, _, log = logging(built.image)
+    path, _, log = with_ram_log(built.image)
     aloud, logged = await _boot(built.image, target), await _boot(path, target, log)
     assert aloud.ram_log == b"" and aloud.words == aloud.serial
     assert logged.ram_log.decode().splitlines() == aloud.serial.decode().replace("\r", "").splitlines()
@@ -183,6 +183,20 @@ async def test_lines_left_in_ram_are_those_that_com1_gets_otherwise(tmp_path: Pa
     assert last == aloud.serial.decode().splitlines()[-1]
     unasked = await _boot(path, target)
     assert parse(unasked.words).records == {}, "what nobody reads is not made up"
+
+
+async def test_a_ram_log_that_is_full_loses_records_and_vouches_for_none(tmp_path: Path) -> None:
+    names = ", ".join(f'"f{number:02}{"x" * 50}"' for number in range(48))
+    check = (
+        'CHECK(c{0}, "c{0}", NEEDS_NOTHING, "1.2", "says much")\n{{ for (u32 at = 0; at < 48; at++) saw(names[at], ~(u64)0); }}\n'
+    )
+    source = f'#include "check.h"\nstatic const char *const names[] = {{ {names} }};\n' + "".join(map(check.format, range(160)))
+    (tmp_path / "much.c").write_text(source)
+    path, _, log = with_ram_log(build_case("much", tmp_path, ["much.c"], tmp_path / "cache").image)
+    observation = await _boot(path, log=log)
+    assert len(observation.ram_log) == log.most
+    transcript = parse(observation.words)
+    assert 100 < len(transcript.records) < 160 and not transcript.complete
 
 
 @pytest.mark.parametrize("model", ["corei7_haswell_4770", "corei5_arrandale_m520"])

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from difftest.errors import BuildError
-from difftest.params import LAYOUT, MAGIC, logging, params_of, select_checks, selection, speaking
+from difftest.params import LAYOUT, MAGIC, params_of, select_checks, selection, speaking, with_ram_log
 from emulators.ram_log import HEADER, RamLog
 from emulators.ram_log import MAGIC as LOG_MAGIC
 
@@ -48,7 +48,7 @@ def test_a_log_of_no_sensible_size_is_refused(size: int) -> None:
 def test_lines_go_to_ram_when_asked_and_back_to_com1(tmp_path: Path) -> None:
     built = tmp_path / "disk.img"
     built.write_bytes(IMAGE)
-    path, _, log = logging(built)
+    path, _, log = with_ram_log(built)
     assert log == LOG
     assert params_of(path.read_bytes()).in_ram
     assert speaking(path.read_bytes()) == IMAGE

@@ -105,8 +105,11 @@ class ApplianceMachine:
         All of it in one answer: to start a program in there costs as much as a thousand bytes on the way.
         """
         packed = await self._packed(f"busybox dmesg -c >{DUMP}/{KERNEL_LOG}; busybox tar c -C {DUMP} .", DUMP)
-        with tarfile.open(fileobj=io.BytesIO(packed)) as tar:
-            return {Path(member.name).name: file.read() for member in tar if (file := tar.extractfile(member)) is not None}
+        try:
+            with tarfile.open(fileobj=io.BytesIO(packed)) as tar:
+                return {Path(member.name).name: file.read() for member in tar if (file := tar.extractfile(member)) is not None}
+        except tarfile.TarError as error:
+            raise EmulatorError(f"{DUMP} did not come whole out of the appliance", evidence=str(error)) from error
 
     async def _packed(self, command: str, what: str) -> bytes:
         """What a command puts out. Raises EmulatorError when it fails.
