@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable, Mapping, Sequence
 
 import msgspec
@@ -58,10 +59,13 @@ class Run:
         self.results: dict[str, list[Result]] = {}
 
     async def execute(self) -> list[Result]:
-        await self._serve_all([(self.targets[name], self._wanted(self.targets[name])) for name in self.plan.targets()])
-        for job in self.plan.jobs:
-            self._judge(job)
-        await confirm(self)
+        async with contextlib.AsyncExitStack() as stack:
+            for target in self.targets.values():
+                await stack.enter_async_context(target.sharing())
+            await self._serve_all([(self.targets[name], self._wanted(self.targets[name])) for name in self.plan.targets()])
+            for job in self.plan.jobs:
+                self._judge(job)
+            await confirm(self)
         return [result for job in self.plan.jobs for result in self.results[job.prepared.case.name]]
 
     def _wanted(self, target: Target) -> list[Job]:

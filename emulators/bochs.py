@@ -24,6 +24,7 @@ from emulators.target import NESTED, OTHER_CPU, EmulatorError, Progress, Require
 from emulators.uart_rom import ADDRESS as UART_ROM_ADDRESS
 from emulators.uart_rom import uart_rom
 from emulators.watch import End, Watch, appended, discarding, first, never
+from emulators.xvfb import Displays
 
 DEFAULT_MODEL = "corei7_haswell_4770"
 OTHER_MODEL = "broadwell_ult"
@@ -60,6 +61,7 @@ class Bochs:
         self.model = model or DEFAULT_MODEL
         self._cache = cache or cache_folder()
         self._program: BochsProgram | None = None
+        self.displays = Displays()
 
     @property
     def capabilities(self) -> frozenset[str]:
@@ -110,6 +112,10 @@ class Bochs:
     def thorough(self) -> None:
         """There is no short cut."""
 
+    def sharing(self) -> contextlib.AbstractAsyncContextManager[None]:
+        """The X servers that Bochs draws on."""
+        return self.displays.kept()
+
     @contextlib.asynccontextmanager
     async def session(self, boots: Sequence[Boot], progress: Progress) -> AsyncIterator[Session]:
         yield BochsSession(self, await asyncio.to_thread(self.program, progress), progress)
@@ -142,7 +148,10 @@ class BochsSession:
         async with contextlib.AsyncExitStack() as stack:
             com1 = await stack.enter_async_context(com_port())
             config = [*bochs_config(boot, self._target.cpu_model(boot), f"{folder}/"), com1.line(1)]
-            machine = await stack.enter_async_context(bochs_machine(self._program, config, folder, visible=True, debugged=True))
+            display = await stack.enter_async_context(self._target.displays.lent())
+            machine = await stack.enter_async_context(
+                bochs_machine(self._program, config, folder, display=display, debugged=True)
+            )
             commands = [machine.process.argv]
             try:
                 stream, writer = await asyncio.wait_for(com1.connected, CONNECT_SECONDS)
@@ -200,7 +209,7 @@ class BochsSession:
             counters={
                 "cpu seconds": cpu,
                 WHOLE_CPU: machine.process.cpu_seconds(),
-                X_SERVER_CPU: machine.x_server.cpu_seconds() if machine.x_server else 0.0,
+                X_SERVER_CPU: display.cpu_seconds(),
                 "emulated instructions": float(max(map(int, ticks), default=0)),
             },
             commands=commands,

@@ -43,8 +43,7 @@ class BochsMachine:
         self.process = process
         self.log = folder / "bochs.log"
         self.console = folder / "console.log"
-        self.display = display.name if display else None
-        self.x_server = display.server if display else None
+        self.display = display
         self._seen = 0  # bytes of the console that belong to answered commands
         self._prompts = 0
         self._echoes = False  # whether the console shows commands, too: readline does it
@@ -95,7 +94,7 @@ class BochsMachine:
         """The VGA screen as PNG. Raises EmulatorError when this Bochs was started without a display."""
         if self.display is None:
             raise EmulatorError("this Bochs has no display to take a picture of")
-        return await asyncio.to_thread(grab, self.display)
+        return await asyncio.to_thread(grab, self.display.name)
 
     def debug_port(self) -> bytes:
         """What the guest has written to port 0xE9, if the configuration has `port_e9_hack`."""
@@ -165,20 +164,20 @@ def _guests(said: bytes) -> bytes:
 
 @contextlib.asynccontextmanager
 async def bochs_machine(
-    program: BochsProgram, config: list[str], folder: Path, *, visible: bool, debugged: bool
+    program: BochsProgram, config: list[str], folder: Path, *, display: Display | None = None, debugged: bool
 ) -> AsyncIterator[BochsMachine]:
-    """Run Bochs with these lines of configuration (display, log and console are added here) while the context lasts.
+    """Run Bochs with these lines of configuration (display library, log and console are added here) while the context lasts.
 
-    `visible` is whether its window can be looked at, `debugged` whether the debugger's prompt can be used.
+    `display` is where its window can be looked at, if anywhere, `debugged` whether the debugger's prompt can be used.
     """
-    surroundings = _surroundings(program, folder, visible)
+    surroundings = _surroundings(program, folder, display)
     lines = bochsrc(surroundings, config, program.bios, program.vga_bios, warns=program.warns)
     (folder / "bochsrc").write_text("\n".join(lines) + "\n")
     argv = ["-f", str(folder / "bochsrc")]
     if program.debugger is not None and (debugged or not program.debugger):  # where it need not run it only costs time
         (folder / "debugger.rc").write_text("c\n")
         argv += [*program.debugger, "-rc", str(folder / "debugger.rc")]
-    async with _started(program, argv, folder, visible) as machine:
+    async with _started(program, argv, folder, display) as machine:
         yield machine
 
 
@@ -188,23 +187,26 @@ async def restored_bochs(program: BochsProgram, state: Path, folder: Path) -> As
 
     A state that cannot be read is not restored: the machine then boots.
     """
-    async with _started(program, ["-r", str(state)], folder, visible=False) as machine:
+    async with _started(program, ["-r", str(state)], folder, None) as machine:
         yield machine
 
 
 def restored_lines(program: BochsProgram, folder: Path) -> list[str]:
     """What must be said anew in a saved configuration for a run in this folder."""
-    return _surroundings(program, folder, visible=False)
+    return _surroundings(program, folder, None)
 
 
-def _surroundings(program: BochsProgram, folder: Path, visible: bool) -> list[str]:
-    return [f"display_library: {'x' if visible else program.unseen}", f"log: {folder / 'bochs.log'}"]
+def _surroundings(program: BochsProgram, folder: Path, display: Display | None) -> list[str]:
+    return [f"display_library: {'x' if display else program.unseen}", f"log: {folder / 'bochs.log'}"]
 
 
 @contextlib.asynccontextmanager
-async def _started(program: BochsProgram, arguments: Sequence[str], folder: Path, visible: bool) -> AsyncIterator[BochsMachine]:
+async def _started(
+    program: BochsProgram, arguments: Sequence[str], folder: Path, display: Display | None
+) -> AsyncIterator[BochsMachine]:
     async with contextlib.AsyncExitStack() as stack:
-        display = await stack.enter_async_context(xvfb(folder)) if visible or program.unseen == "x" else None
+        if display is None and program.unseen == "x":  # it cannot draw nowhere
+            display = await stack.enter_async_context(xvfb())
         environment = {**program.environment, **({"DISPLAY": display.name} if display else {"SDL_VIDEODRIVER": "dummy"})}
         output = stack.enter_context((folder / "console.log").open("wb"))
         argv = [*program.argv, "-q", *arguments]

@@ -9,7 +9,8 @@ from collections.abc import AsyncIterator
 
 Stream = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 LIMIT = 1 << 22  # bytes of one line
-GATHER = 0.002  # seconds
+# Seconds between looks at a port on which bytes come: behind a whole line, which may be all there is, and in the middle of one.
+NEXT_LINE, SAME_LINE = 0.002, 0.006
 
 
 class ComPort:
@@ -40,7 +41,8 @@ class _Prompt(asyncio.StreamReaderProtocol):
         with contextlib.suppress(OSError):  # it has gone
             self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
         self._from_bochs.pause_reading()
-        asyncio.get_running_loop().call_later(GATHER, self._from_bochs.resume_reading)
+        pause = NEXT_LINE if data.endswith(b"\n") else SAME_LINE
+        asyncio.get_running_loop().call_later(pause, self._from_bochs.resume_reading)
 
 
 @contextlib.asynccontextmanager

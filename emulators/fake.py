@@ -57,6 +57,9 @@ class Fake:
     def thorough(self) -> Fake | None:
         return self._thorough
 
+    def sharing(self) -> contextlib.AbstractAsyncContextManager[None]:
+        return contextlib.nullcontext()
+
     @contextlib.asynccontextmanager
     async def session(self, boots: Sequence[Boot], progress: Progress) -> AsyncIterator[Session]:
         self.sessions += 1

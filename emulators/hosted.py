@@ -154,6 +154,10 @@ class KvmHosted:
         cold.cold = True
         return cold
 
+    def sharing(self) -> contextlib.AbstractAsyncContextManager[None]:
+        """Nothing."""
+        return contextlib.nullcontext()
+
     @contextlib.asynccontextmanager
     async def session(self, boots: Sequence[Boot], progress: Progress) -> AsyncIterator[Session]:
         appliance = await asyncio.to_thread(self.appliance, progress)

@@ -79,6 +79,10 @@ class NativeQemu:
     def thorough(self) -> None:
         """There is no short cut."""
 
+    def sharing(self) -> contextlib.AbstractAsyncContextManager[None]:
+        """Nothing."""
+        return contextlib.nullcontext()
+
     @contextlib.asynccontextmanager
     async def session(self, boots: Sequence[Boot], progress: Progress) -> AsyncIterator[Session]:
         yield NativeSession(self, progress)

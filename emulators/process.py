@@ -58,13 +58,13 @@ class Process:
         return None
 
     def cpu_seconds(self) -> float:
-        """User and system time used so far; once it has ended all of it, that of its children included."""
+        """User and system time used so far, that of its children that have ended included."""
         if self.returncode is None:
             import psutil  # late: the first emulators start without it
 
             with contextlib.suppress(psutil.Error):
                 times = psutil.Process(self.pid).cpu_times()
-                self._cpu_seconds = times.user + times.system
+                self._cpu_seconds = times.user + times.system + times.children_user + times.children_system
         return self._cpu_seconds
 
     def _watch(self) -> None:

@@ -63,7 +63,7 @@ class _Windows:
         if machine.display is None:
             raise EmulatorError("a Bochs without a display cannot be told to save its state")
         self._machine = machine
-        self._display = machine.display
+        self._display = machine.display.name
 
     async def xdotool(self, *arguments: str) -> str:
         """Run xdotool; what it printed. A window that is not there is no error."""

@@ -99,6 +99,10 @@ class Target(Protocol):
         """The same target without the short cuts that this one may take, to confirm a finding on; None when it takes none."""
         ...
 
+    def sharing(self) -> contextlib.AbstractAsyncContextManager[None]:
+        """While the context lasts sessions leave to later ones what is none of a boot's own, such as an X server."""
+        ...
+
     def session(self, boots: Sequence[Boot], progress: Progress) -> contextlib.AbstractAsyncContextManager[Session]:
         """Make ready for these boots (and no other images). Leaving the context ends every process that it started."""
         ...

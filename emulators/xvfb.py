@@ -1,4 +1,4 @@
-"""A virtual X display for one Bochs: its `x` display library draws there, and the picture is taken from there."""
+"""Virtual X displays: the `x` display library of a Bochs draws on one, and the picture is taken from there."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ import asyncio
 import contextlib
 import io
 import os
+import tempfile
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import NamedTuple
 
 from emulators.process import Process, running
 from emulators.target import EmulatorError
@@ -24,36 +24,78 @@ HEADER = 32
 STATUS_BAR = 18
 
 
-class Display(NamedTuple):
+class Display:
     """A display by its name (":7"), and the server that draws it."""
 
-    name: str
-    server: Process
+    def __init__(self, name: str, server: Process) -> None:
+        self.name = name
+        self.server = server
+        self._told = 0.0
+
+    def cpu_seconds(self) -> float:
+        """What the server has used since this was asked last."""
+        before, self._told = self._told, self.server.cpu_seconds()
+        return self._told - before
+
+
+class Displays:
+    """Lends a display to one Bochs at a time. While it is `kept()`, what comes back is lent again: to start a server costs a
+    tenth of what the boot of a small image costs.
+    """
+
+    def __init__(self) -> None:
+        self._idle: list[Display] = []
+        self._started: contextlib.AsyncExitStack | None = None
+
+    @contextlib.asynccontextmanager
+    async def kept(self) -> AsyncIterator[None]:
+        """Servers that were started meanwhile end with the context."""
+        async with contextlib.AsyncExitStack() as self._started:
+            try:
+                yield
+            finally:
+                self._started = None
+                self._idle.clear()
+
+    @contextlib.asynccontextmanager
+    async def lent(self) -> AsyncIterator[Display]:
+        """A display on which nothing else is drawn. Raises EmulatorError when no server can be started."""
+        if self._started is None:
+            async with xvfb() as display:
+                yield display
+            return
+        while self._idle and (display := self._idle.pop()):
+            if display.server.returncode is None:
+                break
+        else:
+            display = await self._started.enter_async_context(xvfb())
+        yield display
+        self._idle.append(display)  # not where something broke
 
 
 @contextlib.asynccontextmanager
-async def xvfb(folder: Path) -> AsyncIterator[Display]:
-    """Run a display server while the context lasts. It finds a free number for its display."""
-    reading, writing = os.pipe()
-    argv = ["Xvfb", "-displayfd", str(writing), "-screen", "0", f"{WIDTH}x{HEIGHT}x24", "-nolisten", "tcp", *LEAN]
-    log = folder / "xvfb.log"
-    with log.open("wb") as output, os.fdopen(reading, "rb") as answer, contextlib.ExitStack() as ours:
-        ours.callback(os.close, writing)
-        server = running(argv, output=output, cwd=folder, pass_fds=[writing])
-        async with contextlib.AsyncExitStack() as stack:
-            process = await stack.enter_async_context(server)
+async def xvfb() -> AsyncIterator[Display]:
+    """Run a display server while the context lasts. It finds a free number for its display. Raises EmulatorError."""
+    async with contextlib.AsyncExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="difftest-display-")))
+        log = folder / "xvfb.log"
+        reading, writing = os.pipe()
+        with log.open("wb") as output, os.fdopen(reading, "rb") as answer, contextlib.ExitStack() as ours:
+            ours.callback(os.close, writing)
+            argv = ["Xvfb", "-displayfd", str(writing), "-screen", "0", f"{WIDTH}x{HEIGHT}x24", "-nolisten", "tcp", *LEAN]
+            server = await stack.enter_async_context(running(argv, output=output, cwd=folder, pass_fds=[writing]))
             ours.close()  # so that a server that dies shows as end of file
             try:
                 number = await asyncio.wait_for(asyncio.to_thread(answer.readline), START_SECONDS)
             except TimeoutError:
                 number = b""
-            if not number.strip().isdigit():
-                raise EmulatorError(
-                    "Xvfb did not start",
-                    hint="apt-get install xvfb; is /tmp/.X11-unix writable?",
-                    evidence=log.read_text(errors="replace")[-2000:],
-                )
-            yield Display(f":{int(number)}", process)
+        if not number.strip().isdigit():
+            raise EmulatorError(
+                "Xvfb did not start",
+                hint="apt-get install xvfb; is /tmp/.X11-unix writable?",
+                evidence=log.read_text(errors="replace")[-2000:],
+            )
+        yield Display(f":{int(number)}", server)
 
 
 def grab(display: str) -> bytes:

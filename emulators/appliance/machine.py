@@ -243,9 +243,9 @@ class ApplianceMachine:
                 self._said = (self._said + line.decode("ascii", errors="replace"))[-4000:]
 
     async def _from_qemu(self) -> None:
-        while data := await self._qmp.read(65536):
+        while line := await self._qmp.readline():  # nobody can do anything with less
             if self._sink is not None:
-                self._sink.write(data)
+                self._sink.write(line)
 
     async def _to_qemu(self, reader: asyncio.StreamReader) -> None:
         while data := await reader.read(65536):

@@ -30,6 +30,7 @@ from emulators.cache import Cache
 from emulators.files import private_copy, sha256_cached
 from emulators.qemu import Qemu
 from emulators.target import EmulatorError
+from emulators.xvfb import xvfb
 
 VERSION = 2  # of what the functions here make; a change that the hashed inputs do not show must raise it
 STANDIN, STANDIN_ADDRESS = Path(__file__).with_name("standin.S"), 0x600
@@ -129,8 +130,10 @@ async def _make(hosting: Hosting, shape: Shape, key: str, target: Path) -> None:
         folder = Path(name)
         (folder / "state").mkdir()
         standin = {Path(DISK).name: assembled(STANDIN, STANDIN_ADDRESS, folder)}
-        starting = booted(hosting, standin, shape.guest_mib, folder, window_mib=shape.window_mib, visible=True)
-        async with starting as machine:
+        async with (
+            xvfb() as display,
+            booted(hosting, standin, shape.guest_mib, folder, window_mib=shape.window_mib, display=display) as machine,
+        ):
             control = await machine.start_qemu(list(shape.argv), f"busybox truncate -s {shape.disk_bytes} {DISK}")
             qemu = Qemu()
             await qemu.connect(control, CONNECT_SECONDS)

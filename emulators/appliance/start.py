@@ -18,6 +18,7 @@ from emulators.bochs_program import BochsProgram
 from emulators.by_hand import STOCK_ROMS, ByHand, bochs_by_hand, unseen
 from emulators.com import Stream, com_port
 from emulators.target import EmulatorError
+from emulators.xvfb import Display
 
 # Haswell, not a newer one: kernels 7.x oops on skylake_x's XSAVE sizes, and its declared TSC rate makes guest time crawl.
 MODEL = "corei7_haswell_4770"
@@ -65,12 +66,18 @@ class Hosting(msgspec.Struct, frozen=True, kw_only=True):
 
 @contextlib.asynccontextmanager
 async def booted(
-    hosting: Hosting, images: Mapping[str, bytes], guest_mib: int, folder: Path, *, window_mib: int = 0, visible: bool = False
+    hosting: Hosting,
+    images: Mapping[str, bytes],
+    guest_mib: int,
+    folder: Path,
+    *,
+    window_mib: int = 0,
+    display: Display | None = None,
 ) -> AsyncIterator[ApplianceMachine]:
     """Boot an appliance with these images under /cases and enough memory for a guest of `guest_mib`, and wait until it is ready.
 
-    `window_mib` is the size of a part of physical memory that Linux leaves alone, its `ApplianceMachine.window`; `visible` is
-    whether Bochs has a window, by which alone it can be told to save its state.
+    `window_mib` is the size of a part of physical memory that Linux leaves alone, its `ApplianceMachine.window`; `display`
+    is where Bochs has a window, by which alone it can be told to save its state.
     """
     appliance = hosting.appliance
     megabytes = _memory(appliance, images, guest_mib, window_mib)
@@ -82,7 +89,7 @@ async def booted(
         config = [*_machine(hosting.model, megabytes), *_disks(str(appliance.disk), str(second), f"{folder}/"), *ports.lines]
         power_on = time.monotonic()
         async with (
-            bochs_machine(hosting.program, config, folder, visible=visible, debugged=False) as bochs,
+            bochs_machine(hosting.program, config, folder, display=display, debugged=False) as bochs,
             ports.machine(bochs) as machine,
         ):
             machine.window = window
