@@ -18,6 +18,7 @@ from difftest.side import (
     DIED,
     FATAL,
     ORDERLY,
+    Compared,
     Parts,
     Seen,
     Side,
@@ -99,7 +100,7 @@ def _settle(
     """The verdict over all repeated boots: flaky when they do not all give the same."""
     outcomes = []
     for left, right in pairs:
-        screens = compared(manifest, left[0], right[0])
+        screens = compared(manifest, left[0], right[0]) if check is None else Compared.NOTHING  # of no single check
         sides = (side_of(manifest, left, check, screens), side_of(manifest, right, check, screens))
         fields = _fields(*sides)
         verdict, reason = _unfit(manifest, part_of(left, check), part_of(right, check), reference, subject) or _verdict(

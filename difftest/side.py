@@ -150,13 +150,17 @@ def _in_order(manifest: Manifest, seen: Seen) -> bool:
     return ending in ORDERLY and (not manifest.end or ending == Ending.FINISHED) and seen.transcript.complete
 
 
+def _ended(seen: Seen) -> str:
+    return f"the boot ended with {seen.observation.ending} ({visible(seen.observation.detail, 200)})"
+
+
 def _check_side(manifest: Manifest, parts: Parts, check: str) -> Side:
     """One side of a check that the image reports, or should have."""
     seen = part_of(parts, check)
     transcript, ending = seen.transcript, seen.observation.ending
     record = transcript.records.get(check)
-    ended = f"the boot ended with {ending} ({visible(seen.observation.detail, 200)})"
     if record is None:
+        ended = _ended(seen)
         nothing = Record(check=check, status="", fields={"ending": ending.value})
         if transcript.died_in() == check and ending in FATAL:
             return Side(status=DIED, reason=f"{ended} in this check", record=nothing)
@@ -174,7 +178,7 @@ def _check_side(manifest: Manifest, parts: Parts, check: str) -> Side:
     killed_later |= ending in FATAL and bool(transcript.suite.lines)
     in_order = settled(manifest, seen) or ending == Ending.FINISHED or (ending in ORDERLY and not manifest.end)
     if not killed_later and not in_order:
-        return Side(status="", reason=f"reported, but {ended}", record=record)
+        return Side(status="", reason=f"reported, but {_ended(seen)}", record=record)
     if not killed_later and not transcript.complete:
         return Side(status="", reason="reported, but the image's closing count is missing", record=record)
     return Side(status=record.status, reason=record.reason, record=record)
@@ -200,11 +204,10 @@ def _image_side(manifest: Manifest, seen: Seen, compared: Compared) -> Side:
     if not line and not switched_off(seen):  # an image that says nothing on its ports: the last words on the screen stand for it
         fields["last_screen_line"] = masked(last_words(screen), own)
     record = Record(check=IMAGE, status="", fields=fields, free={"ended_with": ending.value})
-    ended = f"the boot ended with {ending} ({visible(observation.detail, 200)})"
     if ending in FATAL:
-        return Side(status=DIED, reason=ended, record=record)
+        return Side(status=DIED, reason=_ended(seen), record=record)
     if not in_order or (manifest.end and ending in (Ending.HALTED, Ending.POWER_OFF)):
-        return Side(status="", reason=ended, record=record)
+        return Side(status="", reason=_ended(seen), record=record)
     if not any((line, *shown.values(), fields.get("last_screen_line"))):
         return Side(status="", reason="the image showed nothing: no words on its ports, no text on the screen", record=record)
     words = [transcript.spoken, *(text.encode() for text in (*texts.values(), *lines.values()))]

@@ -25,7 +25,8 @@ def visible(data: bytes | str, limit: int = LIMIT, *, lines: bool = False) -> st
     # Four bytes is the longest character: what stands behind the first 4 * limit bytes could never be shown.
     head = data[: limit * 4]
     text = head.decode("utf-8", "backslashreplace")
-    shown = "".join(_shown(character, lines) for character in text[: limit + 1])
+    plain = text.isascii() and text.isprintable()  # as nearly all of it is
+    shown = text[: limit + 1] if plain else "".join(_shown(character, lines) for character in text[: limit + 1])
     if len(shown) <= limit and len(head) == len(data):
         return shown
     return f"{shown[:limit]}... ({len(data)} bytes in all)"

@@ -11,6 +11,7 @@ import contextlib
 import hashlib
 import re
 import signal
+import struct
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
@@ -69,11 +70,12 @@ class BochsMachine:
 
     async def physical(self, address: int, length: int) -> bytes:
         """Bytes of guest-physical memory (VGA memory included). Only while stopped."""
-        answer = await self.command(f"xp /{length}bx {address:#x}")
-        values = re.findall(r"\t0x([0-9a-f]{2})\b", answer)
-        if len(values) != length:
-            raise EmulatorError(f"Bochs gave {len(values)} of {length} bytes of memory at {address:#x}", evidence=answer[-500:])
-        return bytes.fromhex("".join(values))
+        count = -(-length // 8)  # by eight bytes, each printed as one little-endian number: a quarter of the words
+        answer = await self.command(f"xp /{count}gx {address:#x}")
+        values = [int(value, 16) for value in re.findall(r"\t0x([0-9a-f]{1,16})\b", answer)]
+        if len(values) != count:
+            raise EmulatorError(f"Bochs gave {len(values)} of {count} words of memory at {address:#x}", evidence=answer[-500:])
+        return struct.pack(f"<{count}Q", *values)[:length]
 
     async def ram_log(self, log: RamLog) -> bytes:
         """The lines that the guest left in its RAM. Only while stopped. Raises EmulatorError when they cannot be read."""

@@ -104,5 +104,7 @@ class Target(Protocol):
         ...
 
     def session(self, boots: Sequence[Boot], progress: Progress) -> contextlib.AbstractAsyncContextManager[Session]:
-        """Make ready for these boots (and no other images). Leaving the context ends every process that it started."""
+        """Make ready for these boots (and no other images). Leaving the context ends every process that it started,
+        but what `sharing` keeps.
+        """
         ...

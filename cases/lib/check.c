@@ -215,11 +215,14 @@ static void run(const struct check *check)
     if (!record.lacking)
         check->body();
     report();
-    console_dot();
 }
+
+/* A sign of life on COM1 comes behind the first check and then behind each of this many: it costs two VM exits under KVM. */
+enum { CHECKS_A_DOT = 16 };
 
 void kit_main(void)
 {
+    u32 done = 0;
     console_start(params.in_ram);
     trap_start();
     paging_start();
@@ -227,8 +230,11 @@ void kit_main(void)
     say_capabilities();
     for (const struct check *check = checks_begin; check < checks_end; check++) {
         u32 index = (u32)(check - checks_begin);
-        if (params.selected[index / 8] >> index % 8 & 1)
-            run(check);
+        if (!(params.selected[index / 8] >> index % 8 & 1))
+            continue;
+        run(check);
+        if (done++ % CHECKS_A_DOT == 0)
+            console_dot();
     }
     finish(case_end());
 }
