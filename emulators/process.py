@@ -15,6 +15,7 @@ from typing import IO
 
 from emulators.target import EmulatorError
 
+TIMES = slice(11, 15)  # of what stands behind the name in /proc/PID/stat: utime, stime, cutime, cstime, in clock ticks (proc(5))
 GRACE = 2.0  # seconds a process gets to follow a polite signal before the next, harsher one
 
 
@@ -60,11 +61,9 @@ class Process:
     def cpu_seconds(self) -> float:
         """User and system time used so far, that of its children that have ended included."""
         if self.returncode is None:
-            import psutil  # late: the first emulators start without it
-
-            with contextlib.suppress(psutil.Error):
-                times = psutil.Process(self.pid).cpu_times()
-                self._cpu_seconds = times.user + times.system + times.children_user + times.children_system
+            with contextlib.suppress(OSError):  # of /proc itself: psutil takes longer to load than most emulators to start
+                fields = Path(f"/proc/{self.pid}/stat").read_bytes().rpartition(b")")[2].split()
+                self._cpu_seconds = sum(map(int, fields[TIMES])) / os.sysconf("SC_CLK_TCK")
         return self._cpu_seconds
 
     def _watch(self) -> None:

@@ -20,14 +20,17 @@ def _first_words(path: Path) -> str:
     return said
 
 
-async def test_what_it_used_is_known_once_it_has_ended(tmp_path: Path) -> None:
-    busy = (
-        "import os\nwhile sum(os.times()[:2]) < 0.3: pass\nif os.fork(): os.wait()\nelse:\n while sum(os.times()[:2]) < 0.3: pass"
-    )
+async def test_what_it_has_used_is_known_while_it_runs_and_once_it_has_ended(tmp_path: Path) -> None:
+    spin = "while sum(os.times()[:2]) < 0.3: pass"
+    busy = f"import os\n{spin}\nif os.fork(): os.wait()\nelse:\n {spin}\n os._exit(0)\nprint('done', flush=True)\ninput()"
     with (tmp_path / "log").open("wb") as output:
-        async with running(["python3", "-c", busy], output=output, cwd=tmp_path) as process:
+        async with running(["python3", "-c", busy], output=output, cwd=tmp_path, stdin=True) as process:
+            await asyncio.to_thread(_first_words, tmp_path / "log")
+            running_still = process.cpu_seconds()
+            process.write(b"\n")
             assert await process.wait() == 0
-    assert process.cpu_seconds() == pytest.approx(0.65, abs=0.3) and process.cpu_seconds() > 0.58, "its child's too"
+    for used in (running_still, process.cpu_seconds()):
+        assert 0.58 < used == pytest.approx(0.65, abs=0.3), "its child's too"
 
 
 async def test_it_ends_with_the_context_and_with_its_own_children(tmp_path: Path) -> None:
