@@ -7,6 +7,7 @@ import io
 import os
 import signal
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 from PIL import Image, ImageChops, ImageGrab
@@ -37,12 +38,16 @@ async def test_one_that_comes_back_is_lent_again_and_two_at_once_are_two() -> No
     async with displays.kept():
         async with displays.lent() as first, displays.lent() as second:
             assert first.name != second.name
-            start = first.cpu_seconds()
-            assert start > first.cpu_seconds(), "told once"
         async with displays.lent() as again, displays.lent() as another:
             assert {again.name, another.name} == {first.name, second.name}
         assert first.server.returncode is None
     assert await _ended(first) and await _ended(second)
+
+
+def test_what_a_server_uses_is_told_once() -> None:
+    server = Mock(cpu_seconds=Mock(side_effect=[0.5, 0.75]))
+    display = Display(":7", server)
+    assert (display.cpu_seconds(), display.cpu_seconds()) == (0.5, 0.25)
 
 
 async def test_nothing_outlives_its_use_where_nobody_keeps_it() -> None:
