@@ -20,10 +20,11 @@ from emulators.appliance.snapshot import DISK, Shape, can_start, resumed, snapsh
 from emulators.appliance.start import MODEL, Hosting, booted
 from emulators.native import IGNORE_MSRS
 from emulators.observation import WHOLE_CPU, Boot, Ending, Limits, Observation
-from emulators.qemu import Qemu, kvm_failure, qemu_argv, qemu_line
+from emulators.qemu import Looks, Qemu, kvm_failure, qemu_argv, qemu_line
 from emulators.qemu_dump import Dump, dump, read_dump
 from emulators.qemu_screen import QemuScreen
 from emulators.target import EmulatorError, Progress
+from emulators.vcpus import asleep_command, slept
 from emulators.watch import End, Watch, discarding
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
 SLOWER = 4.0  # a boot's deadlines are given for a guest that runs directly; KVM inside Bochs takes this many times as long
 CONNECT_SECONDS = 60.0
 LOOK = 10.0  # seconds of silence after which the screen is looked at, again and again: dearer still
-POLL = 0.1  # seconds of silence after which the CPUs are asked whether they have halted: asking is dear here
+POLL = 0.1  # seconds of silence after which it is seen whether the CPUs have halted
 END_SECONDS = 60.0
 MOST_CHANGES = 64  # bytes in which an image may differ from one that the appliance has: the size of a selection of checks
 SETTLE = 0.1  # seconds that the tail of a boot gets; the guest also runs on while QEMU is told to stop
@@ -204,6 +205,10 @@ class HostedSession:
         log = kernel_log = b""
         cpu_before = machine.bochs.process.cpu_seconds()
 
+        async def asleep(threads: Sequence[int]) -> bool:
+            _, said = await machine.ask(asleep_command(threads))
+            return slept(said.decode(errors="replace"), len(threads))
+
         async def died() -> End:
             return Ending.CRASH, f"QEMU ended with exit code {await machine.gone()}"
 
@@ -211,9 +216,9 @@ class HostedSession:
             await start()
             watch.mark("qemu ready")
             others = died(), machine.left(), machine.shut_down()
-            display = QemuScreen(qemu, "/tmp", machine.fetch, machine.checksum)
+            screen = QemuScreen(qemu, "/tmp", machine.fetch, machine.checksum)
             ports = machine.guest, machine.debug
-            end = await qemu.run(boot, watch, *ports, *others, screen=display, look_every=LOOK, poll=POLL, settle=SETTLE)
+            end = await qemu.run(boot, watch, *ports, *others, looks=Looks(screen, LOOK, asleep, POLL, SETTLE))
             async with discarding(*ports):
                 if end[0] != Ending.CRASH:
                     registers = await dump(qemu, DUMP, boot.ram_log)

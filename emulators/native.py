@@ -20,11 +20,12 @@ from emulators.by_hand import ByHand, qemu_by_hand
 from emulators.files import read_log
 from emulators.observation import Boot, Ending, Machine, Observation
 from emulators.process import Process, running
-from emulators.qemu import Ports, Qemu, kvm_failure, qemu_argv, qemu_line, stock_argv
+from emulators.qemu import Looks, Ports, Qemu, kvm_failure, qemu_argv, qemu_line, stock_argv
 from emulators.qemu_dump import Dump, dump, read_dump
 from emulators.qemu_program import qemu_program
 from emulators.qemu_screen import QemuScreen
 from emulators.target import NESTED, OTHER_CPU, EmulatorError, Progress, Requirement, Session, other_cpu
+from emulators.vcpus import asleep
 from emulators.watch import End, Watch, exit_port, shutdown_port
 
 CONNECT_SECONDS = 20.0
@@ -32,7 +33,7 @@ OTHER_MODEL = "Haswell"
 PORTS = ("qmp", "com1", "debug", "leave", "shutdown")  # sockets, by their names in Ports
 IGNORE_MSRS = Path("/sys/module/kvm/parameters/ignore_msrs")
 LOOK = 2.0  # seconds of silence after which the screen is looked at, again and again
-POLL = 0.3  # seconds of silence after which the CPUs are asked whether they have halted
+POLL = 0.3  # seconds of silence after which it is seen whether the CPUs have halted
 
 
 class NativeQemu:
@@ -194,8 +195,8 @@ class NativeSession:
                     streams.append(stream)
                 com1, debug, leave, shutdown = streams
                 others = _died(process), exit_port(leave), shutdown_port(shutdown)
-                display = QemuScreen(qemu, str(folder), fetch)
-                end = await qemu.run(boot, watch, com1, debug, *others, screen=display, look_every=LOOK, poll=POLL)
+                looks = Looks(QemuScreen(qemu, str(folder), fetch), LOOK, asleep, POLL)
+                end = await qemu.run(boot, watch, com1, debug, *others, looks=looks)
                 if process.returncode is None:
                     dumped = folder / "dump"
                     dumped.mkdir()

@@ -10,9 +10,9 @@ import importlib
 import re
 import shlex
 import socket
-from collections.abc import Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from types import ModuleType
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import msgspec
 
@@ -24,6 +24,7 @@ from emulators.text_screen import Screen
 from emulators.watch import SETTLE, End, Watch, first
 
 RESUME_SECONDS = 20.0
+FIRST_WORDS = 4  # times as long as later a guest may be silent at first: it is being loaded
 RESET_PORTS = {0x64, 0x92, 0xCF9}  # keyboard controller, fast reset, PCI reset control
 KVM_FAILED = re.compile(rb"^.*(?:KVM internal error|kvm run failed|KVM: entry failed).*$", re.MULTILINE)
 
@@ -92,12 +93,23 @@ def _disks(boot: Boot, image: str, second: str) -> list[str]:
     return [first, f"file={second.replace(',', ',,')},format=raw,if=ide,index=1,snapshot=on"] if second else [first]
 
 
+class Looks(NamedTuple):
+    """How a guest that says nothing is looked at, and after how many seconds of silence."""
+
+    screen: Screen
+    screen_seconds: float
+    asleep: Callable[[Sequence[int]], Awaitable[bool]]  # of threads on QEMU's machine, by their numbers: see emulators.vcpus
+    asleep_seconds: float  # once it has spoken
+    settle: float = SETTLE  # seconds that the tail of a boot gets
+
+
 class Qemu:
     """A QEMU that stands at -S or runs, spoken to over QMP. Close with `disconnect()`."""
 
     def __init__(self) -> None:
         self._client = _qmp().QMPClient("difftest")
         self._waits_for_nmi = False
+        self._halted_with = ""  # what it said of its registers when it was found halted for good
 
     async def connect(self, connection: socket.socket, seconds: float) -> None:
         """Shake hands on a connected socket. Raises EmulatorError when QEMU does not greet in time."""
@@ -146,15 +158,9 @@ class Qemu:
         com1: asyncio.StreamReader,
         debug: asyncio.StreamReader,
         *others: Coroutine[Any, Any, End],
-        screen: Screen,
-        look_every: float,
-        poll: float,
-        settle: float = SETTLE,
+        looks: Looks,
     ) -> End:
-        """Let the guest run until it is over. `others` tell of what ends it besides its words and QEMU's events; `poll` is
-        the seconds of silence after which the CPUs are asked whether they have halted for good. `screen` is looked
-        at after `look_every` seconds of silence.
-        """
+        """Let the guest run until it is over. `others` tell of what ends it besides its words and QEMU's events."""
         with self._client.listener(("SHUTDOWN", "STOP", "GUEST_PANICKED")) as events:
             # Sent together: where QEMU's machine is an emulated one, it is the waiting for answers that costs.
             await asyncio.gather(self.execute("cont"), *([self.execute("inject-nmi")] if self._waits_for_nmi else []))
@@ -168,28 +174,31 @@ class Qemu:
                 raise AssertionError("unreachable")
 
             async def halts() -> End:
-                pause = poll
+                threads: list[int] = []
+                often = pause = looks.asleep_seconds
                 while True:
                     await asyncio.sleep(pause)
-                    if (silent := watch.silent_for()) < poll:
-                        pause = max(poll - silent, poll / 4)
-                    elif await self.halted():
+                    least = often if watch.spoken() else often * FIRST_WORDS
+                    if (left := least - watch.silent_for()) > 0:
+                        pause = min(max(left, often / 4), often)
+                        continue
+                    threads = threads or await self._threads()
+                    if await looks.asleep(threads) and await self.halted():
                         return Ending.HALTED, "HLT with interrupts off"
-                    else:  # a guest that computes in silence is asked less and less often
-                        pause = min(2 * max(pause, poll), 16 * poll)
+                    pause = min(2 * max(pause, often), 16 * often)  # one that computes in silence is looked at less and less
 
             ports = ((watch.serial, com1), (watch.debug, debug))
             readers = [port.reader(stream) for port, stream in ports]
-            patience = watch.looks(screen, look_every), watch.deadlines()
+            patience = watch.looks(looks.screen, looks.screen_seconds), watch.deadlines()
             end = await first(*readers, told(), *others, halts(), *patience)
-            ends = await asyncio.gather(*(port.drain(stream, end, settle) for port, stream in ports))
+            ends = await asyncio.gather(*(port.drain(stream, end, looks.settle) for port, stream in ports))
             end = next((better for better in ends if better != end), end)
         watch.mark("ended")
         return end
 
     async def registers(self) -> dict[str, str]:
         """General and control registers by lower-case name, of the first CPU."""
-        text = await self.monitor("info registers")
+        text = self._halted_with.partition("\nCPU#1")[0] or await self.monitor("info registers")
         found = re.findall(r"\b(R\w\w|R\d+|E\w\w|CR[0234]|EFER) ?=([0-9a-fA-F]+)", text)
         names = {"EFL": "RFLAGS", "RFL": "RFLAGS"}
         widened = re.compile(r"E(?=[ABCD]X|[SD]I|[SB]P|IP)")
@@ -227,11 +236,21 @@ class Qemu:
         return before[0] in (0xE6, 0xE7) and before[1] in RESET_PORTS  # OUT imm8
 
     async def halted(self) -> bool:
-        """Whether every CPU is in HLT with interrupts off (a CPU that never started counts: its EFLAGS.IF is clear)."""
+        """Whether every CPU is in HLT with interrupts off (a CPU that never started counts: its EFLAGS.IF is clear).
+
+        Not to be asked while one of them may be running: see emulators.vcpus.
+        """
         text = await self.monitor("info registers -a")
         flags = re.findall(r"\b[RE]FL=([0-9a-f]+)", text)
         halts = re.findall(r"\bHLT=(\d)", text)
-        return bool(flags) and set(halts) == {"1"} and not any(int(flag, 16) & 0x200 for flag in flags)
+        over = bool(flags) and set(halts) == {"1"} and not any(int(flag, 16) & 0x200 for flag in flags)
+        self._halted_with = text if over else ""
+        return over
+
+    async def _threads(self) -> list[int]:
+        """The numbers of the threads that are the guest's CPUs."""
+        cpus = cast(list[dict[str, object]], await self.execute("query-cpus-fast"))
+        return [cast(int, cpu["thread-id"]) for cpu in cpus]
 
 
 @functools.cache

@@ -44,6 +44,9 @@ class Watch:
         """Note how long after the start a phase was reached; the first time counts."""
         self.seconds.setdefault(phase, time.monotonic() - self.started)
 
+    def spoken(self) -> bool:
+        return bool(self.serial.data or self.debug.data)
+
     def silent_for(self) -> float:
         """Seconds since the guest's last byte, or since the start."""
         return time.monotonic() - self.last

@@ -1,0 +1,52 @@
+"""Whether the virtual CPUs of a QEMU sleep, seen without touching them.
+
+To ask QEMU for registers is no mere look: under KVM it takes a CPU's state out and puts it back before the CPU goes on, and what
+KVM is given by KVM_SET_SREGS while L2 runs replaces L2's CR0 and CR4 read shadows. L2's next MOV to CR0 may then not exit. So a
+guest is asked whether it has halted for good only when the threads of its CPUs have done nothing for a while.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Sequence
+from pathlib import Path
+
+BETWEEN = 0.02  # seconds between two looks
+
+
+async def asleep(threads: Sequence[int]) -> bool:
+    """Whether these threads of this host sleep, and go on sleeping for a moment."""
+    first = _looked(threads)
+    await asyncio.sleep(BETWEEN)
+    return slept("".join([*first, *_looked(threads)]), len(threads))
+
+
+def asleep_command(threads: Sequence[int]) -> str:
+    """The same look in a shell of busybox, for `slept`."""
+    numbers = " ".join(map(str, threads))
+    one = "ran=; read -r _ _ state _ </proc/$t/task/$t/stat; read -r ran </proc/$t/task/$t/schedstat; echo $state $ran"
+    look = f"for t in {numbers}; do {one}; done"
+    return f"{{ {look}; busybox usleep {int(BETWEEN * 1e6)}; {look}; }} 2>/dev/null"
+
+
+def slept(said: str, count: int) -> bool:
+    """What two looks at so many threads tell. A line for each: its state, and, where the kernel counts them, the nanoseconds
+    that it ran and waited, and how often it was put on a CPU.
+    """
+    lines = said.splitlines()
+    first, second = lines[:count], lines[count:]
+    return count > 0 and first == second and all(line.split()[:1] == ["S"] for line in first)
+
+
+def _looked(threads: Sequence[int]) -> list[str]:
+    lines = []
+    for thread in threads:
+        folder = Path(f"/proc/{thread}/task/{thread}")
+        with contextlib.suppress(OSError, IndexError):  # it has gone
+            state = (folder / "stat").read_text().rpartition(")")[2].split()[0]
+            ran = ""
+            with contextlib.suppress(FileNotFoundError):
+                ran = (folder / "schedstat").read_text().strip()
+            lines.append(f"{state} {ran}\n")
+    return lines
