@@ -169,6 +169,21 @@ def test_boot_sector_is_bootable(tmp_path: Path) -> None:
     assert sector[-2:] == b"\x55\xaa"
 
 
+def test_another_program_in_it_makes_another_appliance(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("PACK_SOURCE", "BUSYBOX"):
+        (tmp_path / name).write_text("one")
+        monkeypatch.setattr(initramfs, name, tmp_path / name)
+    (tmp_path / "qemu").write_text("a QEMU")
+    monkeypatch.setattr(initramfs, "FIRMWARE", {})
+    monkeypatch.setattr(initramfs, "libraries_of", lambda program: [])
+    kernel = Kernel(release="6.1", package="p 1", vmlinuz=tmp_path, modules=(), sha256="00")
+    keys = [build._key(kernel, tmp_path / "qemu")]
+    for name in ("PACK_SOURCE", "BUSYBOX"):
+        (tmp_path / name).write_text("another")
+        keys.append(build._key(kernel, tmp_path / "qemu"))
+    assert len(set(keys)) == 3
+
+
 def test_appliances_that_nobody_uses_make_room(tmp_path: Path) -> None:
     day = 24 * 3600
     for number in range(12):

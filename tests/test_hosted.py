@@ -18,11 +18,13 @@ from difftest.case import BUNDLED, load, of_image
 from difftest.image import prepare
 from difftest.record import parse
 from difftest.screen import read_screen
+from emulators.appliance.machine import KERNEL_LOG
 from emulators.appliance.snapshot import snapshots
 from emulators.files import cache_folder
 from emulators.hosted import KvmHosted
-from emulators.hosted_session import SLOWER
+from emulators.hosted_session import SLOWER, HostedSession
 from emulators.observation import Boot, Ending, Limits, Machine
+from emulators.target import Session
 
 from .guests import (
     DEBUG,
@@ -103,6 +105,8 @@ async def test_cold_and_warm_starts_serve_them_all_alike(tmp_path: Path, monkeyp
         async with target.session(list(boots.values()), said.append) as session:
             seen = {name: await session.boot(boot) for name, boot in boots.items()}
             selected = await session.boot(prepared.only([0], None))
+            if cold:
+                await kernels_words_come_out(session)
         assert sum("starting Linux" in line for line in said) == 1, f"Linux was booted once, and no guest broke it: {said}"
         assert {name: boot.ending for name, boot in seen.items()} == {name: ending for name, (_, ending) in chosen.items()}
         assert seen["halt"].serial == b"hello\r\n\x1b\x00", "not a byte changed on the way through two emulated serial ports"
@@ -126,6 +130,16 @@ async def test_cold_and_warm_starts_serve_them_all_alike(tmp_path: Path, monkeyp
     assert seeds[False].serial == seeds[True].serial and seeds[False].ram_log == seeds[True].ram_log != b""
     assert seeds[False].text_memory == seeds[True].text_memory
     assert seeds[False].registers == seeds[True].registers
+
+
+async def kernels_words_come_out(session: Session) -> None:
+    """Once, and as its log shows them: a KVM that complains is told by the lines of it."""
+    assert isinstance(session, HostedSession) and session._machine is not None
+    await session._machine.ask("echo '<4>some: words' >/dev/kmsg; echo '<6>are <5>more' >/dev/kmsg")
+    lines = (await session._machine.collect())[KERNEL_LOG].decode().splitlines()
+    assert [line.partition("] ")[2] for line in lines] == ["some: words", "are <5>more"]
+    assert all(line.startswith("[") for line in lines)
+    assert (await session._machine.collect())[KERNEL_LOG] == b""
 
 
 def test_the_main_job_shows_the_bug_that_started_the_project(tmp_path: Path) -> None:

@@ -6,20 +6,15 @@ import asyncio
 import base64
 import binascii
 import contextlib
-import gzip
-import io
 import re
 import shlex
 import socket
-import subprocess
-import tarfile
 import time
-import zlib
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any, TypeVar
 
-from emulators.appliance.initramfs import BUSYBOX
+from emulators.appliance.initramfs import PACK
+from emulators.appliance.packed import unpacked
 from emulators.bochs_machine import BochsMachine
 from emulators.com import Stream
 from emulators.qemu import Ports
@@ -90,7 +85,8 @@ class ApplianceMachine:
 
     async def fetch(self, path: str) -> bytes:
         """A file's content. Raises EmulatorError when there is none."""
-        return await self._packed(f"busybox cat {path}", path)
+        (content,) = (await self._packed(path, path)).values()
+        return content
 
     async def checksum(self, path: str) -> bytes:
         """A file's checksum, for far less than its content. Raises EmulatorError when there is none."""
@@ -104,29 +100,14 @@ class ApplianceMachine:
 
         All of it in one answer: to start a program in there costs as much as a thousand bytes on the way.
         """
-        packed = await self._packed(f"busybox dmesg -c >{DUMP}/{KERNEL_LOG}; busybox tar c -C {DUMP} .", DUMP)
-        try:
-            with tarfile.open(fileobj=io.BytesIO(packed)) as tar:
-                return {Path(member.name).name: file.read() for member in tar if (file := tar.extractfile(member)) is not None}
-        except tarfile.TarError as error:
-            raise EmulatorError(f"{DUMP} did not come whole out of the appliance", evidence=str(error)) from error
+        return await self._packed(f"-k {DUMP}/*", DUMP)
 
-    async def _packed(self, command: str, what: str) -> bytes:
-        """What a command puts out. Raises EmulatorError when it fails.
-
-        It comes compressed, as a byte on the serial port costs more than compressing a few: first by lzop, which makes a
-        picture small for a fifth of what gzip takes, then that little by gzip.
-        """
-        code, data = await self.ask(f"set -o pipefail; {{ {command}; }} | busybox lzop -1F -c | busybox gzip -1 -c")
+    async def _packed(self, files: str, what: str) -> dict[str, bytes]:
+        """What pack.c makes of these files. Raises EmulatorError when it fails."""
+        code, data = await self.ask(f"{PACK} {files}")
         if code:
             raise EmulatorError(f"{what} cannot be read in the appliance", evidence=data[-500:].decode(errors="replace"))
-        unpack = [str(BUSYBOX), "lzop", "-dc"]
-        try:
-            packed = gzip.decompress(data)
-            done = await asyncio.to_thread(subprocess.run, unpack, input=packed, capture_output=True, check=True)
-        except (OSError, EOFError, zlib.error, subprocess.CalledProcessError) as error:
-            raise EmulatorError(f"{what} did not come whole out of the appliance", evidence=str(error)) from error
-        return done.stdout
+        return unpacked(data)
 
     async def start_qemu(self, argv: list[str], before: str) -> socket.socket:
         """Run QEMU in the background; the answer is the near end of its QMP port. `before` is shell run first.
