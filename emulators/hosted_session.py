@@ -34,6 +34,7 @@ SLOWER = 4.0  # a boot's deadlines are given for a guest that runs directly; KVM
 CONNECT_SECONDS = 60.0
 LOOK = 10.0  # seconds of silence after which the screen is looked at, again and again: dearer still
 POLL = 0.1  # seconds of silence after which it is seen whether the CPUs have halted
+LATE_POLL = 0.8  # the same where a terminal marker is to come: such a guest only halts without a word when something went wrong
 END_SECONDS = 60.0
 MOST_CHANGES = 64  # bytes in which an image may differ from one that the appliance has: the size of a selection of checks
 SETTLE = 0.1  # seconds that the tail of a boot gets; the guest also runs on while QEMU is told to stop
@@ -218,7 +219,8 @@ class HostedSession:
             others = died(), machine.left(), machine.shut_down()
             screen = QemuScreen(qemu, "/tmp", machine.fetch, machine.checksum)
             ports = machine.guest, machine.debug
-            end = await qemu.run(boot, watch, *ports, *others, looks=Looks(screen, LOOK, asleep, POLL, SETTLE))
+            looks = Looks(screen, LOOK, asleep, LATE_POLL if boot.end else POLL, SETTLE)
+            end = await qemu.run(boot, watch, *ports, *others, looks=looks)
             async with discarding(*ports):
                 if end[0] != Ending.CRASH:
                     registers = await dump(qemu, DUMP, boot.ram_log)

@@ -75,11 +75,13 @@ async def test_cold_and_warm_starts_serve_them_all_alike(tmp_path: Path, monkeyp
         return msgspec.structs.replace(boot, machine=msgspec.structs.replace(boot.machine, memory_mib=memory_mib))
 
     prepared = prepare(load(BUNDLED / "ept-pdpte-load"), cache_folder())
+    halts = guest("halt", b"hello\r\n\x1b\x00\xff"[:-1], HALT)
     waits = guest("prompt", b"", WAIT_FOR_A_KEY, SHOW)
     every = {
         "flood": (guest("flood", b"a", FLOOD), Ending.FLOOD),
         "hang": (guest("hang", b"b", HANG), Ending.QUIET),
-        "halt": (guest("halt", b"hello\r\n\x1b\x00\xff"[:-1], HALT), Ending.HALTED),
+        "halt": (halts, Ending.HALTED),
+        "halt before its marker": (msgspec.structs.replace(halts, end="^never$"), Ending.HALTED),
         "reset": (guest("reset", b"c", RESET), Ending.RESET),
         "triple": (guest("triple", b"d", TRIPLE_FAULT), Ending.TRIPLE_FAULT),
         "shutdown": (guest("shutdown", b"e", SHUT_DOWN, DEBUG), Ending.POWER_OFF),
