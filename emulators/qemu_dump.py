@@ -10,6 +10,7 @@ from collections.abc import Mapping
 import msgspec
 
 from emulators.observation import TEXT_BYTES
+from emulators.picture import png
 from emulators.qemu import Qemu
 from emulators.ram_log import HEADER, RamLog
 from emulators.target import EmulatorError
@@ -48,8 +49,8 @@ async def read_dump(files: Mapping[str, bytes]) -> Dump:
     """What `dump` left, from the contents of its files by name. Raises EmulatorError for a picture that is none."""
     pixels = files.get(PICTURE)
     # QEMU writes PPM and it is made a PNG here: its machine may be an emulated one, where compressing is dear.
-    png = None if pixels is None else await asyncio.to_thread(_png, pixels)
-    return Dump(text_memory=files.get(TEXT), screen=png, ram_log=files.get(LOG, b""))
+    screen = None if pixels is None else await asyncio.to_thread(_png, pixels)
+    return Dump(text_memory=files.get(TEXT), screen=screen, ram_log=files.get(LOG, b""))
 
 
 async def _header(qemu: Qemu, log: RamLog) -> bytes:
@@ -61,9 +62,7 @@ async def _header(qemu: Qemu, log: RamLog) -> bytes:
 def _png(pixels: bytes) -> bytes:
     from PIL import Image  # late: no emulator waits for it to be loaded
 
-    png = io.BytesIO()
     try:
-        Image.open(io.BytesIO(pixels)).save(png, "PNG", compress_level=1)
+        return png(Image.open(io.BytesIO(pixels)).convert("RGB"))
     except (OSError, ValueError, Image.DecompressionBombError) as error:
         raise EmulatorError(f"QEMU's screen dump cannot be read: {error}") from error
-    return png.getvalue()

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import io
 import os
 import tempfile
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+from emulators.picture import png
 from emulators.process import Process, running
 from emulators.target import EmulatorError
 
@@ -107,7 +107,4 @@ def grab(display: str) -> bytes:
     # The header bar is as wide as the picture, the status bar ends the window.
     width = max(drawn[2] - BORDER, 1)
     height = max(drawn[3] - BORDER - HEADER - STATUS_BAR, 1)
-    picture = whole.crop((BORDER, BORDER + HEADER, BORDER + width, BORDER + HEADER + height))
-    png = io.BytesIO()
-    picture.save(png, "PNG", compress_level=1)  # a text screen is small anyway
-    return png.getvalue()
+    return png(whole.crop((BORDER, BORDER + HEADER, BORDER + width, BORDER + HEADER + height)))
