@@ -87,7 +87,7 @@ class HostedSession:
             async def resume() -> None:
                 await qemu.resume(await machine.open_qmp())
 
-            observation = await self._observe(machine, boot, list(shape.argv), qemu, resume)
+            observation = await self._observe(machine, boot, list(shape.argv), qemu, resume, alone=True)
         facts = kept.facts
         at_first = {
             "cpu seconds to ready, cold": facts.cpu_seconds_to_ready,
@@ -121,7 +121,7 @@ class HostedSession:
             control = await machine.start_qemu(argv, "; ".join([*sizes, ignoring]))
             await qemu.connect(control, CONNECT_SECONDS)
 
-        observation = await self._observe(machine, boot, argv, qemu, start)
+        observation = await self._observe(machine, boot, argv, qemu, start, alone=False)
         if observation.ending == Ending.CRASH:  # a machine that broke once is never used again
             await self.close()
         return _timed(observation, seconds, begun)
@@ -195,9 +195,18 @@ class HostedSession:
             raise
 
     async def _observe(
-        self, machine: ApplianceMachine, boot: Boot, argv: list[str], qemu: Qemu, start: Callable[[], Awaitable[None]]
+        self,
+        machine: ApplianceMachine,
+        boot: Boot,
+        argv: list[str],
+        qemu: Qemu,
+        start: Callable[[], Awaitable[None]],
+        *,
+        alone: bool,
     ) -> Observation:
-        """Boot in a QEMU that `start` brings to where it stands stopped, in front of the image."""
+        """Boot in a QEMU that `start` brings to where it stands stopped, in front of the image. `alone` is whether it is the
+        only boot of this appliance, which need not run on once all is fetched.
+        """
         limits = Limits(quiet=boot.limits.quiet * SLOWER, total=boot.limits.total * SLOWER, serial_bytes=boot.limits.serial_bytes)
         watch = Watch(msgspec.structs.replace(boot, limits=limits))
         cpu_model = self._target.cpu_model(boot)
@@ -226,6 +235,8 @@ class HostedSession:
                     registers = await dump(qemu, DUMP, boot.ram_log)
                     watch.mark("dumped")
                 files = await machine.collect()
+                if alone:
+                    machine.end()
                 log, kernel_log = files[QEMU_LOG], files[KERNEL_LOG]
                 left = await read_dump(files)
                 watch.mark("fetched")
