@@ -30,7 +30,7 @@ KIT = Path(__file__).resolve().parent.parent / "cases" / "lib"
 ABOUT_SECTION = ".difftest.checks"
 CHECK_ID = re.compile(r"[\w.:/+-]{1,120}", re.ASCII)
 FLAGS = [
-    *["-m32", "-march=i586", "-std=gnu11", "-O2", "-ffreestanding", "-nostdlib", "-fno-pic", "-fno-pie"],
+    *["-m32", "-march=i586", "-std=gnu11", "-Os", "-ffreestanding", "-nostdlib", "-fno-pic", "-fno-pie"],
     *["-fno-stack-protector", "-fno-asynchronous-unwind-tables", "-fcf-protection=none", "-mno-sse", "-mno-mmx"],
     # What no check uses stays out of the image: to read a sector costs KVM under emulation a quarter of a million instructions.
     *["-ffunction-sections", "-fdata-sections"],
