@@ -6,6 +6,7 @@ put at somebody's door. Agreement needs evidence from both sides; what could not
 
 from __future__ import annotations
 
+import functools
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -279,6 +280,7 @@ def _applies(known: Known, check: str, target: str, versions: Mapping[str, str])
     return all(_within(getattr(known, key), version) for key, version in versions.items())
 
 
+@functools.cache
 def _within(specifiers: str, version: str) -> bool:
     """Whether the numbers that `version` begins with lie in a range; "" stands for all, and for not known."""
     if not specifiers or not version:

@@ -134,14 +134,13 @@ def _parse(serial: bytes) -> Transcript:
 def _record(match: re.Match[str]) -> Record | None:
     """The record of a check line, or None when its pairs do not parse to the end or a key stands twice."""
     kinds: dict[str, dict[str, str]] = {"": {}, "must": {}, "free": {}}
-    position, tail = 0, match.group(3)
-    while position < len(tail):
-        pair = _PAIR.match(tail, position)
-        if pair is None:
-            return None
-        kind, name, value = kinds[pair.group(1) or ""], pair.group(2), pair.group(3).strip('"')
+    parsed, tail = 0, match.group(3)
+    for prefix, name, value in _PAIR.findall(tail):
+        parsed += len(f" {prefix}={name}{value}") + bool(prefix)  # the dot behind it
+        kind, value = kinds[prefix], value.strip('"')
         if name in kind or (value and not value.isprintable()):
             return None
         kind[name] = value
-        position = pair.end()
+    if parsed != len(tail):  # something stood between them
+        return None
     return Record(check=match.group(1), status=match.group(2), fields=kinds[""], required=kinds["must"], free=kinds["free"])

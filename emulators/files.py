@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
 import os
+import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,11 +16,18 @@ import platformdirs
 from emulators.kept import hashed
 from emulators.target import EmulatorError
 
+SMALL = 4 << 20  # bytes of an image whose holes are not worth starting cp for
 HEAD_AND_TAIL = 256 << 10  # bytes kept of either end of a log
 
 
 def cache_folder() -> Path:
     """Where this user's kernels, appliances, other Bochs and built images are kept."""
+    return _cache_folder(os.environ.get("XDG_CACHE_HOME"), os.environ.get("HOME"))
+
+
+@functools.cache
+def _cache_folder(*_: str | None) -> Path:
+    """In an environment that says this."""
     return platformdirs.user_cache_path("difftest")
 
 
@@ -43,6 +52,10 @@ def sha256_cached(path: Path) -> str:
 
 def private_copy(source: Path, target: Path) -> None:
     """Copy an image, holes and all. Raises EmulatorError when the disk is full or the source is gone."""
+    with contextlib.suppress(OSError):  # cp says it better
+        if source.stat().st_size <= SMALL:
+            shutil.copyfile(source, target)
+            return
     done = subprocess.run(
         ["cp", "--sparse=always", "--reflink=auto", "--", os.fspath(source), os.fspath(target)],
         capture_output=True,
