@@ -7,14 +7,9 @@ lies at its physical address. Blocks that the guest never touched are holes in i
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import errno
-import fcntl
-import functools
 import os
 import re
 import subprocess
-import threading
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -31,8 +26,6 @@ SUSPEND_BUTTON = ("674", "22")  # in the header bar of a window 720 pixels wide
 DIALOG_SECONDS, SAVE_SECONDS = 20.0, 60.0
 ASK, WAIT, SAVED, FAILED = "Save Bochs state to folder", "Please wait", "WARNING", "ERROR"  # titles of its windows
 DEFAULT_ANSWER = "none"
-PIPE_BYTES = 1 << 20  # the most that the kernel gives everybody
-FULL_SECONDS = 0.0005  # less than it takes Bochs to read so much
 
 
 async def save(machine: BochsMachine, name: str) -> None:
@@ -98,21 +91,6 @@ def with_lines(config: str, lines: Sequence[str]) -> str:
     return "".join(f"{ours.get(line.partition(':')[0], line)}\n" for line in config.splitlines())
 
 
-def with_blocks(memory: str, address: int, length: int) -> str:
-    """The memory's state with the blocks that hold these physical addresses marked as touched, so that they are restored.
-
-    Raises EmulatorError for a state that has another form.
-    """
-    used = re.search(r"^( *used_blocks = )(\d+)$", memory, re.MULTILINE)
-    if used is None:
-        raise EmulatorError("Bochs' saved state is in a form that is not known here")
-    number = int(used[2])
-    for block in range(address // BLOCK, -(-(address + length) // BLOCK)):
-        memory, untouched = re.subn(rf"^( *blk{block} = )-1$", rf"\g<1>{number}", memory, flags=re.MULTILINE)
-        number += untouched
-    return memory.replace(used[0], f"{used[1]}{number}", 1)
-
-
 def without_blocks(memory: str, address: int, length: int) -> str:
     """The memory's state with all blocks that lie within these physical addresses forgotten: nobody reads them again.
 
@@ -127,72 +105,12 @@ def without_blocks(memory: str, address: int, length: int) -> str:
     )
 
 
-def feed(pipe: Path, ram: Path, address: int, content: bytes, stop: threading.Event) -> None:
-    """Give a Bochs that restores its memory through a named pipe, with `content` in place of what lies at this physical address.
-
-    So nothing is copied on a disk, and pages that are only holes are never made. Blocks until Bochs has read it all, has gone,
-    or `stop` is set before it came.
+def started_with(kept: Path, lines: Sequence[str], state: Path) -> None:
+    """Make a state in a new folder that is one in `kept`, started with these lines of configuration. Bochs writes to none of its
+    files.
     """
-    while True:
-        try:
-            to = os.open(pipe, os.O_WRONLY | os.O_NONBLOCK)
-            break
-        except OSError as error:
-            if error.errno != errno.ENXIO or stop.is_set():  # ENXIO: nobody reads yet
-                return
-            time.sleep(0.005)
-    try:
-        with contextlib.suppress(OSError):  # it only saves changing between the two so often
-            fcntl.fcntl(to, fcntl.F_SETPIPE_SZ, PIPE_BYTES)
-        with ram.open("rb") as file:
-            size = os.fstat(file.fileno()).st_size
-            _send(file.fileno(), 0, address, to)
-            _send_bytes(content, to)
-            _send(file.fileno(), address + len(content), size, to)
-    except BrokenPipeError:
-        pass  # it has gone; that is told elsewhere
-    finally:
-        os.close(to)
-
-
-@functools.cache
-def _zeros() -> int:
-    """A file in memory of that many zeros, whose pages go through a pipe without being copied."""
-    zeros = os.memfd_create("difftest-zeros")
-    os.write(zeros, bytes(PIPE_BYTES))
-    return zeros
-
-
-def _send(source: int, start: int, end: int, to: int) -> None:
-    """Send this part of a file, zeros behind its end included."""
-    zeros = _zeros()
-    while start < end:
-        try:
-            data = min(os.lseek(source, start, os.SEEK_DATA), end)
-        except OSError:  # ENXIO: there are no more data
-            data = end
-        while start < data:
-            start += _splice(zeros, 0, min(data - start, PIPE_BYTES), to)
-        hole = min(os.lseek(source, start, os.SEEK_HOLE), end) if start < end else end
-        while start < hole:
-            start += _splice(source, start, hole - start, to)
-
-
-def _splice(source: int, start: int, count: int, to: int) -> int:
-    """Send some of these bytes; how many. A reader that takes a page at a time is not followed page by page: that would cost
-    more than all else. It is let read for a while when the pipe is full.
-    """
-    while True:
-        try:
-            return os.splice(source, to, count, offset_src=start, flags=os.SPLICE_F_NONBLOCK)
-        except BlockingIOError:
-            time.sleep(FULL_SECONDS)
-
-
-def _send_bytes(data: bytes, to: int) -> None:
-    view = memoryview(data)
-    while view:
-        try:
-            view = view[os.write(to, view) :]
-        except BlockingIOError:
-            time.sleep(FULL_SECONDS)
+    state.mkdir()
+    for path in kept.iterdir():
+        if path.name != CONFIG:
+            (state / path.name).symlink_to(path)
+    (state / CONFIG).write_text(with_lines((kept / CONFIG).read_text(), lines))

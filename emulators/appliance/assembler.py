@@ -1,4 +1,4 @@
-"""Boot sectors out of assembly, and the appliance's program out of C, by the host's gcc and binutils."""
+"""Boot sectors out of assembly, and the appliance's programs out of C, by the host's gcc and binutils."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 from emulators.target import EmulatorError
 
 BOOT_SOURCE, BOOT_ADDRESS = Path(__file__).with_name("boot.S"), 0x7C00
-PACK_SOURCE = Path(__file__).with_name("pack.c")
+PACK_SOURCE, TAKE_SOURCE, HEADER = (Path(__file__).with_name(name) for name in ("pack.c", "take.c", "freestanding.h"))
 # No C library, nor anything that a compiler set up otherwise would add to a program.
 FREESTANDING = (
     *("-m64", "-std=gnu11", "-O2", "-Wall", "-Wextra", "-Werror", "-ffreestanding", "-fno-builtin", "-fno-strict-aliasing"),

@@ -138,8 +138,13 @@ def _build_into(kernel: Kernel, qemu: Path, folder: Path) -> None:
         built.rename(folder)
 
 
+def whole_cylinders(size: int) -> int:
+    """The least size of a disk that has room for so many bytes."""
+    return -(-size // CYLINDER) * CYLINDER
+
+
 def _cylinders(data: bytes) -> bytes:
-    return data + b"\0" * (-len(data) % CYLINDER)
+    return data.ljust(whole_cylinders(len(data)), b"\0")
 
 
 def _key(kernel: Kernel, qemu: Path) -> str:

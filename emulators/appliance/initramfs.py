@@ -1,4 +1,4 @@
-"""The appliance's root file system: busybox, what packs files, the KVM modules, QEMU with its libraries and firmware."""
+"""The appliance's root file system: busybox, our own programs, the KVM modules, QEMU with its libraries and firmware."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from emulators.appliance.assembler import PACK_SOURCE, compiled
+from emulators.appliance.assembler import HEADER, PACK_SOURCE, TAKE_SOURCE, compiled
 from emulators.appliance.cpio import CHARACTER, DIRECTORY, REGULAR, Entry, archive
 from emulators.appliance.kernel_files import Kernel, module_bytes
 from emulators.libraries import libraries_of
@@ -15,7 +15,7 @@ from emulators.target import EmulatorError
 
 INIT = Path(__file__).with_name("init.sh")
 BUSYBOX = Path("/bin/busybox")
-PACK = "/bin/pack"
+PACK, TAKE = "/bin/pack", "/bin/take"
 QEMU = "/usr/bin/qemu-system-x86_64"  # in the appliance; the distribution's lies there on the host too
 FIRMWARE = {
     "usr/share/seabios/bios-256k.bin": Path("/usr/share/seabios/bios-256k.bin"),
@@ -37,7 +37,7 @@ def inputs(qemu: Path) -> list[Path]:
 
     Raises EmulatorError for one that is missing.
     """
-    files = [INIT, PACK_SOURCE, BUSYBOX, qemu, *FIRMWARE.values()]
+    files = [INIT, PACK_SOURCE, TAKE_SOURCE, HEADER, BUSYBOX, qemu, *FIRMWARE.values()]
     for path in files:
         if not path.exists():
             raise EmulatorError(f"the appliance needs {path}", hint=INSTALL)
@@ -56,7 +56,8 @@ def _entries(kernel: Kernel, qemu: Path) -> Iterator[Entry]:
     yield Entry("dev/console", mode=CHARACTER | 0o600, device=(5, 1))
     yield Entry("bin/busybox", BUSYBOX.read_bytes())
     with tempfile.TemporaryDirectory(prefix="difftest-pack-") as folder:
-        yield Entry(PACK.lstrip("/"), compiled(PACK_SOURCE, Path(folder)))
+        for program, source in ((PACK, PACK_SOURCE), (TAKE, TAKE_SOURCE)):
+            yield Entry(program.lstrip("/"), compiled(source, Path(folder)))
     yield Entry(QEMU.lstrip("/"), qemu.read_bytes())
     for library in libraries_of(qemu):
         yield Entry(str(library).lstrip("/"), library.read_bytes())

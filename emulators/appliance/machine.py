@@ -56,7 +56,6 @@ class ApplianceMachine:
         self.bochs = bochs
         self.guest = streams[GUEST_PORT][0]
         self.debug = streams[DEBUG_PORT][0]
-        self.window = 0  # physical address of the memory that Linux leaves alone
         self.ready_line = ""
         self.seconds_to_ready = 0.0
         self.cpu_to_ready = 0.0

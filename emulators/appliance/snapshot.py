@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import functools
 import hashlib
 import os
 import shlex
@@ -23,19 +22,19 @@ import msgspec
 
 from emulators import saved_state
 from emulators.appliance.assembler import assembled
+from emulators.appliance.initramfs import TAKE
 from emulators.appliance.linuxboot import SECTOR
 from emulators.appliance.machine import ApplianceMachine
-from emulators.appliance.start import COMMAND_LINE, SECOND_DISK, Feed, Hosting, booted, restored
+from emulators.appliance.start import COMMAND_LINE, SECOND_DISK, Hosting, booted, restored
 from emulators.cache import Cache
 from emulators.files import private_copy, sha256_cached
 from emulators.qemu import Qemu
 from emulators.target import EmulatorError
 from emulators.xvfb import xvfb
 
-VERSION = 2  # of what the functions here make; a change that the hashed inputs do not show must raise it
+VERSION = 3  # of what the functions here make; a change that the hashed inputs do not show must raise it
 STANDIN, STANDIN_ADDRESS = Path(__file__).with_name("standin.S"), 0x600
 DISK = "/cases/disk.img"
-PAGE = 4096
 BOOTABLE = b"\x55\xaa"  # at the end of a boot sector that the firmware hands over to
 CONNECT_SECONDS = 60.0
 FIRMWARE_SECONDS = 120.0
@@ -50,17 +49,12 @@ class Shape(msgspec.Struct, frozen=True, kw_only=True):
     disk_bytes: int
     guest_mib: int
 
-    @property
-    def window_mib(self) -> int:
-        """The part of physical memory through which an image is handed in."""
-        return -(-self.disk_bytes >> 20)
-
 
 class Facts(msgspec.Struct, frozen=True, kw_only=True):
-    """facts.json: what a snapshot is of. `instructions` are emulated ones, `window` is a physical address."""
+    """facts.json: what a snapshot is of. `instructions` are emulated ones."""
 
     shape: Shape
-    window: int
+    second_bytes: int  # the size of the appliance's second disk, by which an image comes in
     ready_line: str
     cpu_seconds_to_ready: float
     seconds_to_ready: float
@@ -108,16 +102,15 @@ async def resumed(hosting: Hosting, snapshot: Snapshot, image: bytes, folder: Pa
 
     Raises EmulatorError when it does not come up.
     """
-    window, content = snapshot.facts.window, image.rstrip(b"\0")
+    content = image.rstrip(b"\0")
+    second = folder / SECOND_DISK
+    second.write_bytes(content)
+    os.truncate(second, snapshot.facts.second_bytes)
 
-    def prepare(lines: list[str], state: Path) -> Feed:
-        return _unpack(snapshot.folder, lines, state, window, content)
-
-    async with restored(hosting, snapshot.folder / SECOND_DISK, prepare, folder) as machine:
-        pages = -(-len(content) // PAGE)
-        copying = f"busybox dd if=/dev/mem of={DISK} bs={PAGE} skip={window // PAGE} count={pages} conv=notrunc"
+    async with restored(hosting, snapshot.folder, second, folder) as machine:
+        taking = f"{TAKE} {-(-len(content) // SECTOR)} {DISK}"
         # A Bochs that cannot read a state boots instead, and then knows nothing of it.
-        code, said = await machine.ask(f'[ "$snapshot" = {snapshot.key} ] && {copying}')
+        code, said = await machine.ask(f'[ "$snapshot" = {snapshot.key} ] && {taking}')
         if code:
             raise EmulatorError("the appliance was not restored from its snapshot", evidence=said.decode(errors="replace"))
         machine.cpu_to_ready = machine.bochs.process.cpu_seconds()
@@ -132,7 +125,7 @@ async def _make(hosting: Hosting, shape: Shape, key: str, target: Path) -> None:
         standin = {Path(DISK).name: assembled(STANDIN, STANDIN_ADDRESS, folder)}
         async with (
             xvfb() as display,
-            booted(hosting, standin, shape.guest_mib, folder, window_mib=shape.window_mib, display=display) as machine,
+            booted(hosting, standin, shape.guest_mib, folder, second_bytes=shape.disk_bytes, display=display) as machine,
         ):
             control = await machine.start_qemu(list(shape.argv), f"busybox truncate -s {shape.disk_bytes} {DISK}")
             qemu = Qemu()
@@ -144,7 +137,7 @@ async def _make(hosting: Hosting, shape: Shape, key: str, target: Path) -> None:
             await machine.ask(f"snapshot={key}")
             facts = Facts(
                 shape=shape,
-                window=machine.window,
+                second_bytes=(folder / SECOND_DISK).stat().st_size,
                 ready_line=machine.ready_line,
                 cpu_seconds_to_ready=machine.cpu_to_ready,
                 seconds_to_ready=machine.seconds_to_ready,
@@ -176,26 +169,9 @@ def _keep(hosting: Hosting, made: Path, target: Path, facts: Facts) -> None:
     try:
         for path in state.iterdir():
             private_copy(path, target / path.name) if path.name == saved_state.RAM else shutil.copy(path, target)
-        shutil.copy(made / SECOND_DISK, target)
         (target / "facts.json").write_bytes(msgspec.json.encode(facts))
     except OSError as error:
         raise EmulatorError(f"cannot keep a snapshot: {error.strerror}", hint=f"is there room in {target.parent}?") from error
-
-
-def _unpack(kept: Path, lines: list[str], state: Path, window: int, content: bytes) -> Feed:
-    """Make a copy of a saved state that is started with these lines of configuration, and has `content` at a physical address.
-    Its memory comes through a pipe, from the function that is returned.
-    """
-    state.mkdir()
-    for path in kept.iterdir():
-        if path.name not in (saved_state.CONFIG, saved_state.MEMORY, saved_state.RAM):
-            (state / path.name).symlink_to(path)
-    (state / saved_state.CONFIG).write_text(saved_state.with_lines((kept / saved_state.CONFIG).read_text(), lines))
-    memory = (kept / saved_state.MEMORY).read_text()
-    (state / saved_state.MEMORY).write_text(saved_state.with_blocks(memory, window, len(content)))
-    pipe = state / saved_state.RAM
-    os.mkfifo(pipe)
-    return functools.partial(saved_state.feed, pipe, kept / saved_state.RAM, window, content)
 
 
 def _key(hosting: Hosting, shape: Shape) -> str:

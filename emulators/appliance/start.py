@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import threading
+import os
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 
 import msgspec
 
-from emulators.appliance.build import Appliance
+from emulators.appliance.build import Appliance, whole_cylinders
 from emulators.appliance.machine import AGENT_PORT, DEBUG_PORT, GUEST_PORT, IPS, QMP_PORT, ApplianceMachine
 from emulators.bochs_machine import BochsMachine, bochs_machine, bochsrc, restored_bochs, restored_lines
 from emulators.bochs_program import BochsProgram
 from emulators.by_hand import STOCK_ROMS, ByHand, bochs_by_hand, unseen
 from emulators.com import Stream, com_port
+from emulators.saved_state import started_with
 from emulators.target import EmulatorError
 from emulators.xvfb import Display
 
@@ -53,8 +54,6 @@ MARGIN_MIB = 40  # for Linux and QEMU, beside the guest's memory and what is han
 FIRST_DISK, SECOND_DISK = "first.img", "second.img"
 CONNECT_SECONDS = 15.0
 
-Feed = Callable[[threading.Event], None]  # blocks while Bochs reads, until the event is set
-
 
 class Hosting(msgspec.Struct, frozen=True, kw_only=True):
     """What KVM runs in: an appliance, and the Bochs that boots it as a machine with this CPU model."""
@@ -71,20 +70,19 @@ async def booted(
     guest_mib: int,
     folder: Path,
     *,
-    window_mib: int = 0,
+    second_bytes: int = 0,
     display: Display | None = None,
 ) -> AsyncIterator[ApplianceMachine]:
     """Boot an appliance with these images under /cases and enough memory for a guest of `guest_mib`, and wait until it is ready.
 
-    `window_mib` is the size of a part of physical memory that Linux leaves alone, its `ApplianceMachine.window`; `display`
-    is where Bochs has a window, by which alone it can be told to save its state.
+    The second disk has room for `second_bytes`. `display` is where Bochs has a window, by which alone it can be told to save
+    its state.
     """
     appliance = hosting.appliance
-    megabytes = _memory(appliance, images, guest_mib, window_mib)
-    window = (megabytes - window_mib - 1) << 20  # the last MiB is the firmware's
-    left_alone = f" memmap={window_mib}M${window:#x}" if window_mib else ""
+    megabytes = _memory(appliance, images, guest_mib)
     second = folder / SECOND_DISK
-    second.write_bytes(appliance.second_disk(images, COMMAND_LINE + left_alone))
+    second.write_bytes(appliance.second_disk(images, COMMAND_LINE))
+    os.truncate(second, max(second.stat().st_size, whole_cylinders(second_bytes)))
     async with _ports() as ports:
         config = [*_machine(hosting.model, megabytes), *_disks(str(appliance.disk), str(second), f"{folder}/"), *ports.lines]
         power_on = time.monotonic()
@@ -92,17 +90,14 @@ async def booted(
             bochs_machine(hosting.program, config, folder, display=display, debugged=False) as bochs,
             ports.machine(bochs) as machine,
         ):
-            machine.window = window
             await machine.wait_ready(power_on)
             yield machine
 
 
 @contextlib.asynccontextmanager
-async def restored(
-    hosting: Hosting, second: Path, prepare: Callable[[list[str], Path], Feed], folder: Path
-) -> AsyncIterator[ApplianceMachine]:
-    """Let a saved appliance go on. `second` is the second disk it was booted with; `prepare` makes a copy of the state in a new
-    folder, with the lines of configuration that it is given, and tells what feeds Bochs while it restores.
+async def restored(hosting: Hosting, kept: Path, second: Path, folder: Path) -> AsyncIterator[ApplianceMachine]:
+    """Let an appliance go on whose state was saved in `kept`. `second` is its second disk from now on, as large as the one that
+    it was booted with.
     """
     async with _ports() as ports:
         lines = [
@@ -111,16 +106,9 @@ async def restored(
             *ports.lines,
         ]
         state = folder / "state"
-        feed = await asyncio.to_thread(prepare, lines, state)
-        stop = threading.Event()
-        async with restored_bochs(hosting.program, state, folder) as bochs:
-            feeding = asyncio.ensure_future(asyncio.to_thread(feed, stop))
-            try:
-                async with ports.machine(bochs) as machine:
-                    yield machine
-            finally:
-                stop.set()
-                feeding.cancel()
+        await asyncio.to_thread(started_with, kept, lines, state)
+        async with restored_bochs(hosting.program, state, folder) as bochs, ports.machine(bochs) as machine:
+            yield machine
 
 
 def appliance_by_hand(appliance: Appliance, model: str, files: Mapping[str, bytes], guest_mib: int, serial: str) -> ByHand:
@@ -136,9 +124,9 @@ def appliance_by_hand(appliance: Appliance, model: str, files: Mapping[str, byte
     return bochs_by_hand(lines, serial, disks, "appliance.bochsrc")
 
 
-def _memory(appliance: Appliance, images: Mapping[str, bytes], guest_mib: int, window_mib: int = 0) -> int:
+def _memory(appliance: Appliance, images: Mapping[str, bytes], guest_mib: int) -> int:
     """MiB for the appliance and a guest in it. Raises EmulatorError when Bochs has not as much."""
-    megabytes = (appliance.least_memory(images) >> 20) + MARGIN_MIB + 2 * window_mib
+    megabytes = (appliance.least_memory(images) >> 20) + MARGIN_MIB
     if megabytes > MOST_MIB:
         raise EmulatorError(
             f"the appliance would need {megabytes} MiB of memory, Bochs gives at most {MOST_MIB}",
