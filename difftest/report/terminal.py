@@ -35,7 +35,7 @@ STANDING_STYLES = {"new": "bold red", "gone": "bold yellow", "known": "dim"}
 
 def show(run: StoredRun, file: IO[str], *, width: int | None = None, full: bool = True) -> None:
     """Print a run's report: in colour on a terminal, plain where `file` is a pipe or a file. One that is not `full` tells of a
-    run of many checks what nobody expected, and lists what is known.
+    run of many checks what nobody expected, and names the checks of what is known.
 
     Raises StoreError for a run that cannot be read; nothing is printed then.
     """
@@ -64,9 +64,13 @@ def console_for(file: IO[str], width: int | None = None) -> Console:
 def render(whole: Digest, *, full: bool = True) -> Iterator[RenderableType]:
     """The report in parts, in the order in which they are read."""
     yield _head(whole)
-    listed = [result for result in whole.results if full or result.verdict not in (Verdict.AGREE, Verdict.SKIPPED)]
-    if listed:
-        yield _table(listed)
+    unlisted = () if full else (Verdict.AGREE, Verdict.SKIPPED)
+    listed = [result for result in whole.results if result.verdict not in unlisted or not result.expected]
+    known = [] if full else [result for result in listed if standing(result) == "known"]
+    if known:
+        yield _known(known)
+    if rows := [result for result in listed if result not in known]:
+        yield _table(rows)
     for pair in whole.pairs:
         told = [result for result in pair.findings if full or not result.expected]
         for result in told:
@@ -98,6 +102,20 @@ def _table(results: Sequence[Result]) -> Table:
             _text(f"{result.reference} : {result.subject}"),
             _text(f"{result.reference_status} : {result.subject_status}"),
         )
+    return table
+
+
+def _known(results: Sequence[Result]) -> Table:
+    """Known divergences, of many a row: the checks of a case that have one verdict on one pair of targets."""
+    groups: dict[tuple[str, str, str], list[str]] = {}
+    for result in results:
+        key = (result.case, result.label, f"{result.reference} : {result.subject}")
+        groups.setdefault(key, []).append(title(result))
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for name in ("case", "known", "sides", "checks"):
+        table.add_column(name, overflow="fold")
+    for (case, label, sides), checks in groups.items():
+        table.add_row(_text(case), _text(label, STANDING_STYLES["known"]), _text(sides), _text(", ".join(checks)))
     return table
 
 
