@@ -180,16 +180,12 @@ async def never() -> End:
 
 async def appended(path: Path, poll: float) -> AsyncIterator[bytes]:
     """What is written to the end of a file, piece by piece, for ever. It may not be there yet; `poll` is in seconds."""
-    position = 0
-    while True:
-        if path.exists():
-            with path.open("rb") as file:
-                file.seek(position)
-                fresh = file.read()
-            position += len(fresh)
-            if fresh:
+    with path.open("a+b", buffering=0) as file:  # which makes it where it is not there
+        file.seek(0)
+        while True:
+            if fresh := file.read():
                 yield fresh
-        await asyncio.sleep(poll)
+            await asyncio.sleep(poll)
 
 
 @contextlib.asynccontextmanager
