@@ -12,8 +12,9 @@ import hashlib
 import re
 import signal
 import struct
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 
 from emulators.bochs_program import BochsProgram
 from emulators.observation import TEXT_BYTES
@@ -184,12 +185,14 @@ async def bochs_machine(
 
 
 @contextlib.asynccontextmanager
-async def restored_bochs(program: BochsProgram, state: Path, folder: Path) -> AsyncIterator[BochsMachine]:
+async def restored_bochs(
+    program: BochsProgram, state: Path, folder: Path, environment: Mapping[str, str]
+) -> AsyncIterator[BochsMachine]:
     """Run Bochs from a saved state, a folder that is this run's own (see emulators.saved_state), while the context lasts.
 
     A state that cannot be read is not restored: the machine then boots.
     """
-    async with _started(program, ["-r", str(state)], folder, None) as machine:
+    async with _started(program, ["-r", str(state)], folder, None, environment) as machine:
         yield machine
 
 
@@ -204,15 +207,20 @@ def _surroundings(program: BochsProgram, folder: Path, display: Display | None) 
 
 @contextlib.asynccontextmanager
 async def _started(
-    program: BochsProgram, arguments: Sequence[str], folder: Path, display: Display | None
+    program: BochsProgram,
+    arguments: Sequence[str],
+    folder: Path,
+    display: Display | None,
+    environment: Mapping[str, str] = MappingProxyType({}),
 ) -> AsyncIterator[BochsMachine]:
     async with contextlib.AsyncExitStack() as stack:
         if display is None and program.unseen == "x":  # it cannot draw nowhere
             display = await stack.enter_async_context(xvfb())
-        environment = {**program.environment, **({"DISPLAY": display.name} if display else {"SDL_VIDEODRIVER": "dummy"})}
         output = stack.enter_context((folder / "console.log").open("wb"))
+        drawing = {"DISPLAY": display.name} if display else {"SDL_VIDEODRIVER": "dummy"}
+        env = {**program.environment, **drawing, **environment}
         argv = [*program.argv, "-q", *arguments]
-        bochs = running(argv, output=output, cwd=folder, stdin=True, env=environment, end_with=[signal.SIGTERM])
+        bochs = running(argv, output=output, cwd=folder, stdin=True, env=env, end_with=[signal.SIGTERM])
         yield BochsMachine(await stack.enter_async_context(bochs), display, folder)
 
 

@@ -7,8 +7,10 @@ lies at its physical address. Blocks that the guest never touched are holes in i
 from __future__ import annotations
 
 import asyncio
+import functools
 import os
 import re
+import shutil
 import subprocess
 import time
 from collections.abc import Sequence
@@ -105,12 +107,24 @@ def without_blocks(memory: str, address: int, length: int) -> str:
     )
 
 
-def started_with(kept: Path, lines: Sequence[str], state: Path) -> None:
+@functools.cache
+def asks_for_a_file(executable: str) -> bool:
+    """Whether this Bochs restores its memory through a temporary file of the C library's: then it can be given another one, by
+    memory.c.
+    """
+    try:
+        return b"\0tmpfile64\0" in Path(shutil.which(executable) or executable).read_bytes()
+    except OSError:
+        return False
+
+
+def started_with(kept: Path, lines: Sequence[str], library: Path | None, state: Path) -> dict[str, str]:
     """Make a state in a new folder that is one in `kept`, started with these lines of configuration. Bochs writes to none of its
-    files.
+    files. Returns what must stand in its environment: with the `library` of memory.c it does not copy the memory.
     """
     state.mkdir()
     for path in kept.iterdir():
         if path.name != CONFIG:
-            (state / path.name).symlink_to(path)
+            (state / path.name).symlink_to(os.devnull if library and path.name == RAM else path)
     (state / CONFIG).write_text(with_lines((kept / CONFIG).read_text(), lines))
+    return {"LD_PRELOAD": str(library), "DIFFTEST_MEMORY": str(kept / RAM)} if library else {}

@@ -1,4 +1,4 @@
-"""Boot sectors out of assembly, and the appliance's programs out of C, by the host's gcc and binutils."""
+"""Boot sectors out of assembly, and what runs in and under the appliance out of C, by the host's gcc and binutils."""
 
 from __future__ import annotations
 
@@ -10,12 +10,14 @@ from emulators.target import EmulatorError
 
 BOOT_SOURCE, BOOT_ADDRESS = Path(__file__).with_name("boot.S"), 0x7C00
 PACK_SOURCE, TAKE_SOURCE, HEADER = (Path(__file__).with_name(name) for name in ("pack.c", "take.c", "freestanding.h"))
+MEMORY_SOURCE = Path(__file__).with_name("memory.c")
 # No C library, nor anything that a compiler set up otherwise would add to a program.
 FREESTANDING = (
     *("-m64", "-std=gnu11", "-O2", "-Wall", "-Wextra", "-Werror", "-ffreestanding", "-fno-builtin", "-fno-strict-aliasing"),
     *("-fno-tree-loop-distribute-patterns", "-fno-stack-protector", "-fno-asynchronous-unwind-tables", "-fcf-protection=none"),
-    *("-fno-pic", "-no-pie", "-static", "-nostdlib", "-s", "-Wl,--build-id=none,-z,noexecstack"),
+    *("-nostdlib", "-s", "-Wl,--build-id=none,-z,noexecstack"),
 )
+PROGRAM, LIBRARY = ("-fno-pic", "-no-pie", "-static"), ("-fPIC", "-shared")
 
 
 def assembled(source: Path, address: int, folder: Path) -> bytes:
@@ -30,13 +32,13 @@ def assembled(source: Path, address: int, folder: Path) -> bytes:
     return target.read_bytes()
 
 
-def compiled(source: Path, folder: Path) -> bytes:
-    """The static program, for Linux on x86-64, that C for no library makes; `folder` takes what comes between.
+def compiled(source: Path, folder: Path, kind: Sequence[str] = PROGRAM) -> bytes:
+    """The PROGRAM or LIBRARY, for Linux on x86-64, that C without any library's headers makes; `folder` takes what comes between.
 
     Raises EmulatorError with the compiler's words.
     """
     target = folder / source.stem
-    _run(["gcc", *FREESTANDING, "-o", str(target), str(source)], source)
+    _run(["gcc", *FREESTANDING, *kind, "-o", str(target), str(source)], source)
     return target.read_bytes()
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import msgspec
 
 from emulators.appliance import initramfs
-from emulators.appliance.assembler import BOOT_ADDRESS, BOOT_SOURCE, assembled
+from emulators.appliance.assembler import BOOT_ADDRESS, BOOT_SOURCE, LIBRARY, MEMORY_SOURCE, assembled, compiled
 from emulators.appliance.cpio import REGULAR, Entry, archive
 from emulators.appliance.kernel_files import Kernel
 from emulators.appliance.linuxboot import (
@@ -63,6 +63,11 @@ class Appliance(msgspec.Struct, frozen=True, kw_only=True):
     def disk(self) -> Path:
         """The first disk: boot sector, kernel, initramfs."""
         return self.folder / "boot.img"
+
+    @property
+    def memory_library(self) -> Path:
+        """See memory.c."""
+        return self.folder / "memory.so"
 
     def second_disk(self, cases: Mapping[str, bytes], command_line: str) -> bytes:
         """The second disk, made for each boot of the appliance: what to read, the boot parameters, and the images under
@@ -128,6 +133,7 @@ def _build_into(kernel: Kernel, qemu: Path, folder: Path) -> None:
         flat = flat_kernel(kernel.vmlinuz.read_bytes())
         image, root = whole_sectors(flat.image), whole_sectors(initramfs.build(kernel, qemu))
         (built / "boot.img").write_bytes(_cylinders(assembled(BOOT_SOURCE, BOOT_ADDRESS, Path(name)) + image + root))
+        (built / "memory.so").write_bytes(compiled(MEMORY_SOURCE, Path(name), LIBRARY))
         layout = Layout(
             kernel=msgspec.structs.replace(flat, image=b""),
             kernel_sectors=len(image) // SECTOR,
@@ -149,6 +155,6 @@ def _cylinders(data: bytes) -> bytes:
 
 def _key(kernel: Kernel, qemu: Path) -> str:
     digest = hashlib.sha256(f"{VERSION} {kernel.sha256}".encode())
-    for path in [*initramfs.inputs(qemu), BOOT_SOURCE]:
+    for path in [*initramfs.inputs(qemu), BOOT_SOURCE, MEMORY_SOURCE]:
         digest.update(f"{path} {sha256_cached(path)}\n".encode())
     return digest.hexdigest()[:32]

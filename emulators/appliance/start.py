@@ -17,7 +17,7 @@ from emulators.bochs_machine import BochsMachine, bochs_machine, bochsrc, restor
 from emulators.bochs_program import BochsProgram
 from emulators.by_hand import STOCK_ROMS, ByHand, bochs_by_hand, unseen
 from emulators.com import Stream, com_port
-from emulators.saved_state import started_with
+from emulators.saved_state import asks_for_a_file, started_with
 from emulators.target import EmulatorError
 from emulators.xvfb import Display
 
@@ -106,8 +106,9 @@ async def restored(hosting: Hosting, kept: Path, second: Path, folder: Path) -> 
             *ports.lines,
         ]
         state = folder / "state"
-        await asyncio.to_thread(started_with, kept, lines, state)
-        async with restored_bochs(hosting.program, state, folder) as bochs, ports.machine(bochs) as machine:
+        library = hosting.appliance.memory_library if asks_for_a_file(hosting.program.argv[-1]) else None
+        environment = await asyncio.to_thread(started_with, kept, lines, library, state)
+        async with restored_bochs(hosting.program, state, folder, environment) as bochs, ports.machine(bochs) as machine:
             yield machine
 
 
