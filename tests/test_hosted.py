@@ -109,6 +109,12 @@ async def test_cold_and_warm_starts_serve_them_all_alike(tmp_path: Path, monkeyp
             selected = await session.boot(prepared.only([0], None))
             if cold:
                 await kernels_words_come_out(session)
+        if not cold:
+            monkeypatch.setattr("emulators.appliance.start.asks_for_a_file", lambda executable: False)
+            async with target.session([halts], said.append) as session:
+                copied = await session.boot(halts)
+            assert "snapshot" in copied.seconds and copied.serial == seen["halt"].serial, "Bochs may copy its memory, too"
+            assert copied.registers == seen["halt"].registers
         assert sum("starting Linux" in line for line in said) == 1, f"Linux was booted once, and no guest broke it: {said}"
         assert {name: boot.ending for name, boot in seen.items()} == {name: ending for name, (_, ending) in chosen.items()}
         assert seen["halt"].serial == b"hello\r\n\x1b\x00", "not a byte changed on the way through two emulated serial ports"
