@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image, ImageDraw
 
-from emulators.appliance.assembler import PACK_SOURCE, compiled
+from emulators.appliance.assembler import PACK_SOURCE, TAKE_SOURCE, compiled
 from emulators.appliance.packed import MOST_BYTES, unpacked
 from emulators.target import EmulatorError
 
@@ -124,7 +124,7 @@ def test_a_picture_of_more_rows_than_can_be_counted_comes_out() -> None:
 @needs_compiler
 def test_a_file_that_is_not_there_is_told(tmp_path: Path) -> None:
     done = subprocess.run([program(), tmp_path / "nothing"], capture_output=True, check=False)
-    assert done.returncode == 1 and done.stdout == b"" and done.stderr == f"pack: {tmp_path}/nothing".encode()
+    assert done.returncode == 1 and done.stdout == b"" and done.stderr == f"failed: {tmp_path}/nothing".encode()
 
 
 @needs_compiler
@@ -201,3 +201,14 @@ def test_nonsense_raises_nothing_else(packed: bytes, content: bytes) -> None:
             unpacked(data)
         except EmulatorError:
             pass
+
+
+@pytest.mark.parametrize("words", [[], ["5"], ["no", "file"], ["0", "file"], ["5", "nothing"], ["5", "file", "more"]])
+def test_what_takes_an_image_in_touches_no_port_before_it_knows_what_to_do(tmp_path: Path, words: list[str]) -> None:
+    take = tmp_path / "take"
+    take.write_bytes(compiled(TAKE_SOURCE, tmp_path))
+    take.chmod(0o755)
+    (tmp_path / "file").write_bytes(b"as it was")
+    done = subprocess.run([take, *words], cwd=tmp_path, capture_output=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (1, b"", b"failed: no such file, or no number of sectors")
+    assert (tmp_path / "file").read_bytes() == b"as it was"

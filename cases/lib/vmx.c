@@ -53,12 +53,16 @@ u64 ept_capabilities(void)
 }
 
 /* What a control field may hold: the bits that must be 1 in the low half, those that may be in the high half (SDM,
-   "Algorithms for Determining VMX Capabilities"). */
+   "Algorithms for Determining VMX Capabilities"). Each is read once: where a hypervisor runs below us that is a VM exit. */
 static u64 allowed_controls(u32 msr)
 {
-    if (msr <= IA32_VMX_ENTRY_CTLS && read_msr(IA32_VMX_BASIC) >> 55 & 1)
-        msr += TRUE_CONTROLS;
-    return read_msr(msr);
+    static u64 allowed[IA32_VMX_PROCBASED_CTLS2 - IA32_VMX_PINBASED_CTLS + 1];
+    u64 *known = &allowed[msr - IA32_VMX_PINBASED_CTLS];
+    if (!*known) {
+        bool exact = msr <= IA32_VMX_ENTRY_CTLS && read_msr(IA32_VMX_BASIC) >> 55 & 1;
+        *known = read_msr(exact ? msr + TRUE_CONTROLS : msr);
+    }
+    return *known;
 }
 
 static u32 controls(u32 msr, u32 wanted)

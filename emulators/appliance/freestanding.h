@@ -6,7 +6,7 @@ typedef unsigned short u16;
 typedef unsigned int u32;
 typedef unsigned long u64;
 
-enum { READ, WRITE, OPEN, CLOSE, LSEEK = 8, MMAP = 9, EXIT = 60, FCNTL = 72, SYSLOG = 103 }; /* system calls */
+enum { READ, WRITE, OPEN, CLOSE, LSEEK = 8, MMAP = 9, EXIT = 60 }; /* system calls */
 enum { SEEK_TO_END = 2, MAY_READ = 1, MAY_WRITE = 2, PRIVATE = 2, ANONYMOUS = 32 };
 
 struct bytes {
@@ -56,7 +56,7 @@ static inline u8 *put(u8 *to, const void *from, u64 size)
 
 static inline void fail(const char *what)
 {
-    call(WRITE, 2, (u64) "pack: ", 6, 0, 0);
+    call(WRITE, 2, (u64) "failed: ", 8, 0, 0);
     call(WRITE, 2, (u64)what, length(what), 0, 0);
     call(EXIT, 1, 0, 0, 0, 0);
     __builtin_unreachable();

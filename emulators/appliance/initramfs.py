@@ -7,7 +7,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from emulators.appliance.assembler import HEADER, PACK_SOURCE, TAKE_SOURCE, compiled
+from emulators.appliance.assembler import HEADERS, PACK_SOURCE, TAKE_SOURCE, compiled
 from emulators.appliance.cpio import CHARACTER, DIRECTORY, REGULAR, Entry, archive
 from emulators.appliance.kernel_files import Kernel, module_bytes
 from emulators.libraries import libraries_of
@@ -37,7 +37,7 @@ def inputs(qemu: Path) -> list[Path]:
 
     Raises EmulatorError for one that is missing.
     """
-    files = [INIT, PACK_SOURCE, TAKE_SOURCE, HEADER, BUSYBOX, qemu, *FIRMWARE.values()]
+    files = [INIT, PACK_SOURCE, TAKE_SOURCE, *HEADERS, BUSYBOX, qemu, *FIRMWARE.values()]
     for path in files:
         if not path.exists():
             raise EmulatorError(f"the appliance needs {path}", hint=INSTALL)

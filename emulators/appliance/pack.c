@@ -11,101 +11,12 @@
  * There is no C library: it would cost more to start than all this does.
  */
 
-typedef unsigned char u8;
-typedef unsigned short u16;
-typedef unsigned int u32;
-typedef unsigned long u64;
+#include "deflate.h"
+#include "freestanding.h"
 
-enum { READ, WRITE, OPEN, CLOSE, LSEEK = 8, MMAP = 9, EXIT = 60, SYSLOG = 103 }; /* system calls */
-enum { READ_CLEAR = 4, SIZE_BUFFER = 10 };                                       /* of SYSLOG */
-enum { SEEK_TO_END = 2, MAY_READ = 1, MAY_WRITE = 2, PRIVATE = 2, ANONYMOUS = 32 };
-enum { WINDOW = 32768, LONGEST = 258, SHORTEST = 4, HASH_BITS = 12, MOST_ROWS = 65535, LEAST_STRIDE = 64 };
+enum { SYSLOG = 103, READ_CLEAR = 4, SIZE_BUFFER = 10 }; /* a system call, and what it is for */
+enum { MOST_ROWS = 65535, LEAST_STRIDE = 64 };
 enum { MOST_FILES = 64, LINE = 128 }; /* a line's bytes without the name, at most */
-
-struct bytes {
-    u8 *at;
-    u64 size;
-};
-
-static inline u64 call(u64 number, u64 a, u64 b, u64 c, u64 d, u64 e)
-{
-    register u64 fourth __asm__("r10") = d;
-    register u64 fifth __asm__("r8") = e;
-    register u64 sixth __asm__("r9") = 0;
-    u64 result;
-    __asm__ volatile("syscall"
-                     : "=a"(result)
-                     : "a"(number), "D"(a), "S"(b), "d"(c), "r"(fourth), "r"(fifth), "r"(sixth)
-                     : "rcx", "r11", "memory");
-    return result;
-}
-
-static int failed(u64 result)
-{
-    return result > -4096ul;
-}
-
-static u64 length(const char *text)
-{
-    u64 size = 0;
-    while (text[size])
-        size++;
-    return size;
-}
-
-/* REP MOVSB, which the emulator does in one go. Its name is one that the compiler may call. */
-void *memcpy(void *to, const void *from, u64 size)
-{
-    void *end = to;
-    __asm__ volatile("rep movsb" : "+D"(end), "+S"(from), "+c"(size) : : "memory");
-    return to;
-}
-
-static u8 *put(u8 *to, const void *from, u64 size)
-{
-    memcpy(to, from, size);
-    return to + size;
-}
-
-static void fail(const char *what)
-{
-    call(WRITE, 2, (u64) "pack: ", 6, 0, 0);
-    call(WRITE, 2, (u64)what, length(what), 0, 0);
-    call(EXIT, 1, 0, 0, 0, 0);
-    __builtin_unreachable();
-}
-
-static u8 *room(u64 size)
-{
-    u64 at = call(MMAP, 0, size + 1, MAY_READ | MAY_WRITE, PRIVATE | ANONYMOUS, -1ul);
-    if (failed(at))
-        fail("no memory");
-    return (u8 *)at;
-}
-
-static struct bytes content(const char *path)
-{
-    u64 file = call(OPEN, (u64)path, 0, 0, 0, 0);
-    if (failed(file))
-        fail(path);
-    u64 size = call(LSEEK, file, 0, SEEK_TO_END, 0, 0);
-    u64 at = size ? call(MMAP, 0, size, MAY_READ, PRIVATE, file) : 0;
-    if (failed(size) || failed(at))
-        fail(path);
-    call(CLOSE, file, 0, 0, 0, 0);
-    return (struct bytes){(u8 *)at, size};
-}
-
-static void say(const u8 *data, u64 size)
-{
-    while (size) {
-        u64 done = call(WRITE, 1, (u64)data, size, 0, 0);
-        if (failed(done))
-            fail("cannot write");
-        data += done;
-        size -= done;
-    }
-}
 
 /* What the kernel has said, without the "<6>" in front of each line. */
 static struct bytes kernel_log(void)
@@ -125,17 +36,6 @@ static struct bytes kernel_log(void)
         begins = text[i] == '\n';
     }
     return (struct bytes){text, (u64)(out - text)};
-}
-
-static u8 *put_number(u8 *to, u64 number, u8 after)
-{
-    u8 digits[20], *first = digits + sizeof digits;
-    do
-        *--first = (u8)('0' + number % 10);
-    while (number /= 10);
-    to = put(to, first, (u64)(digits + sizeof digits - first));
-    *to = after;
-    return to + 1;
 }
 
 /* The number that stands there, up to the character `after`; 0 when there is none. Goes behind that character. */
@@ -189,105 +89,6 @@ static u8 *put_file(u8 *to, const char *name, struct bytes file)
     return to;
 }
 
-static u8 *bits_to;
-static u64 bits, bits_count;
-
-static void put_bits(u64 value, u64 count)
-{
-    bits |= value << bits_count;
-    bits_count += count;
-    while (bits_count >= 8) {
-        *bits_to++ = (u8)bits;
-        bits >>= 8;
-        bits_count -= 8;
-    }
-}
-
-static void put_code(u64 code, u64 count) /* Huffman codes go highest bit first */
-{
-    u64 turned = 0;
-    for (u64 i = 0; i < count; i++)
-        turned |= (code >> i & 1) << (count - 1 - i);
-    put_bits(turned, count);
-}
-
-/* A literal byte, the end (256) or a class of lengths, in deflate's fixed code. */
-static void put_symbol(u64 symbol)
-{
-    if (symbol < 144)
-        put_code(0x30 + symbol, 8);
-    else if (symbol < 256)
-        put_code(0x190 + symbol - 144, 9);
-    else if (symbol < 280)
-        put_code(symbol - 256, 7);
-    else
-        put_code(0xC0 + symbol - 280, 8);
-}
-
-static u64 highest_bit(u64 value)
-{
-    return 63 - (u64)__builtin_clzl(value);
-}
-
-static void put_match(u64 count, u64 distance)
-{
-    u64 rest = count - 3, extra = rest < 8 ? 0 : highest_bit(rest) - 2;
-    if (count == LONGEST)
-        put_symbol(285);
-    else {
-        put_symbol(257 + 4 * extra + (rest >> extra));
-        put_bits(rest & ((1ul << extra) - 1), extra);
-    }
-    rest = distance - 1, extra = rest < 4 ? 0 : highest_bit(rest) - 1;
-    put_code(2 * extra + (rest >> extra), 5);
-    put_bits(rest & ((1ul << extra) - 1), extra);
-}
-
-static u32 word(const u8 *at)
-{
-    return *(const u32 *)at;
-}
-
-/* How many bytes are the same at both places, before `end`. */
-static u64 same(const u8 *old, const u8 *new, const u8 *end)
-{
-    const u8 *start = new;
-    for (; new + 8 <= end; old += 8, new += 8) {
-        u64 differs = *(const u64 *)old ^ *(const u64 *)new;
-        if (differs)
-            return (u64)(new - start) + (u64)__builtin_ctzl(differs) / 8;
-    }
-    while (new < end && *old == *new)
-        old++, new ++;
-    return (u64)(new - start);
-}
-
-static void deflate(const u8 *start, const u8 *end)
-{
-    static u32 last[1 << HASH_BITS]; /* where four such bytes stood last, counted from 1 */
-    const u8 *at = start;
-    put_bits(3, 3); /* the last block, in the fixed code */
-    while (at + SHORTEST <= end) {
-        u32 *place = &last[word(at) * 2654435761u >> (32 - HASH_BITS)];
-        const u8 *old = start + *place - 1;
-        int seen = *place && at - old <= WINDOW && word(old) == word(at);
-        *place = (u32)(at - start) + 1;
-        if (!seen) {
-            put_symbol(*at++);
-            continue;
-        }
-        u64 left = same(old, at, end), distance = (u64)(at - old);
-        at += left;
-        for (; left >= SHORTEST; left -= left > LONGEST ? LONGEST : left) /* a rest too short for a match is left to come again */
-            put_match(left > LONGEST ? LONGEST : left, distance);
-        at -= left;
-    }
-    while (at < end)
-        put_symbol(*at++);
-    put_symbol(256);
-    put_bits(0, -bits_count & 7);
-}
-
 static u32 checksum(const u8 *at, const u8 *end)
 {
     u32 crc = ~0u;
@@ -333,7 +134,7 @@ static void pack(char **words)
     deflate(start, end);
     u32 crc = checksum(packed, bits_to);
     bits_to = put(bits_to, &crc, sizeof crc);
-    say(packed, (u64)(bits_to - packed));
+    write_all(1, packed, (u64)(bits_to - packed));
 }
 
 static void reply(char **words)
@@ -356,7 +157,7 @@ static void reply(char **words)
         *to++ = left > 2 ? (u8)digits[three & 63] : '=';
     }
     *to++ = '\n';
-    say(start, (u64)(to - start));
+    write_all(1, start, (u64)(to - start));
 }
 
 __attribute__((used)) static void begin(u64 *stack)
