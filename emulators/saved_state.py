@@ -7,7 +7,6 @@ lies at its physical address. Blocks that the guest never touched are holes in i
 from __future__ import annotations
 
 import asyncio
-import functools
 import os
 import re
 import shutil
@@ -17,6 +16,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from emulators.bochs_machine import BochsMachine
+from emulators.files import cache_folder
+from emulators.kept import Answer, kept
 from emulators.target import EmulatorError
 
 BLOCK = 128 << 10  # bytes; Bochs allocates memory to the guest in blocks of this size
@@ -107,24 +108,28 @@ def without_blocks(memory: str, address: int, length: int) -> str:
     )
 
 
-@functools.cache
 def asks_for_a_file(executable: str) -> bool:
     """Whether this Bochs restores its memory through a temporary file of the C library's: then it can be given another one, by
     memory.c.
     """
+    path = Path(shutil.which(executable) or executable)
+
+    def ask() -> Answer:
+        return Answer("yes" if b"\0tmpfile64\0" in path.read_bytes() else "no", [path])
+
     try:
-        return b"\0tmpfile64\0" in Path(shutil.which(executable) or executable).read_bytes()
+        return kept(cache_folder(), f"{path}\0asks for a temporary file", ask) == "yes"
     except OSError:
         return False
 
 
-def started_with(kept: Path, lines: Sequence[str], library: Path | None, state: Path) -> dict[str, str]:
-    """Make a state in a new folder that is one in `kept`, started with these lines of configuration. Bochs writes to none of its
+def started_with(saved: Path, lines: Sequence[str], library: Path | None, state: Path) -> dict[str, str]:
+    """Make a state in a new folder that is one in `saved`, started with these lines of configuration. Bochs writes to none of its
     files. Returns what must stand in its environment: with the `library` of memory.c it does not copy the memory.
     """
     state.mkdir()
-    for path in kept.iterdir():
+    for path in saved.iterdir():
         if path.name != CONFIG:
             (state / path.name).symlink_to(os.devnull if library and path.name == RAM else path)
-    (state / CONFIG).write_text(with_lines((kept / CONFIG).read_text(), lines))
-    return {"LD_PRELOAD": str(library), "DIFFTEST_MEMORY": str(kept / RAM)} if library else {}
+    (state / CONFIG).write_text(with_lines((saved / CONFIG).read_text(), lines))
+    return {"LD_PRELOAD": str(library), "DIFFTEST_MEMORY": str(saved / RAM)} if library else {}
