@@ -36,7 +36,7 @@ def slept(said: str, count: int) -> bool:
     """
     lines = said.splitlines()
     first, second = lines[:count], lines[count:]
-    return count > 0 and first == second and all(line.split()[:1] == ["S"] for line in first)
+    return 0 < count == len(first) and first == second and all(line.split()[:1] == ["S"] for line in first)
 
 
 def _looked(threads: Sequence[int]) -> list[str]:

@@ -1,0 +1,117 @@
+"""A guest's CPUs are asked nothing while they may be running: only what their threads do is looked at."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator, Iterator, Sequence
+from pathlib import Path
+
+import pytest
+
+from emulators.observation import Boot, Ending, Limits
+from emulators.qemu import Looks, Qemu
+from emulators.vcpus import asleep, asleep_command, slept
+from emulators.watch import Watch
+
+LINES = ["S 1000 2000 3", "S 5 6 7"]
+
+
+@contextlib.contextmanager
+def process(source: str) -> Iterator[int]:
+    started = subprocess.Popen([sys.executable, "-c", f"print(1, flush=True)\n{source}"], stdout=subprocess.PIPE)
+    try:
+        assert started.stdout is not None and started.stdout.readline() == b"1\n"
+        time.sleep(0.1)
+        yield started.pid
+    finally:
+        started.kill()
+        started.communicate()
+
+
+def by_shell(threads: Sequence[int]) -> bool:
+    said = subprocess.run(["busybox", "sh", "-c", asleep_command(threads)], capture_output=True, text=True, check=False)
+    assert said.stderr == ""
+    return slept(said.stdout, len(threads))
+
+
+@pytest.mark.parametrize(
+    ("source", "sleeps"),
+    [
+        ("import time; time.sleep(60)", True),
+        ("while True: pass", False),
+        ("import time\nwhile True: time.sleep(0.001)", False),
+    ],
+    ids=["sleeps", "works", "works now and then"],
+)
+async def test_a_thread_sleeps_that_was_not_put_on_a_cpu(source: str, sleeps: bool) -> None:
+    with process(source) as number, process("import time; time.sleep(60)") as other:
+        assert await asleep([number, other]) is sleeps
+        if shutil.which("busybox"):
+            assert by_shell([number, other]) is sleeps, "the appliance sees it in the same way"
+    assert not await asleep([number]) and not by_shell([number]), "one that has gone does not sleep"
+
+
+@pytest.mark.parametrize(
+    ("said", "count", "sleeps"),
+    [
+        (LINES * 2, 2, True),
+        (["S"] * 4, 2, True),  # a kernel that does not count
+        ([*LINES, "S 1000 2000 3", "S 5 6 8"], 2, False),
+        (["R 1 2 3"] * 2, 1, False),
+        (LINES, 2, False),
+        ([*LINES * 2, *LINES], 2, False),
+        ([], 2, False),
+        ([], 0, False),
+        ([""] * 4, 2, False),
+    ],
+)
+def test_only_two_looks_that_are_alike_tell_of_sleep(said: list[str], count: int, sleeps: bool) -> None:
+    assert slept("\n".join(said), count) is sleeps
+
+
+class Halts(Qemu):
+    """A guest that has halted as soon as somebody asks, as one in L2 would seem to that runs again meanwhile."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked: list[str] = []
+        self.looks = 0
+        self._client.listener = self._no_events  # type: ignore[method-assign, assignment]
+
+    @contextlib.contextmanager
+    def _no_events(self, names: object) -> Iterator[AsyncIterator[object]]:
+        async def none() -> AsyncIterator[object]:
+            await asyncio.Event().wait()
+            yield
+
+        yield none()
+
+    async def execute(self, command: str, **arguments: object) -> object:
+        self.asked.append(command)
+        if command == "query-cpus-fast":
+            return [{"cpu-index": 0, "thread-id": 7}]
+        return "EFL=00000002 [-------] CPL=0 II=0 A20=1 SMM=0 HLT=1\nEAX=00000001" if command == "human-monitor-command" else {}
+
+    async def asleep(self, threads: Sequence[int]) -> bool:
+        assert list(threads) == [7]
+        self.looks += 1
+        assert "human-monitor-command" not in self.asked, "its registers were asked for before it slept"
+        return self.looks == 3
+
+
+async def test_registers_are_asked_for_once_and_only_of_a_cpu_that_sleeps(tmp_path: Path) -> None:
+    image = tmp_path / "image"
+    image.write_bytes(b"")
+    qemu = Halts()
+    screen, com1, debug = tmp_path, asyncio.StreamReader(), asyncio.StreamReader()
+    watch = Watch(Boot(image=image, image_sha256="", limits=Limits(quiet=20, total=20)))
+    looks = Looks(screen, 20, qemu.asleep, 0.01)  # type: ignore[arg-type]
+    end = await qemu.run(watch._boot, watch, com1, debug, looks=looks)
+    assert end[0] == Ending.HALTED and qemu.looks == 3
+    assert await qemu.registers() == {"rax": "0x1", "rflags": "0x2"}
+    assert qemu.asked == ["cont", "query-cpus-fast", "human-monitor-command"]
