@@ -12,7 +12,7 @@ import zlib
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageDraw
 
@@ -82,6 +82,7 @@ def pictures(draw: st.DrawFn) -> bytes:
 
 
 @needs_compiler
+@settings(deadline=None)  # processes are started, and the machine may be busy
 @given(files=st.dictionaries(st.from_regex(r"[a-z][a-z0-9_.-]{0,20}", fullmatch=True), st.one_of(pieces, pictures())))
 def test_what_goes_in_comes_out(files: dict[str, bytes]) -> None:
     if files:
