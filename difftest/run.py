@@ -87,7 +87,9 @@ class Run:
         """
         together = [(target, jobs) for target, jobs in work if target.shares_start and jobs]
         alone = [(target, [job]) for target, jobs in work if not target.shares_start for job in jobs]
-        alone.sort(key=lambda pair: self.plan.jobs.index(pair[1][0]))  # all targets of a case, then the next case
+        # A case after the other, on the reference a case later: its boots are short, and fill what is left of the last long one.
+        order = {job.prepared.case.name: number for number, job in enumerate(self.plan.jobs)}
+        alone.sort(key=lambda pair: order[pair[1][0].prepared.case.name] + 1.5 * (pair[0].name == self.plan.reference))
         async with asyncio.TaskGroup() as group:
             for target, jobs in (*together, *alone):
                 group.create_task(self._serve(target, jobs, group))
