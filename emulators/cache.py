@@ -17,8 +17,8 @@ WAIT = 0.1  # seconds between looks at a lock that another run holds
 
 
 class Cache:
-    """Entries are folders named by their key. A lock file beside each is held shared by who uses it, alone by who makes or
-    clears it; the kernel lets go of it when the process dies, however it dies.
+    """Entries are folders named by their key, which has no dash. A lock file beside each is held shared by who uses it, alone by
+    who makes or clears it; the kernel lets go of it when the process dies, however it dies.
     """
 
     def __init__(self, folder: Path, most_bytes: int) -> None:
@@ -44,8 +44,7 @@ class Cache:
             yield place
 
     async def _make(self, key: str, place: Path, make: Callable[[Path], Awaitable[None]]) -> None:
-        for left in self.folder.glob(f".making-{key}-*"):  # by a run that was killed: nobody else can be making this one
-            shutil.rmtree(left, ignore_errors=True)
+        self._sweep(key)
         with tempfile.TemporaryDirectory(dir=self.folder, prefix=f".making-{key}-", ignore_cleanup_errors=True) as name:
             made = Path(name) / "entry"
             made.mkdir()
@@ -65,7 +64,13 @@ class Cache:
         return sum(disk_bytes(self.folder / key) for key in self.keys())
 
     def trim(self, most_bytes: int | None = None) -> None:
-        """Clear entries until no more than `most_bytes` (the cache's own limit when None) are used. One in use stays."""
+        """Clear entries until no more than `most_bytes` (the cache's own limit when None) are used, and what killed runs have
+        left half made. An entry in use, or being made, stays.
+        """
+        for key in {left.name.split("-")[1] for left in self.folder.glob(".making-*-*")}:
+            with self._lock(key) as lock, contextlib.suppress(BlockingIOError):
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                self._sweep(key)
         limit = self.most_bytes if most_bytes is None else most_bytes
         used = self.bytes_used()
         for key in self.keys():
@@ -74,6 +79,11 @@ class Cache:
             size = disk_bytes(self.folder / key)
             if self._clear(key):
                 used -= size
+
+    def _sweep(self, key: str) -> None:
+        """Remove what was left of making an entry, by a run that was killed. To be called with its lock held alone."""
+        for left in self.folder.glob(f".making-{key}-*"):
+            shutil.rmtree(left, ignore_errors=True)
 
     def _clear(self, key: str) -> bool:
         with self._lock(key) as lock:

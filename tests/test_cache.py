@@ -86,7 +86,8 @@ asyncio.run(main())
 """
 
 
-async def test_a_run_that_is_killed_leaves_no_entry_and_no_lock(tmp_path: Path) -> None:
+@pytest.mark.parametrize("later", ["a", "b"])
+async def test_a_run_that_is_killed_leaves_no_entry_and_no_lock(tmp_path: Path, later: str) -> None:
     argv = [sys.executable, "-c", MAKES_FOR_EVER, str(tmp_path)]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     other = await asyncio.create_subprocess_exec(*argv, stdout=asyncio.subprocess.PIPE, env=environment)
@@ -95,11 +96,13 @@ async def test_a_run_that_is_killed_leaves_no_entry_and_no_lock(tmp_path: Path) 
     cache = Cache(tmp_path, 10 * MEBIBYTE)
     with pytest.raises(TimeoutError):  # the other one holds it
         await asyncio.wait_for(entry(cache, "a"), 0.5)
+    cache.trim(0)
+    assert list(tmp_path.glob(".making-a-*")), "it is being made"
     other.kill()
     await other.wait()
     assert cache.keys() == []
-    assert await entry(cache, "a") == b"x"
-    assert not list(tmp_path.glob(".making*")), "the next one clears up"
+    assert await entry(cache, later) == b"x"
+    assert not list(tmp_path.glob(".making*")), "the next one clears up, whatever it makes"
 
 
 async def test_the_longest_unused_go_first_and_none_that_is_in_use(tmp_path: Path) -> None:
