@@ -63,6 +63,38 @@ def left_behind() -> set[str]:
     return folders | emulators
 
 
+@pytest.mark.parametrize("cold", [False, True], ids=["warm", "cold"])
+async def test_a_large_image_comes_in_whole(tmp_path: Path, cold: bool) -> None:
+    """The guest says what stands in its last sector."""
+    size, last = 96 << 20, b"the last sector!"
+    lba = size // 512 - 1
+    read = f"""
+        jmp 1f
+    packet: .byte 16, 0
+        .word 1, 0x8000, 0
+        .quad {lba}
+    1:  movw $packet, %si
+        movb $0x42, %ah
+        int $0x13
+        movw $0x8000, %si
+        movw $message, %di
+        movw ${len(last)}, %cx
+        rep movsb
+    """
+    image = boot_sector(tmp_path, b"?" * len(last), HALT, before=read)
+    with image.open("ab") as file:
+        file.write(os.urandom(size - 1024) + last.ljust(512, b"."))
+    made = prepare(of_image(image), tmp_path)
+    boot = Boot(image=made.image, image_sha256=made.sha256, limits=SHORT, machine=Machine(memory_mib=64))
+    target = KvmHosted(cache=private_cache(tmp_path / "cache"), cold=cold)
+    target.prepare(lambda line: None)
+    said: list[str] = []
+    async with target.session([boot], said.append) as session:
+        seen = await session.boot(boot)
+    assert ("snapshot" in seen.seconds) is not cold, said
+    assert (seen.serial, seen.ending, seen.detail) == (last, Ending.HALTED, "HLT with interrupts off")
+
+
 async def test_cold_and_warm_starts_serve_them_all_alike(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def guest(name: str, message: bytes, ending: str, before: str = "") -> Boot:
         folder = tmp_path / name

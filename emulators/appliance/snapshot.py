@@ -32,7 +32,7 @@ from emulators.qemu import Qemu
 from emulators.target import EmulatorError
 from emulators.xvfb import xvfb
 
-VERSION = 3  # of what the functions here make; a change that the hashed inputs do not show must raise it
+VERSION = 4  # of what the functions here make; a change that the hashed inputs do not show must raise it
 STANDIN, STANDIN_ADDRESS = Path(__file__).with_name("standin.S"), 0x600
 DISK = "/cases/disk.img"
 BOOTABLE = b"\x55\xaa"  # at the end of a boot sector that the firmware hands over to
@@ -112,7 +112,8 @@ async def resumed(hosting: Hosting, snapshot: Snapshot, image: bytes, folder: Pa
         # A Bochs that cannot read a state boots instead, and then knows nothing of it.
         code, said = await machine.ask(f'[ "$snapshot" = {snapshot.key} ] && {taking}')
         if code:
-            raise EmulatorError("the appliance was not restored from its snapshot", evidence=said.decode(errors="replace"))
+            trouble = said.decode(errors="replace")
+            raise EmulatorError(f"the image did not come in: {trouble}" if trouble else "it was not restored from its snapshot")
         machine.cpu_to_ready = machine.bochs.process.cpu_seconds()
         yield machine
 

@@ -44,6 +44,8 @@ COMMAND_LINE = (
     "console=ttyS3,115200 quiet loglevel=1 mitigations=off nokaslr cryptomgr.notests tsc=reliable "
     # Pages cleared for safety's sake and an initramfs freed page by page are not worth their instructions.
     "init_on_alloc=0 retain_initrd "
+    # A tmpfs would take no more than half of what memory the initramfs leaves.
+    "rootfstype=ramfs "
     # No security module looks at each ioctl of QEMU.
     "lsm= "
     # Without APERF/MPERF the scheduler does not read those MSRs, which Bochs does not have, at every tick.
@@ -75,11 +77,11 @@ async def booted(
 ) -> AsyncIterator[ApplianceMachine]:
     """Boot an appliance with these images under /cases and enough memory for a guest of `guest_mib`, and wait until it is ready.
 
-    The second disk has room for `second_bytes`. `display` is where Bochs has a window, by which alone it can be told to save
-    its state.
+    The second disk has room for `second_bytes`, and so has memory. `display` is where Bochs has a window, by which alone it can
+    be told to save its state.
     """
     appliance = hosting.appliance
-    megabytes = _memory(appliance, images, guest_mib)
+    megabytes = _memory(appliance, images, guest_mib, second_bytes)
     second = folder / SECOND_DISK
     second.write_bytes(appliance.second_disk(images, COMMAND_LINE))
     os.truncate(second, max(second.stat().st_size, whole_cylinders(second_bytes)))
@@ -125,9 +127,9 @@ def appliance_by_hand(appliance: Appliance, model: str, files: Mapping[str, byte
     return bochs_by_hand(lines, serial, disks, "appliance.bochsrc")
 
 
-def _memory(appliance: Appliance, images: Mapping[str, bytes], guest_mib: int) -> int:
-    """MiB for the appliance and a guest in it. Raises EmulatorError when Bochs has not as much."""
-    megabytes = (appliance.least_memory(images) >> 20) + MARGIN_MIB
+def _memory(appliance: Appliance, images: Mapping[str, bytes], guest_mib: int, later_bytes: int = 0) -> int:
+    """MiB for the appliance, a guest, and so many bytes that come in later. Raises EmulatorError when Bochs has not as much."""
+    megabytes = (appliance.least_memory(images) + later_bytes >> 20) + MARGIN_MIB
     if megabytes > MOST_MIB:
         raise EmulatorError(
             f"the appliance would need {megabytes} MiB of memory, Bochs gives at most {MOST_MIB}",
