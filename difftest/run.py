@@ -89,7 +89,12 @@ class Run:
         alone = [(target, [job]) for target, jobs in work if not target.shares_start for job in jobs]
         # A case after the other, on the reference a case later: its boots are short, and fill what is left of the last long one.
         order = {job.prepared.case.name: number for number, job in enumerate(self.plan.jobs)}
-        alone.sort(key=lambda pair: order[pair[1][0].prepared.case.name] + 1.5 * (pair[0].name == self.plan.reference))
+
+        def turn(pair: tuple[Target, Sequence[Job]]) -> tuple[int, bool]:
+            later = pair[0].name == self.plan.reference
+            return order[pair[1][0].prepared.case.name] + later, later
+
+        alone.sort(key=turn)
         async with asyncio.TaskGroup() as group:
             for target, jobs in (*together, *alone):
                 group.create_task(self._serve(target, jobs, group))

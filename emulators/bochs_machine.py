@@ -14,7 +14,6 @@ import signal
 import struct
 from collections.abc import AsyncIterator, Mapping, Sequence
 from pathlib import Path
-from types import MappingProxyType
 
 from emulators.bochs_program import BochsProgram
 from emulators.observation import TEXT_BYTES
@@ -180,7 +179,7 @@ async def bochs_machine(
     if program.debugger is not None and (debugged or not program.debugger):  # where it need not run it only costs time
         (folder / "debugger.rc").write_text("c\n")
         argv += [*program.debugger, "-rc", str(folder / "debugger.rc")]
-    async with _started(program, argv, folder, display) as machine:
+    async with _started(program, argv, folder, display, {}) as machine:
         yield machine
 
 
@@ -211,7 +210,7 @@ async def _started(
     arguments: Sequence[str],
     folder: Path,
     display: Display | None,
-    environment: Mapping[str, str] = MappingProxyType({}),
+    environment: Mapping[str, str],
 ) -> AsyncIterator[BochsMachine]:
     async with contextlib.AsyncExitStack() as stack:
         if display is None and program.unseen == "x":  # it cannot draw nowhere

@@ -64,12 +64,11 @@ def console_for(file: IO[str], width: int | None = None) -> Console:
 def render(whole: Digest, *, full: bool = True) -> Iterator[RenderableType]:
     """The report in parts, in the order in which they are read."""
     yield _head(whole)
-    unlisted = () if full else (Verdict.AGREE, Verdict.SKIPPED)
-    listed = [result for result in whole.results if result.verdict not in unlisted or not result.expected]
-    known = [] if full else [result for result in listed if standing(result) == "known"]
-    if known:
+    counted = (Verdict.AGREE, Verdict.SKIPPED)
+    listed = [result for result in whole.results if full or result.verdict not in counted or not result.expected]
+    if known := [result for result in listed if not full and standing(result) == "known"]:
         yield _known(known)
-    if rows := [result for result in listed if result not in known]:
+    if rows := [result for result in listed if full or standing(result) != "known"]:
         yield _table(rows)
     for pair in whole.pairs:
         told = [result for result in pair.findings if full or not result.expected]

@@ -9,6 +9,10 @@ typedef unsigned long u64;
 enum { READ, WRITE, OPEN, CLOSE, LSEEK = 8, MMAP = 9, EXIT = 60 }; /* system calls */
 enum { SEEK_TO_END = 2, MAY_READ = 1, MAY_WRITE = 2, PRIVATE = 2, ANONYMOUS = 32 };
 
+/* Where a program starts. On its stack are the number of its words, the program's name among them, then the words. */
+void begin(u64 *stack);
+__asm__(".globl _start\n_start: xorl %ebp, %ebp\n movq %rsp, %rdi\n andq $-16, %rsp\n call begin\n");
+
 struct bytes {
     u8 *at;
     u64 size;

@@ -160,7 +160,7 @@ static void reply(char **words)
     write_all(1, start, (u64)(to - start));
 }
 
-__attribute__((used)) static void begin(u64 *stack)
+void begin(u64 *stack)
 {
     char **words = (char **)stack + 2; /* behind their number and the program's name */
     if (stack[0] == 5 && words[0][0] == '-' && words[0][1] == 'r')
@@ -169,5 +169,3 @@ __attribute__((used)) static void begin(u64 *stack)
         pack(words);
     call(EXIT, 0, 0, 0, 0, 0);
 }
-
-__asm__(".globl _start\n_start: xorl %ebp, %ebp\n movq %rsp, %rdi\n andq $-16, %rsp\n call begin\n");

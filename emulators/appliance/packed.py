@@ -17,13 +17,13 @@ def unpacked(packed: bytes, most: int = MOST_BYTES) -> dict[str, bytes]:
     """The files by name. Raises EmulatorError when the stream is broken, or holds more than `most` bytes."""
     stream = _inflated(packed, most)
     files: dict[str, bytes] = {}
-    at = left = 0
+    at = whole = 0
     while at < len(stream):
         if (line := LINE.match(stream, at)) is None:
             raise _broken("a line that is none")
         size, head, stride = int(line[2]), int(line[3]), int(line[4])
-        left += size
-        if left > most:
+        whole += size
+        if whole > most:
             raise _broken("too much")
         at = line.end() + head
         parts = [stream[line.end() : at]]

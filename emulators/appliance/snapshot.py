@@ -106,14 +106,14 @@ async def resumed(hosting: Hosting, snapshot: Snapshot, image: bytes, folder: Pa
     second = folder / SECOND_DISK
     second.write_bytes(content)
     os.truncate(second, snapshot.facts.second_bytes)
-
     async with restored(hosting, snapshot.folder, second, folder) as machine:
         taking = f"{TAKE} {-(-len(content) // SECTOR)} {DISK}"
         # A Bochs that cannot read a state boots instead, and then knows nothing of it.
         code, said = await machine.ask(f'[ "$snapshot" = {snapshot.key} ] && {taking}')
         if code:
             trouble = said.decode(errors="replace")
-            raise EmulatorError(f"the image did not come in: {trouble}" if trouble else "it was not restored from its snapshot")
+            unrestored = "the appliance was not restored from its snapshot"
+            raise EmulatorError(f"the image did not come into the appliance: {trouble}" if trouble else unrestored)
         machine.cpu_to_ready = machine.bochs.process.cpu_seconds()
         yield machine
 

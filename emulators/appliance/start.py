@@ -129,7 +129,7 @@ def appliance_by_hand(appliance: Appliance, model: str, files: Mapping[str, byte
 
 def _memory(appliance: Appliance, images: Mapping[str, bytes], guest_mib: int, later_bytes: int = 0) -> int:
     """MiB for the appliance, a guest, and so many bytes that come in later. Raises EmulatorError when Bochs has not as much."""
-    megabytes = (appliance.least_memory(images) + later_bytes >> 20) + MARGIN_MIB
+    megabytes = ((appliance.least_memory(images) + later_bytes) >> 20) + MARGIN_MIB
     if megabytes > MOST_MIB:
         raise EmulatorError(
             f"the appliance would need {megabytes} MiB of memory, Bochs gives at most {MOST_MIB}",

@@ -50,7 +50,7 @@ static void read_sectors(u8 *to, u32 first, u32 count)
     }
 }
 
-__attribute__((used)) static void begin(u64 *stack)
+void begin(u64 *stack)
 {
     const char *sectors = (const char *)stack[2], *path = (const char *)stack[3];
     u32 left = 0;
@@ -70,5 +70,3 @@ __attribute__((used)) static void begin(u64 *stack)
     }
     call(EXIT, 0, 0, 0, 0, 0);
 }
-
-__asm__(".globl _start\n_start: xorl %ebp, %ebp\n movq %rsp, %rdi\n andq $-16, %rsp\n call begin\n");
