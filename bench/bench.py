@@ -28,7 +28,7 @@ from typing import NamedTuple
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from difftest.store import StoredRun  # noqa: E402
+from difftest.run.store import StoredRun  # noqa: E402
 from emulators.observation import WHOLE_CPU, X_SERVER_CPU, Observation  # noqa: E402
 
 HISTORY = Path(__file__).with_name("history.jsonl")

@@ -14,19 +14,12 @@ from typing import Any, TypeVar
 
 import msgspec
 
+from difftest.errors import StoreError
 from difftest.text import visible
 
 LARGEST_JSON = 64 << 20
 NO_RUN = "is this the folder of a run?"
 T = TypeVar("T")
-
-
-class StoreError(Exception):
-    """A stored run that cannot be read or written: the file, and what is wrong."""
-
-    def __init__(self, message: str, *, hint: str = "") -> None:
-        super().__init__(message)
-        self.hint = hint
 
 
 def file_name(name: str) -> str:

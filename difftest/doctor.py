@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 import msgspec
 
-from difftest.grub import GRUB, INSTALL
+from difftest.image.grub import GRUB, INSTALL
 from emulators.registry import KVM_TARGETS, REFERENCE
 from emulators.target import Requirement, Target
 

@@ -21,11 +21,25 @@ class BuildError(Exception):
         self.hint = hint
 
 
+class CaseError(Exception):
+    """A case that cannot be used; `hint` says what to do."""
+
+    def __init__(self, message: str, *, hint: str = "") -> None:
+        super().__init__(message)
+        self.hint = hint
+
+
+class StoreError(Exception):
+    """A stored run that cannot be read or written: the file, and what is wrong."""
+
+    def __init__(self, message: str, *, hint: str = "") -> None:
+        super().__init__(message)
+        self.hint = hint
+
+
 def explained(error: BaseException) -> Explained:
     """An error in the user's words. What nobody foresaw is our fault and says so."""
-    from difftest.atomic import StoreError
-    from difftest.case import CaseError
-    from emulators.target import EmulatorError
+    from emulators.host.errors import EmulatorError
 
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]
@@ -43,7 +57,7 @@ def explained(error: BaseException) -> Explained:
 
 def told(error: Exception) -> str:
     """An exception as a verdict's reason. What no driver foresaw is named with its type, for the report to us."""
-    from emulators.target import EmulatorError
+    from emulators.host.errors import EmulatorError
 
     if isinstance(error, EmulatorError):
         return f"{error}" + (f" ({error.hint})" if error.hint else "")

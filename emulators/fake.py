@@ -8,8 +8,9 @@ from collections.abc import AsyncIterator, Callable, Sequence
 import msgspec
 
 from emulators.by_hand import ByHand
+from emulators.host.errors import Progress
 from emulators.observation import Boot, Ending, Machine, Observation
-from emulators.target import NESTED, OTHER_CPU, Progress, Requirement, Session
+from emulators.target import NESTED, OTHER_CPU, Requirement, Session
 
 Script = Callable[[Boot], Observation]
 

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import msgspec
 
-from emulators.bochs import Bochs
-from emulators.hosted import KvmHosted
-from emulators.native import Kvm, Tcg
+from emulators.bochs.target import Bochs
+from emulators.hosted.target import KvmHosted
+from emulators.qemu.target import Kvm, Tcg
 from emulators.target import Target
 
 REFERENCE = Bochs.name
@@ -20,8 +20,8 @@ OPINION = Tcg.name
 class Versions(msgspec.Struct, frozen=True, kw_only=True):
     """Which kernel and which emulators the targets are made of. None is what this host's distribution has."""
 
-    kernel: str | None = None  # of kvm-hosted; see emulators.appliance.kernel.fetch
-    bochs: str | None = None  # the reference; see emulators.bochs_program.program
+    kernel: str | None = None  # of kvm-hosted; see emulators.hosted.appliance.kernel.fetch
+    bochs: str | None = None  # the reference; see emulators.bochs.program.program
     host_bochs: str | None = None  # the Bochs that hosts KVM
     qemu: str | None = None  # path of the QEMU of every target that is one
     cpu_model: str | None = None  # the CPU of both Bochs

@@ -3,28 +3,18 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Protocol
 
 import msgspec
 
 from emulators.by_hand import ByHand
+from emulators.host.errors import Progress
 from emulators.observation import Boot, Machine, Observation
 
 NESTED = frozenset({"vmx", "ept", "unrestricted-guest"})  # what a case that is itself a hypervisor needs
 
 OTHER_CPU = "another CPU model"  # the variant that each target with a choice of models has
-
-Progress = Callable[[str], None]  # called with one short line: what is being done now
-
-
-class EmulatorError(Exception):
-    """A target cannot be used, or broke. `hint` is the thing to try next, `evidence` the emulator's own last words."""
-
-    def __init__(self, message: str, *, hint: str = "", evidence: str = "") -> None:
-        super().__init__(message)
-        self.hint = hint
-        self.evidence = evidence
 
 
 class Requirement(msgspec.Struct, frozen=True):
@@ -39,6 +29,14 @@ class Requirement(msgspec.Struct, frozen=True):
 def other_cpu(machine: Machine, target: str, model: str) -> Machine:
     """The machine with another CPU model on one target."""
     return msgspec.structs.replace(machine, cpu_models={**machine.cpu_models, target: model})
+
+
+class Names(msgspec.Struct, frozen=True, kw_only=True):
+    """Whose behaviour a target shows, and whose hardware it stands on (see Target)."""
+
+    target: str
+    implementation: str
+    inherits: str = ""
 
 
 class Session(Protocol):

@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator, Coroutine
 from pathlib import Path
 from typing import Any
 
-from emulators.files import sha256
+from emulators.host.files import sha256
 from emulators.observation import Boot, Ending, Observation
 from emulators.text_screen import Screen, shows, text_rows
 

@@ -6,12 +6,12 @@ import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from difftest.build import KIT, Built, build_case
-from difftest.case import Case, load
-from difftest.params import select_checks
-from difftest.record import Record, parse
-from emulators.bochs import Bochs
-from emulators.files import sha256
+from difftest.case.case import Case, load
+from difftest.image.build import KIT, Built, build_case
+from difftest.image.params import select_checks
+from difftest.reading.record import Record, parse
+from emulators.bochs.target import Bochs
+from emulators.host.files import sha256
 from emulators.observation import Boot, Ending, Limits, Machine
 from emulators.target import Target
 

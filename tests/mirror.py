@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-import emulators.apt
+import emulators.host.apt
 
 RELEASES = {"6.1.0-7-cloud-amd64": "6.1.20-1", "6.12.5-cloud-amd64": "6.12.5-1"}
 
@@ -66,7 +66,7 @@ class Mirror:
             thread = threading.Thread(target=server.serve_forever)
             thread.start()
             address = f"http://127.0.0.1:{server.server_address[1]}/debian/"
-            monkeypatch.setattr(emulators.apt, "KEYRINGS", (self.keyring,))
+            monkeypatch.setattr(emulators.host.apt, "KEYRINGS", (self.keyring,))
             monkeypatch.setenv("APT_CONFIG", str(apt_of(self.folder / "host", one_line=f"deb {address} bookworm main\n")))
             try:
                 yield address

@@ -10,15 +10,16 @@ from unittest import mock
 
 from PIL import Image, ImageDraw
 
-from difftest.case import Manifest
-from difftest.confirmation import RERUN, SCREEN, Confirmation, Outcome, Stage
-from difftest.judge import About, Names, judge
-from difftest.reading import RowReading, ScreenReading
-from difftest.result import Known, Result
-from difftest.side import see
-from difftest.store import CaseSnapshot, Meta, RunWriter, StoredRun
+from difftest.case.manifest import About, Known, Manifest
+from difftest.judging.confirmation import RERUN, SCREEN, Confirmation, Outcome, Stage
+from difftest.judging.judge import judge
+from difftest.judging.result import Result
+from difftest.reading.screen_reading import RowReading, ScreenReading
+from difftest.reading.seen import see
+from difftest.run.store import CaseSnapshot, Meta, RunWriter, StoredRun
 from difftest.verdict import Verdict
 from emulators.observation import TEXT_COLUMNS, TEXT_ROWS, Ending, Observation
+from emulators.target import Names
 
 RUN = "20260102-030405-beef"
 CASE = "ept-pdpte-load"
@@ -188,6 +189,6 @@ def write_run(
         writer.add_screen(case.name, one.target, 0, read)
     results = judge(manifest, abouts, (REFERENCE, [see(left, screens[0])]), (SUBJECT, [see(right, screens[1])]))
     writer.add_results(case.name, results)
-    with mock.patch("difftest.store.now", return_value="2026-01-02T03:04:15+00:00"):
+    with mock.patch("difftest.run.store.now", return_value="2026-01-02T03:04:15+00:00"):
         writer.finish("finished")
     return StoredRun.find(root)

@@ -12,13 +12,15 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from difftest import unpack as unpack_module
-from difftest.add import Wish, add, case_name
-from difftest.case import CaseError, Manifest, load
-from difftest.image import bootable, prepare, unpacked
-from difftest.look import Kind, look
-from difftest.propose import propose
-from difftest.reading import RowReading, ScreenReading
+from difftest.authoring.add import Wish, add, case_name
+from difftest.authoring.propose import propose
+from difftest.case.case import load
+from difftest.case.manifest import Manifest
+from difftest.errors import CaseError
+from difftest.image import unpack as unpack_module
+from difftest.image.kind import Kind, look
+from difftest.image.prepare import bootable, prepare, unpacked
+from difftest.reading.screen_reading import RowReading, ScreenReading
 from emulators.fake import Fake, observation
 from emulators.observation import TEXT_BYTES, Boot, Ending, Observation
 
@@ -138,7 +140,7 @@ def test_a_full_disk_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     def full(source: Path, target: Path) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("difftest.add.private_copy", full)
+    monkeypatch.setattr("difftest.authoring.add.private_copy", full)
     assert "No space left on device" in str(refused(tmp_path, disk(tmp_path)))
 
 

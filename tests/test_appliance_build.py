@@ -15,12 +15,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from emulators.appliance import build, initramfs, linuxboot, start
-from emulators.appliance.assembler import BOOT_ADDRESS, BOOT_SOURCE, assembled
-from emulators.appliance.cpio import CHARACTER, REGULAR, SYMLINK, Entry, archive
-from emulators.appliance.kernel import Kernel
-from emulators.appliance.linuxboot import SCRIPT, SCRIPT_SECTORS, SECTOR, FlatKernel, Load
-from emulators.target import EmulatorError
+from emulators.host.errors import EmulatorError
+from emulators.hosted.appliance import build, initramfs, linuxboot, start
+from emulators.hosted.appliance.assembler import BOOT_ADDRESS, BOOT_SOURCE, assembled
+from emulators.hosted.appliance.cpio import CHARACTER, REGULAR, SYMLINK, Entry, archive
+from emulators.hosted.appliance.kernel import Kernel
+from emulators.hosted.appliance.linuxboot import SCRIPT, SCRIPT_SECTORS, SECTOR, FlatKernel, Load
 
 needs_assembler = pytest.mark.skipif(not shutil.which("gcc") or not shutil.which("ld"), reason="no gcc or ld")
 

@@ -12,15 +12,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from typer.testing import CliRunner, Result
 
-from difftest import bisect
-from difftest.bisect import Shows, State, Tried, search, shows
+from difftest.case.manifest import HOST_KERNEL, IMAGE
 from difftest.cli import app
 from difftest.commands.bisect import _split
-from difftest.main import Request
-from difftest.result import HOST_KERNEL, IMAGE
-from difftest.store import RunWriter, StoredRun
+from difftest.history import bisect
+from difftest.history.bisect import Shows, State, Tried, search, shows
+from difftest.run.request import Request
+from difftest.run.store import RunWriter, StoredRun
 from difftest.verdict import ExitCode, Verdict
-from emulators.apt import Package
+from emulators.host.apt import Package
 from tests import sample_run as sample
 
 KERNELS = [f"6.{number}" for number in range(20)]
@@ -153,8 +153,8 @@ class Kernels:
 
     def bisect(self, *arguments: str) -> Result:
         with (
-            mock.patch("difftest.main.run_cases", self.run),
-            mock.patch("emulators.appliance.kernel.available", lambda mirror: self.packages),
+            mock.patch("difftest.run.request.run_cases", self.run),
+            mock.patch("emulators.hosted.appliance.kernel.available", lambda mirror: self.packages),
         ):
             argv = ["bisect", f"{sample.CASE}/not-present", *arguments, "--results", str(self.results)]
             return CliRunner().invoke(app, argv)

@@ -13,12 +13,12 @@ from pathlib import Path
 import psutil
 import pytest
 
-from difftest.case import load, of_image
-from difftest.image import prepare
-from difftest.screen import read_screen
-from emulators.bochs import Bochs
-from emulators.native import Tcg
+from difftest.case.case import load, of_image
+from difftest.image.prepare import prepare
+from difftest.reading.screen import read_screen
+from emulators.bochs.target import Bochs
 from emulators.observation import Boot, Ending, Limits, Observation
+from emulators.qemu.target import Tcg
 from emulators.target import Target
 
 from .guests import (
@@ -164,7 +164,7 @@ async def test_reading_the_text_of_a_guest_that_goes_on_loses_nothing(tmp_path: 
     """Bochs is stopped for it. The guest speaks on port 0xE9, lingers while its screen is read, and speaks again."""
     again = DEBUG.replace("debug", "again").replace("7f", "9f").replace("7:", "9:")
     image = boot_sector(tmp_path, b"", HALT, before=DEBUG + SHOW + LINGER + again)
-    monkeypatch.setattr("emulators.bochs.LOOK", 0.2)
+    monkeypatch.setattr("emulators.bochs.target.LOOK", 0.2)
     seen = await boot(Bochs(), image, end_screen="^never$", limits=Limits(quiet=30, total=60))
     assert seen.ending == Ending.HALTED, seen.detail
     assert seen.debug == DEBUG_WORDS * 2

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from difftest.report.html import html_report
-from difftest.store import RunWriter
+from difftest.run.store import RunWriter
 from tests import sample_run as sample
 from tests.test_report_html import hostile_run
 

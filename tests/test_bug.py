@@ -7,11 +7,11 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from difftest.atomic import StoreError
+from difftest.errors import StoreError
+from difftest.judging.result import Field, Result
 from difftest.report.bug import bug_report
 from difftest.report.qualification import EPT_VIOLATION, decoded
-from difftest.result import Field, Result
-from difftest.store import RunWriter, StoredRun
+from difftest.run.store import RunWriter, StoredRun
 from difftest.verdict import Verdict
 from tests import sample_run as sample
 

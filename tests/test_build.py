@@ -9,13 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from difftest import build
-from difftest.build import KIT, build_case
-from difftest.case import CaseError, load
-from difftest.disk import CYLINDER
-from difftest.errors import BuildError
-from difftest.image import prepare
-from difftest.params import MAGIC, params_of
+from difftest.case.case import load
+from difftest.errors import BuildError, CaseError
+from difftest.image import build
+from difftest.image.build import KIT, build_case
+from difftest.image.disk import CYLINDER
+from difftest.image.params import MAGIC, params_of
+from difftest.image.prepare import prepare
 
 SEED = KIT.parent / "ept-pdpte-load"
 SOURCE = "ept-pdpte-load.c"

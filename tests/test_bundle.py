@@ -12,9 +12,9 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from difftest.atomic import StoreError
-from difftest.bundle import bundle
-from difftest.store import RunWriter, StoredRun
+from difftest.errors import StoreError
+from difftest.report.bundle import bundle
+from difftest.run.store import RunWriter, StoredRun
 from emulators.by_hand import ByHand
 from emulators.fake import Fake
 from emulators.observation import Boot

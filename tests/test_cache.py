@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from emulators.cache import Cache
-from emulators.target import EmulatorError
+from emulators.host.cache import Cache
+from emulators.host.errors import EmulatorError
 
 ROOT = Path(__file__).parent.parent
 MEBIBYTE = 1 << 20
@@ -71,7 +71,7 @@ async def test_what_fails_or_is_cancelled_is_no_entry(tmp_path: Path) -> None:
 MAKES_FOR_EVER = """
 import asyncio, sys
 from pathlib import Path
-from emulators.cache import Cache
+from emulators.host.cache import Cache
 
 async def make(folder):
     (folder / "data").write_bytes(b"half")

@@ -2,9 +2,11 @@ from pathlib import Path
 
 import pytest
 
-from difftest.case import BUNDLED, CaseError, bundled, find, load, of_image, select
-from difftest.disk import CYLINDER, whole_cylinders
-from difftest.image import bootable
+from difftest.case.case import BUNDLED, load, of_image
+from difftest.case.selection import bundled, find, select
+from difftest.errors import CaseError
+from difftest.image.disk import CYLINDER, whole_cylinders
+from difftest.image.prepare import bootable
 
 
 def write(folder: Path, text: str) -> Path:
@@ -52,7 +54,7 @@ def test_bundled_cases_are_found_by_name_without_reading_the_others(monkeypatch:
     for wanted in ([every[1].name], [every[2].name, every[0].name, every[2].name]):
         assert find([], wanted, []) == select(every, wanted, [])
     read: list[Path] = []
-    monkeypatch.setattr("difftest.case.load", lambda folder: (read.append(folder), load(folder))[1])
+    monkeypatch.setattr("difftest.case.selection.load", lambda folder: (read.append(folder), load(folder))[1])
     assert find([], [every[0].name], []) and read == [BUNDLED / every[0].name]
     with pytest.raises(CaseError, match="no case is called nothing"):
         find([], [every[0].name, "nothing"], [])

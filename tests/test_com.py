@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 
-from emulators.com import com_port
+from emulators.bochs.com_port import com_port
 
 
 async def test_bytes_that_come_one_by_one_come_all() -> None:

@@ -10,12 +10,13 @@ import msgspec
 import pytest
 from typer.testing import CliRunner
 
+from difftest.case.manifest import HOST_KERNEL
 from difftest.cli import app
 from difftest.commands.options import command_of
-from difftest.compare import Change, change, compare
+from difftest.history.compare import Change, change, compare
+from difftest.judging.result import Field, Result
 from difftest.report.matrix import show
-from difftest.result import HOST_KERNEL, Field, Result
-from difftest.store import RunWriter, StoredRun
+from difftest.run.store import RunWriter, StoredRun
 from difftest.verdict import Verdict
 from emulators.registry import Versions
 from tests import sample_run as sample

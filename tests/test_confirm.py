@@ -8,18 +8,22 @@ from pathlib import Path
 
 import pytest
 
-from difftest import confirm, run
-from difftest.case import Case, Manifest
-from difftest.confirmation import Confirm, Outcome, counted
-from difftest.judge import About
-from difftest.plan import Job, Plan, Prepared
-from difftest.reading import RowReading, ScreenReading
-from difftest.result import Known, Result
-from difftest.store import CaseSnapshot, Meta, RunWriter, StoredRun, now
+from difftest.case.case import Case
+from difftest.case.manifest import About, Known, Manifest
+from difftest.image.prepare import Prepared
+from difftest.judging.confirmation import Confirm, Outcome, counted
+from difftest.judging.result import Result
+from difftest.reading.screen_reading import RowReading, ScreenReading
+from difftest.run import confirm
+from difftest.run import runner as run
+from difftest.run.execute import execute
+from difftest.run.plan import Job, Plan
+from difftest.run.store import CaseSnapshot, Meta, RunWriter, StoredRun, now
 from difftest.verdict import Verdict
 from emulators.fake import Fake, observation
+from emulators.host.errors import EmulatorError
 from emulators.observation import Boot, Ending, Observation
-from emulators.target import OTHER_CPU, EmulatorError
+from emulators.target import OTHER_CPU
 
 RIGHT = b"difftest 1 start a\ndifftest 1 check a PASS x=0x1 must.x=0x1\ndifftest 1 end checks=1\n"
 WRONG = b"difftest 1 start a\ndifftest 1 check a FAIL x=0x2 must.x=0x1\ndifftest 1 end checks=1\n"
@@ -58,7 +62,7 @@ def executed(
     writer.add_case(CaseSnapshot(name="case", image_sha256="0" * 64, image_bytes=512, argument="case"), image)
     plan = Plan(jobs=(job,), reference="bochs", confirm=which)
     targets = {"bochs": reference, "kvm": subject}
-    (result,) = asyncio.run(run.execute(plan, targets, writer, lambda case, target, line: None))
+    (result,) = asyncio.run(execute(plan, targets, writer, lambda case, target, line: None))
     stored = StoredRun.open(writer.folder)
     assert stored.results("case") == [result], "what is returned is what is on disk"
     return result, stored

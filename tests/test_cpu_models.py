@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from emulators.bochs_models import check_cpu_model, cpu_models
-from emulators.bochs_program import installed
+from emulators.bochs.models import check_cpu_model, cpu_models
+from emulators.bochs.program import installed
+from emulators.host.errors import EmulatorError
 from emulators.registry import Versions, targets
-from emulators.target import EmulatorError
 
 pytestmark = pytest.mark.skipif(shutil.which("bochs-bin") is None, reason="no Bochs")
 

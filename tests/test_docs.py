@@ -10,11 +10,10 @@ import pytest
 import typer.main
 from msgspec.structs import fields
 
-from difftest.case import Absent, Manifest, Note
+from difftest.case.manifest import Absent, Known, Manifest, Note
 from difftest.cli import app
 from difftest.report.json import json_lines
-from difftest.result import Known
-from difftest.store import StoredRun
+from difftest.run.store import StoredRun
 from difftest.verdict import ExitCode, Verdict
 from emulators.target import Target
 from tests import sample_run as sample

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from emulators.bochs import Bochs
+from emulators.bochs.target import Bochs
 
 from .families import Edit, assert_no_check_depends_on_another, built, case_called, known_on_bochs, records, statuses
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from emulators.bochs import Bochs
-from emulators.native import Tcg
+from emulators.bochs.target import Bochs
+from emulators.qemu.target import Tcg
 
 from .families import Edit, assert_no_check_depends_on_another, built, case_called, known_on_bochs, records, statuses
 

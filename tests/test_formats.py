@@ -16,8 +16,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from junitparser import JUnitXml
 
-from difftest.atomic import StoreError
-from difftest.judge import About
+from difftest.case.manifest import About, Known
+from difftest.errors import StoreError
 from difftest.report.bug import bug_report
 from difftest.report.catalogue import catalogue
 from difftest.report.html import html_report
@@ -26,8 +26,7 @@ from difftest.report.junit import junit
 from difftest.report.ktap import ktap
 from difftest.report.markdown import cell, summary
 from difftest.report.terminal import show
-from difftest.result import Known
-from difftest.store import RunWriter, StoredRun
+from difftest.run.store import RunWriter, StoredRun
 from difftest.verdict import Verdict
 from tests import sample_run as sample
 from tests.test_report import golden

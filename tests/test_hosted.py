@@ -14,15 +14,15 @@ import msgspec
 import psutil
 import pytest
 
-from difftest.case import BUNDLED, load, of_image
-from difftest.image import prepare
-from difftest.record import parse
-from difftest.screen import read_screen
-from emulators.appliance.machine import KERNEL_LOG
-from emulators.appliance.snapshot import snapshots
-from emulators.files import cache_folder
-from emulators.hosted import KvmHosted
-from emulators.hosted_session import SLOWER, HostedSession
+from difftest.case.case import BUNDLED, load, of_image
+from difftest.image.prepare import prepare
+from difftest.reading.record import parse
+from difftest.reading.screen import read_screen
+from emulators.host.files import cache_folder
+from emulators.hosted.appliance.machine import KERNEL_LOG
+from emulators.hosted.appliance.snapshot import snapshots
+from emulators.hosted.session import SLOWER, HostedSession
+from emulators.hosted.target import KvmHosted
 from emulators.observation import Boot, Ending, Limits, Machine
 from emulators.target import Session
 
@@ -142,7 +142,7 @@ async def test_cold_and_warm_starts_serve_them_all_alike(tmp_path: Path, monkeyp
             if cold:
                 await kernels_words_come_out(session)
         if not cold:
-            monkeypatch.setattr("emulators.appliance.start.asks_for_a_file", lambda executable: False)
+            monkeypatch.setattr("emulators.hosted.appliance.start.asks_for_a_file", lambda executable: False)
             async with target.session([halts], said.append) as session:
                 copied = await session.boot(halts)
             assert "snapshot" in copied.seconds and copied.serial == seen["halt"].serial, "Bochs may copy its memory, too"

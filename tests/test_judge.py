@@ -5,14 +5,15 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from difftest.case import Manifest
-from difftest.judge import About, Names, judge
-from difftest.reading import RowReading, ScreenReading
-from difftest.result import HOST_KERNEL, IMAGE, Known, Result
-from difftest.side import Seen, see
+from difftest.case.manifest import HOST_KERNEL, IMAGE, About, Known, Manifest
+from difftest.judging.judge import judge
+from difftest.judging.result import Result
+from difftest.reading.screen_reading import RowReading, ScreenReading
+from difftest.reading.seen import Seen, see
 from difftest.verdict import ExitCode, Verdict, exit_code
 from emulators.fake import observation
 from emulators.observation import Ending
+from emulators.target import Names
 
 BOCHS = Names(target="bochs", implementation="Bochs")
 KVM = Names(target="kvm", implementation="KVM")

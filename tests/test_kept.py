@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from difftest.build import _version
-from emulators import kept as kept_module
-from emulators.files import sha256
-from emulators.kept import FOLDER, Answer, hashed, kept
-from emulators.mirror import archives
+from difftest.image.build import _version
+from emulators.host import answers as kept_module
+from emulators.host.answers import FOLDER, Answer, hashed, kept
+from emulators.host.files import sha256
+from emulators.host.mirror import archives
 
 from . import mirror as fake
 
@@ -167,7 +167,7 @@ def test_apt_is_asked_again_when_its_sources_or_lists_changed(tmp_path: Path, mo
 
         return real(cache, question, told)
 
-    monkeypatch.setattr("emulators.apt.kept", counted)
+    monkeypatch.setattr("emulators.host.apt.kept", counted)
     conf = fake.apt_of(tmp_path / "host", one_line="deb http://one.example.org/debian bookworm main\n")
     assert [archives(conf, tmp_path / "cache").main for _ in range(2)] == ["http://one.example.org/debian/"] * 2
     assert len(calls) == 1

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-import emulators.apt
-from emulators.appliance import kernel
-from emulators.appliance.kernel_files import find, module_bytes
-from emulators.appliance.quirks import known_trouble
-from emulators.mirror import Mirror, archives, is_version
-from emulators.target import EmulatorError
+import emulators.host.apt
+from emulators.host.errors import EmulatorError
+from emulators.host.mirror import Mirror, archives, is_version
+from emulators.hosted.appliance import kernel
+from emulators.hosted.appliance.kernel_files import find, module_bytes
+from emulators.hosted.appliance.quirks import known_trouble
 
 from . import mirror as fake
 
@@ -67,7 +67,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[fake.Mirror]:
 
 @pytest.fixture(autouse=True)
 def few_suites(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("emulators.mirror.SUITES", ("bullseye", "bookworm", "bookworm-security", "trixie", "sid"))
+    monkeypatch.setattr("emulators.host.mirror.SUITES", ("bullseye", "bookworm", "bookworm-security", "trixie", "sid"))
 
 
 @pytest.fixture
@@ -134,7 +134,7 @@ def test_lists_that_were_changed_on_their_way_are_not_believed(made: fake.Mirror
 def test_a_suite_signed_by_another_key_is_not_believed(
     served: fake.Mirror, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(emulators.apt, "KEYRINGS", (Path("/usr/share/keyrings/debian-archive-keyring.gpg"),))
+    monkeypatch.setattr(emulators.host.apt, "KEYRINGS", (Path("/usr/share/keyrings/debian-archive-keyring.gpg"),))
     mirror = Mirror(tmp_path, silent)
     assert kernel.available(mirror) == []
     assert "NO_PUBKEY" in mirror.troubles() or "not signed" in mirror.troubles()
@@ -145,7 +145,7 @@ def test_a_mirror_that_is_down_is_waited_for_once_and_the_cache_will_do(
 ) -> None:
     with made.serve(monkeypatch):
         before = kernel.fetch("6.1", tmp_path, silent)
-    monkeypatch.setattr("emulators.mirror.FRESH_SECONDS", -1.0)
+    monkeypatch.setattr("emulators.host.mirror.FRESH_SECONDS", -1.0)
     mirror = Mirror(tmp_path, silent)
     assert len(kernel.available(mirror)) == 2, "older lists are looked into"
     assert "older lists are used" in mirror.problems["bookworm"]

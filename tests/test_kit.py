@@ -8,14 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from difftest.build import KIT, Built, build_case
-from difftest.case import load
-from difftest.params import select_checks, with_ram_log
-from difftest.record import parse
-from emulators.bochs import Bochs
-from emulators.files import sha256
-from emulators.native import Tcg
+from difftest.case.case import load
+from difftest.image.build import KIT, Built, build_case
+from difftest.image.params import select_checks, with_ram_log
+from difftest.reading.record import parse
+from emulators.bochs.target import Bochs
+from emulators.host.files import sha256
 from emulators.observation import TEXT_COLUMNS, Boot, Ending, Limits, Machine, Observation
+from emulators.qemu.target import Tcg
 from emulators.ram_log import RamLog
 from emulators.target import Target
 

@@ -10,13 +10,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
-from difftest.accept import accept, entry, written
-from difftest.atomic import StoreError
-from difftest.case import CaseError, load
+from difftest.authoring.accept import accept, entry, written
+from difftest.case.case import load
+from difftest.case.manifest import Known
 from difftest.cli import app
-from difftest.rejudge import changes, rejudge
-from difftest.result import Known, Result
-from difftest.store import StoredRun
+from difftest.errors import CaseError, StoreError
+from difftest.history.rejudge import changes, rejudge
+from difftest.judging.result import Result
+from difftest.run.store import StoredRun
 from difftest.verdict import ExitCode, Verdict
 from tests import sample_run as sample
 
@@ -170,7 +171,7 @@ def test_what_was_refused_stays_as_it_was(tmp_path: Path, run: StoredRun) -> Non
     skipped = sample.result(Verdict.SKIPPED, case=sample.CASE, subject="tcg", subject_name="TCG", reason="tcg has no vmx")
     skipped = msgspec.structs.replace(skipped, reference_status="-", subject_status="-")
     writer_results = [*run.results(sample.CASE), skipped]
-    from difftest.store import RunWriter
+    from difftest.run.store import RunWriter
 
     RunWriter(run.folder, run.meta).add_results(sample.CASE, writer_results)
     assert rejudge(run, case, msgspec.structs.replace(sample.MANIFEST, known=[])) == writer_results

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 from PIL import Image, ImageDraw, ImageFont
 
-from difftest import ocr
-from difftest.ocr import FOLDER, OcrError, Picture, Reading, read
-from difftest.screen import read_again, read_screen
+from difftest.reading import ocr
+from difftest.reading.ocr import FOLDER, OcrError, Picture, Reading, read
+from difftest.reading.screen import read_again, read_screen
 from emulators.fake import observation
 from tests.test_screen import memory_with, picture_with
 

@@ -16,9 +16,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageDraw
 
-from emulators.appliance.assembler import PACK_SOURCE, TAKE_SOURCE, compiled
-from emulators.appliance.packed import MOST_BYTES, unpacked
-from emulators.target import EmulatorError
+from emulators.host.errors import EmulatorError
+from emulators.hosted.appliance.assembler import PACK_SOURCE, TAKE_SOURCE, compiled
+from emulators.hosted.appliance.packed import MOST_BYTES, unpacked
 
 needs_compiler = pytest.mark.skipif(not shutil.which("gcc"), reason="no gcc")
 

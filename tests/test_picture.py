@@ -7,7 +7,7 @@ import io
 import pytest
 from PIL import Image
 
-from emulators.picture import png
+from emulators.host.picture import png
 
 
 def greys() -> Image.Image:

@@ -7,8 +7,8 @@ import io
 import pytest
 from PIL import Image
 
-from emulators.qemu_dump import LOG, PICTURE, TEXT, Dump, read_dump
-from emulators.target import EmulatorError
+from emulators.host.errors import EmulatorError
+from emulators.qemu.dump import LOG, PICTURE, TEXT, Dump, read_dump
 
 PPM = b"P6 2 1 255\n" + bytes([0, 0, 0, 168, 168, 168])
 

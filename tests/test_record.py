@@ -1,4 +1,4 @@
-from difftest.record import parse
+from difftest.reading.record import parse
 
 GOOD = b"""difftest 1 case=x
 difftest 1 start a

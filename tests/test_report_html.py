@@ -9,11 +9,10 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from difftest.judge import About
+from difftest.case.manifest import About, Known
 from difftest.report.html import SCRIPT, html_report
 from difftest.report.linediff import compare
-from difftest.result import Known
-from difftest.store import RunWriter, StoredRun
+from difftest.run.store import RunWriter, StoredRun
 from difftest.verdict import Verdict
 from tests import sample_run as sample
 

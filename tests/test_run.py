@@ -8,17 +8,19 @@ from pathlib import Path
 
 import pytest
 
-from difftest import run as run_module
-from difftest.case import Case, Manifest
-from difftest.judge import About
-from difftest.plan import Job, Plan, Prepared, names_of
-from difftest.reading import RowReading, ScreenReading
-from difftest.result import Result
-from difftest.store import CaseSnapshot, Meta, RunWriter, StoredRun, new_run_id, now
+from difftest.case.case import Case
+from difftest.case.manifest import About, Manifest
+from difftest.image.prepare import Prepared
+from difftest.judging.result import Result
+from difftest.reading.screen_reading import RowReading, ScreenReading
+from difftest.run import execute as execute_module
+from difftest.run import runner as run_module
+from difftest.run.plan import Job, Plan, names_of
+from difftest.run.store import CaseSnapshot, Meta, RunWriter, StoredRun, new_run_id, now
 from difftest.verdict import Verdict
 from emulators.fake import Fake, observation
+from emulators.host.errors import EmulatorError
 from emulators.observation import Boot, Ending, Observation
-from emulators.target import EmulatorError
 
 FINE = b"difftest 1 start a\ndifftest 1 check a PASS x=0x1\ndifftest 1 end checks=1\nHalt: done\n"
 
@@ -56,7 +58,7 @@ def execute(tmp_path: Path, reference: Fake, subject: Fake, cases: int = 1, repe
     for job in jobs:
         name = job.prepared.case.name
         writer.add_case(CaseSnapshot(name=name, image_sha256="0" * 64, image_bytes=512, argument=name), image)
-    results = asyncio.run(run_module.execute(plan, targets, writer, lambda case, target, line: None))
+    results = asyncio.run(execute_module.execute(plan, targets, writer, lambda case, target, line: None))
     return results, StoredRun.open(tmp_path / "results" / meta.run)
 
 
@@ -104,7 +106,7 @@ def test_a_missing_capability_is_a_skip_and_boots_nothing(tmp_path: Path) -> Non
     writer = RunWriter.create(tmp_path / "results", meta)
     writer.add_case(CaseSnapshot(name="case0", image_sha256="0" * 64, image_bytes=512, argument="case0"), image)
     plan = Plan(jobs=(job,), reference="bochs")
-    (result,) = asyncio.run(run_module.execute(plan, targets, writer, lambda case, target, line: None))
+    (result,) = asyncio.run(execute_module.execute(plan, targets, writer, lambda case, target, line: None))
     assert result.verdict == Verdict.SKIPPED and "sgx" in result.reason
     assert subject.sessions == 0
 

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from emulators.appliance.assembler import LIBRARY, MEMORY_SOURCE, compiled
-from emulators.saved_state import BLOCK, asks_for_a_file, started_with, with_lines, without_blocks
+from emulators.bochs.saved_state import BLOCK, asks_for_a_file, started_with, with_lines, without_blocks
+from emulators.hosted.appliance.assembler import LIBRARY, MEMORY_SOURCE, compiled
 
 MEMORY = """memory = {
   ram = memory.ram

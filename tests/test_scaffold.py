@@ -4,9 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from difftest.build import build_case
-from difftest.case import CaseError, load
-from difftest.scaffold import new_case, new_case_folder
+from difftest.authoring.scaffold import new_case, new_case_folder
+from difftest.case.case import load
+from difftest.errors import CaseError
+from difftest.image.build import build_case
 
 
 def test_a_new_case_builds_and_has_its_two_checks(tmp_path: Path) -> None:

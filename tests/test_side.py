@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import pytest
 
-from difftest.case import Manifest
-from difftest.judge import Names, judge
-from difftest.reading import RowReading, ScreenReading
-from difftest.result import Result
-from difftest.side import Compared, compared, see
+from difftest.case.manifest import Manifest
+from difftest.judging.judge import judge
+from difftest.judging.result import Result
+from difftest.judging.side import Compared, compared
+from difftest.reading.screen_reading import RowReading, ScreenReading
+from difftest.reading.seen import see
 from difftest.verdict import Verdict
 from emulators.fake import observation
 from emulators.observation import Ending
+from emulators.target import Names
 
 MANIFEST = Manifest(name="x", image="x.img", right="^right", wrong="^wrong")
 LONG = ["Bochs VGABios", "an unknown firmware's words", *["ata0 master"] * 12, "", "Booting from Hard Disk..."]

@@ -12,15 +12,16 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from difftest.store import SCHEMA, RunWriter, StoredRun, StoreError, file_name, new_run_id
+from difftest.errors import StoreError
+from difftest.run.store import SCHEMA, RunWriter, StoredRun, file_name, new_run_id
 from tests import sample_run as sample
 
 # Writes large files for ever, so that a kill at any moment hits one of them half-way.
 WRITER = """
 import sys
 from pathlib import Path
-from difftest.reading import ScreenReading
-from difftest.store import RunWriter
+from difftest.reading.screen_reading import ScreenReading
+from difftest.run.store import RunWriter
 from msgspec.structs import replace
 from tests import sample_run as sample
 root, long = Path(sys.argv[1]), "x" * 3_000_000
@@ -229,7 +230,7 @@ def test_no_run_at_all(tmp_path: Path) -> None:
 
 
 def test_loading_imports_no_pandas() -> None:
-    code = "import sys, difftest.store; sys.exit('pandas' in sys.modules or 'PIL' in sys.modules)"
+    code = "import sys, difftest.run.store; sys.exit('pandas' in sys.modules or 'PIL' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import pytest
 
-from difftest.case import Manifest
-from difftest.judge import Names, judge
-from difftest.reading import RowReading, ScreenReading
-from difftest.record import parse
-from difftest.result import IMAGE, Result
-from difftest.side import see
-from difftest.suite import Suite, identified, parse_suite
+from difftest.case.manifest import IMAGE, Manifest
+from difftest.judging.judge import judge
+from difftest.judging.result import Result
+from difftest.reading.record import parse
+from difftest.reading.screen_reading import RowReading, ScreenReading
+from difftest.reading.seen import see
+from difftest.reading.suite import Suite, identified, parse_suite
 from difftest.verdict import Verdict
 from emulators.fake import observation
 from emulators.observation import Ending
+from emulators.target import Names
 
 BOCHS = Names(target="bochs", implementation="Bochs")
 KVM = Names(target="kvm", implementation="KVM")

@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 
 from emulators.observation import Boot, Ending, Limits
-from emulators.qemu import Looks, Qemu
-from emulators.vcpus import asleep, asleep_command, slept
+from emulators.qemu.machine import Looks, Qemu
+from emulators.qemu.vcpus import asleep, asleep_command, slept
 from emulators.watch import Watch
 
 LINES = ["S 1000 2000 3", "S 5 6 7"]

@@ -12,9 +12,9 @@ from unittest.mock import Mock
 import pytest
 from PIL import Image, ImageChops, ImageGrab
 
-from emulators.bochs import Bochs
+from emulators.bochs.target import Bochs
+from emulators.bochs.xvfb import Display, Displays
 from emulators.observation import Observation
-from emulators.xvfb import Display, Displays
 
 from .guests import HALT, SHOW, boot_sector
 from .test_boots import boot

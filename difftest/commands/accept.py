@@ -22,11 +22,11 @@ def accept(
     results: Results = default_results,
 ) -> None:
     """Write a divergence of a run into its case's manifest as known: it makes no run fail any more, until it is gone."""
-    from difftest.accept import accept as written
-    from difftest.accept import entry, manifest_path
+    from difftest.authoring.accept import accept as written
+    from difftest.authoring.accept import entry, manifest_path
     from difftest.report.digest import digest
     from difftest.report.find import found
-    from difftest.store import StoredRun
+    from difftest.run.store import StoredRun
 
     pair, result = found(digest(StoredRun.find(results, name)), check)
     path = manifest_path(pair.case)

@@ -29,10 +29,10 @@ def add(
     ] = None,
 ) -> None:
     """Make a case of an image: copy it, boot it once under Bochs, and write a case.toml that says how it ends."""
-    from difftest.add import Wish
-    from difftest.add import add as added
+    from difftest.authoring.add import Wish
+    from difftest.authoring.add import add as added
     from difftest.text import visible
-    from emulators.files import cache_folder
+    from emulators.host.files import cache_folder
     from emulators.registry import REFERENCE, targets
 
     wish = Wish(

@@ -14,9 +14,9 @@ from difftest.verdict import ExitCode
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from difftest.bisect import Search, State, Tried
-    from difftest.main import Request
-    from emulators.apt import Package
+    from difftest.history.bisect import Search, State, Tried
+    from difftest.run.request import Request
+    from emulators.host.apt import Package
 
 TARGET = "kvm-hosted"
 EXIT_CODES = """Exit codes: 0 a pair is named; 2 wrong usage; 3 no pair can be named: an end does not show what was said of it;
@@ -39,13 +39,13 @@ def bisect(
     folders: Folders = None,
 ) -> None:
     """Find the two neighbouring kernels of the mirror between which a check's behaviour changed. Goes on where it stopped."""
-    from difftest.bisect import State, load, state_file
-    from difftest.case import CaseError
-    from difftest.main import Request, images
-    from difftest.result import HOST_KERNEL, IMAGE
-    from emulators.appliance import kernel
-    from emulators.files import cache_folder
-    from emulators.mirror import Mirror
+    from difftest.case.manifest import HOST_KERNEL, IMAGE
+    from difftest.errors import CaseError
+    from difftest.history.bisect import State, load, state_file
+    from difftest.run.request import Request, images
+    from emulators.host.files import cache_folder
+    from emulators.host.mirror import Mirror
+    from emulators.hosted.appliance import kernel
     from emulators.registry import Versions
 
     case, wanted = _split(check)
@@ -106,7 +106,7 @@ def _walk(
     say: Callable[[str], None],
 ) -> tuple[Search, State]:
     """Try kernels until the search is over; each answer is on disk before the next is looked for."""
-    from difftest.bisect import save, search
+    from difftest.history.bisect import save, search
 
     while True:
         found = search(list(kernels), *ends, {version: tried.shows for version, tried in state.tried.items()})
@@ -121,9 +121,9 @@ def _walk(
 
 def _try(base: Request, package: Package, check: str) -> Tried:
     """Run the check on one kernel. What keeps the kernel from being had or from coming up is no verdict, and told."""
-    from difftest.bisect import Shows, Tried, shows
-    from difftest.main import run_cases
-    from emulators.target import EmulatorError
+    from difftest.history.bisect import Shows, Tried, shows
+    from difftest.run.request import run_cases
+    from emulators.host.errors import EmulatorError
 
     versions = msgspec.structs.replace(base.versions, kernel=package.version)
     names = [*base.cases, *(word for name in base.checks for word in ("-k", name)), "--target", TARGET]
@@ -144,7 +144,7 @@ def _try(base: Request, package: Package, check: str) -> Tried:
 
 
 def _tell(found: Search, state: State) -> None:
-    from difftest.bisect import Shows
+    from difftest.history.bisect import Shows
     from difftest.text import visible
 
     name = visible(f"{state.case} / {state.check}", 200)
@@ -165,7 +165,7 @@ def _tell(found: Search, state: State) -> None:
 
 def _split(name: str) -> tuple[str, str]:
     """A case (by name, or by the path of its folder or image) and a check, which may have slashes of its own."""
-    from difftest.result import IMAGE
+    from difftest.case.manifest import IMAGE
 
     parts = name.split("/")
     for number in range(len(parts), 0, -1):

@@ -24,10 +24,10 @@ def bundle(
 ) -> None:
     """Pack a divergence into a tarball: image, evidence, bug report, and a script that shows it again without difftest."""
     from difftest.atomic import write, writing
-    from difftest.bundle import bundle as packed
+    from difftest.report.bundle import bundle as packed
     from difftest.report.digest import digest
     from difftest.report.find import found
-    from difftest.store import StoredRun
+    from difftest.run.store import StoredRun
     from emulators.registry import Versions, targets
 
     run = StoredRun.find(results, name)

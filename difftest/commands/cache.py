@@ -17,12 +17,12 @@ def cache(
     ] = False,
 ) -> None:
     """Show what is kept between runs, and clear it. All of it is made or fetched again when a run needs it."""
-    from difftest import ocr
-    from difftest.case import CaseError
-    from emulators import kept as answers
-    from emulators.appliance.snapshot import snapshots
-    from emulators.cache import disk_bytes
-    from emulators.files import cache_folder
+    from difftest.errors import CaseError
+    from difftest.reading import ocr
+    from emulators.host import answers as answers
+    from emulators.host.cache import disk_bytes
+    from emulators.host.files import cache_folder
+    from emulators.hosted.appliance.snapshot import snapshots
 
     if everything and not clear:
         raise CaseError("--everything says what --clear is to clear", hint="difftest cache --clear --everything")

@@ -9,8 +9,8 @@ import typer
 from difftest.commands.options import Folders
 
 if TYPE_CHECKING:
-    from difftest.case import Case
-    from difftest.judge import About
+    from difftest.case.case import Case
+    from difftest.case.manifest import About
 
 
 def list_cases(
@@ -18,7 +18,8 @@ def list_cases(
     checks: Annotated[bool, typer.Option("--checks", help="Also each case's checks (builds the cases).")] = False,
 ) -> None:
     """List the cases, their groups and what they need."""
-    from difftest.case import BUNDLED, bundled
+    from difftest.case.case import BUNDLED
+    from difftest.case.selection import bundled
 
     for case in bundled([BUNDLED, *(folders or [])]):
         needs = f"  needs {', '.join(case.manifest.needs)}" if case.manifest.needs else ""
@@ -32,7 +33,8 @@ def show(
     folders: Folders = None,
 ) -> None:
     """Show one case: what it does, its checks with their SDM sections, and its known divergences."""
-    from difftest.case import BUNDLED, bundled, select
+    from difftest.case.case import BUNDLED
+    from difftest.case.selection import bundled, select
 
     for case in select(bundled([BUNDLED, *(folders or [])]), [name], []):
         manifest = case.manifest
@@ -47,7 +49,7 @@ def show(
 
 
 def _abouts(case: Case) -> list[About]:
-    from difftest.image import prepare
-    from emulators.files import cache_folder
+    from difftest.image.prepare import prepare
+    from emulators.host.files import cache_folder
 
     return list(prepare(case, cache_folder()).abouts)

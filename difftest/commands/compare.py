@@ -14,8 +14,8 @@ from difftest.verdict import ExitCode
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from difftest.compare import Comparison
-    from difftest.store import StoredRun
+    from difftest.history.compare import Comparison
+    from difftest.run.store import StoredRun
 
 EXIT_CODES = """Exit codes: 0 nothing got worse; 1 a check is new among the divergences, or changed; 2 wrong usage; 3 a check
 cannot be compared because a run gave no verdict on it."""
@@ -30,9 +30,9 @@ def compare(
 ) -> None:
     """Hold stored runs against each other: what is new, fixed or the same between their versions. No emulator is started."""
     from difftest.atomic import encode
-    from difftest.case import CaseError
-    from difftest.compare import compare as compared
-    from difftest.store import StoredRun
+    from difftest.errors import CaseError
+    from difftest.history.compare import compare as compared
+    from difftest.run.store import StoredRun
 
     if len(runs) < 2:
         raise CaseError("compare takes two runs or more", hint="`difftest run` prints the name of its run")
@@ -46,7 +46,7 @@ def compare(
 
 def show_matrix(runs: Sequence[StoredRun]) -> None:
     """The table of runs that one command made."""
-    from difftest.compare import compare as compared
+    from difftest.history.compare import compare as compared
 
     show_comparison(compared(runs))
 
@@ -58,7 +58,7 @@ def show_comparison(comparison: Comparison) -> None:
 
 
 def _code(comparison: Comparison) -> ExitCode:
-    from difftest.compare import Change
+    from difftest.history.compare import Change
 
     changes = comparison.all_changes()
     if changes & {Change.NEW, Change.CHANGED}:

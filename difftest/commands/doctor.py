@@ -23,7 +23,7 @@ def doctor(
             hint = f"  ->  {need.hint}" if not need.met else ""
             typer.echo(f"    {mark} {need.what}{': ' + need.found if need.found else ''}{hint}")
     if kernel is not None:
-        from emulators.hosted import KvmHosted
+        from emulators.hosted.target import KvmHosted
 
         found = KvmHosted(kernel).appliance(typer.echo)
         typer.echo(f"kernel {kernel}: {found.kernel.package}, release {found.kernel.release}")

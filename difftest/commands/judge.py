@@ -9,8 +9,8 @@ import typer
 from difftest.commands.options import Results, RunName, default_results
 
 if TYPE_CHECKING:
-    from difftest.case import Manifest
-    from difftest.store import CaseSnapshot
+    from difftest.case.manifest import Manifest
+    from difftest.run.store import CaseSnapshot
 
 
 def judge(
@@ -24,8 +24,8 @@ def judge(
     results: Results = default_results,
 ) -> None:
     """Compare and judge a stored run's observations anew and say what changed. No emulator is started."""
-    from difftest.rejudge import changes, rejudge
-    from difftest.store import RunWriter, StoredRun
+    from difftest.history.rejudge import changes, rejudge
+    from difftest.run.store import RunWriter, StoredRun
     from difftest.text import visible
     from difftest.verdict import exit_code
 
@@ -48,15 +48,16 @@ def judge(
 def _stored(case: CaseSnapshot) -> Manifest:
     import msgspec
 
-    from difftest.case import Manifest
+    from difftest.case.manifest import Manifest
 
     return msgspec.toml.decode(case.manifest, type=Manifest) if case.manifest else Manifest(name=case.name, title=case.title)
 
 
 def _current(case: CaseSnapshot) -> Manifest:
     """The manifest that the case has now; the stored one of a case that is not there any more."""
-    from difftest.accept import manifest_path
-    from difftest.case import CaseError, load
+    from difftest.authoring.accept import manifest_path
+    from difftest.case.case import load
+    from difftest.errors import CaseError
 
     try:
         return load(manifest_path(case).parent).manifest

@@ -9,7 +9,7 @@ import typer
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from emulators.apt import Package
+    from emulators.host.apt import Package
 
 
 def kernels(
@@ -19,10 +19,10 @@ def kernels(
     ] = False,
 ) -> None:
     """List the kernels and the Bochs that the mirror's suites hold, oldest first, and which of them are in the cache."""
-    from emulators import bochs_program
-    from emulators.appliance import kernel
-    from emulators.files import cache_folder
-    from emulators.mirror import Mirror, is_meant
+    from emulators.bochs import program as bochs_program
+    from emulators.host.files import cache_folder
+    from emulators.host.mirror import Mirror, is_meant
+    from emulators.hosted.appliance import kernel
 
     cache = cache_folder()
     mirror = Mirror(cache, lambda line: typer.echo(line, err=True))

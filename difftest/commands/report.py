@@ -11,7 +11,7 @@ import typer
 from difftest.commands.options import Results, RunName, default_results
 
 if TYPE_CHECKING:
-    from difftest.store import StoredRun
+    from difftest.run.store import StoredRun
 
 
 def report(
@@ -31,7 +31,7 @@ def report(
     results: Results = default_results,
 ) -> None:
     """Report a stored run again; no emulator is started. Several forms may be asked for, and `-` as a file is the output."""
-    from difftest.store import StoredRun
+    from difftest.run.store import StoredRun
 
     stored = StoredRun.find(results, name)
     files = {"html": html, "jsonl": jsonl, "junit": junit, "ktap": ktap, "summary": summary, "catalogue": catalogue}

@@ -27,8 +27,8 @@ from difftest.verdict import ExitCode
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from difftest.confirmation import Confirm
-    from difftest.main import Request
+    from difftest.judging.confirmation import Confirm
+    from difftest.run.request import Request
 
 # The exit code of several runs is the gravest of theirs.
 SEVERITY = [ExitCode.EXPECTED, ExitCode.NO_VERDICT, ExitCode.DIVERGED, ExitCode.INTERRUPTED]
@@ -70,8 +70,8 @@ def run(
 
     With several kernels or several programs of a kind there is one run for each, and one table of them all.
     """
-    from difftest.case import CaseError
-    from difftest.main import Request, run_cases
+    from difftest.errors import CaseError
+    from difftest.run.request import Request, run_cases
     from emulators.registry import Versions
 
     if every and (cases or group):
@@ -117,7 +117,7 @@ def run(
 
 def _run_all(requests: Sequence[Request]) -> ExitCode:
     """One run after the other, then the table. Of an interrupted series what was finished is shown."""
-    from difftest.main import carry_out, made_ready
+    from difftest.run.request import carry_out, made_ready
 
     codes, done = [], []
     for ready in [made_ready(request) for request in requests]:  # what cannot be had is told before anything boots
@@ -133,8 +133,8 @@ def _run_all(requests: Sequence[Request]) -> ExitCode:
 
 
 def _confirm(word: str) -> Confirm:
-    from difftest.case import CaseError
-    from difftest.confirmation import Confirm
+    from difftest.errors import CaseError
+    from difftest.judging.confirmation import Confirm
 
     try:
         return Confirm(word)

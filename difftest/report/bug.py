@@ -6,15 +6,16 @@ text says so and names the command that tries it.
 
 from __future__ import annotations
 
-from difftest.atomic import StoreError
-from difftest.confirmation import Outcome, Stage
-from difftest.record import transcript_of
+from difftest.case.manifest import HOST_KERNEL, IMAGE
+from difftest.errors import StoreError
+from difftest.judging.confirmation import Outcome, Stage
+from difftest.judging.result import Result
+from difftest.reading.record import transcript_of
 from difftest.report.digest import Digest, Pair, Side, digest
 from difftest.report.find import CULPRITS, found, manifest_of
 from difftest.report.meaning import spelled
 from difftest.report.words import command_line, effect, reproduce, sentence
-from difftest.result import HOST_KERNEL, IMAGE, Result
-from difftest.store import StoredRun
+from difftest.run.store import StoredRun
 from difftest.text import visible
 from difftest.verdict import Verdict
 from emulators.observation import Observation

@@ -6,12 +6,12 @@ from collections.abc import Iterator, Sequence
 
 import msgspec
 
-from difftest.case import Manifest
+from difftest.case.manifest import Manifest
+from difftest.judging.result import Result
 from difftest.report.digest import digest
 from difftest.report.environment import environments
 from difftest.report.markdown import cell
-from difftest.result import Result
-from difftest.store import CaseSnapshot, StoredRun
+from difftest.run.store import CaseSnapshot, StoredRun
 from difftest.verdict import MEANINGS
 
 SHOWN_REASON = 240  # characters of a reason in the table

@@ -7,13 +7,13 @@ from collections.abc import Sequence
 
 import msgspec
 
-from difftest.confirmation import Confirmation, counted
-from difftest.judge import Names
-from difftest.reading import ScreenReading
-from difftest.result import Result
-from difftest.store import CaseSnapshot, Meta, StoredRun
+from difftest.judging.confirmation import Confirmation, counted
+from difftest.judging.result import Result
+from difftest.reading.screen_reading import ScreenReading
+from difftest.run.store import CaseSnapshot, Meta, StoredRun
 from difftest.verdict import MEANINGS, Verdict
 from emulators.observation import Observation
+from emulators.target import Names
 
 CHOOSING = ("--kernel", "--bochs", "--host-bochs", "--qemu", "--cpu-model")  # options that say what a target is
 

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 
 import msgspec
 
-from difftest.reading import ScreenReading
-from difftest.record import transcript_of
+from difftest.reading.record import transcript_of
+from difftest.reading.screen_reading import ScreenReading
 from difftest.report.capabilities import only_here
 from difftest.report.digest import Pair
-from difftest.store import Meta
+from difftest.run.store import Meta
 from emulators.observation import Observation
 
 CPU_KEY = "CPU: "  # what begins the lines that the image has from the CPU itself

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import msgspec
 
-from difftest.atomic import StoreError
-from difftest.case import Manifest
+from difftest.case.manifest import Manifest
+from difftest.errors import StoreError
+from difftest.judging.result import Result
 from difftest.report.digest import Digest, Pair
-from difftest.result import Result
 from difftest.text import visible
 from difftest.verdict import Verdict
 

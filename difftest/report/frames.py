@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pandas as pd
 
-from difftest.store import StoredRun
+from difftest.run.store import StoredRun
 
 RESULT_COLUMNS = [
     *["run", "case", "check", "sdm", "summary", "reference", "subject", "reference_name", "subject_name", "verdict"],

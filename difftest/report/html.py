@@ -16,15 +16,15 @@ import jinja2
 import msgspec
 from markupsafe import Markup
 
-from difftest.record import transcript_of
+from difftest.judging.result import Result
+from difftest.reading.record import transcript_of
 from difftest.report.digest import Digest, Pair, Side, counts, digest, headline, notable, standing
 from difftest.report.environment import environments
 from difftest.report.linediff import Row, compare
 from difftest.report.meaning import meaning
 from difftest.report.qualification import decoded
 from difftest.report.words import command_line, paragraph, reproduce, title
-from difftest.result import Result
-from difftest.store import StoredRun
+from difftest.run.store import StoredRun
 from difftest.text import visible
 from difftest.verdict import MEANINGS, Verdict
 from emulators.observation import Ending, Observation

@@ -25,12 +25,12 @@ from typing import Any
 
 import msgspec
 
-from difftest.reading import ScreenReading
-from difftest.record import transcript_of
+from difftest.judging.result import Result
+from difftest.reading.record import transcript_of
+from difftest.reading.screen_reading import ScreenReading
 from difftest.report.digest import Digest, Pair, digest, headline, standing
 from difftest.report.words import command_line, paragraph, reproduce
-from difftest.result import Result
-from difftest.store import StoredRun, file_name
+from difftest.run.store import StoredRun, file_name
 from difftest.text import visible
 from difftest.verdict import MEANINGS
 from emulators.observation import Observation

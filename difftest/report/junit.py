@@ -5,11 +5,11 @@ from __future__ import annotations
 from junitparser import Error, Failure, JUnitXml, Skipped, TestCase, TestSuite
 from junitparser.junitparser import FinalResult
 
+from difftest.judging.result import Result
 from difftest.report.digest import Pair, digest, standing
 from difftest.report.meaning import spelled
 from difftest.report.words import paragraph, reproduce
-from difftest.result import Result
-from difftest.store import StoredRun
+from difftest.run.store import StoredRun
 from difftest.text import visible
 from difftest.verdict import MEANINGS, Verdict
 

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from difftest.judging.result import Result
 from difftest.report.digest import Pair, digest, standing
 from difftest.report.words import reproduce
-from difftest.result import Result
-from difftest.store import StoredRun
+from difftest.run.store import StoredRun
 from difftest.text import visible
 from difftest.verdict import MEANINGS, Verdict
 

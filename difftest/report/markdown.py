@@ -5,11 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
+from difftest.judging.result import Result
 from difftest.report.digest import Digest, Pair, counts, digest, headline, standing
 from difftest.report.environment import environments
 from difftest.report.words import paragraph, reproduce, title
-from difftest.result import Result
-from difftest.store import StoredRun
+from difftest.run.store import StoredRun
 from difftest.text import visible
 
 MOST_FINDINGS = 50  # that are told in full; a summary page takes a megabyte

@@ -9,7 +9,7 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
-from difftest.compare import Change, Comparison, Row
+from difftest.history.compare import Change, Comparison, Row
 from difftest.report.terminal import console_for
 from difftest.text import visible
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import msgspec
 
-from difftest.result import Result
+from difftest.judging.result import Result
 
 REGISTERS = (
     *("RAX", "RCX", "RDX", "RBX", "RSP", "RBP", "RSI", "RDI"),

@@ -9,9 +9,10 @@ from pathlib import Path
 
 import pandas as pd
 
-from difftest.atomic import StoreError, write, writing
+from difftest.atomic import write, writing
+from difftest.errors import StoreError
 from difftest.report.frames import fields_frame, results_frame, timings_frame
-from difftest.store import StoredRun
+from difftest.run.store import StoredRun
 from difftest.text import visible
 
 LONGEST = 4000

@@ -17,12 +17,12 @@ from rich.rule import Rule
 from rich.table import Table
 from rich.text import Text
 
-from difftest.record import transcript_of
+from difftest.judging.result import Field, Result
+from difftest.reading.record import transcript_of
 from difftest.report.digest import Digest, Pair, Side, counts, digest, headline, standing
 from difftest.report.meaning import spelled
 from difftest.report.words import command_line, paragraph, reproduce, title
-from difftest.result import Field, Result
-from difftest.store import StoredRun
+from difftest.run.store import StoredRun
 from difftest.text import visible
 from difftest.verdict import MEANINGS, Verdict
 

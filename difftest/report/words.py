@@ -6,9 +6,10 @@ import re
 import shlex
 from collections.abc import Sequence
 
+from difftest.case.manifest import HOST_KERNEL, IMAGE
+from difftest.judging.result import Field, Result
 from difftest.report.digest import Pair, standing
 from difftest.report.meaning import meaning, spelled
-from difftest.result import HOST_KERNEL, IMAGE, Field, Result
 from difftest.text import visible
 from difftest.verdict import MEANINGS
 

@@ -1,0 +1,125 @@
+"""From one boot under the reference: where an image ends, and what its last words mean. Proposals, for a person to look at."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+import msgspec
+
+from difftest.judging.side import FATAL, ORDERLY
+from difftest.reading.firmware import last_words
+from difftest.reading.record import Transcript, transcript_of
+from difftest.reading.screen_reading import ScreenReading
+from difftest.text import visible
+from emulators.observation import Ending, Observation
+
+CR4_VMXE = 1 << 13
+LEAST_MARKER = 3  # letters and digits of a line's constant beginning that make a marker of it
+
+# Words with which images end whatever the outcome: the line is a marker also for outcomes that this boot did not have.
+_LAST_WORDS = re.compile(r"(?:fatal|halt|panic|abort|assert|kernel panic|shutdown|shutting down|difftest)", re.IGNORECASE)
+# What stands behind the first of these varies with the outcome.
+_VARIES = re.compile(r"""["'(<\[=]|\b0x|\d""")
+_WORDS = re.compile(r"[^\W_]")
+# So ends a line of an image that goes on, such as "Loading ...", unless it asks for something: "Press any key ..."
+_GOES_ON = re.compile(r"^(?!.*\b(?:press|hit|strike|type|enter|insert|key)\b).*\.{3}\W*$", re.IGNORECASE)
+# What means right and what means wrong, as images say it. The wrong word is looked for first, and only as a whole.
+_VERDICTS = [
+    (r"\bcorrect\b", r"\bincorrect\b"),
+    (r"\bGOOD\b", r"\bBAD\b"),
+    (r"\bPASS(?:ED)?\b", r"\bFAIL(?:ED|URE)?\b"),
+    (r"\bpassed\b", r"\bfailed\b"),
+    (r"\b[Ss]uccess(?:ful|fully)?\b", r"\b[Ff]ail(?:ed|ure)?\b"),
+]
+
+
+class Proposal(msgspec.Struct, frozen=True, kw_only=True):
+    """What a manifest could say, "" where nothing offers itself, and what was seen, in sentences."""
+
+    end: str = ""
+    end_screen: str = ""
+    right: str = ""
+    wrong: str = ""
+    needs: list[str] = []
+    seen: list[str] = []
+
+
+def propose(observation: Observation, screen: ScreenReading) -> Proposal:
+    said = transcript_of(observation)
+    rows = [screen.rows[row].memory for row in sorted(screen.rows)]
+    right, wrong = ("", "") if said.speaks else _verdict_words([said.terminal_line, *rows])
+    vmx = int(observation.registers.get("cr4", "0"), 16) & CR4_VMXE
+    return Proposal(
+        end=_end(observation, said),
+        end_screen=_end_screen(observation, last_words(screen)) if not said.terminal_line and not right else "",
+        right=right,
+        wrong=wrong,
+        needs=["vmx"] if vmx else [],
+        seen=list(_seen(observation, said, screen, bool(vmx))),
+    )
+
+
+def _end(observation: Observation, said: Transcript) -> str:
+    """A marker: the beginning of the last line, when other outcomes would end with such a line too, or nothing else ends it."""
+    line = said.spoken.rstrip(b"\r").decode(errors="replace")
+    if not line.isprintable() or not line:
+        return ""
+    if observation.ending == Ending.POWER_OFF:
+        return ""  # that ends it, and an emulator that is gone at once takes the last line's end along
+    if observation.ending in ORDERLY and not _LAST_WORDS.match(line):
+        return ""  # it ends by itself, and another outcome may have other last words
+    if (beginning := _beginning(line)) == "":
+        return ""
+    marker = rf"{beginning}.*\n"
+    whole = observation.serial if said.spoken in observation.serial else observation.debug
+    # A marker that stands there before the end would end the boot too early; one without a line's end would miss its rest.
+    found = re.findall(marker.encode(), whole + b"\n", re.MULTILINE)
+    return marker if len(found) == 1 else ""
+
+
+def _end_screen(observation: Observation, words: str) -> str:
+    """What the screen shows at the end of an image that waits, or that gave the machine back: where this firmware halts then,
+    another one may wait for ever.
+    """
+    if observation.ending not in (Ending.QUIET, Ending.HALTED) or _GOES_ON.search(words):
+        return ""
+    return _beginning(words)
+
+
+def _beginning(line: str) -> str:
+    """An expression for a line by its constant beginning, or "" when that says too little."""
+    varies = _VARIES.search(line)
+    constant = line[: varies.start()] if varies else line
+    return f"^ *{re.escape(constant)}".replace(r"\ ", " ") if len(_WORDS.findall(constant)) >= LEAST_MARKER else ""
+
+
+def _verdict_words(lines: list[str]) -> tuple[str, str]:
+    for right, wrong in _VERDICTS:
+        if any(re.search(f"{wrong}|{right}", line) for line in lines):
+            return right, wrong
+    return "", ""
+
+
+def _seen(observation: Observation, said: Transcript, screen: ScreenReading, vmx: bool) -> Iterator[str]:
+    yield f"it ended with {observation.ending}: {visible(observation.detail, 200)}"
+    if said.terminal_line:
+        yield f"its last line was: {visible(said.terminal_line, 200)}"
+    elif words := last_words(screen):
+        yield f"it said nothing on its ports; the last words on the screen were: {visible(words, 80)}"
+        if observation.ending == Ending.QUIET and _GOES_ON.search(words):
+            yield "those are no words to end with: look whether it gets on when it has more time (--quiet-seconds)"
+    else:
+        yield "it showed nothing at all"
+    yield from (f"row {row} of the screen: {visible(one.memory, 80)}" for row, one in sorted(screen.rows.items()) if one.memory)
+    if said.records or said.started:
+        yield f"it prints records: {len(said.records)} checks"
+    elif said.suite.lines:
+        yield f"it prints results line by line: {len(said.suite.lines)} of them, which are compared one by one"
+    if vmx:
+        yield "it had VMX switched on (CR4.VMXE) at its end"
+    if observation.debug:
+        yield f"it wrote {len(observation.debug)} bytes to port 0xE9"
+    if observation.ending in FATAL:
+        yield "that is a death under the reference: look whether the machine has what the image needs"
+    yield from observation.alarms

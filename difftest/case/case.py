@@ -1,0 +1,69 @@
+"""Cases: folders with a `case.toml`, or any raw image that a user names. Loads and checks manifests; builds nothing."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import msgspec
+
+from difftest.case.manifest import Manifest, check
+from difftest.errors import CaseError
+from emulators.observation import Limits, Machine
+
+MANIFEST = "case.toml"
+BUNDLED = Path(__file__).resolve().parent.parent.parent / "cases"
+LARGEST_MANIFEST = 1 << 20
+
+
+class Case(msgspec.Struct, frozen=True, kw_only=True):
+    """A manifest and where it lies. `text` is the manifest as it stands in the file ("" for an image without one)."""
+
+    manifest: Manifest
+    folder: Path
+    text: str = ""
+
+    @property
+    def name(self) -> str:
+        return self.manifest.name
+
+    def machine(self) -> Machine:
+        manifest = self.manifest
+        return Machine(
+            memory_mib=manifest.memory_mib,
+            cpus=manifest.cpus,
+            cpu_models=manifest.cpu_models,
+            ignore_msrs=manifest.ignore_msrs,
+        )
+
+    def limits(self, total: float | None) -> Limits:
+        """The deadlines; `total` seconds from the command line stand above the manifest's."""
+        manifest = self.manifest
+        if total is None:
+            return Limits(quiet=manifest.quiet_seconds, total=manifest.total_seconds)
+        return Limits(quiet=min(manifest.quiet_seconds, total), total=total)
+
+
+def load(folder: Path) -> Case:
+    """Read a case folder's manifest. Raises CaseError with the file and what is wrong in it."""
+    path = folder / MANIFEST
+    try:
+        data = path.read_bytes()
+        if len(data) > LARGEST_MANIFEST:
+            raise CaseError(f"{path}: larger than {LARGEST_MANIFEST} bytes")
+        text = data.decode()
+        manifest = msgspec.toml.decode(text, type=Manifest)
+    except OSError as error:
+        raise CaseError(f"{path}: {error.strerror}", hint="a case is a folder with a case.toml") from error
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise CaseError(f"{path}: {error}", hint="see docs/case.md for the keys of a manifest") from error
+    check(manifest, folder, path)
+    return Case(manifest=manifest, folder=folder, text=text)
+
+
+def of_image(image: Path) -> Case:
+    """A case of an image without a manifest: no marker is known, its free text is compared."""
+    if not image.is_file():
+        raise CaseError(f"{image}: no such image")
+    name = re.sub(r"[^\w.-]+", "-", image.name).strip(".-") or "image"
+    return Case(manifest=Manifest(name=name, title=f"image {image.name}", image=image.name), folder=image.absolute().parent)

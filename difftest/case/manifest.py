@@ -1,0 +1,115 @@
+"""What a `case.toml` may say, and what of it cannot be."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Literal
+
+import msgspec
+
+from difftest.errors import CaseError
+from difftest.verdict import Verdict
+
+NAME = r"[a-z0-9][\w.-]{0,80}"  # of a case
+KIT_MIB = 8  # where the kit has its data and its RAM log: see kit.ld
+IMAGE = "image"  # the check id of what is compared for an image as a whole: how it ended, terminal line, rows 20-23
+HOST_KERNEL = "host-kernel"  # the check id of a WARN, BUG or oops in the log of the kernel under test
+
+
+class About(msgspec.Struct, frozen=True, kw_only=True):
+    """What is known of a check without booting it."""
+
+    check: str
+    sdm: str = ""
+    summary: str = ""
+
+
+class Known(msgspec.Struct, frozen=True, kw_only=True):
+    """A divergence that the case's manifest says is known: `[[known]]` in case.toml."""
+
+    check: str | list[str]  # one check's id, or several that diverge alike
+    verdict: Verdict
+    reason: str
+    link: str = ""
+    targets: list[str] = []  # subjects it holds for; empty: all
+    kernels: str = ""  # versions of the kernel it holds for, as a PEP 440 specifier set (">=5.10,<8"); empty: all
+    bochs: str = ""  # the same of the reference Bochs
+
+    @property
+    def checks(self) -> list[str]:
+        return [self.check] if isinstance(self.check, str) else self.check
+
+
+class Absent(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A row of the catalogue that belongs to this case but is no check of it, and why."""
+
+    id: str
+    reason: str
+
+
+class Note(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What running or reading showed about a row of the catalogue: a suspicion's end, or how well its SDM wording is known."""
+
+    id: str
+    text: str
+
+
+class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What a `case.toml` may say. See docs/case.md for each key."""
+
+    name: str
+    title: str = ""
+    description: str = ""
+    groups: list[str] = []
+    sources: list[str] = []  # C and assembly, built with the kit; or
+    image: str = ""  # a disk, a CD or a multiboot kernel, beside the manifest
+    medium: Literal["", "disk", "cdrom"] = ""  # what the image is, where it could be either
+    command_line: str = ""  # of a multiboot kernel, without its name
+    modules: list[str] = []  # of a multiboot kernel: files beside the manifest, each with the words behind its name
+    second_image: str = ""  # a second disk
+    needs: list[str] = []  # capabilities, as a target names them
+    memory_mib: int = 256
+    cpus: int = 1
+    cpu_models: dict[str, str] = {}
+    ignore_msrs: bool = False  # MSRs that the CPU lacks read as zero under KVM, as they do under Bochs
+    end: str = ""  # regular expression of the terminal marker on COM1 or port 0xE9
+    end_screen: str = ""  # regular expression: what a silent image shows when it has come to its end, such as a prompt
+    right: str = ""  # regular expression: a terminal line, or one of rows 20 to 23, that shows what the SDM requires
+    wrong: str = ""  # regular expression: the same for one that shows that it was broken
+    volatile: list[str] = []  # regular expressions of what varies from boot to boot in names of results and in lines
+    quiet_seconds: float = 20.0
+    total_seconds: float = 120.0
+    known: list[Known] = []
+    absent: list[Absent] = []
+    note: list[Note] = []
+
+
+def check(manifest: Manifest, folder: Path, path: Path) -> None:
+    """What the types cannot say. Raises CaseError."""
+    if not re.fullmatch(NAME, manifest.name):
+        raise CaseError(f"{path}: name {manifest.name!r} is not lower-case letters, digits, dots and dashes")
+    if bool(manifest.sources) == bool(manifest.image):
+        raise CaseError(f"{path}: give either sources or image")
+    if manifest.sources and (manifest.command_line or manifest.modules or manifest.medium):
+        raise CaseError(f"{path}: medium, command_line and modules are an image's, not that of sources")
+    files = [*manifest.sources, manifest.image, manifest.second_image, *(one.partition(" ")[0] for one in manifest.modules)]
+    for name in files:
+        if name and not (folder / name).resolve().is_relative_to(folder.resolve()):
+            raise CaseError(f"{path}: {name} leads out of the case's folder")
+    expressions = [(key, getattr(manifest, key)) for key in ("end", "end_screen", "right", "wrong")]
+    for key, expression in [*expressions, *(("volatile", one) for one in manifest.volatile)]:
+        try:
+            re.compile(expression)
+            re.compile(expression.encode())
+        except re.error as error:
+            raise CaseError(f"{path}: {key}: {error}") from error
+    for model in manifest.cpu_models.values():
+        if not re.fullmatch(r"[\w.,+=-]{1,200}", model, re.ASCII):
+            raise CaseError(f"{path}: {model!r} is no CPU model")
+    if not 1 <= manifest.memory_mib <= 2048 or not 1 <= manifest.cpus <= 8:
+        raise CaseError(f"{path}: memory_mib must be 1 to 2048 and cpus 1 to 8")
+    if manifest.sources and manifest.memory_mib < KIT_MIB:
+        raise CaseError(f"{path}: images of the kit take {KIT_MIB} MiB, memory_mib is {manifest.memory_mib}")
+    if min(manifest.quiet_seconds, manifest.total_seconds) <= 0:
+        raise CaseError(f"{path}: quiet_seconds and total_seconds must be above 0")

@@ -1,0 +1,125 @@
+"""Which of two neighbouring kernels changed what a check shows: the search, and what it keeps between two calls.
+
+Every answer is a stored run. A kernel that gives no verdict is set aside and told, and no pair is named unless both ends showed
+what was said of them.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import msgspec
+
+from difftest.atomic import encode, file_name, read_json, write, writing
+from difftest.case.manifest import HOST_KERNEL
+from difftest.judging.result import Result
+from difftest.verdict import MEANINGS, Verdict
+
+
+class Shows(enum.StrEnum):
+    """What one kernel shows of the check."""
+
+    GOOD = "good"
+    BAD = "bad"
+    NOTHING = "no verdict"
+
+
+class Tried(msgspec.Struct, frozen=True, kw_only=True):
+    """One kernel that was run."""
+
+    shows: Shows
+    said: str  # the verdict and what the image said, or why there is no verdict
+    run: str  # "" when the kernel could not be had
+
+
+class State(msgspec.Struct, frozen=True, kw_only=True):
+    """The state file: all that was tried on these bytes with these emulators."""
+
+    case: str
+    check: str
+    image_sha256: str
+    others: dict[str, str | None]  # what else the runs were done with: --bochs and the like, by option
+    repeat: int = 1
+    tried: dict[str, Tried] = {}  # by the kernel's version
+
+
+class Search(msgspec.Struct, frozen=True, kw_only=True):
+    """Where a search stands: `next` is the kernel to try, or else it is over.
+
+    Over, `trouble` says why no pair can be named; without, `good` and `bad` are the pair, and nothing between them was left
+    but what gave no verdict (`between`).
+    """
+
+    good: str
+    bad: str
+    next: str = ""
+    left: int = 0  # kernels that may still hold the change
+    between: list[str] = []
+    trouble: str = ""
+
+
+def shows(results: Sequence[Result], check: str) -> tuple[Shows, str]:
+    """What a run's results on the case say of the check, for the subject under test."""
+    found = next((result for result in results if result.check == check), None)
+    if found is None:
+        if check == HOST_KERNEL and results and all(MEANINGS[result.verdict].decided for result in results):
+            return Shows.GOOD, "nothing in the kernel's log"
+        return Shows.NOTHING, f"the run has no result on {check}"
+    if found.verdict == Verdict.FLAKY or found.verdict == Verdict.SKIPPED or not MEANINGS[found.verdict].decided:
+        return Shows.NOTHING, f"{found.label}: {found.reason}"
+    # What the image itself says of its side counts first: Bochs may be wrong beside a KVM that is right.
+    by_status = {"PASS": Shows.GOOD, "FAIL": Shows.BAD, "DIED": Shows.BAD}
+    by_verdict = Shows.BAD if MEANINGS[found.verdict].diverges else Shows.GOOD
+    return by_status.get(found.subject_status, by_verdict), f"{found.label} ({found.subject_status})"
+
+
+def search(kernels: Sequence[str], good: str, bad: str, tried: Mapping[str, Shows]) -> Search:
+    """The next step between two kernels of the list (either may be the newer), given what was tried so far.
+
+    It depends on nothing else, so that a search that was broken off goes on where it stood.
+    """
+    for end, said in ((good, Shows.GOOD), (bad, Shows.BAD)):
+        if end not in tried:
+            return Search(good=good, bad=bad, next=end, left=abs(kernels.index(good) - kernels.index(bad)))
+        if tried[end] != said:
+            told = f"{end} was said to be {said} and shows {tried[end]}: no pair can be named"
+            return Search(good=good, bad=bad, trouble=told)
+    while True:
+        first, last = sorted((kernels.index(good), kernels.index(bad)))
+        inside = list(kernels[first + 1 : last])
+        open_ones = [kernel for kernel in inside if tried.get(kernel) != Shows.NOTHING]
+        if not open_ones:
+            return Search(good=good, bad=bad, between=inside)
+        middle = (first + last) / 2
+        kernel = min(open_ones, key=lambda one: abs(kernels.index(one) - middle))
+        if kernel not in tried:
+            return Search(good=good, bad=bad, next=kernel, left=len(open_ones))
+        good, bad = (kernel, bad) if tried[kernel] == Shows.GOOD else (good, kernel)
+
+
+def state_file(results: Path, case: str, check: str) -> Path:
+    return results / "bisect" / f"{file_name(f'{case}-{check}')}.json"
+
+
+def load(path: Path, fresh: State) -> State:
+    """What is stored at `path`, or `fresh` when nothing is, or when it speaks of other bytes or other emulators. Kernels that
+    could not be had then are tried again.
+
+    Raises StoreError for a file that is no such state.
+    """
+    if not path.exists():
+        return fresh
+    found = read_json(path.parent.resolve(), path, State)
+    if msgspec.structs.replace(found, tried={}) != fresh:
+        return fresh
+    booted = {version: tried for version, tried in found.tried.items() if tried.run}
+    return msgspec.structs.replace(found, tried=booted)
+
+
+def save(path: Path, state: State) -> None:
+    """Raises StoreError when the disk does not take it."""
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write(path, encode(state))

@@ -1,0 +1,157 @@
+"""Stored runs held against each other: each check by the versions it was run with, and what changed from one to the next.
+
+Pure, from what is on disk. Which versions differ is read from the identities of the targets, not from what was asked for.
+"""
+
+from __future__ import annotations
+
+import enum
+import itertools
+import re
+from collections.abc import Mapping, Sequence
+
+import msgspec
+
+from difftest.case.manifest import HOST_KERNEL, IMAGE
+from difftest.judging.result import Result
+from difftest.run.store import StoredRun
+from difftest.verdict import MEANINGS, Verdict
+
+# What tells runs apart, by key of the targets' identities, and how a column's heading says it.
+VERSIONS = {
+    "kernel": "Linux {}",
+    "bochs": "Bochs {}",
+    "hosting bochs": "in Bochs {}",
+    "qemu": "QEMU {}",
+    "cpu model": "{}",
+    "hosting cpu model": "on {}",
+}
+# A Debian version's epoch, and what its packagers put behind the upstream version.
+PACKAGING = re.compile(r"^\d+:|(?:\+dfsg|\+ds)?-[^-]*$")
+# Results that stand only where there is something to say: none beside other results of the case means that all was well.
+OPTIONAL = (IMAGE, HOST_KERNEL)
+
+
+class Change(enum.StrEnum):
+    """What happened to a check from one version to the next."""
+
+    NEW = "new"  # it agreed, and differs now
+    FIXED = "fixed"  # it differed, and agrees now
+    CHANGED = "changed"  # the same kind of verdict stands on other fields
+    SAME = "same"
+    UNKNOWN = "unknown"  # one of the two has no verdict
+
+
+class Row(msgspec.Struct, frozen=True, kw_only=True):
+    """One check of one subject, across all runs. `cells` has a verdict's words for each run, "" where it was not run."""
+
+    case: str
+    check: str
+    subject: str
+    cells: list[str]
+    reasons: list[str]
+    changes: list[Change]  # one less than cells: from each run to the next
+
+
+class Comparison(msgspec.Struct, frozen=True, kw_only=True):
+    """All runs side by side, in the order in which they were given."""
+
+    runs: list[str]
+    versions: list[str]
+    rows: list[Row]
+    notes: list[str]  # what makes the comparison weaker than it looks
+
+    def all_changes(self) -> set[Change]:
+        return {change for row in self.rows for change in row.changes}
+
+
+def compare(runs: Sequence[StoredRun]) -> Comparison:
+    """Raises StoreError for a run that cannot be read."""
+    results = [{(one.case, one.check, one.subject): one for one in run.all_results()} for run in runs]
+    # Every row once, in the order in which the runs have them; an optional one after the checks of its case.
+    names = list(dict.fromkeys(name for run in results for name in run))
+    rows = []
+    for name in names:
+        found = [_of(run, name) for run in results]
+        case, check, subject = name
+        cells = [_words(one) for one in found]
+        reasons = [one.reason if isinstance(one, Result) else "" for one in found]
+        changes = [change(one, other) for one, other in itertools.pairwise(found)]
+        rows.append(Row(case=case, check=check, subject=subject, cells=cells, reasons=reasons, changes=changes))
+    return Comparison(runs=[run.meta.run for run in runs], versions=_headings(runs), rows=rows, notes=_notes(runs))
+
+
+def change(before: Result | Verdict | None, after: Result | Verdict | None) -> Change:
+    """What happened between two versions; a bare Verdict stands for a result that there was no need to give."""
+    verdicts = [one.verdict if isinstance(one, Result) else one for one in (before, after)]
+    if any(verdict is None or not MEANINGS[verdict].decided for verdict in verdicts):
+        return Change.UNKNOWN
+    if Verdict.SKIPPED in verdicts:
+        return Change.SAME if verdicts[0] == verdicts[1] else Change.UNKNOWN
+    bad, bad_now = (MEANINGS[verdict].diverges for verdict in verdicts if verdict is not None)
+    if bad != bad_now:
+        return Change.NEW if bad_now else Change.FIXED
+    return Change.SAME if verdicts[0] == verdicts[1] and _fields(before) == _fields(after) else Change.CHANGED
+
+
+def _of(run: Mapping[tuple[str, str, str], Result], name: tuple[str, str, str]) -> Result | Verdict | None:
+    if name in run:
+        return run[name]
+    case, check, subject = name
+    beside = [result for (other, _, side), result in run.items() if (other, side) == (case, subject)]
+    if check in OPTIONAL and beside and all(MEANINGS[result.verdict].decided for result in beside):
+        return Verdict.AGREE
+    return None
+
+
+def _words(one: Result | Verdict | None) -> str:
+    if isinstance(one, Result):
+        return one.label
+    return "-" if one is not None else ""
+
+
+def _fields(one: Result | Verdict | None) -> list[tuple[str, str | None, str | None]]:
+    fields = one.fields if isinstance(one, Result) else []
+    return [(field.name, field.reference, field.subject) for field in fields if field.compared]
+
+
+def _headings(runs: Sequence[StoredRun]) -> list[str]:
+    """What each run was done with, as far as the runs differ in it; a run's own name where they do not."""
+    described = [_described(run) for run in runs]
+    lines: list[list[str]] = [[] for _ in runs]
+    for key, form in VERSIONS.items():
+        values = [one.get(key, "") for one in described]
+        short = [PACKAGING.sub("", value) if value[:1].isdigit() else value for value in values]
+        if len(set(values)) > 1:
+            shown = short if len(set(short)) == len(set(values)) else values
+            for line, value in zip(lines, shown, strict=True):
+                line.append(form.format(value or "none"))
+    headings = [", ".join(line) for line in lines]
+    return [
+        heading if headings.count(heading) == 1 else f"{heading} run {run.meta.run}".strip()
+        for heading, run in zip(headings, runs, strict=True)
+    ]
+
+
+def _described(run: StoredRun) -> dict[str, str]:
+    identities = run.meta.identities
+    found: dict[str, str] = {}
+    for name in _subjects(run):
+        found |= {key: value for key, value in identities.get(name, {}).items() if key in VERSIONS}
+        # A package's version says more than the release that `uname -r` gives, and a build of the user's has only its path.
+        if package := identities.get(name, {}).get("kernel package"):
+            found["kernel"] = package.rpartition(" ")[2]
+    return {**found, "bochs": identities.get(run.meta.reference, {}).get("bochs", "")}
+
+
+def _subjects(run: StoredRun) -> list[str]:
+    return [name for name in run.meta.targets if name != run.meta.reference]
+
+
+def _notes(runs: Sequence[StoredRun]) -> list[str]:
+    images: dict[str, set[str]] = {}
+    for run in runs:
+        for case in run.cases():
+            images.setdefault(case.name, set()).add(case.image_sha256)
+    notes = [f"{case}: the runs did not boot the same bytes" for case, hashes in images.items() if len(hashes) > 1]
+    return notes + [f"{run.meta.run}: {run.meta.status}" for run in runs if run.meta.status != "finished"]

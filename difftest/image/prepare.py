@@ -1,0 +1,176 @@
+"""From a case to the bytes that every target boots: built from sources, or taken from a file, unpacked, padded and hashed."""
+
+from __future__ import annotations
+
+import fnmatch
+import os
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import msgspec
+
+from difftest.case.case import Case
+from difftest.case.manifest import About
+from difftest.errors import BuildError, CaseError
+from difftest.image.build import build_case
+from difftest.image.disk import whole_cylinders
+from difftest.image.grub import wrapped
+from difftest.image.kind import ISO_SECTOR, KERNELS, PACKED, Kind, look
+from difftest.image.params import selection, with_ram_log
+from difftest.image.unpack import unpack
+from emulators.host.errors import EmulatorError
+from emulators.host.files import private_copy, sha256
+from emulators.observation import Boot
+from emulators.ram_log import RamLog
+
+
+class Prepared(msgspec.Struct, frozen=True, kw_only=True):
+    """A case with its image at hand: built or copied, hashed, padded to what every target can boot."""
+
+    case: Case
+    image: Path
+    sha256: str
+    cdrom: bool = False
+    second: Path | None = None  # the second disk
+    second_sha256: str = ""
+    ram_log: RamLog | None = None  # where the image leaves its lines
+    abouts: tuple[About, ...] = ()  # the checks that are switched on
+    numbers: tuple[int, ...] = ()  # their numbers in the image's parameter block
+
+    def boot(self, total: float | None) -> Boot:
+        case = self.case
+        return Boot(
+            image=self.image,
+            image_sha256=self.sha256,
+            cdrom=self.cdrom,
+            second=self.second,
+            second_sha256=self.second_sha256,
+            machine=case.machine(),
+            limits=case.limits(total),
+            ram_log=self.ram_log,
+            end=case.manifest.end,
+            end_screen=case.manifest.end_screen,
+        )
+
+    def only(self, indices: Sequence[int], total: float | None) -> Boot:
+        """The same boot with only some of `abouts` switched on, by their place in it."""
+        image, digest = selection(self.image, [self.numbers[index] for index in indices])
+        return msgspec.structs.replace(self.boot(total), image=image, image_sha256=digest)
+
+
+class Bootable(NamedTuple):
+    """An image in the cache, named after its content. `kind` is DISK or CDROM."""
+
+    path: Path
+    sha256: str
+    kind: Kind
+
+
+def prepare(case: Case, cache: Path, checks: Sequence[str] = ()) -> Prepared:
+    """Build or copy the case's image into `cache`, with only the checks that one of these patterns names.
+
+    Raises CaseError with what to do.
+    """
+    if case.manifest.sources:
+        try:
+            built = build_case(case.name, case.folder, case.manifest.sources, cache / "built")
+            path, digest, log = with_ram_log(built.image)
+        except BuildError as error:
+            raise CaseError(f"{case.name}: {error}", hint=error.hint) from error
+        whole = Prepared(
+            case=case,
+            image=path,
+            sha256=digest,
+            ram_log=log,
+            abouts=built.checks,
+            numbers=tuple(range(len(built.checks))),
+        )
+        return _with_second(_selected(whole, checks) if checks else whole, cache)
+    if checks:
+        raise CaseError(f"{case.name}: only cases built with the kit let checks be chosen")
+    manifest = case.manifest
+    image = bootable(case.folder / manifest.image, cache / "images", manifest.medium, manifest.command_line, modules_of(case))
+    return _with_second(Prepared(case=case, image=image.path, sha256=image.sha256, cdrom=image.kind == Kind.CDROM), cache)
+
+
+def _with_second(prepared: Prepared, cache: Path) -> Prepared:
+    """The same with the case's second disk, if it has one."""
+    name = prepared.case.manifest.second_image
+    if not name:
+        return prepared
+    second = bootable(prepared.case.folder / name, cache / "images", "data")
+    return msgspec.structs.replace(prepared, second=second.path, second_sha256=second.sha256)
+
+
+def _selected(whole: Prepared, patterns: Sequence[str]) -> Prepared:
+    """The same case with only the checks that one of the patterns names switched on in its image."""
+    wanted = [
+        number
+        for number, about in zip(whole.numbers, whole.abouts, strict=True)
+        if any(_names(pattern, about.check) for pattern in patterns)
+    ]
+    if not wanted:
+        known = ", ".join(about.check for about in whole.abouts)
+        raise CaseError(f"{whole.case.name} has no check called {' or '.join(patterns)}", hint=f"checks: {known}")
+    image, digest = selection(whole.image, wanted)
+    abouts = tuple(whole.abouts[number] for number in wanted)
+    return msgspec.structs.replace(whole, image=image, sha256=digest, abouts=abouts, numbers=tuple(wanted))
+
+
+def _names(pattern: str, check: str) -> bool:
+    """Whether a pattern names a check, or the group of checks that share its id up to a slash ("P-09" names "P-09/wp")."""
+    return fnmatch.fnmatchcase(check, pattern) or fnmatch.fnmatchcase(check.partition("/")[0], pattern)
+
+
+def modules_of(case: Case) -> list[tuple[Path, str]]:
+    """A kernel's modules: files, and the words behind their names."""
+    parts = [module.partition(" ") for module in case.manifest.modules]
+    return [(case.folder / name, words) for name, _, words in parts]
+
+
+def bootable(
+    source: Path, folder: Path, medium: str = "", command_line: str = "", modules: Sequence[tuple[Path, str]] = ()
+) -> Bootable:
+    """What targets boot of a file of any kind, in `folder`: unpacked, wrapped, zeros added up to what all disks can have.
+
+    `medium` is "disk" or "cdrom" where the file could be either, "data" where nothing has to boot from it. Raises CaseError;
+    nothing is left behind then.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=folder, prefix=".image-") as temporary:
+            raw, kind = unpacked(source, Path(temporary) / "raw", medium)
+            made = Path(temporary) / "made"
+            if kind in KERNELS:
+                wrapped(raw, kind == Kind.LINUX, command_line, modules, made)
+            elif command_line or modules:
+                raise CaseError(f"{source}: only a kernel takes a command line and modules")
+            else:
+                private_copy(raw, made)
+            size = made.stat().st_size
+            os.truncate(made, -(-size // ISO_SECTOR) * ISO_SECTOR if kind == Kind.CDROM else whole_cylinders(size))
+            digest = sha256(made)
+            made.replace(folder / f"{digest}.img")
+    except OSError as error:
+        raise CaseError(f"cannot copy {source}: {error.strerror}", hint=f"is there room in {folder}?") from error
+    except EmulatorError as error:
+        raise CaseError(f"cannot copy {source}: {error.evidence.strip()}", hint=f"is there room in {folder}?") from error
+    return Bootable(folder / f"{digest}.img", digest, Kind.CDROM if kind == Kind.CDROM else Kind.DISK)
+
+
+def unpacked(source: Path, target: Path, medium: str = "") -> tuple[Path, Kind]:
+    """A file that holds the image itself, `source` or what was unpacked of it to `target`, and what it is."""
+    path = source
+    for layer in range(3):  # a compressed VMDK is known to happen; more layers are not
+        try:
+            kind = look(path, medium)
+            if kind not in PACKED:
+                return path, kind
+            fresh = target.with_name(f"{target.name}{layer}")
+            unpack(path, kind, fresh)
+        except CaseError as error:
+            raise CaseError(str(error).replace(str(path), str(source)), hint=error.hint) from error
+        path = fresh
+    raise CaseError(f"{source}: packed more than twice")

@@ -1,0 +1,124 @@
+"""Whether a divergence stands when it is looked at again: the stages that confirm one, and what they do to its verdict.
+
+Stages: the screen read a second time in another way, the same bytes booted again on both sides, and booted on each side's
+variants (another CPU model, and what else the target offers). Pure; the boots are made by `difftest.run.runner`.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections import Counter
+from collections.abc import Iterable, Sequence
+
+import msgspec
+
+from difftest.case.manifest import HOST_KERNEL
+from difftest.judging.result import Result
+from difftest.verdict import MEANINGS, Verdict
+
+SCREEN = "second reading of the screen"
+RERUN = "re-run"
+
+
+class Confirm(enum.StrEnum):
+    """Which divergences are to be confirmed."""
+
+    NEW = "new"
+    ALL = "all"
+    NONE = "none"
+
+
+class Outcome(enum.StrEnum):
+    SAME = "same"  # the divergence showed again
+    DIFFERENT = "different"  # it did not
+    UNKNOWN = "unknown"  # the stage could not be done, or gave no verdict
+
+
+class Stage(msgspec.Struct, frozen=True, kw_only=True):
+    """One stage: its name (SCREEN, RERUN, or a variant's), what it gave, and the reason in one sentence."""
+
+    name: str
+    outcome: Outcome
+    detail: str = ""
+
+
+class Confirmation(msgspec.Struct, frozen=True, kw_only=True):
+    """All stages of one divergence."""
+
+    check: str
+    subject: str
+    stages: list[Stage]
+
+    def stage(self, name: str) -> Stage | None:
+        return next((stage for stage in self.stages if stage.name == name), None)
+
+    @property
+    def dismissed(self) -> str:
+        """The stage that takes the verdict away, or "". A variant never does: it narrows down when the divergence shows."""
+        gone = (stage.name for stage in self.stages if stage.outcome == Outcome.DIFFERENT and stage.name in (SCREEN, RERUN))
+        return next(gone, "")
+
+    @property
+    def limits(self) -> list[str]:
+        """The variants on which the divergence did not show."""
+        return [stage.name for stage in self.stages if stage.outcome == Outcome.DIFFERENT and stage.name not in (SCREEN, RERUN)]
+
+
+def doubted(results: Iterable[Result], which: Confirm) -> list[Result]:
+    """The results that are to be confirmed."""
+    return [
+        result
+        for result in results
+        if MEANINGS[result.verdict].diverges
+        and result.check != HOST_KERNEL
+        and (which == Confirm.ALL or (which == Confirm.NEW and not result.expected))
+    ]
+
+
+def stage_of(name: str, first: Result, again: Result | None) -> Stage:
+    """What a second look at a check gave. `again` is its result there, None when there is none."""
+    if again is None or not MEANINGS[again.verdict].decided or again.verdict == Verdict.SKIPPED:
+        return Stage(name=name, outcome=Outcome.UNKNOWN, detail=again.reason if again else "the check was not reported")
+    if again.verdict != first.verdict:
+        return Stage(name=name, outcome=Outcome.DIFFERENT, detail=f"{again.label}: {again.reason}")
+    if name == RERUN and _shown(again) != _shown(first):
+        return Stage(name=name, outcome=Outcome.DIFFERENT, detail=f"{again.label} again, with other values: {again.reason}")
+    return Stage(name=name, outcome=Outcome.SAME, detail=again.reason)
+
+
+def settled(results: Sequence[Result], confirmations: Sequence[Confirmation]) -> list[Result]:
+    """The results with what confirming them showed. A re-run is a repeated boot, so the judge has made it flaky already."""
+    found = {(one.check, one.subject): one for one in confirmations}
+    return [_settled(result, found.get((result.check, result.subject))) for result in results]
+
+
+def _settled(result: Result, confirmation: Confirmation | None) -> Result:
+    if confirmation is None or not MEANINGS[result.verdict].diverges:
+        return result
+    screen = confirmation.stage(SCREEN)
+    if screen is not None and screen.outcome == Outcome.DIFFERENT:
+        reason = f"dismissed by a second reading of the screen: {screen.detail}"
+        return msgspec.structs.replace(result, verdict=Verdict.INCONCLUSIVE, expected=False, reason=reason)
+    if confirmation.limits:
+        return msgspec.structs.replace(result, reason=f"{result.reason}; not with {', '.join(confirmation.limits)}")
+    return result
+
+
+def counted(confirmations: Iterable[Confirmation]) -> dict[str, int]:
+    """How many divergences were confirmed, dismissed by which stage, and seen to depend on which variant."""
+    counts: Counter[str] = Counter()
+    for one in confirmations:
+        again = {stage.name for stage in one.stages if stage.outcome == Outcome.SAME}
+        if one.dismissed:
+            counts[f"dismissed by {one.dismissed}"] += 1
+        elif RERUN in again:
+            counts["confirmed"] += 1
+        else:
+            counts["neither confirmed nor dismissed"] += 1
+        for limit in one.limits:
+            counts[f"not with {limit}"] += 1
+    return dict(counts)
+
+
+def _shown(result: Result) -> list[tuple[str, str | None, str | None]]:
+    return [(field.name, field.reference, field.subject) for field in result.fields if field.compared]

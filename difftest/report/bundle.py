@@ -1,0 +1,130 @@
+"""A divergence as a tarball for a bug tracker: the evidence, the text, and a script that shows it again without this tool."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import shlex
+import tarfile
+import tempfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import jinja2
+import msgspec
+
+from difftest.case.case import Case
+from difftest.case.manifest import HOST_KERNEL, IMAGE
+from difftest.errors import StoreError
+from difftest.image.params import speaking
+from difftest.judging.result import Result
+from difftest.report.bug import IMAGE_NAME, bug_report
+from difftest.report.digest import Pair, Side, digest
+from difftest.report.environment import environments
+from difftest.report.find import CULPRITS, found, manifest_of
+from difftest.report.words import command_line, paragraph, title
+from difftest.run.store import StoredRun, file_name
+from difftest.text import visible
+from emulators.by_hand import IMAGE as HAND_IMAGE
+from emulators.by_hand import ByHand
+from emulators.observation import Boot
+from emulators.target import Target
+
+SCRIPT = Path(__file__).with_name("rerun.sh.jinja")
+QUIET_SECONDS = 300  # how long a boot by hand may say nothing: a hosted kernel takes tens of seconds before the guest starts
+
+
+def bundle(run: StoredRun, check: str, targets: Mapping[str, Target], *, carry: bool) -> tuple[str, bytes]:
+    """The name of the folder in the tarball, and the tarball.
+
+    `carry` takes along what hosts may lack (see Target.by_hand). Raises StoreError for a check that the run does not have,
+    EmulatorError when what is to be taken along cannot be built.
+    """
+    pair, result = found(digest(run), check)
+    if pair.case.second_sha256:
+        raise StoreError(f"{pair.case.name} has a second disk, which a run does not keep", hint="send its case folder")
+    image = speaking(run.image(pair.case))  # by hand there is COM1 only
+    files = {IMAGE_NAME: gzip.compress(image, mtime=0), "environment.txt": _environment(run, pair)}
+    if result.verdict in CULPRITS:
+        files["report.txt"] = bug_report(run, f"{result.case}/{result.check}").encode()
+    files |= dict(_evidence(pair, result))
+    files |= _rerun(pair, result, image, targets, carry)
+    name = f"difftest-{file_name(result.case)}-{file_name(result.check)}"
+    return name, _tarball(name, files)
+
+
+def _environment(run: StoredRun, pair: Pair) -> bytes:
+    names, lines = environments([pair], run.meta)
+    rows = [f"host {key}: {value}" for key, value in run.meta.host.items()]
+    for line in lines:
+        rows.append(f"\n{line.key}" + ("   (differs)" if line.differs else ""))
+        rows += [f"    {name}: {value}" for name, value in zip(names, line.values, strict=True) if value]
+    return ("\n".join(visible(row, 4000, lines=True) for row in rows) + "\n").encode()
+
+
+def _evidence(pair: Pair, result: Result) -> Iterator[tuple[str, bytes]]:
+    """What each side gave. The transcripts and logs are the bytes as they were, nothing is made visible in them."""
+    yield "result.json", msgspec.json.format(msgspec.json.encode(result), indent=1)
+    for side in pair.sides:
+        if side.observation is None:
+            continue
+        observation, folder = side.observation, file_name(side.names.target)
+        yield f"{folder}/serial.bin", observation.serial
+        if observation.debug:
+            yield f"{folder}/debug.bin", observation.debug
+        if observation.ram_log:
+            yield f"{folder}/ram-log.bin", observation.ram_log
+        yield f"{folder}/record.txt", _record(side, result) + b"\n"
+        yield f"{folder}/screen.txt", ("\n".join(side.screen.text) + "\n").encode()
+        yield f"{folder}/commands.txt", "".join(f"{command_line(argv)}\n" for argv in observation.commands).encode()
+        if observation.screen is not None:
+            yield f"{folder}/screen.png", observation.screen
+        for name, data in observation.logs.items():
+            yield f"{folder}/logs/{file_name(name)}", data
+
+
+def _record(side: Side, result: Result) -> bytes:
+    """The line that a side's verdict stands on: the check's record, or the last line of an image that prints none."""
+    lines = [line.rstrip(b"\r") for line in side.observation.words.split(b"\n")] if side.observation else []
+    if result.check in (IMAGE, HOST_KERNEL):
+        return next((line for line in reversed(lines) if line.strip()), b"")
+    return next((line for line in lines if line.startswith(f"difftest 1 check {result.check} ".encode())), b"")
+
+
+def _rerun(pair: Pair, result: Result, image: bytes, targets: Mapping[str, Target], carry: bool) -> dict[str, bytes]:
+    """The script, and the files that it needs beside the image."""
+    files: dict[str, bytes] = {}
+    sides: list[tuple[str, ByHand]] = []
+    with tempfile.TemporaryDirectory(prefix="difftest-bundle-") as folder:
+        path = Path(folder) / HAND_IMAGE
+        path.write_bytes(image)
+        manifest = manifest_of(pair)
+        machine = Case(manifest=manifest, folder=path.parent).machine()
+        boot = Boot(image=path, image_sha256=pair.case.image_sha256, cdrom=pair.case.cdrom, machine=machine)
+        for side in pair.sides:
+            if side.names.target in targets:
+                by_hand = targets[side.names.target].by_hand(boot, manifest.needs, carry=carry)
+                files |= by_hand.files
+                sides.append((file_name(side.names.target), by_hand))
+    environment = jinja2.Environment(undefined=jinja2.StrictUndefined, trim_blocks=True, keep_trailing_newline=True)
+    environment.filters["quoted"] = shlex.quote  # the one way for text into the script
+    script = environment.from_string(SCRIPT.read_text(encoding="utf-8")).render(
+        title=visible(f"{result.case} / {title(result)}: {result.label}", 300),
+        words=visible(paragraph(result), 1000),
+        sides=sides,
+        check="" if result.check in (IMAGE, HOST_KERNEL) else result.check,
+        quiet=QUIET_SECONDS,
+    )
+    return files | {"rerun.sh": script.encode()}
+
+
+def _tarball(name: str, files: Mapping[str, bytes]) -> bytes:
+    """A folder of these files as .tar.gz: the same bytes for the same files."""
+    out = io.BytesIO()
+    with gzip.GzipFile(fileobj=out, mode="wb", mtime=0) as packed, tarfile.open(fileobj=packed, mode="w") as tar:
+        for path, data in sorted(files.items()):
+            member = tarfile.TarInfo(f"{name}/{path}")
+            member.size = len(data)
+            member.mode = 0o755 if path.endswith(".sh") else 0o644
+            tar.addfile(member, io.BytesIO(data))
+    return out.getvalue()

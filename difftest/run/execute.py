@@ -1,0 +1,27 @@
+"""Doing a plan: boot and judge everything, then confirm what diverges."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Mapping
+
+from difftest.judging.result import Result
+from difftest.run.confirm import confirm
+from difftest.run.plan import Plan
+from difftest.run.runner import Run, Say
+from difftest.run.store import RunWriter
+from emulators.target import Target
+
+
+async def execute(plan: Plan, targets: Mapping[str, Target], writer: RunWriter, say: Say) -> list[Result]:
+    """Do the plan. Returns all results in the plan's order; everything is on disk by then.
+
+    Cancelling ends all emulators; what was observed before stays.
+    """
+    run = Run(plan, targets, writer, say)
+    async with contextlib.AsyncExitStack() as stack:
+        for target in targets.values():
+            await stack.enter_async_context(target.sharing())
+        await run.boot_all()
+        await confirm(run)
+    return [result for job in plan.jobs for result in run.results[job.prepared.case.name]]

@@ -1,0 +1,63 @@
+"""What a run will do: which cases, on which targets, how often, within which limits."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import msgspec
+
+from difftest.case.case import Case
+from difftest.errors import CaseError
+from difftest.image.prepare import Prepared
+from difftest.judging.confirmation import Confirm
+from emulators.registry import KVM_TARGETS, OPINION, REFERENCE
+from emulators.target import Names, Target
+
+
+class Job(msgspec.Struct, frozen=True, kw_only=True):
+    """A prepared case and the targets that are held against the reference on it."""
+
+    prepared: Prepared
+    subjects: tuple[str, ...]
+
+
+class Plan(msgspec.Struct, frozen=True, kw_only=True):
+    """A run to be done. `reference` and all subjects are target names."""
+
+    jobs: tuple[Job, ...]
+    reference: str = REFERENCE
+    slots: int = 2  # boots that may go on side by side
+    repeats: int = 1
+    total_seconds: float | None = None
+    confirm: Confirm = Confirm.NONE
+    read_afresh: bool = False  # screens are read by tesseract now, whatever it has read before
+
+    def targets(self) -> list[str]:
+        """Every target that takes part, the reference first."""
+        return [self.reference, *dict.fromkeys(subject for job in self.jobs for subject in job.subjects)]
+
+
+def names_of(target: Target) -> Names:
+    return Names(target=target.name, implementation=target.implementation, inherits=target.inherits)
+
+
+def subjects_for(case: Case, targets: Mapping[str, Target], asked: Sequence[str]) -> tuple[str, ...]:
+    """The subjects of one case: those asked for, or else the best KVM that this host offers for it, and TCG where the
+    case needs nothing that TCG lacks.
+
+    Raises CaseError for a name that is no target, or when there is no KVM at all.
+    """
+    if asked:
+        for name in asked:
+            if name not in targets:
+                raise CaseError(f"no target is called {name}", hint=f"targets: {', '.join(targets)}")
+        return tuple(name for name in asked if name != REFERENCE)
+    fit = [name for name in (*KVM_TARGETS, OPINION) if _fits(case, targets[name])]
+    best = next((name for name in fit if name in KVM_TARGETS), None)
+    if best is None:
+        raise CaseError(f"{case.name}: no KVM target can run here", hint="`difftest doctor` tells what is missing")
+    return (best, OPINION) if OPINION in fit else (best,)
+
+
+def _fits(case: Case, target: Target) -> bool:
+    return set(case.manifest.needs) <= target.capabilities and all(need.met for need in target.requirements())

@@ -1,0 +1,214 @@
+"""The `run` command: from what was asked on the command line to a stored, judged run."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+import os
+import platform
+import signal
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import msgspec
+
+from difftest import __version__
+from difftest.case.case import BUNDLED, MANIFEST, Case, load, of_image
+from difftest.case.selection import find
+from difftest.errors import CaseError
+from difftest.image.prepare import Prepared, prepare
+from difftest.judging.confirmation import Confirm
+from difftest.judging.result import Result
+from difftest.run.execute import execute
+from difftest.run.plan import Job, Plan, names_of, subjects_for
+from difftest.run.progress import Progress, note
+from difftest.run.store import CaseSnapshot, Meta, RunWriter, StoredRun, new_run_id, now
+from difftest.verdict import ExitCode, exit_code
+from emulators.host.files import cache_folder
+from emulators.registry import Versions, targets
+from emulators.target import Target
+
+LOAD_AHEAD_SECONDS = 0.3  # after the start of a run: by then its first emulators are on their way
+
+
+class Request(msgspec.Struct, frozen=True, kw_only=True):
+    """What the command line asked for."""
+
+    cases: Sequence[str]
+    groups: Sequence[str]
+    checks: Sequence[str]
+    targets: Sequence[str]
+    versions: Versions = Versions()
+    cold: bool = False
+    jobs: int
+    timeout: float | None
+    repeats: int
+    results: Path
+    folders: Sequence[Path]
+    quiet: bool
+    confirm: Confirm = Confirm.NONE
+    command: list[str]
+
+
+class Ready(msgspec.Struct, frozen=True, kw_only=True):
+    """A run of which everything is at hand: images built, kernels and emulators fetched."""
+
+    request: Request
+    plan: Plan
+    targets: dict[str, Target]
+    idle: dict[str, list[str]]  # see Meta
+
+
+def run_cases(request: Request) -> tuple[ExitCode, StoredRun | None]:
+    """Do the run. Raises CaseError, StoreError and EmulatorError for what keeps it from starting.
+
+    An interrupted run is closed as such; its finished cases can be reported.
+    """
+    return carry_out(made_ready(request))
+
+
+def made_ready(request: Request) -> Ready:
+    """Build and fetch what the run takes. Raises CaseError and EmulatorError for what cannot be had; nothing is booted."""
+    every = targets(request.versions, cold=request.cold)
+    asked = request.targets or request.versions.speak_of
+    jobs = tuple(Job(prepared=prepared, subjects=subjects_for(prepared.case, every, asked)) for prepared in images(request))
+    plan = Plan(
+        jobs=jobs,
+        slots=request.jobs,
+        repeats=request.repeats,
+        total_seconds=request.timeout,
+        confirm=request.confirm,
+        read_afresh=request.cold,
+    )
+    taking_part = {name: every[name] for name in plan.targets()}
+    if ignored := set(request.versions.speak_of) - set(taking_part):
+        names = ", ".join(ignored)
+        raise CaseError(f"--kernel and --host-bochs are for {names}, which does not take part", hint=f"--target {names}")
+    for target in taking_part.values():
+        target.prepare(lambda line: None if request.quiet else note(line))
+    return Ready(request=request, plan=plan, targets=taking_part, idle=_idle(taking_part, every))
+
+
+def images(request: Request) -> list[Prepared]:
+    """Build or copy the images of the cases that were asked for. Raises CaseError."""
+    chosen = _chosen(request)
+    if not chosen:
+        raise CaseError("nothing is selected", hint="`difftest list` shows the cases")
+    return [prepare(case, cache_folder(), request.checks) for case in chosen]
+
+
+def carry_out(ready: Ready) -> tuple[ExitCode, StoredRun | None]:
+    """Boot, judge and keep it all. Raises StoreError; see `run_cases`."""
+    request, plan, taking_part = ready.request, ready.plan, ready.targets
+    meta = Meta(
+        run=new_run_id(),
+        tool_version=__version__,
+        command=request.command,
+        started=now(),
+        host=_host(),
+        reference=plan.reference,
+        targets={name: names_of(target) for name, target in taking_part.items()},
+        identities={name: target.identity() for name, target in taking_part.items()},
+        idle=ready.idle,
+    )
+    writer = RunWriter.create(request.results, meta)
+    status = "interrupted"
+    try:
+        with Progress(quiet=request.quiet) as progress:
+            results = asyncio.run(_cancellable(plan, taking_part, writer, progress))
+        status = "finished"
+    except (KeyboardInterrupt, asyncio.CancelledError):
+        note(f"interrupted; what is finished is kept: difftest report {meta.run}")
+        return ExitCode.INTERRUPTED, None
+    finally:
+        writer.finish(status)
+    stored = StoredRun.open(request.results / meta.run)
+    return exit_code((result.verdict, result.expected) for result in results), stored
+
+
+async def _cancellable(plan: Plan, taking_part: dict[str, Target], writer: RunWriter, progress: Progress) -> list[Result]:
+    """The run, cancelled by SIGTERM as asyncio cancels it by SIGINT: every emulator is ended on the way out."""
+    task = asyncio.current_task()
+    assert task is not None
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+    # The first emulators do not wait for the disk to have taken the images.
+    async with asyncio.TaskGroup() as group:
+        group.create_task(asyncio.to_thread(_keep_cases, writer, plan.jobs))
+        ahead = group.create_task(_load_ahead(reads=plan.read_afresh))
+        try:
+            return await execute(plan, taking_part, writer, progress.say)
+        finally:
+            ahead.cancel()
+
+
+def _keep_cases(writer: RunWriter, jobs: Sequence[Job]) -> None:
+    for job in jobs:
+        _snapshot(writer, job)
+
+
+async def _load_ahead(*, reads: bool) -> None:
+    """What the report takes is loaded while emulators run, and when screens are to be read anew, what reads them."""
+    await asyncio.sleep(LOAD_AHEAD_SECONDS)
+    for module in ("difftest.report.terminal", *(["pytesseract"] if reads else [])):
+        await asyncio.to_thread(importlib.import_module, module)
+
+
+def _chosen(request: Request) -> list[Case]:
+    """Cases named by name, pattern or group, case folders, and raw images, in the order in which they were asked for."""
+    named, direct = [], []
+    for argument in request.cases:
+        path = Path(argument)
+        if (path / MANIFEST).is_file():
+            direct.append(load(path))
+        elif path.is_file():
+            direct.append(of_image(path))
+        elif path.suffix or "/" in argument:
+            raise CaseError(f"{argument}: no such image or case folder", hint="`difftest list` shows the cases by name")
+        else:
+            named.append(argument)
+    only_direct = direct and not named and not request.groups
+    chosen = [*([] if only_direct else find(request.folders, named, request.groups)), *direct]
+    names = [case.name for case in chosen]
+    if twice := {name for name in names if names.count(name) > 1}:
+        raise CaseError(f"two of the cases are called {twice.pop()}", hint="rename one of them")
+    return chosen
+
+
+def _snapshot(writer: RunWriter, job: Job) -> None:
+    prepared = job.prepared
+    case = prepared.case
+    # What `difftest run` takes to find the case again: a bundled one by name, all else by its path.
+    if not case.text:
+        argument = str(case.folder / case.manifest.image)
+    else:
+        argument = case.name if case.folder.parent == BUNDLED else str(case.folder)
+    snapshot = CaseSnapshot(
+        name=case.name,
+        title=case.manifest.title,
+        manifest=case.text,
+        image_sha256=prepared.sha256,
+        image_bytes=prepared.image.stat().st_size,
+        argument=argument,
+        checks=list(prepared.abouts),
+        cdrom=prepared.cdrom,
+        second_sha256=prepared.second_sha256,
+    )
+    writer.add_case(snapshot, prepared.image)
+
+
+def _idle(taking_part: Mapping[str, Target], every: Mapping[str, Target]) -> dict[str, list[str]]:
+    """What the targets can do whose implementation the run does not look at."""
+    busy = {target.implementation for target in taking_part.values()}
+    return {name: sorted(target.capabilities) for name, target in every.items() if target.implementation not in busy}
+
+
+def _host() -> dict[str, str]:
+    from emulators.qemu.target import host_cpu
+
+    return {
+        "kernel": os.uname().release,
+        "arch": os.uname().machine,
+        "python": platform.python_version(),
+        "cpu": host_cpu(),
+        "cpus": str(os.cpu_count()),
+    }

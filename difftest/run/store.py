@@ -1,0 +1,271 @@
+"""Runs on disk: one folder per run, complete enough to redo every report with no emulator.
+
+    results/<run>/run.json                        what was asked, by which tool version, on which host; the targets
+    results/<run>/images/<sha256>.img.gz          the bytes that were booted
+    results/<run>/cases/<case>/case.json          the case as it was: manifest, checks, image hash
+    results/<run>/cases/<case>/results.json       the verdicts, written when the case was judged
+    results/<run>/cases/<case>/confirmation.json  what looking at its divergences again showed, where that was done
+    results/<run>/cases/<case>/<target>/<n>/      one observation: observation.json, serial.bin, debug.bin,
+                                                  ram-log.bin, screen.png, text.bin, screen.json, logs/
+
+Every file is written beside its place and renamed; an observation's folder is renamed as a whole. A kill at any moment
+leaves whole observations and whole cases, never a half one.
+"""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import io
+import re
+import secrets
+import shutil
+import tempfile
+import zlib
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, TypeVar
+
+import msgspec
+
+from difftest.atomic import NO_RUN, encode, file_name, read, read_json, sync, write, writing
+from difftest.case.manifest import About
+from difftest.errors import StoreError
+from difftest.judging.confirmation import Confirmation
+from difftest.judging.result import Result
+from difftest.reading.screen_reading import ScreenReading
+from difftest.text import visible
+from emulators.observation import Observation
+from emulators.target import Names
+
+__all__ = ["SCHEMA", "CaseSnapshot", "Meta", "RunWriter", "StoreError", "StoredRun", "file_name", "new_run_id", "now"]
+
+SCHEMA = 1
+LARGEST_BLOB = 256 << 20
+LARGEST_STORED_IMAGE = 64 << 20
+T = TypeVar("T")
+BOOT = re.compile(r"[0-9]{1,6}")  # the folder of one boot
+BLOBS = {
+    "serial": "serial.bin",
+    "debug": "debug.bin",
+    "ram_log": "ram-log.bin",
+    "screen": "screen.png",
+    "text_memory": "text.bin",
+}
+
+
+class Meta(msgspec.Struct, frozen=True, kw_only=True):
+    """run.json."""
+
+    schema: int = SCHEMA
+    run: str
+    tool_version: str
+    command: list[str]
+    started: str  # ISO 8601, UTC
+    ended: str = ""
+    status: str = "running"  # running, finished, interrupted
+    host: dict[str, str] = {}
+    reference: str
+    targets: dict[str, Names]
+    identities: dict[str, dict[str, str]]
+    idle: dict[str, list[str]] = {}  # capabilities of the targets whose implementation took no part
+
+
+class CaseSnapshot(msgspec.Struct, frozen=True, kw_only=True):
+    """case.json."""
+
+    name: str
+    title: str = ""
+    manifest: str = ""  # the text of case.toml, "" for a bare image
+    image_sha256: str
+    image_bytes: int
+    argument: str  # what `difftest run` takes to run this case again
+    checks: list[About] = []
+    cdrom: bool = False  # the image is a CD
+    second_sha256: str = ""  # of a second disk, which is not kept
+
+
+class RunWriter:
+    """Writes one run. Not shared between processes. Every method raises StoreError when the disk does not take it."""
+
+    def __init__(self, folder: Path, meta: Meta) -> None:
+        self.folder = folder
+        self._meta = meta
+
+    @classmethod
+    def create(cls, root: Path, meta: Meta) -> RunWriter:
+        """Make the run's folder below `root` and point `latest` at it. `meta.run` names it; see `new_run_id()`."""
+        folder = root / file_name(meta.run)
+        with writing(root):
+            folder.mkdir(parents=True)
+            write(folder / "run.json", encode(meta))
+            link = root / f".latest-{secrets.token_hex(4)}"
+            link.symlink_to(folder.name)
+            link.replace(root / "latest")
+        return cls(folder, meta)
+
+    def add_case(self, snapshot: CaseSnapshot, image: Path) -> None:
+        """Keep a case and its image. The image comes first: where there is a case.json, there is what it speaks of."""
+        folder = self._case(snapshot.name)
+        stored = self.folder / "images" / f"{file_name(snapshot.image_sha256)}.img.gz"
+        with writing(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+            if snapshot.image_bytes <= LARGEST_STORED_IMAGE and not stored.exists():
+                stored.parent.mkdir(exist_ok=True)
+                write(stored, gzip.compress(image.read_bytes(), compresslevel=1, mtime=0))
+            write(folder / "case.json", encode(snapshot))
+
+    def add_observation(self, case: str, number: int, observation: Observation) -> None:
+        """Keep an observation: it is there as a whole, or not at all."""
+        parent = self._case(case) / file_name(observation.target)
+        with writing(parent):
+            parent.mkdir(parents=True, exist_ok=True)
+            temporary = Path(tempfile.mkdtemp(prefix=".new-", dir=parent))
+            try:
+                _fill(temporary, observation)
+                temporary.chmod(0o755)
+                temporary.replace(parent / str(number))
+                sync(parent)
+            finally:
+                shutil.rmtree(temporary, ignore_errors=True)
+
+    def add_screen(self, case: str, target: str, number: int, reading: ScreenReading) -> None:
+        self._add(self._case(case) / file_name(target) / str(number) / "screen.json", reading)
+
+    def add_results(self, case: str, results: list[Result]) -> None:
+        self._add(self._case(case) / "results.json", results)
+
+    def add_confirmations(self, case: str, confirmations: list[Confirmation]) -> None:
+        self._add(self._case(case) / "confirmation.json", confirmations)
+
+    def finish(self, status: str) -> None:
+        """Say how the run ended: "finished" or "interrupted"."""
+        self._meta = msgspec.structs.replace(self._meta, status=status, ended=now())
+        self._add(self.folder / "run.json", self._meta)
+
+    def _case(self, name: str) -> Path:
+        return self.folder / "cases" / file_name(name)
+
+    def _add(self, path: Path, value: Any) -> None:
+        with writing(path):
+            write(path, encode(value))
+
+
+class StoredRun:
+    """A run read back. Nothing in it is trusted: every method raises StoreError for a file that is not what it should be."""
+
+    def __init__(self, folder: Path, meta: Meta) -> None:
+        self.folder = folder
+        self.meta = meta
+
+    @classmethod
+    def open(cls, folder: Path) -> StoredRun:
+        folder = folder.resolve()
+        path = folder / "run.json"
+        head = read_json(folder, path, dict[str, Any])
+        if head.get("schema") != SCHEMA:
+            raise StoreError(
+                f"{path}: schema version {visible(repr(head.get('schema')), 40)}, this difftest reads {SCHEMA}",
+                hint="report it with the version that wrote it",
+            )
+        return cls(folder, read_json(folder, path, Meta))
+
+    @classmethod
+    def find(cls, root: Path, name: str = "latest") -> StoredRun:
+        """A run by its name, "latest", or a path to its folder."""
+        folder = root / name if not Path(name).is_dir() or name == "latest" else Path(name)
+        if not folder.is_dir():
+            raise StoreError(f"no run {visible(name, 200)} in {root}", hint="`difftest run` makes one")
+        return cls.open(folder)
+
+    def cases(self) -> list[CaseSnapshot]:
+        paths = sorted(self._list(self.folder / "cases"))
+        return [self._json(path / "case.json", CaseSnapshot) for path in paths if (path / "case.json").exists()]
+
+    def results(self, case: str) -> list[Result]:
+        """The verdicts on a case; empty when it was never judged."""
+        path = self._case(case) / "results.json"
+        return self._json(path, list[Result]) if path.exists() else []
+
+    def all_results(self) -> list[Result]:
+        return [result for case in self.cases() for result in self.results(case.name)]
+
+    def confirmations(self, case: str) -> list[Confirmation]:
+        path = self._case(case) / "confirmation.json"
+        return self._json(path, list[Confirmation]) if path.exists() else []
+
+    def observations(self, case: str) -> dict[str, list[tuple[Observation, ScreenReading]]]:
+        """Each target's observations in the order of the boots, with what was read from the screen. Without variants."""
+        return {
+            target: plain
+            for target, boots in self.every_boot(case).items()
+            if (plain := [(observation, screen) for observation, screen in boots.values() if not observation.variant])
+        }
+
+    def every_boot(self, case: str) -> dict[str, dict[int, tuple[Observation, ScreenReading]]]:
+        """All that was booted, variants too: target -> number of the boot's folder -> observation and screen."""
+        found: dict[str, dict[int, tuple[Observation, ScreenReading]]] = {}
+        for target in sorted(path for path in self._list(self._case(case)) if path.is_dir()):
+            boots = [path for path in self._list(target) if BOOT.fullmatch(path.name)]
+            for folder in sorted(boots, key=lambda path: int(path.name)):
+                observation = self._observation(folder)
+                screen = folder / "screen.json"
+                reading = self._json(screen, ScreenReading) if screen.exists() else ScreenReading(problem="never read")
+                found.setdefault(observation.target, {})[int(folder.name)] = observation, reading
+        return found
+
+    def image(self, snapshot: CaseSnapshot) -> bytes:
+        """The very bytes that were booted, checked against their hash. StoreError where they were too large to keep."""
+        path = self.folder / "images" / f"{file_name(snapshot.image_sha256)}.img.gz"
+        try:
+            with gzip.GzipFile(fileobj=io.BytesIO(read(self.folder, path, LARGEST_BLOB))) as file:
+                data = file.read(LARGEST_STORED_IMAGE + 1)
+        except (OSError, EOFError, zlib.error) as error:
+            raise StoreError(f"{path}: {error}", hint="the file was changed or is not whole") from error
+        if len(data) != snapshot.image_bytes or hashlib.sha256(data).hexdigest() != snapshot.image_sha256:
+            raise StoreError(f"{path}: not the bytes that case.json speaks of", hint="the file was changed")
+        return data
+
+    def _case(self, name: str) -> Path:
+        return self.folder / "cases" / file_name(name)
+
+    def _observation(self, folder: Path) -> Observation:
+        bare = self._json(folder / "observation.json", Observation)
+        blobs = {
+            field: read(self.folder, folder / name, LARGEST_BLOB) for field, name in BLOBS.items() if (folder / name).exists()
+        }
+        logs = {path.name: read(self.folder, path, LARGEST_BLOB) for path in sorted(self._list(folder / "logs"))}
+        return msgspec.structs.replace(bare, **blobs, logs=logs)
+
+    def _list(self, folder: Path) -> list[Path]:
+        """What is in a folder, without what a killed writer left unfinished. Empty when there is no such folder."""
+        try:
+            return [path for path in folder.iterdir() if not path.name.startswith(".")]
+        except FileNotFoundError:
+            return []
+        except OSError as error:
+            raise StoreError(f"{folder}: {error.strerror}", hint=NO_RUN) from error
+
+    def _json(self, path: Path, kind: type[T]) -> T:
+        return read_json(self.folder, path, kind)
+
+
+def new_run_id() -> str:
+    """Sorts by time, and two runs started in one second differ."""
+    return f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(4)}"
+
+
+def now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def _fill(folder: Path, observation: Observation) -> None:
+    """Write an observation's files: no blob stands inside the JSON, and what was not taken has no file."""
+    for field, name in BLOBS.items():
+        if blob := getattr(observation, field):
+            write(folder / name, blob)
+    for name, data in observation.logs.items():
+        (folder / "logs").mkdir(exist_ok=True)
+        write(folder / "logs" / file_name(name), data)
+    bare = msgspec.structs.replace(observation, serial=b"", debug=b"", ram_log=b"", screen=None, text_memory=None, logs={})
+    write(folder / "observation.json", encode(bare))

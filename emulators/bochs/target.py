@@ -1,0 +1,324 @@
+"""Target `bochs`: the image under Bochs directly. The reference."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import re
+import shutil
+import tempfile
+import time
+from collections.abc import AsyncIterator, Sequence
+from pathlib import Path
+
+import msgspec
+
+from emulators.bochs.com_port import com_port
+from emulators.bochs.machine import POLL, STOP_SECONDS, BochsMachine, bochs_machine, bochsrc
+from emulators.bochs.models import check_cpu_model
+from emulators.bochs.program import BochsProgram, installed, program
+from emulators.bochs.uart_rom import ADDRESS as UART_ROM_ADDRESS
+from emulators.bochs.uart_rom import uart_rom
+from emulators.bochs.xvfb import Displays
+from emulators.by_hand import IMAGE, SECOND, STOCK_ROMS, ByHand, bochs_by_hand, unseen
+from emulators.host.errors import EmulatorError, Progress
+from emulators.host.files import cache_folder, private_copy, read_log
+from emulators.observation import WHOLE_CPU, X_SERVER_CPU, Boot, Ending, Machine, Observation
+from emulators.target import NESTED, OTHER_CPU, Requirement, Session, other_cpu
+from emulators.watch import End, Watch, appended, discarding, first, never
+
+DEFAULT_MODEL = "corei7_haswell_4770"
+OTHER_MODEL = "broadwell_ult"
+# Emulated instructions per emulated second. Low, so that a boot sector that prints a character by the BIOS between two
+# serial bytes is not faster than 115200 baud (347 instructions a byte): Bochs loses bytes as a real UART does.
+IPS = 4_000_000
+LOOK = 2.0  # seconds of silence after which the screen is looked at, again and again
+LOG_CAP = 64 << 20  # bytes of log after which a guest is taken to flood it
+CONNECT_SECONDS = 15.0
+
+# What Bochs' own log says of the end of a guest, in the order in which it is said. The BIOS calls it a panic when an image gives
+# up and there is nothing else to boot: the guest still runs then, as it does under other firmware.
+LOG_ENDS = re.compile(
+    rb"(?P<reset>bx_pc_system_c::Reset\(\w+\) called)"
+    rb"|(?P<power_off>^\d+[a-z]\[[^\n]*(?:ACPI control: soft power off|[Ss]hutdown port: shutdown requested))"
+    rb"|(?P<panic>^\d+p\[(?!BIOS )[^\n]*)"
+    rb"|(?P<halted>HLT instruction with IF=0)",
+    re.MULTILINE,
+)
+LOST_SERIAL = re.compile(rb"com1: (?:write to tx hold register when not empty|transmit FIFO overflow)")
+
+
+class Bochs:
+    """See emulators.target.Target."""
+
+    name = "bochs"
+    implementation = "Bochs"
+    inherits = ""
+    shares_start = False
+
+    def __init__(self, wanted: str | None = None, cache: Path | None = None, model: str | None = None) -> None:
+        """`wanted` is a version or a path, see `emulators.bochs.program.program`; None is the distribution's."""
+        self.wanted = wanted
+        self.model = model or DEFAULT_MODEL
+        self._cache = cache or cache_folder()
+        self._program: BochsProgram | None = None
+        self.displays = Displays()
+
+    @property
+    def capabilities(self) -> frozenset[str]:
+        return NESTED
+
+    def requirements(self) -> list[Requirement]:
+        x_server = Requirement("Xvfb", shutil.which("Xvfb") is not None, "virtual X display", "apt-get install xvfb")
+        return [*bochs_requirements(self.wanted, "x"), x_server]
+
+    def program(self, progress: Progress) -> BochsProgram:
+        """The Bochs that was asked for, fetched when need be. Raises EmulatorError."""
+        if self._program is None:
+            found = program(self.wanted, self._cache, progress)
+            if found.debugger is None:
+                raise EmulatorError(
+                    f"Bochs {found.version} has no debugger, through which registers and memory are read",
+                    hint="build it with --enable-debugger; as --host-bochs it needs none",
+                )
+            self._program = found
+        return self._program
+
+    def by_hand(self, boot: Boot, needs: Sequence[str], *, carry: bool) -> ByHand:
+        serial = "bochs.serial"
+        config = [*bochs_config(boot, self.cpu_model(boot), ""), f"com1: enabled=1, mode=file, dev={serial}"]
+        lines = bochsrc(unseen("bochs.log"), config, *STOCK_ROMS, warns=False)
+        return bochs_by_hand(lines, serial, {"uart.rom": uart_rom()})
+
+    def cpu_model(self, boot: Boot) -> str:
+        return boot.machine.cpu_models.get(self.name, self.model)
+
+    def variants(self, machine: Machine) -> dict[str, Machine]:
+        other = OTHER_MODEL if machine.cpu_models.get(self.name, self.model) != OTHER_MODEL else DEFAULT_MODEL
+        return {OTHER_CPU: other_cpu(machine, self.name, other)}
+
+    def prepare(self, progress: Progress) -> None:
+        """Fetch the Bochs that was asked for, unless it is installed or in the cache, and look whether it has the CPU model.
+
+        Raises EmulatorError.
+        """
+        bochs = self.program(progress)
+        if self.model != DEFAULT_MODEL:
+            check_cpu_model(bochs, self.model)
+
+    def identity(self) -> dict[str, str]:
+        known = self._program or installed()
+        return {**known.identity(), "cpu model": self.model, "com1": "set to 115200 8N1, FIFOs on, by an option ROM"}
+
+    def thorough(self) -> None:
+        """There is no short cut."""
+
+    def sharing(self) -> contextlib.AbstractAsyncContextManager[None]:
+        """The X servers that Bochs draws on."""
+        return self.displays.kept()
+
+    @contextlib.asynccontextmanager
+    async def session(self, boots: Sequence[Boot], progress: Progress) -> AsyncIterator[Session]:
+        yield BochsSession(self, await asyncio.to_thread(self.program, progress), progress)
+
+
+class BochsSession:
+    """Boots images one after the other, each in a Bochs of its own."""
+
+    def __init__(self, target: Bochs, program: BochsProgram, progress: Progress) -> None:
+        self._target = target
+        self._program = program
+        self._progress = progress
+
+    async def boot(self, boot: Boot) -> Observation:
+        self._progress("booting under Bochs")
+        with tempfile.TemporaryDirectory(prefix="difftest-bochs-") as name:
+            return await self._boot(boot, Path(name))
+
+    async def _boot(self, boot: Boot, folder: Path) -> Observation:
+        begun = time.monotonic()
+        image = folder / IMAGE
+        await asyncio.to_thread(private_copy, boot.image, image)
+        if boot.second is not None:
+            await asyncio.to_thread(private_copy, boot.second, folder / SECOND)
+        (folder / "uart.rom").write_bytes(uart_rom())
+        watch = Watch(boot)
+        screen = memory = None
+        registers: dict[str, str] = {}
+        log_lines = b""
+        async with contextlib.AsyncExitStack() as stack:
+            com1 = await stack.enter_async_context(com_port())
+            config = [*bochs_config(boot, self._target.cpu_model(boot), f"{folder}/"), com1.line(1)]
+            display = await stack.enter_async_context(self._target.displays.lent())
+            machine = await stack.enter_async_context(
+                bochs_machine(self._program, config, folder, display=display, debugged=True)
+            )
+            commands = [machine.process.argv]
+            try:
+                stream, writer = await asyncio.wait_for(com1.connected, CONNECT_SECONDS)
+                stack.callback(writer.close)
+                watch.go()
+                end = await first(
+                    watch.serial.reader(stream),
+                    _debug_port_says(machine, watch),
+                    _log_says(machine.log, boot.machine.cpus),
+                    _exits(machine, boot.machine.cpus),
+                    watch.looks(machine, LOOK),
+                    watch.deadlines(),
+                )
+                if end[0] == Ending.TRIPLE_FAULT:
+                    await machine.resume()  # the CPU is down, but its UART still has bytes to send
+                end = await watch.serial.drain(stream, end)
+            except TimeoutError:
+                end = Ending.CRASH, "Bochs ended before the guest started"
+            except EmulatorError as error:
+                end = Ending.CRASH, str(error)
+            watch.mark("ended")
+            cpu = machine.process.cpu_seconds()
+            if end[0] == Ending.POWER_OFF:  # Bochs leaves at once, with the screen and the byte that its UART is sending
+                await machine.process.wait_for(STOP_SECONDS)
+            if machine.process.returncode is None:
+                try:
+                    async with discarding(stream):
+                        await machine.stop()
+                    registers = await machine.registers()
+                    memory = await machine.text_memory()
+                    log_lines = await machine.ram_log(boot.ram_log) if boot.ram_log else b""
+                    screen = await machine.picture()
+                    await machine.quit()
+                except EmulatorError as error:
+                    end = (Ending.CRASH, f"{end[0]} ({end[1]}), then: {error}") if memory is None else end
+        log = read_log(folder / "bochs.log")
+        debug = machine.debug_port()[: watch.cap]
+        watch.mark("observed")
+        ticks = re.findall(rb"^(\d+)[a-z]\[", log, re.MULTILINE)
+        identity = {**self._target.identity(), "cpu model": self._target.cpu_model(boot)}
+        return msgspec.structs.replace(
+            await watch.observation(self._target.name, identity, end),
+            debug=debug,
+            ram_log=log_lines,
+            screen=screen,
+            text_memory=memory,
+            registers=registers,
+            logs={
+                "bochs.log": log,
+                "console.log": read_log(folder / "console.log"),
+                "bochsrc": (folder / "bochsrc").read_bytes(),
+            },
+            alarms=_alarms(log),
+            seconds={"start": watch.started - begun, **watch.seconds, "whole": time.monotonic() - begun},
+            counters={
+                "cpu seconds": cpu,
+                WHOLE_CPU: machine.process.cpu_seconds(),
+                X_SERVER_CPU: display.cpu_seconds(),
+                "emulated instructions": float(max(map(int, ticks), default=0)),
+            },
+            commands=commands,
+            by_hand="bochs -q -f bochsrc",
+        )
+
+
+def bochs_config(boot: Boot, model: str, folder: str) -> list[str]:
+    """The machine's part of the configuration, but COM1; `folder` is what goes before the names of its files."""
+    machine = boot.machine
+    image, second = f"{folder}{IMAGE}", f"{folder}{SECOND}"
+    return [
+        # Without reset_on_triple_fault=0 a triple fault looks like a reset.
+        f"cpu: model={model}, count={machine.cpus}, ips={IPS}, reset_on_triple_fault=0, ignore_bad_msrs=1",
+        "clock: sync=none, time0=1600000000",
+        f"memory: guest={machine.memory_mib}, host={machine.memory_mib}",
+        f"optromimage1: file={folder}uart.rom, address={UART_ROM_ADDRESS:#x}",
+        "ata0: enabled=1, ioaddr1=0x1f0, ioaddr2=0x3f0, irq=14",
+        f'ata0-master: type=cdrom, path="{image}", status=inserted' if boot.cdrom else _disk("master", image),
+        *([_disk("slave", second)] if boot.second is not None else []),
+        f"boot: {'cdrom' if boot.cdrom else 'disk'}",
+        "port_e9_hack: enabled=1",
+    ]
+
+
+def _disk(place: str, image: str) -> str:
+    """A hard disk whose geometry Bochs works out."""
+    return f'ata0-{place}: type=disk, path="{image}", mode=flat, cylinders=0, heads=0, spt=0'
+
+
+async def _exits(machine: BochsMachine, cpus: int) -> End:
+    """Bochs ended by itself: because the guest switched the machine off, or because Bochs gave up."""
+    code = await machine.process.wait()
+    said, _ = _log_end(read_log(machine.log), 0, cpus)
+    return said or (Ending.CRASH, f"Bochs ended with exit code {code}")
+
+
+async def _log_says(log: Path, cpus: int) -> End:
+    """Follow Bochs' log until it tells that the guest is over."""
+    kept, resets, size = b"", 0, 0
+    async for fresh in appended(log, POLL):
+        size += len(fresh)
+        whole, _, kept = (kept + fresh).rpartition(b"\n")  # a line that is not whole yet is looked at again
+        end, resets = _log_end(whole, resets, cpus)
+        if end is not None:
+            return end
+        if size > LOG_CAP:
+            return Ending.FLOOD, f"the guest made Bochs log more than {LOG_CAP} bytes"
+    return await never()
+
+
+async def _debug_port_says(machine: BochsMachine, watch: Watch) -> End:
+    """Follow what the guest writes to port 0xE9. The console shows it as it comes, with the debugger's own words around it."""
+    known = 0
+    async for _ in appended(machine.console, POLL):
+        said = machine.debug_port()
+        if (fresh := said[known:]) and (end := watch.debug.feed(fresh)):
+            return end
+        known = max(known, len(said))
+    return await never()
+
+
+def _log_end(log: bytes, resets: int, cpus: int) -> tuple[End | None, int]:
+    """The first ending that a piece of Bochs' log tells, and the resets counted so far: the power-on is logged as one."""
+    for match in LOG_ENDS.finditer(log):
+        kind = match.lastgroup
+        if kind == "reset":
+            resets += 1
+            if resets > 1:
+                return (Ending.RESET, "the guest reset the machine"), resets
+        elif kind == "power_off":
+            return (Ending.POWER_OFF, "the guest switched the machine off"), resets
+        elif kind == "panic":
+            if b"exception with no resolution" not in match.group():
+                return (Ending.CRASH, match.group().decode(errors="replace")), resets
+            return (Ending.TRIPLE_FAULT, "the CPU entered shutdown: third exception with no resolution"), resets
+        elif cpus == 1:  # with several CPUs one may halt for good while another goes on: the deadlines decide there
+            return (Ending.HALTED, "HLT with interrupts off"), resets
+    return None, resets
+
+
+def _alarms(log: bytes) -> list[str]:
+    lost = len(LOST_SERIAL.findall(log))
+    if not lost:
+        return []
+    return [
+        f"serial output lost: the guest wrote {lost} bytes to COM1 while the transmitter was busy, which a real UART loses too;"
+        " it must wait for THRE, bit 5 of the line status register"
+    ]
+
+
+def bochs_requirements(wanted: str | None, display: str) -> list[Requirement]:
+    """What running a Bochs takes (see `emulators.bochs.program.program`), with the display library "x" or "sdl2"."""
+    install = "apt-get install bochs bochsbios vgabios"
+    found = installed()
+    vga_bios = Requirement("VGA BIOS", found.vga_bios.exists(), str(found.vga_bios), install)
+    if wanted is not None:
+        return [vga_bios]
+    bochs = shutil.which(found.argv[0])
+    library = f"libbx_{display}_gui.so"
+    return [
+        Requirement("Bochs", bochs is not None, found.version if bochs else "no bochs-bin", install),
+        Requirement("Bochs BIOS", found.bios.exists(), str(found.bios), install),
+        vga_bios,
+        Requirement(
+            "Bochs display",
+            any(Path("/usr/lib").glob(f"*/bochs/plugins/{library}")),
+            library,
+            f"apt-get install bochs-{display.rstrip('2')}",
+        ),
+    ]

@@ -1,0 +1,110 @@
+"""Virtual X displays: the `x` display library of a Bochs draws on one, and the picture is taken from there."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import tempfile
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+from emulators.host.errors import EmulatorError
+from emulators.host.picture import png
+from emulators.host.process import Process, running
+
+WIDTH, HEIGHT = 1024, 850
+START_SECONDS = 15.0
+# Loading OpenGL costs as much as all else of a start, and making ready for another client once Bochs is gone half of that.
+LEAN = ("-extension", "GLX", "-noreset")
+
+# Bochs' window lies at 0,0 of the display: a border, a header bar, the VGA picture, a status bar.
+BORDER = 4
+HEADER = 32
+STATUS_BAR = 18
+
+
+class Display:
+    """A display by its name (":7"), and the server that draws it."""
+
+    def __init__(self, name: str, server: Process) -> None:
+        self.name = name
+        self.server = server
+        self._told = 0.0
+
+    def cpu_seconds(self) -> float:
+        """What the server has used since this was asked last."""
+        before, self._told = self._told, self.server.cpu_seconds()
+        return self._told - before
+
+
+class Displays:
+    """Lends a display to one Bochs at a time. While it is `kept()`, what comes back is lent again: to start a server costs a
+    tenth of what the boot of a small image costs.
+    """
+
+    def __init__(self) -> None:
+        self._idle: list[Display] = []
+        self._started: contextlib.AsyncExitStack | None = None
+
+    @contextlib.asynccontextmanager
+    async def kept(self) -> AsyncIterator[None]:
+        """Servers that were started meanwhile end with the context."""
+        async with contextlib.AsyncExitStack() as self._started:
+            try:
+                yield
+            finally:
+                self._started = None
+                self._idle.clear()
+
+    @contextlib.asynccontextmanager
+    async def lent(self) -> AsyncIterator[Display]:
+        """A display on which nothing else is drawn. Raises EmulatorError when no server can be started."""
+        if self._started is None:
+            async with xvfb() as display:
+                yield display
+            return
+        while self._idle and (display := self._idle.pop()):
+            if display.server.returncode is None:
+                break
+        else:
+            display = await self._started.enter_async_context(xvfb())
+        yield display
+        self._idle.append(display)  # not where something broke
+
+
+@contextlib.asynccontextmanager
+async def xvfb() -> AsyncIterator[Display]:
+    """Run a display server while the context lasts. It finds a free number for its display. Raises EmulatorError."""
+    async with contextlib.AsyncExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="difftest-display-")))
+        log = folder / "xvfb.log"
+        reading, writing = os.pipe()
+        with log.open("wb") as output, os.fdopen(reading, "rb") as answer, contextlib.ExitStack() as ours:
+            ours.callback(os.close, writing)
+            argv = ["Xvfb", "-displayfd", str(writing), "-screen", "0", f"{WIDTH}x{HEIGHT}x24", "-nolisten", "tcp", *LEAN]
+            server = await stack.enter_async_context(running(argv, output=output, cwd=folder, pass_fds=[writing]))
+            ours.close()  # so that a server that dies shows as end of file
+            try:
+                number = await asyncio.wait_for(asyncio.to_thread(answer.readline), START_SECONDS)
+            except TimeoutError:
+                number = b""
+        if not number.strip().isdigit():
+            raise EmulatorError(
+                "Xvfb did not start",
+                hint="apt-get install xvfb; is /tmp/.X11-unix writable?",
+                evidence=log.read_text(errors="replace")[-2000:],
+            )
+        yield Display(f":{int(number)}", server)
+
+
+def grab(display: str) -> bytes:
+    """The VGA picture that Bochs shows on `display`, as PNG. Blocks for some tens of milliseconds: call it in a thread."""
+    from PIL import ImageGrab
+
+    whole = ImageGrab.grab(xdisplay=display).convert("RGB")
+    drawn = whole.getbbox() or (0, 0, 0, 0)
+    # The header bar is as wide as the picture, the status bar ends the window.
+    width = max(drawn[2] - BORDER, 1)
+    height = max(drawn[3] - BORDER - HEADER - STATUS_BAR, 1)
+    return png(whole.crop((BORDER, BORDER + HEADER, BORDER + width, BORDER + HEADER + height)))

@@ -1,0 +1,16 @@
+"""What an emulator, or this machine, may fail with, and how long work reports what it does."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+Progress = Callable[[str], None]  # called with one short line: what is being done now
+
+
+class EmulatorError(Exception):
+    """A target cannot be used, or broke. `hint` is the thing to try next, `evidence` the emulator's own last words."""
+
+    def __init__(self, message: str, *, hint: str = "", evidence: str = "") -> None:
+        super().__init__(message)
+        self.hint = hint
+        self.evidence = evidence

@@ -1,0 +1,80 @@
+"""Small file work that every emulator module needs."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import hashlib
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import platformdirs
+
+from emulators.host.answers import hashed
+from emulators.host.errors import EmulatorError
+
+SMALL = 4 << 20  # bytes of an image whose holes are not worth starting cp for
+HEAD_AND_TAIL = 256 << 10  # bytes kept of either end of a log
+
+
+def cache_folder() -> Path:
+    """Where this user's kernels, appliances, other Bochs and built images are kept."""
+    return _cache_folder(os.environ.get("XDG_CACHE_HOME"), os.environ.get("HOME"))
+
+
+@functools.cache
+def _cache_folder(*_: str | None) -> Path:
+    """In an environment that says this."""
+    return platformdirs.user_cache_path("difftest")
+
+
+@contextlib.contextmanager
+def writing_below(folder: Path, what: str) -> Iterator[None]:
+    """What the disk refuses becomes an EmulatorError that says where there is no room."""
+    try:
+        yield
+    except OSError as error:
+        raise EmulatorError(f"cannot keep {what}: {error.strerror or error}", hint=f"is there room in {folder}?") from error
+
+
+def sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def sha256_cached(path: Path) -> str:
+    """The hash of a file that others install (firmware, an emulator), computed anew when the file has changed. Raises OSError."""
+    return hashed(cache_folder(), path, sha256)
+
+
+def private_copy(source: Path, target: Path) -> None:
+    """Copy an image, holes and all. Raises EmulatorError when the disk is full or the source is gone."""
+    with contextlib.suppress(OSError):  # cp says it better
+        if source.stat().st_size <= SMALL:
+            shutil.copyfile(source, target)
+            return
+    done = subprocess.run(
+        ["cp", "--sparse=always", "--reflink=auto", "--", os.fspath(source), os.fspath(target)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode:
+        raise EmulatorError(f"cannot copy {source}", hint="is there room left in the temporary folder?", evidence=done.stderr)
+
+
+def read_log(path: Path) -> bytes:
+    """A log's bytes; of a big one its head and its tail, with a line between that says how much is missing."""
+    try:
+        size = path.stat().st_size
+        with path.open("rb") as file:
+            if size <= 2 * HEAD_AND_TAIL:
+                return file.read()
+            head = file.read(HEAD_AND_TAIL)
+            file.seek(-HEAD_AND_TAIL, os.SEEK_END)
+            return head + b"\n... %d bytes left out ...\n" % (size - 2 * HEAD_AND_TAIL) + file.read()
+    except FileNotFoundError:
+        return b""

@@ -1,0 +1,160 @@
+"""Building appliances, and keeping them in the user's cache under the hash of all that went in."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import msgspec
+
+from emulators.host.files import sha256_cached, writing_below
+from emulators.hosted.appliance import initramfs
+from emulators.hosted.appliance.assembler import BOOT_ADDRESS, BOOT_SOURCE, LIBRARY, MEMORY_SOURCE, assembled, compiled
+from emulators.hosted.appliance.cpio import REGULAR, Entry, archive
+from emulators.hosted.appliance.kernel_files import Kernel
+from emulators.hosted.appliance.linuxboot import (
+    BOOT_PARAMS,
+    FIRST_DISK,
+    SCRIPT_SECTORS,
+    SECOND_DISK,
+    SECTOR,
+    FlatKernel,
+    Load,
+    boot_block,
+    flat_kernel,
+    load_script,
+    whole_sectors,
+)
+
+KEPT = 8  # appliances, however old
+UNUSED_SECONDS = 24 * 3600.0
+VERSION = 4  # of what the functions here make; a change that the hashed inputs do not show must raise it
+CYLINDER = 16 * 63 * SECTOR  # a disk that is no whole number of cylinders is cut off by Bochs
+
+
+class Layout(msgspec.Struct, frozen=True, kw_only=True):
+    """layout.msgpack: how the first disk is laid out. `kernel.image` is empty here."""
+
+    kernel: FlatKernel
+    kernel_sectors: int
+    initramfs: int  # the physical address it is read to
+    initramfs_sectors: int
+
+    @property
+    def initramfs_bytes(self) -> int:
+        return self.initramfs_sectors * SECTOR
+
+
+class Appliance(msgspec.Struct, frozen=True, kw_only=True):
+    """A built appliance in the cache."""
+
+    folder: Path
+    key: str
+    kernel: Kernel
+
+    layout: Layout
+
+    @property
+    def disk(self) -> Path:
+        """The first disk: boot sector, kernel, initramfs."""
+        return self.folder / "boot.img"
+
+    @property
+    def memory_library(self) -> Path:
+        """See memory.c."""
+        return self.folder / "memory.so"
+
+    def second_disk(self, cases: Mapping[str, bytes], command_line: str) -> bytes:
+        """The second disk, made for each boot of the appliance: what to read, the boot parameters, and the images under
+        test as an archive that lands right behind the initramfs and so under /cases. `cases` maps file names to contents.
+        """
+        layout = self.layout
+        handed_in = whole_sectors(archive(Entry(f"cases/{name}", data, REGULAR | 0o644) for name, data in cases.items()))
+        flat = layout.kernel
+        block = whole_sectors(boot_block(flat, command_line, layout.initramfs, layout.initramfs_bytes + len(handed_in)))
+        block_sectors = len(block) // SECTOR
+        loads = [
+            Load(FIRST_DISK, 1, layout.kernel_sectors, flat.address),
+            Load(FIRST_DISK, 1 + layout.kernel_sectors, layout.initramfs_sectors, layout.initramfs),
+            Load(SECOND_DISK, SCRIPT_SECTORS, block_sectors, BOOT_PARAMS),
+            Load(
+                SECOND_DISK,
+                SCRIPT_SECTORS + block_sectors,
+                len(handed_in) // SECTOR,
+                layout.initramfs + layout.initramfs_bytes,
+            ),
+        ]
+        return _cylinders(load_script(loads) + block + handed_in)
+
+    def least_memory(self, cases: Mapping[str, bytes]) -> int:
+        """Bytes of memory below which the appliance cannot even hold what is handed in."""
+        return self.layout.initramfs + 2 * (self.layout.initramfs_bytes + sum(map(len, cases.values())))
+
+
+def ensure(kernel: Kernel, qemu: Path, cache: Path, say: Callable[[str], None]) -> Appliance:
+    """The appliance of a kernel and a QEMU, built when the cache has none made of exactly these files. Raises EmulatorError."""
+    key = _key(kernel, qemu)
+    folder = cache / key
+    if not folder.exists():
+        cache.mkdir(parents=True, exist_ok=True)
+        from filelock import FileLock  # dear, and most runs build nothing
+
+        with FileLock(cache / ".lock"):
+            if not folder.exists():
+                say(f"building the appliance for Linux {kernel.release}")
+                _forget(cache)
+                _build_into(kernel, qemu, folder)
+    os.utime(folder)
+    layout = msgspec.msgpack.decode((folder / "layout.msgpack").read_bytes(), type=Layout)
+    return Appliance(folder=folder, key=key, kernel=kernel, layout=layout)
+
+
+def _forget(cache: Path) -> None:
+    """Make room: of the appliances that were not used of late only some are kept, as each takes 100 MB."""
+    used = sorted(((path.stat().st_mtime, path) for path in cache.iterdir() if path.is_dir()), reverse=True)
+    for when, path in used[KEPT:]:
+        if time.time() - when > UNUSED_SECONDS:
+            shutil.rmtree(path, ignore_errors=True)
+
+
+def _build_into(kernel: Kernel, qemu: Path, folder: Path) -> None:
+    """Build beside the final place, then rename: a kill leaves no half appliance that a later run would boot."""
+    with (
+        writing_below(folder.parent, "the appliance"),
+        tempfile.TemporaryDirectory(dir=folder.parent, prefix=".building-") as name,
+    ):
+        built = Path(name) / "appliance"
+        built.mkdir()
+        flat = flat_kernel(kernel.vmlinuz.read_bytes())
+        image, root = whole_sectors(flat.image), whole_sectors(initramfs.build(kernel, qemu))
+        (built / "boot.img").write_bytes(_cylinders(assembled(BOOT_SOURCE, BOOT_ADDRESS, Path(name)) + image + root))
+        (built / "memory.so").write_bytes(compiled(MEMORY_SOURCE, Path(name), LIBRARY))
+        layout = Layout(
+            kernel=msgspec.structs.replace(flat, image=b""),
+            kernel_sectors=len(image) // SECTOR,
+            initramfs=flat.end,
+            initramfs_sectors=len(root) // SECTOR,
+        )
+        (built / "layout.msgpack").write_bytes(msgspec.msgpack.encode(layout))
+        built.rename(folder)
+
+
+def whole_cylinders(size: int) -> int:
+    """The least size of a disk that has room for so many bytes."""
+    return -(-size // CYLINDER) * CYLINDER
+
+
+def _cylinders(data: bytes) -> bytes:
+    return data.ljust(whole_cylinders(len(data)), b"\0")
+
+
+def _key(kernel: Kernel, qemu: Path) -> str:
+    digest = hashlib.sha256(f"{VERSION} {kernel.sha256}".encode())
+    for path in [*initramfs.inputs(qemu), BOOT_SOURCE, MEMORY_SOURCE]:
+        digest.update(f"{path} {sha256_cached(path)}\n".encode())
+    return digest.hexdigest()[:32]

@@ -1,0 +1,182 @@
+"""Snapshots: an appliance that was booted once and saved where the firmware of QEMU's guest has just handed over to the disk.
+
+What waits there is the stand-in of standin.S. A restored appliance is given the image, and an NMI. So neither Linux nor QEMU
+nor the firmware is started for a case, and each case has an appliance that no other has used.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hashlib
+import os
+import shlex
+import shutil
+import subprocess
+import tempfile
+import time
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+
+import msgspec
+
+from emulators.bochs import saved_state
+from emulators.bochs.xvfb import xvfb
+from emulators.host.cache import Cache
+from emulators.host.errors import EmulatorError
+from emulators.host.files import private_copy, sha256_cached
+from emulators.hosted.appliance.assembler import assembled
+from emulators.hosted.appliance.initramfs import TAKE
+from emulators.hosted.appliance.linuxboot import SECTOR
+from emulators.hosted.appliance.machine import ApplianceMachine
+from emulators.hosted.appliance.start import COMMAND_LINE, SECOND_DISK, Hosting, booted, restored
+from emulators.qemu.machine import Qemu
+
+VERSION = 4  # of what the functions here make; a change that the hashed inputs do not show must raise it
+STANDIN, STANDIN_ADDRESS = Path(__file__).with_name("standin.S"), 0x600
+DISK = "/cases/disk.img"
+BOOTABLE = b"\x55\xaa"  # at the end of a boot sector that the firmware hands over to
+CONNECT_SECONDS = 60.0
+FIRMWARE_SECONDS = 120.0
+POLL = 0.1
+MOST_BYTES = 4 << 30  # of all snapshots; the longest unused go first
+
+
+class Shape(msgspec.Struct, frozen=True, kw_only=True):
+    """What boots must have in common to start from one snapshot: all but the content of the disk."""
+
+    argv: tuple[str, ...]  # QEMU's command line, with DISK as the disk
+    disk_bytes: int
+    guest_mib: int
+
+
+class Facts(msgspec.Struct, frozen=True, kw_only=True):
+    """facts.json: what a snapshot is of. `instructions` are emulated ones."""
+
+    shape: Shape
+    second_bytes: int  # the size of the appliance's second disk, by which an image comes in
+    ready_line: str
+    cpu_seconds_to_ready: float
+    seconds_to_ready: float
+    instructions_to_ready: float
+    cpu_seconds: float  # up to where it was saved
+
+
+class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
+    """A snapshot in the cache, or just made."""
+
+    key: str
+    folder: Path
+    facts: Facts
+
+
+def can_start(image: bytes) -> bool:
+    """Whether the firmware would hand over to this disk, as it does to the stand-in."""
+    return image[SECTOR - 2 : SECTOR] == BOOTABLE
+
+
+def snapshots(cache: Path) -> Cache:
+    return Cache(cache / "snapshots", MOST_BYTES)
+
+
+@contextlib.asynccontextmanager
+async def snapshot(cache: Path, hosting: Hosting, shape: Shape, say: Callable[[str], None]) -> AsyncIterator[Snapshot]:
+    """The snapshot of this shape, made when the cache has none; nobody clears it away while the context lasts.
+
+    Raises EmulatorError when it cannot be made.
+    """
+    key = _key(hosting, shape)
+
+    async def make(folder: Path) -> None:
+        say(f"starting Linux {hosting.appliance.kernel.release} with KVM inside Bochs, once: a snapshot is kept")
+        await _make(hosting, shape, key, folder)
+
+    async with snapshots(cache).entry(key, make) as folder:
+        facts = msgspec.json.decode((folder / "facts.json").read_bytes(), type=Facts)
+        yield Snapshot(key=key, folder=folder, facts=facts)
+
+
+@contextlib.asynccontextmanager
+async def resumed(hosting: Hosting, snapshot: Snapshot, image: bytes, folder: Path) -> AsyncIterator[ApplianceMachine]:
+    """An appliance that goes on from its snapshot, in which the image lies on the disk of a QEMU that is stopped.
+
+    Raises EmulatorError when it does not come up.
+    """
+    content = image.rstrip(b"\0")
+    second = folder / SECOND_DISK
+    second.write_bytes(content)
+    os.truncate(second, snapshot.facts.second_bytes)
+    async with restored(hosting, snapshot.folder, second, folder) as machine:
+        taking = f"{TAKE} {-(-len(content) // SECTOR)} {DISK}"
+        # A Bochs that cannot read a state boots instead, and then knows nothing of it.
+        code, said = await machine.ask(f'[ "$snapshot" = {snapshot.key} ] && {taking}')
+        if code:
+            trouble = said.decode(errors="replace")
+            unrestored = "the appliance was not restored from its snapshot"
+            raise EmulatorError(f"the image did not come into the appliance: {trouble}" if trouble else unrestored)
+        machine.cpu_to_ready = machine.bochs.process.cpu_seconds()
+        yield machine
+
+
+async def _make(hosting: Hosting, shape: Shape, key: str, target: Path) -> None:
+    """Boot an appliance to where a case can be handed in, and save it into a folder."""
+    with tempfile.TemporaryDirectory(prefix="difftest-snapshot-") as name:
+        folder = Path(name)
+        (folder / "state").mkdir()
+        standin = {Path(DISK).name: assembled(STANDIN, STANDIN_ADDRESS, folder)}
+        async with (
+            xvfb() as display,
+            booted(hosting, standin, shape.guest_mib, folder, second_bytes=shape.disk_bytes, display=display) as machine,
+        ):
+            control = await machine.start_qemu(list(shape.argv), f"busybox truncate -s {shape.disk_bytes} {DISK}")
+            qemu = Qemu()
+            await qemu.connect(control, CONNECT_SECONDS)
+            await qemu.execute("cont")
+            await _halted(qemu)
+            await qemu.execute("stop")
+            await qemu.disconnect()
+            await machine.ask(f"snapshot={key}")
+            facts = Facts(
+                shape=shape,
+                second_bytes=(folder / SECOND_DISK).stat().st_size,
+                ready_line=machine.ready_line,
+                cpu_seconds_to_ready=machine.cpu_to_ready,
+                seconds_to_ready=machine.seconds_to_ready,
+                instructions_to_ready=machine.instructions_to_ready,
+                cpu_seconds=machine.bochs.process.cpu_seconds(),
+            )
+            await saved_state.save(machine.bochs, "state")
+        await asyncio.to_thread(_keep, hosting, folder, target, facts)
+
+
+async def _halted(qemu: Qemu) -> None:
+    """Wait until the stand-in waits. Raises EmulatorError when the firmware does not come to it."""
+    deadline = time.monotonic() + FIRMWARE_SECONDS
+    while not await qemu.halted():
+        if time.monotonic() > deadline:
+            raise EmulatorError("the firmware of QEMU's guest does not hand over to its disk")
+        await asyncio.sleep(POLL)
+
+
+def _keep(hosting: Hosting, made: Path, target: Path, facts: Facts) -> None:
+    """Move what a restore needs into the cache. Raises EmulatorError when there is no room."""
+    state = made / "state"
+    memory = (state / saved_state.MEMORY).read_text()
+    # Linux was told to keep the initramfs it has unpacked: it is not looked at again, and 100 MB to carry about.
+    start, size = hosting.appliance.layout.initramfs, hosting.appliance.layout.initramfs_bytes
+    (state / saved_state.MEMORY).write_text(saved_state.without_blocks(memory, start, size))
+    hole = ["fallocate", "--punch-hole", "--offset", str(start), "--length", str(size), str(state / saved_state.RAM)]
+    subprocess.run(hole, capture_output=True, check=False)  # it only saves room
+    try:
+        for path in state.iterdir():
+            private_copy(path, target / path.name) if path.name == saved_state.RAM else shutil.copy(path, target)
+        (target / "facts.json").write_bytes(msgspec.json.encode(facts))
+    except OSError as error:
+        raise EmulatorError(f"cannot keep a snapshot: {error.strerror}", hint=f"is there room in {target.parent}?") from error
+
+
+def _key(hosting: Hosting, shape: Shape) -> str:
+    parts = [str(VERSION), hosting.appliance.key, COMMAND_LINE, hosting.model, shlex.join(shape.argv), str(shape.disk_bytes)]
+    parts += [f"{key}={value}" for key, value in hosting.program.identity().items()]
+    parts += [sha256_cached(STANDIN), str(shape.guest_mib)]
+    return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:32]

@@ -1,0 +1,194 @@
+"""Starting an appliance: booted, or restored from where a booted one was saved."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import time
+from collections.abc import AsyncIterator, Mapping
+from pathlib import Path
+
+import msgspec
+
+from emulators.bochs.com_port import Stream, com_port
+from emulators.bochs.machine import BochsMachine, bochs_machine, bochsrc, restored_bochs, restored_lines
+from emulators.bochs.program import BochsProgram
+from emulators.bochs.saved_state import asks_for_a_file, started_with
+from emulators.bochs.xvfb import Display
+from emulators.by_hand import STOCK_ROMS, ByHand, bochs_by_hand, unseen
+from emulators.host.errors import EmulatorError
+from emulators.hosted.appliance.build import Appliance, whole_cylinders
+from emulators.hosted.appliance.machine import AGENT_PORT, DEBUG_PORT, GUEST_PORT, IPS, QMP_PORT, ApplianceMachine
+
+# Haswell, not a newer one: kernels 7.x oops on skylake_x's XSAVE sizes, and its declared TSC rate makes guest time crawl.
+MODEL = "corei7_haswell_4770"
+# Start-up work that nothing here needs and that costs the emulated CPU seconds: checking and listing what can be traced, and
+# reading the kernel's own type information. A kernel that has no function of such a name ignores it.
+NOT_CALLED = (
+    "ftrace_check_for_weak_functions",
+    "trace_eval_init",
+    "tracer_init_tracefs",
+    "init_kprobe_trace",
+    "init_uprobe_trace",
+    "init_dynamic_event",
+    "init_blk_tracer",
+    "bpf_prog_test_run_init",
+    "bpf_rstat_kfunc_init",
+    "bpf_tcp_ca_kfunc_init",
+    "kfunc_init",
+    "cubictcp_register",
+    "crypto_kdf108_init",
+)
+COMMAND_LINE = (
+    "console=ttyS3,115200 quiet loglevel=1 mitigations=off nokaslr cryptomgr.notests tsc=reliable "
+    # Pages cleared for safety's sake and an initramfs freed page by page are not worth their instructions.
+    "init_on_alloc=0 retain_initrd "
+    # A tmpfs would take no more than half of what memory the initramfs leaves.
+    "rootfstype=ramfs "
+    # No security module looks at each ioctl of QEMU.
+    "lsm= "
+    # Without APERF/MPERF the scheduler does not read those MSRs, which Bochs does not have, at every tick.
+    f"clearcpuid=124 initcall_blacklist={','.join(NOT_CALLED)}"
+)
+MOST_MIB = 2048  # Bochs 2.7 does not start with more
+MARGIN_MIB = 40  # for Linux and QEMU, beside the guest's memory and what is handed in
+FIRST_DISK, SECOND_DISK = "first.img", "second.img"
+CONNECT_SECONDS = 15.0
+
+
+class Hosting(msgspec.Struct, frozen=True, kw_only=True):
+    """What KVM runs in: an appliance, and the Bochs that boots it as a machine with this CPU model."""
+
+    appliance: Appliance
+    program: BochsProgram
+    model: str
+
+
+@contextlib.asynccontextmanager
+async def booted(
+    hosting: Hosting,
+    images: Mapping[str, bytes],
+    guest_mib: int,
+    folder: Path,
+    *,
+    second_bytes: int = 0,
+    display: Display | None = None,
+) -> AsyncIterator[ApplianceMachine]:
+    """Boot an appliance with these images under /cases and enough memory for a guest of `guest_mib`, and wait until it is ready.
+
+    The second disk has room for `second_bytes`, and so has memory. `display` is where Bochs has a window, by which alone it can
+    be told to save its state.
+    """
+    appliance = hosting.appliance
+    megabytes = _memory(appliance, images, guest_mib, second_bytes)
+    second = folder / SECOND_DISK
+    second.write_bytes(appliance.second_disk(images, COMMAND_LINE))
+    os.truncate(second, max(second.stat().st_size, whole_cylinders(second_bytes)))
+    async with _ports() as ports:
+        config = [*_machine(hosting.model, megabytes), *_disks(str(appliance.disk), str(second), f"{folder}/"), *ports.lines]
+        power_on = time.monotonic()
+        async with (
+            bochs_machine(hosting.program, config, folder, display=display, debugged=False) as bochs,
+            ports.machine(bochs) as machine,
+        ):
+            await machine.wait_ready(power_on)
+            yield machine
+
+
+@contextlib.asynccontextmanager
+async def restored(hosting: Hosting, kept: Path, second: Path, folder: Path) -> AsyncIterator[ApplianceMachine]:
+    """Let an appliance go on whose state was saved in `kept`. `second` is its second disk from now on, as large as the one that
+    it was booted with.
+    """
+    async with _ports() as ports:
+        lines = [
+            *restored_lines(hosting.program, folder),
+            *_disks(str(hosting.appliance.disk), str(second), f"{folder}/"),
+            *ports.lines,
+        ]
+        state = folder / "state"
+        library = hosting.appliance.memory_library if asks_for_a_file(hosting.program.argv[-1]) else None
+        environment = await asyncio.to_thread(started_with, kept, lines, library, state)
+        async with restored_bochs(hosting.program, state, folder, environment) as bochs, ports.machine(bochs) as machine:
+            yield machine
+
+
+def appliance_by_hand(appliance: Appliance, model: str, files: Mapping[str, bytes], guest_mib: int, serial: str) -> ByHand:
+    """The appliance as a Bochs of its own that does what the file `run` says (see init.sh); `serial` is the guest's port.
+
+    Raises EmulatorError when it would need more memory than Bochs gives.
+    """
+    ports = {GUEST_PORT: serial, AGENT_PORT: "console.txt"}
+    coms = [f"com{port}: enabled=1, mode=file, dev={name}" for port, name in ports.items()]
+    config = [*_machine(model, _memory(appliance, files, guest_mib)), *_disks(FIRST_DISK, SECOND_DISK, ""), *coms]
+    disks = {FIRST_DISK: appliance.disk.read_bytes(), SECOND_DISK: appliance.second_disk(files, COMMAND_LINE)}
+    lines = bochsrc(unseen("appliance.log"), config, *STOCK_ROMS, warns=False)
+    return bochs_by_hand(lines, serial, disks, "appliance.bochsrc")
+
+
+def _memory(appliance: Appliance, images: Mapping[str, bytes], guest_mib: int, later_bytes: int = 0) -> int:
+    """MiB for the appliance, a guest, and so many bytes that come in later. Raises EmulatorError when Bochs has not as much."""
+    megabytes = ((appliance.least_memory(images) + later_bytes) >> 20) + MARGIN_MIB
+    if megabytes > MOST_MIB:
+        raise EmulatorError(
+            f"the appliance would need {megabytes} MiB of memory, Bochs gives at most {MOST_MIB}",
+            hint="run fewer or smaller images at a time",
+        )
+    # A big guest is let start where its RAM cannot all be there: most touch little of it, and one that does ends as a crash.
+    return min(megabytes + guest_mib, MOST_MIB)
+
+
+def _machine(model: str, megabytes: int) -> list[str]:
+    return [
+        f"cpu: model={model}, count=1, ips={IPS}, reset_on_triple_fault=0, ignore_bad_msrs=1",
+        "clock: sync=none, time0=1600000000",
+        f"memory: guest={megabytes}, host={megabytes}",
+        "ata0: enabled=1, ioaddr1=0x1f0, ioaddr2=0x3f0, irq=14",
+        "boot: disk",
+    ]
+
+
+def _disks(first: str, second: str, folder: str) -> list[str]:
+    """Both disks, which nothing is written to: they have no lock files, and a saved state does not contain them. `folder` is
+    what goes before the names of what would be written.
+    """
+    return [
+        f'ata0-{place}: type=disk, path="{path}", mode=volatile, journal="{folder}{place}", cylinders=0, heads=0, spt=0'
+        for place, path in (("master", first), ("slave", second))
+    ]
+
+
+class _Ports:
+    """The serial ports of a Bochs that is to be started: `lines` of configuration, and who connects."""
+
+    def __init__(self, lines: list[str], waiting: Mapping[int, asyncio.Future[Stream]]) -> None:
+        self.lines = lines
+        self._waiting = waiting
+
+    @contextlib.asynccontextmanager
+    async def machine(self, bochs: BochsMachine) -> AsyncIterator[ApplianceMachine]:
+        """The appliance in this Bochs, once it has connected. Raises EmulatorError when it does not."""
+        try:
+            async with asyncio.timeout(CONNECT_SECONDS):
+                streams = {port: await future for port, future in self._waiting.items()}
+        except TimeoutError as error:
+            evidence = bochs.console.read_text(errors="replace")[-1000:]
+            raise EmulatorError("Bochs did not start the appliance", evidence=evidence) from error
+        machine = ApplianceMachine(bochs, streams)
+        listening = asyncio.ensure_future(machine.listen())
+        try:
+            yield machine
+        finally:
+            listening.cancel()
+            for _, writer in streams.values():
+                writer.close()
+
+
+@contextlib.asynccontextmanager
+async def _ports() -> AsyncIterator[_Ports]:
+    async with contextlib.AsyncExitStack() as stack:
+        numbers = (DEBUG_PORT, QMP_PORT, GUEST_PORT, AGENT_PORT)
+        ports = {number: await stack.enter_async_context(com_port()) for number in numbers}
+        lines = [port.line(number) for number, port in ports.items()]
+        yield _Ports(lines, {number: port.connected for number, port in ports.items()})

@@ -1,0 +1,297 @@
+"""Boots of target `kvm-hosted`: from a snapshot each, or all in one appliance."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import re
+import tempfile
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from pathlib import Path
+
+import msgspec
+
+from emulators.host.errors import EmulatorError, Progress
+from emulators.hosted.appliance import initramfs
+from emulators.hosted.appliance.machine import DUMP, KERNEL_LOG, PORTS, QEMU_LOG, ApplianceMachine
+from emulators.hosted.appliance.quirks import known_trouble
+from emulators.hosted.appliance.snapshot import DISK, Shape, can_start, resumed, snapshot
+from emulators.hosted.appliance.start import MODEL, Hosting, booted
+from emulators.observation import WHOLE_CPU, Boot, Ending, Limits, Observation
+from emulators.qemu.dump import Dump, dump, read_dump
+from emulators.qemu.machine import Looks, Qemu, kvm_failure, qemu_argv, qemu_line
+from emulators.qemu.screen import QemuScreen
+from emulators.qemu.target import IGNORE_MSRS
+from emulators.qemu.vcpus import asleep_command, slept
+from emulators.watch import End, Watch, discarding
+
+SLOWER = 4.0  # a boot's deadlines are given for a guest that runs directly; KVM inside Bochs takes this many times as long
+CONNECT_SECONDS = 60.0
+LOOK = 10.0  # seconds of silence after which the screen is looked at, again and again: dearer still
+POLL = 0.1  # seconds of silence after which it is seen whether the CPUs have halted
+LATE_POLL = 0.8  # the same where a terminal marker is to come: such a guest only halts without a word when something went wrong
+END_SECONDS = 60.0
+MOST_CHANGES = 64  # bytes in which an image may differ from one that the appliance has: the size of a selection of checks
+SETTLE = 0.1  # seconds that the tail of a boot gets; the guest also runs on while QEMU is told to stop
+
+# What L0's kernel says when KVM has a bug of its own.
+KERNEL_FAULT = re.compile(r"\b(?:WARNING:|BUG:|Oops:|general protection fault|kernel BUG at|invalid opcode:|divide error:)")
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True):
+    """What a session is to know of its target."""
+
+    target: str  # its name
+    identity: dict[str, str]
+    cpu: str  # of KVM's guest, unless a case asks for another
+    cache: Path
+    warm: bool  # whether boots start from snapshots
+
+    def cpu_model(self, boot: Boot) -> str:
+        return boot.machine.cpu_models.get(self.target, self.cpu)
+
+
+class HostedSession:
+    """Boots images: each in an appliance of its own that goes on from a snapshot, where it can be, or else all in one that is
+    started for the first of them and thrown away when it breaks.
+    """
+
+    def __init__(self, settings: Settings, hosting: Hosting, boots: Sequence[Boot], progress: Progress) -> None:
+        self._settings = settings
+        self._hosting = hosting
+        self._progress = progress
+        self._guest_mib = max((boot.machine.memory_mib for boot in boots), default=0)
+        self._images = {digest: path for boot in boots for digest, path in _disks(boot).items()}
+        self._warm = settings.warm
+        self._stack: contextlib.AsyncExitStack | None = None
+        self._machine: ApplianceMachine | None = None
+        self._running: Qemu | None = None  # the last boot's, stopped: it goes when the next one needs its ports
+
+    async def boot(self, boot: Boot) -> Observation:
+        begun = time.monotonic()
+        image = await asyncio.to_thread(boot.image.read_bytes)
+        plain = not (boot.cdrom or boot.second or boot.machine.ignore_msrs)
+        if self._warm and plain and can_start(image):
+            try:
+                return await self._boot_warm(boot, image, begun)
+            except EmulatorError as error:
+                # What keeps a snapshot from being made or used keeps no case from being booted.
+                self._warm = False
+                self._progress(f"no warm start: {error}")
+        return await self._boot_cold(boot, begun)
+
+    async def _boot_warm(self, boot: Boot, image: bytes, begun: float) -> Observation:
+        shape = Shape(argv=tuple(self._argv(boot, DISK)), disk_bytes=len(image), guest_mib=boot.machine.memory_mib)
+        async with contextlib.AsyncExitStack() as stack:
+            kept = await stack.enter_async_context(snapshot(self._settings.cache, self._hosting, shape, self._progress))
+            folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="difftest-hosted-")))
+            self._progress("booting under KVM")
+            restoring = time.monotonic()
+            machine = await stack.enter_async_context(resumed(self._hosting, kept, image, folder))
+            seconds = {"snapshot": restoring - begun, "appliance ready": time.monotonic() - restoring}
+            qemu = Qemu()
+            stack.push_async_callback(qemu.disconnect)
+
+            async def resume() -> None:
+                await qemu.resume(await machine.open_qmp())
+
+            observation = await self._observe(machine, boot, list(shape.argv), qemu, resume, alone=True)
+        facts = kept.facts
+        at_first = {
+            "cpu seconds to ready, cold": facts.cpu_seconds_to_ready,
+            "cpu seconds to snapshot, cold": facts.cpu_seconds,
+            "emulated instructions to ready, cold": facts.instructions_to_ready,
+            WHOLE_CPU: machine.bochs.process.cpu_seconds(),
+        }
+        observation = msgspec.structs.replace(observation, counters={**observation.counters, **at_first})
+        return _timed(observation, seconds, begun)
+
+    async def _boot_cold(self, boot: Boot, begun: float) -> Observation:
+        seconds: dict[str, float] = {}
+        if self._machine is None:
+            self._progress(f"starting Linux {self._hosting.appliance.kernel.release} with KVM inside Bochs")
+            self._machine = await self._start()
+            seconds["appliance ready"] = self._machine.seconds_to_ready
+        elif self._running is not None:
+            await self._retire(self._machine, self._running)
+        self._progress("booting under KVM")
+        assert self._machine is not None
+        machine = self._machine
+        if boot.image_sha256 not in self._images:
+            await self._hand_in(machine, boot)
+        disks = {f"/cases/{file_name(digest)}": path for digest, path in _disks(boot).items()}
+        argv = self._argv(boot, *disks)
+        sizes = [f"busybox truncate -s {path.stat().st_size} {name}" for name, path in disks.items()]
+        ignoring = f"echo {int(boot.machine.ignore_msrs)} >{IGNORE_MSRS}"
+        self._running = qemu = Qemu()
+
+        async def start() -> None:
+            control = await machine.start_qemu(argv, "; ".join([*sizes, ignoring]))
+            await qemu.connect(control, CONNECT_SECONDS)
+
+        observation = await self._observe(machine, boot, argv, qemu, start, alone=False)
+        if observation.ending == Ending.CRASH:  # a machine that broke once is never used again
+            await self.close()
+        return _timed(observation, seconds, begun)
+
+    def _argv(self, boot: Boot, image: str, second: str = "") -> list[str]:
+        argv = qemu_argv(
+            boot,
+            executable=initramfs.QEMU,
+            accelerator="kvm",
+            cpu=self._settings.cpu_model(boot),
+            image=image,
+            second=second,
+            ports=PORTS,
+        )
+        return [*argv, *initramfs.firmware_options()]
+
+    async def close(self) -> None:
+        """End the appliance, if it runs."""
+        if self._running is not None:
+            await self._running.disconnect()
+        self._running = None
+        if self._stack is not None:
+            await self._stack.aclose()
+        self._stack = self._machine = None
+
+    async def _hand_in(self, machine: ApplianceMachine, boot: Boot) -> None:
+        """Make an image that was not there at the start out of one that was and differs little from it.
+
+        Raises EmulatorError when there is none: only images of the session's boots, and selections of them, can be booted.
+        """
+        wanted = boot.image.read_bytes()
+        for digest, path in self._images.items():
+            changes = _changes(path.read_bytes(), wanted)
+            if changes is not None:
+                base, new = (f"/cases/{file_name(name)}" for name in (digest, boot.image_sha256))
+                patch = "printf '\\{:03o}' | busybox dd of={} bs=1 seek={} conv=notrunc"
+                patches = [patch.format(wanted[at], new, at) for at in changes]
+                code, said = await machine.ask("; ".join([f"busybox cp {base} {new}", *patches]))
+                if code:
+                    raise EmulatorError("the image cannot be patched in the appliance", evidence=said.decode(errors="replace"))
+                return
+        raise EmulatorError("the appliance was not started with an image that this one can be made of")
+
+    async def _retire(self, machine: ApplianceMachine, qemu: Qemu) -> None:
+        """End the QEMU of the boot before. An appliance in which that fails is thrown away."""
+        try:
+            async with discarding(machine.guest, machine.debug):
+                await qemu.quit()
+                await machine.qemu_ended(END_SECONDS)
+                await asyncio.sleep(SETTLE)  # the last bytes on its ports are none of the next boot's
+            await qemu.disconnect()
+            self._running = None
+        except EmulatorError:
+            await self.close()
+            self._machine = await self._start()
+
+    async def _start(self) -> ApplianceMachine:
+        self._stack = contextlib.AsyncExitStack()
+        folder = Path(self._stack.enter_context(tempfile.TemporaryDirectory(prefix="difftest-hosted-")))
+        # Trailing zeros are left out here and put back by `truncate` in there.
+        images = {file_name(digest): path.read_bytes().rstrip(b"\0") for digest, path in self._images.items()}
+        try:
+            return await self._stack.enter_async_context(booted(self._hosting, images, self._guest_mib, folder))
+        except BaseException as error:
+            await self.close()
+            if isinstance(error, EmulatorError):
+                model = self._hosting.model
+                known = known_trouble(self._hosting.appliance.kernel.release, self._hosting.program.version, model)
+                another = f"not every CPU model of Bochs hosts KVM: {MODEL} does" if model != MODEL else ""
+                error.hint = error.hint or known or another
+            raise
+
+    async def _observe(
+        self,
+        machine: ApplianceMachine,
+        boot: Boot,
+        argv: list[str],
+        qemu: Qemu,
+        start: Callable[[], Awaitable[None]],
+        *,
+        alone: bool,
+    ) -> Observation:
+        """Boot in a QEMU that `start` brings to where it stands stopped, in front of the image. `alone` is whether it is the
+        only boot of this appliance, which need not run on once all is fetched.
+        """
+        limits = Limits(quiet=boot.limits.quiet * SLOWER, total=boot.limits.total * SLOWER, serial_bytes=boot.limits.serial_bytes)
+        watch = Watch(msgspec.structs.replace(boot, limits=limits))
+        cpu_model = self._settings.cpu_model(boot)
+        left = Dump()
+        registers: dict[str, str] = {}
+        log = kernel_log = b""
+        cpu_before = machine.bochs.process.cpu_seconds()
+
+        async def asleep(threads: Sequence[int]) -> bool:
+            _, said = await machine.ask(asleep_command(threads))
+            return slept(said.decode(errors="replace"), len(threads))
+
+        async def died() -> End:
+            return Ending.CRASH, f"QEMU ended with exit code {await machine.gone()}"
+
+        try:
+            await start()
+            watch.mark("qemu ready")
+            others = died(), machine.left(), machine.shut_down()
+            screen = QemuScreen(qemu, "/tmp", machine.fetch, machine.checksum)
+            ports = machine.guest, machine.debug
+            looks = Looks(screen, LOOK, asleep, LATE_POLL if boot.end else POLL, SETTLE)
+            end = await qemu.run(boot, watch, *ports, *others, looks=looks)
+            async with discarding(*ports):
+                if end[0] != Ending.CRASH:
+                    registers = await dump(qemu, DUMP, boot.ram_log)
+                    watch.mark("dumped")
+                files = await machine.collect()
+                if alone:
+                    machine.end()
+                log, kernel_log = files[QEMU_LOG], files[KERNEL_LOG]
+                left = await read_dump(files)
+                watch.mark("fetched")
+        except EmulatorError as error:
+            end = Ending.CRASH, f"{error} {error.evidence[-300:]}".strip()
+            log = log or error.evidence.encode()
+            kernel_log = kernel_log or machine.console().encode()
+        cpu = machine.bochs.process.cpu_seconds()
+        if failure := kvm_failure(log):
+            end = Ending.INTERNAL_ERROR, failure
+        watched = await watch.observation(self._settings.target, {**self._settings.identity, "cpu model": cpu_model}, end)
+        return msgspec.structs.replace(
+            watched,
+            **msgspec.structs.asdict(left),
+            registers=registers,
+            logs={QEMU_LOG: log, KERNEL_LOG: kernel_log},
+            kernel_faults=[
+                line.strip() for line in kernel_log.decode(errors="replace").splitlines() if KERNEL_FAULT.search(line)
+            ],
+            counters={
+                "cpu seconds": cpu - cpu_before,
+                "cpu seconds to ready": machine.cpu_to_ready,
+                "emulated instructions to ready": machine.instructions_to_ready,
+            },
+            commands=[machine.bochs.process.argv, argv],
+            by_hand=qemu_line(boot, "kvm", cpu_model),
+        )
+
+
+def _timed(observation: Observation, seconds: dict[str, float], begun: float) -> Observation:
+    """With the phases before the boot, and the whole from `begun` to now."""
+    return msgspec.structs.replace(observation, seconds={**seconds, **observation.seconds, "whole": time.monotonic() - begun})
+
+
+def _disks(boot: Boot) -> dict[str, Path]:
+    """The images of a boot by their hashes, the one it starts from first."""
+    return {boot.image_sha256: boot.image, **({boot.second_sha256: boot.second} if boot.second else {})}
+
+
+def file_name(digest: str) -> str:
+    return f"{digest[:16]}.img"
+
+
+def _changes(base: bytes, wanted: bytes) -> list[int] | None:
+    """The places at which `wanted` differs from `base`; None when the two are not nearly the same."""
+    if len(base) != len(wanted):
+        return None
+    places = [at for at, (old, new) in enumerate(zip(base, wanted, strict=True)) if old != new]
+    return places if len(places) <= MOST_CHANGES else None

@@ -1,0 +1,172 @@
+"""Target `kvm-hosted`: KVM of a kernel of the user's choice, running inside Bochs. Needs no virtualization hardware."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import copy
+import shlex
+import shutil
+from collections.abc import AsyncIterator, Sequence
+from pathlib import Path
+
+from emulators.bochs.models import check_cpu_model
+from emulators.bochs.program import BochsProgram, installed, program, quickest
+from emulators.bochs.target import bochs_requirements
+from emulators.by_hand import IMAGE, SECOND, ByHand, qemu_by_hand
+from emulators.host.errors import Progress
+from emulators.host.files import cache_folder
+from emulators.hosted.appliance import build, initramfs, kernel
+from emulators.hosted.appliance.machine import PORTS
+from emulators.hosted.appliance.start import MODEL, Hosting, appliance_by_hand
+from emulators.hosted.session import HostedSession, Settings
+from emulators.observation import Boot, Machine
+from emulators.qemu.machine import machine_argv, stock_argv
+from emulators.qemu.program import INSTALL_QEMU, qemu_program
+from emulators.qemu.target import kvm_by_hand, kvm_variants
+from emulators.target import NESTED, Requirement, Session
+
+CPU = "host,vmx=on"
+
+
+class KvmHosted:
+    """See emulators.target.Target."""
+
+    name = "kvm-hosted"
+    implementation = "KVM"
+    inherits = "Bochs"
+
+    def __init__(
+        self,
+        wanted_kernel: str | None = None,
+        cache: Path | None = None,
+        wanted_bochs: str | None = None,
+        model: str | None = None,
+        wanted_qemu: str | None = None,
+        cold: bool = False,
+    ) -> None:
+        """`wanted_bochs` is the Bochs that hosts KVM, chosen apart from the reference's, None the quickest that can be had, and
+        `wanted_qemu` the path of the QEMU in there, None the distribution's. `model` is the CPU of that Bochs; KVM's guest sees
+        of it what KVM gives. `cold` is to boot Linux for each session, and not to restore it from a snapshot for each boot.
+
+        Raises EmulatorError when `wanted_qemu` is no QEMU.
+        """
+        self.cold = cold
+        self.wanted_kernel = wanted_kernel
+        self.wanted_bochs = wanted_bochs
+        self.model = model or MODEL
+        self.cache = cache or cache_folder()
+        self.qemu = qemu_program(wanted_qemu)
+        self._appliance: build.Appliance | None = None
+        self._program: BochsProgram | None = None
+
+    @property
+    def shares_start(self) -> bool:
+        return not self.warm
+
+    @property
+    def warm(self) -> bool:
+        """Whether boots start from snapshots. Only known once the target is prepared."""
+        saves = self._program is not None and self._program.saves_state
+        return saves and not self.cold and all(shutil.which(tool) for tool in ("xdotool", "Xvfb"))
+
+    @property
+    def capabilities(self) -> frozenset[str]:
+        return NESTED
+
+    def requirements(self) -> list[Requirement]:
+        tools = {
+            "gcc": "gcc binutils",
+            "dpkg-deb": "dpkg",
+            "apt-get": "apt",
+            "strip": "binutils",
+            "lz4": "lz4",
+            "ldd": "libc-bin",
+        }
+        return [
+            *bochs_requirements(self.wanted_bochs, "sdl2"),
+            self.qemu.requirement(),
+            Requirement("QEMU's firmware", all(path.exists() for path in initramfs.FIRMWARE.values()), "seabios", INSTALL_QEMU),
+            Requirement("busybox, static", initramfs.BUSYBOX.exists(), str(initramfs.BUSYBOX), "apt-get install busybox-static"),
+            *(Requirement(tool, shutil.which(tool) is not None, "", f"apt-get install {get}") for tool, get in tools.items()),
+        ]
+
+    def appliance(self, progress: Progress) -> build.Appliance:
+        """The appliance of the kernel that was asked for, fetched and built when need be. Raises EmulatorError."""
+        if self._appliance is None:
+            fetched = kernel.fetch(self.wanted_kernel, self.cache, progress)
+            qemu = Path(shutil.which(self.qemu.executable) or initramfs.QEMU)
+            self._appliance = build.ensure(fetched, qemu, self.cache / "appliances", progress)
+        return self._appliance
+
+    def program(self, progress: Progress) -> BochsProgram:
+        """The Bochs that hosts KVM, fetched when need be. Raises EmulatorError."""
+        if self._program is None:
+            wanted = self.wanted_bochs
+            self._program = program(wanted, self.cache, progress) if wanted else quickest(self.cache, progress)
+        return self._program
+
+    def by_hand(self, boot: Boot, needs: Sequence[str], *, carry: bool) -> ByHand:
+        """QEMU with the KVM of whatever host it is, or the appliance with the image in it, which starts QEMU on its own."""
+        serial = f"{self.name}.serial"
+        cpu = self.cpu_model(boot)
+        quiet = ["-display", "none", "-no-reboot"]
+        if not carry:
+            argv = [*stock_argv(boot, "kvm", cpu), *quiet, "-serial", f"file:{serial}"]
+            return qemu_by_hand(argv, serial, kvm_by_hand(needs))
+        paths = {f"/cases/{name}": path for name, path in ((IMAGE, boot.image), (SECOND, boot.second)) if path is not None}
+        image, second = (*paths, "")[:2]
+        machine = machine_argv(boot, executable=initramfs.QEMU, accelerator="kvm", cpu=cpu, image=image, second=second)
+        port = ["-chardev", f"{PORTS.com1},id=com1", "-serial", "chardev:com1"]
+        contents = {name: path.read_bytes() for name, path in paths.items()}
+        lines = [
+            *(f"busybox truncate -s {len(data)} {name}" for name, data in contents.items()),
+            f"{shlex.join([*machine, *quiet, *port, *initramfs.firmware_options()])} </dev/null >&3 2>&1",
+        ]
+        files = {name.rpartition("/")[2]: data.rstrip(b"\0") for name, data in contents.items()}
+        files["run"] = ("\n".join(lines) + "\n").encode()
+        return appliance_by_hand(self.appliance(lambda line: None), self.model, files, boot.machine.memory_mib, serial)
+
+    def cpu_model(self, boot: Boot) -> str:
+        return boot.machine.cpu_models.get(self.name, CPU)
+
+    def variants(self, machine: Machine) -> dict[str, Machine]:
+        return kvm_variants(machine, self.name, CPU)
+
+    def prepare(self, progress: Progress) -> None:
+        """Fetch Bochs and kernel and build the appliance, unless the cache has them. Raises EmulatorError."""
+        hosting = self.program(progress)
+        if self.model != MODEL:
+            check_cpu_model(hosting, self.model)
+        self.appliance(progress)
+
+    def identity(self) -> dict[str, str]:
+        bochs = {f"hosting {key}": value for key, value in (self._program or installed()).identity().items()}
+        known = self._appliance
+        built = {"kernel": known.kernel.release, "kernel package": known.kernel.package, "appliance": known.key} if known else {}
+        models = {"cpu model": CPU, "hosting cpu model": self.model, "kernel arch": "x86_64"}
+        return {**self.qemu.identity(), **bochs, **built, "accelerator": "kvm", **models}
+
+    def thorough(self) -> KvmHosted | None:
+        """With cold starts, when this one's are warm."""
+        if not self.warm:
+            return None
+        cold = copy.copy(self)
+        cold.cold = True
+        return cold
+
+    def sharing(self) -> contextlib.AbstractAsyncContextManager[None]:
+        """Nothing."""
+        return contextlib.nullcontext()
+
+    @contextlib.asynccontextmanager
+    async def session(self, boots: Sequence[Boot], progress: Progress) -> AsyncIterator[Session]:
+        appliance = await asyncio.to_thread(self.appliance, progress)
+        program = await asyncio.to_thread(self.program, progress)
+        hosting = Hosting(appliance=appliance, program=program, model=self.model)
+        settings = Settings(target=self.name, identity=self.identity(), cpu=CPU, cache=self.cache, warm=self.warm)
+        session = HostedSession(settings, hosting, boots, progress)
+        try:
+            yield session
+        finally:
+            await session.close()

@@ -1,0 +1,265 @@
+"""Driving one QEMU over QMP and its serial port. The same code serves QEMU here and QEMU inside the hosted appliance:
+what differs, where its screen's files lie and how the ports get here, is the caller's screen, streams and socket.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import importlib
+import re
+import shlex
+import socket
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from types import ModuleType
+from typing import Any, NamedTuple, cast
+
+import msgspec
+
+from emulators.by_hand import IMAGE, SECOND
+from emulators.host.errors import EmulatorError
+from emulators.observation import Boot, Ending
+from emulators.qemu.program import EXECUTABLE
+from emulators.text_screen import Screen
+from emulators.watch import SETTLE, End, Watch, first
+
+RESUME_SECONDS = 20.0
+FIRST_WORDS = 4  # times as long as later a guest may be silent at first: it is being loaded
+RESET_PORTS = {0x64, 0x92, 0xCF9}  # keyboard controller, fast reset, PCI reset control
+KVM_FAILED = re.compile(rb"^.*(?:KVM internal error|kvm run failed|KVM: entry failed).*$", re.MULTILINE)
+
+
+class Ports(msgspec.Struct, frozen=True, kw_only=True):
+    """Where QEMU's ports lead: character device descriptions without their id."""
+
+    qmp: str
+    com1: str
+    debug: str  # port 0xE9
+    leave: str  # port 0xF4
+    shutdown: str  # port 0x8900
+
+
+def qemu_argv(
+    boot: Boot, *, executable: str, accelerator: str, cpu: str, image: str, second: str = "", ports: Ports
+) -> list[str]:
+    """QEMU's command line: the machine of the first bug report, stopped before its first instruction.
+
+    `image` and `second` are the disks' paths on QEMU's machine.
+    """
+    return [
+        *machine_argv(boot, executable=executable, accelerator=accelerator, cpu=cpu, image=image, second=second),
+        *["-display", "none"],
+        *["-chardev", f"{ports.com1},id=com1", "-serial", "chardev:com1"],
+        *["-chardev", f"{ports.qmp},id=qmp", "-mon", "chardev=qmp,mode=control"],
+        *["-chardev", f"{ports.debug},id=debug", "-device", "isa-debugcon,iobase=0xe9,chardev=debug"],
+        # Not isa-debug-exit: QEMU would be gone at once, and with it the screen. Reads answer as where no device is.
+        *["-chardev", f"{ports.leave},id=leave", "-device", "isa-debugcon,iobase=0xf4,readback=0xff,chardev=leave"],
+        *["-chardev", f"{ports.shutdown},id=off", "-device", "isa-debugcon,iobase=0x8900,readback=0xff,chardev=off"],
+        # Stay there, stopped, after whatever ends the guest: its registers and its screen are evidence.
+        *["-action", "reboot=shutdown,shutdown=pause,panic=pause"],
+        "-S",
+    ]
+
+
+def machine_argv(boot: Boot, *, executable: str, accelerator: str, cpu: str, image: str, second: str = "") -> list[str]:
+    """The part of a command line that is the machine, without what the tester talks to it by."""
+    machine = boot.machine
+    options = f",{machine.qemu_options}" if machine.qemu_options else ""
+    return [
+        executable,
+        *["-nodefaults", "-no-user-config", "-vga", "std"],
+        *["-machine", f"pc{options}", "-accel", accelerator, "-cpu", cpu],
+        *["-m", f"{machine.memory_mib}M", "-smp", str(machine.cpus)],
+        *[word for disk in _disks(boot, image, second) for word in ("-drive", disk)],
+        *["-boot", "order=d" if boot.cdrom else "order=c"],
+    ]
+
+
+def stock_argv(boot: Boot, accelerator: str, cpu: str) -> list[str]:
+    """The machine in the QEMU that everybody has, with the disks in the current folder."""
+    second = SECOND if boot.second is not None else ""
+    return machine_argv(boot, executable=EXECUTABLE, accelerator=accelerator, cpu=cpu, image=IMAGE, second=second)
+
+
+def qemu_line(boot: Boot, accelerator: str, cpu: str) -> str:
+    """That machine with its screen in a window and its serial port on the terminal, for somebody who looks himself."""
+    return shlex.join([*stock_argv(boot, accelerator, cpu), "-serial", "stdio"])
+
+
+def _disks(boot: Boot, image: str, second: str) -> list[str]:
+    """Values of -drive. Commas in paths are doubled, as QEMU splits at them; `snapshot=on` leaves a disk untouched."""
+    kind = "media=cdrom,readonly=on" if boot.cdrom else "snapshot=on"
+    first = f"file={image.replace(',', ',,')},format=raw,if=ide,index=0,{kind}"
+    return [first, f"file={second.replace(',', ',,')},format=raw,if=ide,index=1,snapshot=on"] if second else [first]
+
+
+class Looks(NamedTuple):
+    """How a guest that says nothing is looked at, and after how many seconds of silence."""
+
+    screen: Screen
+    screen_seconds: float
+    asleep: Callable[[Sequence[int]], Awaitable[bool]]  # of threads on QEMU's machine, by their numbers: see emulators.qemu.vcpus
+    asleep_seconds: float  # once it has spoken
+    settle: float = SETTLE  # seconds that the tail of a boot gets
+
+
+class Qemu:
+    """A QEMU that stands at -S or runs, spoken to over QMP. Close with `disconnect()`."""
+
+    def __init__(self) -> None:
+        self._client = _qmp().QMPClient("difftest")
+        self._waits_for_nmi = False
+        self._halted_with = ""  # what it said of its registers when it was found halted for good
+
+    async def connect(self, connection: socket.socket, seconds: float) -> None:
+        """Shake hands on a connected socket. Raises EmulatorError when QEMU does not greet in time."""
+        try:
+            await asyncio.wait_for(self._client.connect(connection), seconds)
+        except (_qmp().QMPError, TimeoutError, OSError, EOFError) as error:
+            raise EmulatorError("QEMU does not answer on its QMP socket", evidence=str(error)) from error
+
+    async def resume(self, connection: socket.socket) -> None:
+        """Take over, on a connected socket, a stopped QEMU that another has shaken hands with, and whose guest an NMI wakes.
+
+        Raises EmulatorError when it does not answer.
+        """
+        self._client.await_greeting = self._client.negotiate = False
+        self._waits_for_nmi = True
+        await self.connect(connection, RESUME_SECONDS)
+
+    async def disconnect(self) -> None:
+        try:
+            await asyncio.wait_for(self._client.disconnect(), 5)
+        except (_qmp().QMPError, TimeoutError, OSError, EOFError):
+            pass  # it is gone already, and its end was told elsewhere
+
+    async def execute(self, command: str, **arguments: object) -> object:
+        """One QMP command. Raises EmulatorError with QEMU's words."""
+        try:
+            return await self._client.execute(command, arguments or None)
+        except (_qmp().QMPError, OSError, EOFError) as error:
+            raise EmulatorError(f"QMP {command} failed: {error}") from error
+
+    async def monitor(self, line: str) -> str:
+        """One human monitor command's output."""
+        return cast(str, await self.execute("human-monitor-command", **{"command-line": line}))
+
+    async def quit(self) -> None:
+        """Ask QEMU to leave; one that has left is fine."""
+        try:
+            await self.execute("quit")
+        except EmulatorError:
+            pass
+
+    async def run(
+        self,
+        boot: Boot,
+        watch: Watch,
+        com1: asyncio.StreamReader,
+        debug: asyncio.StreamReader,
+        *others: Coroutine[Any, Any, End],
+        looks: Looks,
+    ) -> End:
+        """Let the guest run until it is over. `others` tell of what ends it besides its words and QEMU's events."""
+        with self._client.listener(("SHUTDOWN", "STOP", "GUEST_PANICKED")) as events:
+            # Sent together: where QEMU's machine is an emulated one, it is the waiting for answers that costs.
+            await asyncio.gather(self.execute("cont"), *([self.execute("inject-nmi")] if self._waits_for_nmi else []))
+            watch.go()
+
+            async def told() -> End:
+                async for event in events:
+                    if end := await self._meaning(str(event["event"]), cast(dict[str, object], event.get("data", {}))):
+                        return end
+                await asyncio.Event().wait()
+                raise AssertionError("unreachable")
+
+            async def halts() -> End:
+                threads: list[int] = []
+                often = pause = looks.asleep_seconds
+                while True:
+                    await asyncio.sleep(pause)
+                    least = often if watch.spoken() else often * FIRST_WORDS
+                    if (left := least - watch.silent_for()) > 0:
+                        pause = min(max(left, often / 4), often)
+                        continue
+                    threads = threads or await self._threads()
+                    if await looks.asleep(threads) and await self.halted():
+                        return Ending.HALTED, "HLT with interrupts off"
+                    pause = min(2 * max(pause, often), 16 * often)  # one that computes in silence is looked at less and less
+
+            ports = ((watch.serial, com1), (watch.debug, debug))
+            readers = [port.reader(stream) for port, stream in ports]
+            patience = watch.looks(looks.screen, looks.screen_seconds), watch.deadlines()
+            end = await first(*readers, told(), *others, halts(), *patience)
+            ends = await asyncio.gather(*(port.drain(stream, end, looks.settle) for port, stream in ports))
+            end = next((better for better in ends if better != end), end)
+        watch.mark("ended")
+        return end
+
+    async def registers(self) -> dict[str, str]:
+        """General and control registers by lower-case name, of the first CPU."""
+        text = self._halted_with.partition("\nCPU#1")[0] or await self.monitor("info registers")
+        found = re.findall(r"\b(R\w\w|R\d+|E\w\w|CR[0234]|EFER) ?=([0-9a-fA-F]+)", text)
+        names = {"EFL": "RFLAGS", "RFL": "RFLAGS"}
+        widened = re.compile(r"E(?=[ABCD]X|[SD]I|[SB]P|IP)")
+        return {widened.sub("R", names.get(name, name)).lower(): f"{int(value, 16):#x}" for name, value in found}
+
+    async def _meaning(self, event: str, data: dict[str, object]) -> End | None:
+        """What a QMP event says of the guest's end; None when it says nothing."""
+        if event == "GUEST_PANICKED":
+            return Ending.PANIC, "the guest reported a panic"
+        if event == "STOP":
+            status = cast(dict[str, object], await self.execute("query-status"))["status"]
+            if status == "internal-error":
+                return Ending.INTERNAL_ERROR, "QEMU stopped the guest: KVM internal error"
+            return None
+        reason = str(data.get("reason", ""))
+        if reason == "guest-reset":
+            if await self._reset_by_port():
+                return Ending.RESET, "the guest reset the machine"
+            return Ending.TRIPLE_FAULT, "the CPU entered shutdown"
+        if reason == "guest-panic":
+            return Ending.PANIC, "the guest reported a panic"
+        return Ending.POWER_OFF, f"the guest switched the machine off ({reason})"
+
+    async def _reset_by_port(self) -> bool:
+        """QMP calls a triple fault a guest reset too. A real one has just written to a reset port: the instruction before
+        RIP is an OUT to one.
+        """
+        text = await self.monitor("x /2xb $pc-2")
+        before = [int(value, 16) for value in re.findall(r"\b0x([0-9a-f]{2})\b", text)]
+        if len(before) != 2:
+            return False
+        if before[1] in (0xEE, 0xEF):  # OUT DX, AL / OUT DX, EAX
+            port = int((await self.registers()).get("rdx", "0"), 16) & 0xFFFF
+            return port in RESET_PORTS
+        return before[0] in (0xE6, 0xE7) and before[1] in RESET_PORTS  # OUT imm8
+
+    async def halted(self) -> bool:
+        """Whether every CPU is in HLT with interrupts off (a CPU that never started counts: its EFLAGS.IF is clear).
+
+        Not to be asked while one of them may be running: see emulators.qemu.vcpus.
+        """
+        text = await self.monitor("info registers -a")
+        flags = re.findall(r"\b[RE]FL=([0-9a-f]+)", text)
+        halts = re.findall(r"\bHLT=(\d)", text)
+        over = bool(flags) and set(halts) == {"1"} and not any(int(flag, 16) & 0x200 for flag in flags)
+        self._halted_with = text if over else ""
+        return over
+
+    async def _threads(self) -> list[int]:
+        """The numbers of the threads that are the guest's CPUs."""
+        cpus = cast(list[dict[str, object]], await self.execute("query-cpus-fast"))
+        return [cast(int, cpu["thread-id"]) for cpu in cpus]
+
+
+@functools.cache
+def _qmp() -> ModuleType:
+    """The package that speaks QMP: loaded when an emulator is there to speak to, not before one is started."""
+    return importlib.import_module("qemu.qmp")
+
+
+def kvm_failure(log: bytes) -> str | None:
+    """QEMU's own words when KVM gave up on the vCPU, if it did."""
+    match = KVM_FAILED.search(log)
+    return match.group().decode(errors="replace") if match else None
