@@ -4,8 +4,8 @@
     .venv/bin/python bench/baseline.py --write         measure, and make that the baseline
     .venv/bin/python bench/baseline.py --times 3 --kernel 6.1
 
-For each kernel: the seed with a snapshot (warm) and with a boot of Linux (cold), and all bundled cases. Compare emulated
-instructions and CPU seconds; wall seconds vary with the machine. The machine should be otherwise quiet.
+For each kernel: the seed with a snapshot (warm) and with a boot of Linux (cold), and all bundled cases. Compare
+emulated instructions and CPU seconds; wall seconds vary with the machine. The machine should be otherwise quiet.
 """
 
 from __future__ import annotations

@@ -3,12 +3,14 @@
     make bench                                  (some minutes; the machine should be otherwise quiet)
     .venv/bin/python bench/bench.py --quick     (without the run of all bundled cases)
 
-Everything is read from the stored runs that `difftest run` left, so the figures are those of a user's run. Ratios are what to
-trust: seconds vary with the machine, and CPU seconds with what else its cores do. A line per bench goes to history.jsonl.
+Everything is read from the stored runs that `difftest run` left, so the figures are those of a user's run. Ratios are
+what to trust: seconds vary with the machine, and CPU seconds with what else its cores do. A line per bench goes to
+history.jsonl.
 
-The time of a run is the emulators' while at least one of them runs, which is looked at from outside, and the tester's own where
-none does. Of CPU time the emulators' is what the kernel says they took when they ended, and so is that of the X servers that they
-draw on; all else is the tester's own: Python, OCR, apt, compilers, and emulators that are only asked what they are.
+The time of a run is the emulators' while at least one of them runs, which is looked at from outside, and the tester's
+own where none does. Of CPU time the emulators' is what the kernel says they took when they ended, and so is that of the
+X servers that they draw on; all else is the tester's own: Python, OCR, apt, compilers, and emulators that are only
+asked what they are.
 """
 
 from __future__ import annotations
@@ -56,7 +58,10 @@ class Done(NamedTuple):
     def own(self, label: str) -> dict[str, float]:
         """What the tester itself took of the run."""
         boots = [
-            boot for case in self.run.cases() for target in self.run.every_boot(case.name).values() for boot in target.values()
+            boot
+            for case in self.run.cases()
+            for target in self.run.every_boot(case.name).values()
+            for boot in target.values()
         ]
         drawing = sum(seen.counters.get(X_SERVER_CPU, 0.0) for seen, _ in boots)
         own = self.cpu - sum(spent(seen for seen, _ in boots)) - drawing
@@ -87,7 +92,9 @@ def main() -> None:
 
         say("cold starts")
         # In turn: what else the machine does meanwhile meets both.
-        pairs = [[difftest(folder, SEED, "--cold", *host) for host in ((), ("--host-bochs", "2.7"))] for _ in range(TIMES)]
+        pairs = [
+            [difftest(folder, SEED, "--cold", *host) for host in ((), ("--host-bochs", "2.7"))] for _ in range(TIMES)
+        ]
         newer, older = zip(*pairs, strict=True)
         told(cold_starts(newer, older) | quickest(newer).own("cold seed"))
         boot = figures["cold boot to ready, host Bochs 3.0: s"]
@@ -110,7 +117,10 @@ def cold_starts(newer: Sequence[Done], older: Sequence[Done]) -> dict[str, float
         label = f"cold boot to ready, host Bochs {version}"
         instructions, cpu = seen.counters["emulated instructions to ready"], seen.counters["cpu seconds to ready"]
         figures |= {f"{label}: s": seen.seconds["appliance ready"], f"{label}: CPU s": cpu}
-        figures |= {f"{label}: million emulated instructions": instructions / 1e6, f"{label}: MIPS": instructions / cpu / 1e6}
+        figures |= {
+            f"{label}: million emulated instructions": instructions / 1e6,
+            f"{label}: MIPS": instructions / cpu / 1e6,
+        }
         figures[f"cold, host Bochs {version}: command to the seed's verdict, s"] = quickest(runs).wall
     spent_on = (figures[f"cold boot to ready, host Bochs {version}: CPU s"] for version in ("3.0", "2.7"))
     return {**figures, "ratio: cold boot, CPU s, host Bochs 3.0 / 2.7 (at most 0.65)": next(spent_on) / next(spent_on)}
@@ -215,7 +225,10 @@ def difftest(folder: Path, *arguments: str, expected: tuple[int, ...] = (0,)) ->
         wall, after = time.monotonic() - begun, resource.getrusage(resource.RUSAGE_CHILDREN)
         if tester.returncode not in expected:
             output.seek(0)
-            sys.exit(f"difftest {' '.join(arguments)} ended with {tester.returncode}:\n{output.read().decode(errors='replace')}")
+            sys.exit(
+                f"difftest {' '.join(arguments)} ended with "
+                f"{tester.returncode}:\n{output.read().decode(errors='replace')}"
+            )
     cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
     return Done(StoredRun.find(folder / "results", "latest"), wall, cpu, emulating)
 

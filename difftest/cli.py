@@ -53,7 +53,9 @@ def _version(wanted: bool) -> None:
 
 
 def _root(
-    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
+    ] = False,
 ) -> None:
     del version
 
@@ -62,7 +64,8 @@ def application(arguments: Sequence[str] | None = None) -> typer.Typer:
     """The program with all its commands, or only with the one that these arguments begin with."""
     app = typer.Typer(
         name="difftest",
-        help="Boots the same x86 disk image under Bochs and under KVM, and says where the two differ and who breaks the SDM.",
+        help="Boots the same x86 disk image under Bochs and under KVM, and says where the two differ and who breaks "
+        "the SDM.",
         epilog=EXIT_CODES,
         no_args_is_help=True,
         pretty_exceptions_enable=False,

@@ -26,13 +26,17 @@ class Finding(msgspec.Struct, frozen=True):
 def examine(targets: Mapping[str, Target]) -> list[Finding]:
     """The tester's own needs first, then those of images in their many forms and of warm starts, then each target's."""
     own = [
-        Requirement("tesseract", shutil.which("tesseract") is not None, "reads the screens", "apt-get install tesseract-ocr"),
+        Requirement(
+            "tesseract", shutil.which("tesseract") is not None, "reads the screens", "apt-get install tesseract-ocr"
+        ),
         Requirement("compiler", shutil.which("gcc") is not None, "builds the cases", "apt-get install gcc binutils"),
     ]
     grub = shutil.which("grub-mkimage") is not None and (GRUB / "boot.img").exists()
     images = [
         Requirement("GRUB", grub, "boots multiboot kernels", INSTALL),
-        Requirement("qemu-img", shutil.which("qemu-img") is not None, "unpacks VMDK and qcow2", "apt-get install qemu-utils"),
+        Requirement(
+            "qemu-img", shutil.which("qemu-img") is not None, "unpacks VMDK and qcow2", "apt-get install qemu-utils"
+        ),
         Requirement("xz", shutil.which("xz") is not None, "unpacks images", "apt-get install xz-utils"),
     ]
     saves = "has Bochs save a booted Linux; kvm-hosted boots one for each run without it"
@@ -54,5 +58,7 @@ def can_compare(findings: list[Finding]) -> bool:
 def packages(findings: list[Finding]) -> list[str]:
     """The Debian packages that would mend what is missing, for one apt-get."""
     prefix = "apt-get install "
-    hints = [need.hint for finding in findings for need in finding.needs if not need.met and need.hint.startswith(prefix)]
+    hints = [
+        need.hint for finding in findings for need in finding.needs if not need.met and need.hint.startswith(prefix)
+    ]
     return list(dict.fromkeys(package for hint in hints for package in hint.removeprefix(prefix).split()))

@@ -16,9 +16,10 @@ _BIDIRECTIONAL = {"R", "AL", "AN", "RLE", "LRE", "RLO", "LRO", "PDF", "RLI", "LR
 def visible(data: bytes | str, limit: int = LIMIT, *, lines: bool = False) -> str:
     r"""Guest bytes as harmless text of at most about `limit` characters.
 
-    Control characters, what changes the direction of writing, what sits on its neighbour and everything that has no glyph
-    become escapes such as `\x1b`; bytes that are not UTF-8 too. Newlines stay when `lines` is set. Of what is cut off, the
-    whole length is told. A backslash stays a backslash, so text that went through here before is not changed again.
+    Control characters, what changes the direction of writing, what sits on its neighbour and everything that has no
+    glyph become escapes such as `\x1b`; bytes that are not UTF-8 too. Newlines stay when `lines` is set. Of what is cut
+    off, the whole length is told. A backslash stays a backslash, so text that went through here before is not changed
+    again.
     """
     if isinstance(data, str):
         data = data.encode("utf-8", "surrogatepass")
@@ -35,9 +36,11 @@ def visible(data: bytes | str, limit: int = LIMIT, *, lines: bool = False) -> st
 def _shown(character: str, lines: bool) -> str:
     if " " <= character < "\x7f" or (lines and character == "\n"):
         return character
-    # Categories: C* are controls, formats, surrogates, private and unassigned; Z* other than the plain space are separators
-    # that terminals treat in their own ways; M* are drawn over the character before them.
-    harmless = unicodedata.category(character)[0] not in "CZM" and unicodedata.bidirectional(character) not in _BIDIRECTIONAL
+    # Categories: C* are controls, formats, surrogates, private and unassigned; Z* other than the plain space are
+    # separators that terminals treat in their own ways; M* are drawn over the character before them.
+    harmless = (
+        unicodedata.category(character)[0] not in "CZM" and unicodedata.bidirectional(character) not in _BIDIRECTIONAL
+    )
     if harmless:
         return character
     code = ord(character)

@@ -1,4 +1,6 @@
-"""The one list of verdicts: what each means, how it reads, whether it is a divergence, and what it does to the exit code."""
+"""The one list of verdicts: what each means, how it reads, whether it is a divergence, and what it does to the exit
+code.
+"""
 
 from __future__ import annotations
 
@@ -49,7 +51,9 @@ MEANINGS: dict[Verdict, Meaning] = {
         "magenta",
     ),
     Verdict.DIFFER: Meaning("differ", "the sides differ where the SDM decides nothing", True, True, "yellow"),
-    Verdict.FLAKY: Meaning("flaky", "repeated boots of the same bytes did not give the same records", True, True, "yellow"),
+    Verdict.FLAKY: Meaning(
+        "flaky", "repeated boots of the same bytes did not give the same records", True, True, "yellow"
+    ),
     Verdict.INCONCLUSIVE: Meaning("inconclusive", "what was observed does not carry a verdict", False, False, "yellow"),
     Verdict.SKIPPED: Meaning("skipped", "a side lacks what the check needs", False, True, "dim"),
 }
@@ -72,7 +76,9 @@ class ExitCode(enum.IntEnum):
 
 
 def exit_code(results: Iterable[tuple[Verdict, bool]]) -> ExitCode:
-    """The exit code of a run from each result's (verdict, as expected); an unexpected divergence outranks a missing verdict."""
+    """The exit code of a run from each result's (verdict, as expected); an unexpected divergence outranks a missing
+    verdict.
+    """
     code = ExitCode.EXPECTED
     for verdict, expected in results:
         if not expected and MEANINGS[verdict].decided:

@@ -16,8 +16,8 @@ BOCHS = "command -v bochs-bin || command -v bochs"
 class ByHand(msgspec.Struct, frozen=True, kw_only=True):
     """How to boot `disk.img` of the current folder by hand.
 
-    `command` is run there by /bin/sh in the background until the guest is over or killed; the guest's serial bytes appear in
-    the file `serial`. `needs` are shell conditions, each with the words to say where it does not hold.
+    `command` is run there by /bin/sh in the background until the guest is over or killed; the guest's serial bytes
+    appear in the file `serial`. `needs` are shell conditions, each with the words to say where it does not hold.
     """
 
     command: str

@@ -17,8 +17,8 @@ TEXT_COLUMNS = 80
 TEXT_ROWS = 25
 TEXT_BYTES = TEXT_COLUMNS * TEXT_ROWS * 2  # a character and an attribute byte per cell, from physical 0xB8000
 
-# The counter of all CPU seconds of an emulator that did this boot alone, from its start to its end. "cpu seconds" are those up to
-# where the guest was over.
+# The counter of all CPU seconds of an emulator that did this boot alone, from its start to its end. "cpu seconds" are
+# those up to where the guest was over.
 WHOLE_CPU = "cpu seconds of the whole emulator"
 X_SERVER_CPU = "cpu seconds of the X server"
 
@@ -46,7 +46,9 @@ class Machine(msgspec.Struct, frozen=True, kw_only=True):
     memory_mib: int = 256
     cpus: int = 1
     cpu_models: dict[str, str] = {}  # target name -> CPU model, where the target's own default will not do
-    ignore_msrs: bool = False  # MSRs that the CPU lacks read as zero instead of raising #GP, where a target has the choice
+    ignore_msrs: bool = (
+        False  # MSRs that the CPU lacks read as zero instead of raising #GP, where a target has the choice
+    )
     qemu_options: str = ""  # more of QEMU's -machine, such as "kernel_irqchip=off"
 
 
@@ -76,8 +78,9 @@ class Boot(msgspec.Struct, frozen=True, kw_only=True):
 class Observation(msgspec.Struct, frozen=True, kw_only=True):
     """All that one boot gave.
 
-    `seconds` maps phase names to wall seconds, `counters` whatever else was counted (emulated instructions, CPU seconds);
-    `registers` maps lower-case register names to hexadecimal text; `logs` maps a name ("bochs.log", "kernel.log") to bytes.
+    `seconds` maps phase names to wall seconds, `counters` whatever else was counted (emulated instructions, CPU
+    seconds); `registers` maps lower-case register names to hexadecimal text; `logs` maps a name ("bochs.log",
+    "kernel.log") to bytes.
     """
 
     target: str
@@ -101,9 +104,13 @@ class Observation(msgspec.Struct, frozen=True, kw_only=True):
     seconds: dict[str, float] = {}
     counters: dict[str, float] = {}
     commands: list[list[str]] = []
-    by_hand: str = ""  # a shell line for the same boot without the tester, disk.img being the image; "" where there is none
+    by_hand: str = (
+        ""  # a shell line for the same boot without the tester, disk.img being the image; "" where there is none
+    )
 
     @property
     def words(self) -> bytes:
-        """What the image said in lines: its RAM log where it keeps one, which then has all of them, or else what came on COM1."""
+        """What the image said in lines: its RAM log where it keeps one, which then has all of them, or else what came
+        on COM1.
+        """
         return self.ram_log or self.serial

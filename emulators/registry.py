@@ -33,8 +33,8 @@ class Versions(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def targets(versions: Versions | None = None, cache: Path | None = None, *, cold: bool = False) -> dict[str, Target]:
-    """Every target, in the order in which they are listed. `cache` is where what is fetched and built is kept; `cold` is to
-    start no target from a snapshot.
+    """Every target, in the order in which they are listed. `cache` is where what is fetched and built is kept; `cold`
+    is to start no target from a snapshot.
 
     Raises EmulatorError when `qemu` names none. All else is fetched, and refused, when a target is prepared.
     """

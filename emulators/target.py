@@ -79,7 +79,8 @@ class Target(Protocol):
         ...
 
     def variants(self, machine: Machine) -> dict[str, Machine]:
-        """The same machine set up otherwise, by name, to confirm on it what was seen on the plain one: OTHER_CPU and more.
+        """The same machine set up otherwise, by name, to confirm on it what was seen on the plain one: OTHER_CPU and
+        more.
 
         None of it changes what the SDM requires.
         """
@@ -90,11 +91,15 @@ class Target(Protocol):
         ...
 
     def identity(self) -> dict[str, str]:
-        """Versions, kernel, CPU model and firmware hashes: what must be equal for two observations to be of one target."""
+        """Versions, kernel, CPU model and firmware hashes: what must be equal for two observations to be of one
+        target.
+        """
         ...
 
     def thorough(self) -> Target | None:
-        """The same target without the short cuts that this one may take, to confirm a finding on; None when it takes none."""
+        """The same target without the short cuts that this one may take, to confirm a finding on; None when it takes
+        none.
+        """
         ...
 
     def sharing(self) -> contextlib.AbstractAsyncContextManager[None]:

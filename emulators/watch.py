@@ -1,5 +1,5 @@
-"""Watching a boot: collects what the guest says on COM1 and on port 0xE9 and tells, of all the things that may end a boot,
-which came first.
+"""Watching a boot: collects what the guest says on COM1 and on port 0xE9 and tells, of all the things that may end a
+boot, which came first.
 """
 
 from __future__ import annotations
@@ -52,7 +52,9 @@ class Watch:
         return time.monotonic() - self.last
 
     async def observation(self, target: str, identity: dict[str, str], end: End) -> Observation:
-        """What was watched, as an observation that takes the rest from who ran the emulator. The image is hashed once more."""
+        """What was watched, as an observation that takes the rest from who ran the emulator. The image is hashed once
+        more.
+        """
         return Observation(
             target=target,
             identity=identity,
@@ -66,8 +68,9 @@ class Watch:
         )
 
     async def looks(self, screen: Screen, every: float) -> End:
-        """Look at the screen while the ports are silent. A picture that was not there before is a sign of life, one that comes
-        back is not: cursors blink. The first time that one comes back its text is read; it is over when that is its end.
+        """Look at the screen while the ports are silent. A picture that was not there before is a sign of life, one
+        that comes back is not: cursors blink. The first time that one comes back its text is read; it is over when that
+        is its end.
         """
         every = min(every, self._boot.limits.quiet / 4)  # the first picture is what later ones are held against
         pictures: set[bytes] = set()

@@ -90,7 +90,9 @@ WAIT_FOR_A_KEY = "4: xorb %ah, %ah; int $0x16; jmp 4b"
 def boot_sector(folder: Path, message: bytes, ending: str, *, before: str = "") -> Path:
     """A 512-byte image in `folder` that runs `before`, prints `message` and ends by `ending`."""
     data = ", ".join(str(byte) for byte in message + b"\xff")
-    source = f".code16\n.globl _start\n_start: cld\n{before}{PRINT}{ending}\nmessage: .byte {data}\n.org 510\n.word 0xAA55\n"
+    source = (
+        f".code16\n.globl _start\n_start: cld\n{before}{PRINT}{ending}\nmessage: .byte {data}\n.org 510\n.word 0xAA55\n"
+    )
     (folder / "guest.S").write_text(source)
     image = folder / "guest.img"
     for argv in (
@@ -174,7 +176,8 @@ def kernel(folder: Path, result: str = ALIKE) -> Path:
     return folder / "kernel.elf"
 
 
-# Reads an MSR that no CPU has, and the first sector of the hard disk, whose first bytes it puts where the message begins.
+# Reads an MSR that no CPU has, and the first sector of the hard disk, whose first bytes it puts where the message
+# begins.
 READ_SECOND = """
     movl $0xDEAD, %ecx
     rdmsr
@@ -196,7 +199,9 @@ READ_SECOND = """
 
 def cd(folder: Path, sector: Path) -> Path:
     """A CD that boots a boot sector, as El Torito has it: volume descriptors, a catalog with one entry, the sector."""
-    entry = struct.pack("<BBHBBHI20x", 0x88, 0, 0, 0, 0, 4, 19)  # bootable, no emulation, four 512-byte sectors from sector 19
+    entry = struct.pack(
+        "<BBHBBHI20x", 0x88, 0, 0, 0, 0, 4, 19
+    )  # bootable, no emulation, four 512-byte sectors from sector 19
     validation = bytearray(struct.pack("<BBH24sHBB", 1, 0, 0, b"", 0, 0x55, 0xAA))
     struct.pack_into("<H", validation, 28, -sum(struct.unpack("<16H", validation)) & 0xFFFF)
     sectors = [
@@ -228,5 +233,7 @@ def cd_case(folder: Path) -> Path:
     folder.mkdir()
     cd(folder, boot_sector(folder, b"____ and the rest\n", HALT, before=READ_SECOND))
     (folder / "second.bin").write_bytes(b"wxyz".ljust(512, b"\0"))
-    (folder / "case.toml").write_text('name = "cd-case"\nimage = "cd.iso"\nsecond_image = "second.bin"\nignore_msrs = true\n')
+    (folder / "case.toml").write_text(
+        'name = "cd-case"\nimage = "cd.iso"\nsecond_image = "second.bin"\nignore_msrs = true\n'
+    )
     return folder

@@ -1,4 +1,6 @@
-"""A small Debian mirror for tests: real packages, signed by a key of its own, served over HTTP, and an apt that uses it."""
+"""A small Debian mirror for tests: real packages, signed by a key of its own, served over HTTP, and an apt that uses
+it.
+"""
 
 from __future__ import annotations
 
@@ -67,7 +69,9 @@ class Mirror:
             thread.start()
             address = f"http://127.0.0.1:{server.server_address[1]}/debian/"
             monkeypatch.setattr(emulators.host.apt, "KEYRINGS", (self.keyring,))
-            monkeypatch.setenv("APT_CONFIG", str(apt_of(self.folder / "host", one_line=f"deb {address} bookworm main\n")))
+            monkeypatch.setenv(
+                "APT_CONFIG", str(apt_of(self.folder / "host", one_line=f"deb {address} bookworm main\n"))
+            )
             try:
                 yield address
             finally:
@@ -115,7 +119,10 @@ def deb(folder: Path, name: str, version: str, files: Mapping[str, bytes], depen
         (tree / path).parent.mkdir(parents=True, exist_ok=True)
         (tree / path).write_bytes(data)
     (tree / "DEBIAN").mkdir(parents=True)
-    control = f"Package: {name}\nVersion: {version}\nArchitecture: amd64\nMaintainer: nobody <n@example.org>\nDescription: test\n"
+    control = (
+        f"Package: {name}\nVersion: {version}\nArchitecture: amd64\nMaintainer: nobody <n@example.org>\n"
+        f"Description: test\n"
+    )
     (tree / "DEBIAN/control").write_text(control + (f"Depends: {depends}\n" if depends else ""))
     target = folder / f"{name}_{version}_amd64.deb"
     argv = ["dpkg-deb", "--root-owner-group", "--build", str(tree), str(target)]
@@ -158,5 +165,7 @@ def split_layout(folder: Path, release: str, version: str) -> list[Path]:
     return [
         deb(folder, f"linux-image-{release}", version, {}, depends),
         deb(folder, f"linux-binary-{release}", version, {f"usr/lib/modules/{release}/vmlinuz": bzimage(release)}),
-        deb(folder, f"linux-modules-{release}", version, {f"{kvm}/kvm.ko.xz": packed, f"{kvm}/kvm-intel.ko.xz": packed}),
+        deb(
+            folder, f"linux-modules-{release}", version, {f"{kvm}/kvm.ko.xz": packed, f"{kvm}/kvm-intel.ko.xz": packed}
+        ),
     ]

@@ -55,17 +55,21 @@ MAPPED = (
 )
 RIGHT = (
     "difftest 1 check not-present PASS exit_reason=0x30 must.exit_reason=0x30 guest_physical_address=0x13000 "
-    "must.guest_physical_address=0x13000 free.exit_qualification=0x1 cr0=0x31 must.cr0=0x31 rip_offset=0x0 must.rip_offset=0x0\n"
+    "must.guest_physical_address=0x13000 free.exit_qualification=0x1 cr0=0x31 must.cr0=0x31 rip_offset=0x0 "
+    "must.rip_offset=0x0\n"
 )
 WRONG = (
-    "difftest 1 check not-present FAIL exit_reason=0x0 must.exit_reason=0x30 free.exit_qualification=0x0 cr0=0x31 must.cr0=0x31 "
+    "difftest 1 check not-present FAIL exit_reason=0x0 must.exit_reason=0x30 free.exit_qualification=0x0 cr0=0x31 "
+    "must.cr0=0x31 "
     "rip_offset=0x0 must.rip_offset=0x0 vector=0xd error_code=0x0\n"
 )
 
 
 def serial(not_present: str, words: str) -> bytes:
     halt = f"Halt: condition '{words}' met, line 86, file ept-pdpte-load.c\n"
-    lines = f"difftest 1 case={CASE}\n{MAPPED}difftest 1 start not-present\n{not_present}difftest 1 end checks=2\n{halt}"
+    lines = (
+        f"difftest 1 case={CASE}\n{MAPPED}difftest 1 start not-present\n{not_present}difftest 1 end checks=2\n{halt}"
+    )
     return lines.encode()
 
 
@@ -107,10 +111,14 @@ def observation(target: str, transcript: bytes, words: dict[int, str], **other: 
         "counters": {"cpu seconds": 2.0, "emulated instructions": 71_000_000.0},
         "commands": [["bochs-bin", "-q", "-f", "bochsrc", "-rc", "commands of difftest"]],
     }
-    return Observation(target=target, image_sha256=SHA256, image_sha256_after=SHA256, serial=transcript, **(defaults | other))
+    return Observation(
+        target=target, image_sha256=SHA256, image_sha256_after=SHA256, serial=transcript, **(defaults | other)
+    )
 
 
-GOOD = observation("bochs", serial(RIGHT, "hypervisor receives EPT violation at CR3 (correct)"), {0: "Bochs BIOS", 21: "GOOD"})
+GOOD = observation(
+    "bochs", serial(RIGHT, "hypervisor receives EPT violation at CR3 (correct)"), {0: "Bochs BIOS", 21: "GOOD"}
+)
 BAD = observation(
     "kvm-hosted",
     serial(WRONG, "guest receives #GP (incorrect)"),

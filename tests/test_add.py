@@ -170,12 +170,19 @@ def test_the_manifest_that_is_written_says_what_was_wished(tmp_path: Path) -> No
         memory_mib=512,
         cpus=2,
     )
-    made = add(wish, boots(b'noise\nFatal: Halting! Condition "\x1b]0;x" (correct) met\n'), tmp_path / "cache", lambda line: None)
+    made = add(
+        wish,
+        boots(b'noise\nFatal: Halting! Condition "\x1b]0;x" (correct) met\n'),
+        tmp_path / "cache",
+        lambda line: None,
+    )
     case = load(made.folder)
     manifest = case.manifest
     assert (manifest.name, manifest.command_line, manifest.modules) == ("mine", "one two=2", ["env.txt -v"])
     assert (manifest.memory_mib, manifest.cpus) == (512, 2)
-    assert manifest.image.startswith("kernel-") and (case.folder / manifest.image).read_bytes() == wish.file.read_bytes()
+    assert (
+        manifest.image.startswith("kernel-") and (case.folder / manifest.image).read_bytes() == wish.file.read_bytes()
+    )
     assert "\x1b" not in case.text
     prepared = prepare(case, tmp_path / "cache")
     assert prepared.second is not None and prepared.second_sha256 in prepared.second.name
@@ -207,14 +214,18 @@ def test_a_case_is_named_after_its_file() -> None:
     assert {name: case_name(Path(name)) for name in names} == names
 
 
-SEED = b"LHV starts\nFatal: Halting! Condition '0 && \"hypervisor receives CR3 EPT (correct behavior)\"' failed, line 37\n"
+SEED = (
+    b"LHV starts\nFatal: Halting! Condition '0 && \"hypervisor receives CR3 EPT (correct behavior)\"' failed, line 37\n"
+)
 
 
 def test_marker_and_verdict_words_are_proposed_from_what_was_seen() -> None:
     seen = propose(observation("bochs", SEED, Ending.HALTED, registers={"cr4": "0x2010"}), BLANK)
     assert seen.end == r"^ *Fatal: Halting! Condition .*\n"
     assert (seen.right, seen.wrong, seen.needs) == (r"\bcorrect\b", r"\bincorrect\b", ["vmx"])
-    assert not propose(observation("bochs", b"test 1\nall done\n", Ending.HALTED), BLANK).end, "another outcome may end otherwise"
+    assert not propose(observation("bochs", b"test 1\nall done\n", Ending.HALTED), BLANK).end, (
+        "another outcome may end otherwise"
+    )
     assert propose(observation("bochs", b"test 1\nall done\n", Ending.QUIET), BLANK).end == r"^ *all\ done.*\n".replace(
         "\\ ", " "
     )
@@ -235,7 +246,9 @@ def test_a_silent_image_is_known_by_its_screen() -> None:
     asks = ScreenReading(rows=BLANK.rows, text=["Press any key to reboot...", *[""] * 24])
     assert propose(observation("bochs", b"", Ending.QUIET), asks).end_screen == r"^ *Press any key to reboot\.\.\."
     for going_on in ("Loading the test......", "Please wait ..."):
-        waits = propose(observation("bochs", b"", Ending.QUIET), ScreenReading(rows=BLANK.rows, text=[going_on, *[""] * 24]))
+        waits = propose(
+            observation("bochs", b"", Ending.QUIET), ScreenReading(rows=BLANK.rows, text=[going_on, *[""] * 24])
+        )
         assert waits.end_screen == "" and any("--quiet-seconds" in line for line in waits.seen)
     rows = {**BLANK.rows, 21: RowReading(memory="GOOD GOOD", ocr="GOOD GOOD", agree=True)}
     seen = propose(observation("bochs", b"", Ending.HALTED), ScreenReading(rows=rows, text=[""] * 25))

@@ -129,7 +129,9 @@ def test_second_disk_puts_the_images_behind_the_initramfs(tmp_path: Path) -> Non
     appliance = build.Appliance(folder=tmp_path, key="k", kernel=kernel, layout=layout)
     disk = appliance.second_disk({"x.img": b"the image"}, "quiet")
     assert len(disk) % build.CYLINDER == 0
-    moves = {address: (device, offset, size) for device, offset, address, size in played(disk[: SCRIPT_SECTORS * SECTOR])}
+    moves = {
+        address: (device, offset, size) for device, offset, address, size in played(disk[: SCRIPT_SECTORS * SECTOR])
+    }
     assert moves[0x100_0000] == (linuxboot.FIRST_DISK, SECTOR, 5 * SECTOR)
     assert moves[initramfs_address] == (linuxboot.FIRST_DISK, 6 * SECTOR, 9 * SECTOR)
     device, offset, size = moves[initramfs_address + 9 * SECTOR]

@@ -47,7 +47,9 @@ def test_the_pair_is_the_one_at_which_it_changed(last_before: int, good_is_older
     assert (truth[found.good], truth[found.bad]) == (Shows.GOOD, Shows.BAD)
     first, last = sorted((KERNELS.index(found.good), KERNELS.index(found.bad)))
     assert first <= last_before < last
-    assert found.between == KERNELS[first + 1 : last] and all(truth[kernel] == Shows.NOTHING for kernel in found.between)
+    assert found.between == KERNELS[first + 1 : last] and all(
+        truth[kernel] == Shows.NOTHING for kernel in found.between
+    )
 
 
 def test_few_kernels_are_tried() -> None:
@@ -184,4 +186,7 @@ def test_the_command_tells_kernels_without_a_verdict(tmp_path: Path) -> None:
 def test_the_command_names_no_pair_when_an_end_is_not_what_was_said(tmp_path: Path) -> None:
     done = Kernels(tmp_path, VERDICTS).bisect("--good", "6.3", "--bad", "6.0")
     assert done.exit_code == 3
-    assert "6.3-1 was said to be good and shows bad: no pair can be named" in done.output and "changed between" not in done.output
+    assert (
+        "6.3-1 was said to be good and shows bad: no pair can be named" in done.output
+        and "changed between" not in done.output
+    )

@@ -48,7 +48,9 @@ ENVIRONMENT = {**os.environ, "PYTHONPATH": str(Path(__file__).parent.parent)}
 TARGETS = pytest.mark.parametrize("target", [Bochs(), Tcg()], ids=lambda target: target.name)
 
 
-async def boot(target: Target, image: Path, *, end: str = "", end_screen: str = "", limits: Limits | None = None) -> Observation:
+async def boot(
+    target: Target, image: Path, *, end: str = "", end_screen: str = "", limits: Limits | None = None
+) -> Observation:
     prepared = prepare(of_image(image), image.parent / "cache")
     limits = limits or Limits(quiet=10, total=30)
     wanted = Boot(image=prepared.image, image_sha256=prepared.sha256, limits=limits, end=end, end_screen=end_screen)
@@ -90,7 +92,9 @@ async def test_the_terminal_marker_ends_a_guest_that_would_go_on(target: Target,
     ],
     ids=["hang", "chatter", "flood", "reset", "triple-fault"],
 )
-async def test_endings_are_told_apart(target: Target, tmp_path: Path, ending: str, limits: Limits, expected: Ending) -> None:
+async def test_endings_are_told_apart(
+    target: Target, tmp_path: Path, ending: str, limits: Limits, expected: Ending
+) -> None:
     begun = time.monotonic()
     seen = await boot(target, boot_sector(tmp_path, b"here\n", ending), limits=limits)
     assert seen.ending == expected, seen.detail
@@ -106,10 +110,14 @@ async def test_endings_are_told_apart(target: Target, tmp_path: Path, ending: st
     [(HALT, {Ending.HALTED}), (SHUT_DOWN, {Ending.POWER_OFF}), (LEAVE, {Ending.HALTED, Ending.POWER_OFF})],
     ids=["halt", "shutdown", "leave"],
 )
-async def test_the_ways_out_of_a_suite_and_port_e9(target: Target, tmp_path: Path, ending: str, expected: set[Ending]) -> None:
+async def test_the_ways_out_of_a_suite_and_port_e9(
+    target: Target, tmp_path: Path, ending: str, expected: set[Ending]
+) -> None:
     seen = await boot(target, boot_sector(tmp_path, b"said\n", ending, before=DEBUG))
     assert seen.ending in expected, seen.detail
-    gone = target.name == "bochs" and ending == SHUT_DOWN  # Bochs leaves at once, with the byte that its UART is sending
+    gone = (
+        target.name == "bochs" and ending == SHUT_DOWN
+    )  # Bochs leaves at once, with the byte that its UART is sending
     assert (seen.serial, seen.debug) == (b"said" if gone else b"said\n", DEBUG_WORDS)
     assert (seen.screen is None) == gone
 
@@ -134,7 +142,9 @@ async def test_a_kernel_and_a_cd_with_a_second_disk(target: Target, tmp_path: Pa
 
 def test_a_kernel_is_added_and_compared_by_two_commands(tmp_path: Path) -> None:
     """Its third result is FAIL where CPUID tells of a hypervisor: under TCG, not under Bochs."""
-    made = difftest(tmp_path, "add", str(kernel(tmp_path, UNLIKE)), "mine", "-m", str(kernel_case(tmp_path) / "env.txt"))
+    made = difftest(
+        tmp_path, "add", str(kernel(tmp_path, UNLIKE)), "mine", "-m", str(kernel_case(tmp_path) / "env.txt")
+    )
     assert made.returncode == 0, made.stderr
     assert b"3 of them, which are compared one by one" in made.stdout
     assert difftest(tmp_path, "run", "mine/", "--target", "tcg").returncode == 1
@@ -160,7 +170,9 @@ async def test_another_screen_ends_it_in_silence(target: Target, tmp_path: Path)
     assert seen.ending == Ending.QUIET, seen.detail
 
 
-async def test_reading_the_text_of_a_guest_that_goes_on_loses_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_reading_the_text_of_a_guest_that_goes_on_loses_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Bochs is stopped for it. The guest speaks on port 0xE9, lingers while its screen is read, and speaks again."""
     again = DEBUG.replace("debug", "again").replace("7f", "9f").replace("7:", "9:")
     image = boot_sector(tmp_path, b"", HALT, before=DEBUG + SHOW + LINGER + again)
@@ -237,7 +249,9 @@ def test_lines_printed_by_the_bios_are_compared_wherever_they_stand(tmp_path: Pa
     assert done.returncode == 0 and b"1 agree" in done.stdout, done.stdout + done.stderr
     unlike = boot_sector(tmp_path, b"", HALT, before=TELETYPE.replace("DIGIT", UNLIKE_DIGIT))
     done = difftest(tmp_path, "run", str(unlike), "--target", "tcg", "--confirm", "none")
-    assert done.returncode == 1 and b"screen_line_3 Bochs gave three: 0, TCG gave three: 1" in b" ".join(done.stdout.split())
+    assert done.returncode == 1 and b"screen_line_3 Bochs gave three: 0, TCG gave three: 1" in b" ".join(
+        done.stdout.split()
+    )
 
 
 def test_an_image_that_never_ends_gives_no_verdict(tmp_path: Path) -> None:
@@ -266,7 +280,9 @@ def test_an_interrupted_run_leaves_no_process_and_a_readable_run(tmp_path: Path,
 def test_killing_the_tester_ends_its_emulators(tmp_path: Path) -> None:
     image = boot_sector(tmp_path, b"a", HANG)
     argv = [sys.executable, "-m", "difftest.cli", "run", str(image), "--target", "tcg"]
-    process = subprocess.Popen(argv, cwd=tmp_path, env=ENVIRONMENT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    process = subprocess.Popen(
+        argv, cwd=tmp_path, env=ENVIRONMENT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
     deadline = time.monotonic() + 30
     left: list[psutil.Process] = []
     # Bochs is also asked what it is, before there is a run.
@@ -294,7 +310,11 @@ def is_emulator(process: psutil.Process) -> bool:
     try:
         # One that is only asked for its options boots nothing.
         asked = "--help" in process.cmdline()
-        return process.name().startswith(("bochs", "qemu", "Xvfb")) and process.status() != psutil.STATUS_ZOMBIE and not asked
+        return (
+            process.name().startswith(("bochs", "qemu", "Xvfb"))
+            and process.status() != psutil.STATUS_ZOMBIE
+            and not asked
+        )
     except psutil.Error:
         return False
 

@@ -1,4 +1,6 @@
-"""The HTML report in a real browser: it looks as it should in the light, in the dark and on a phone, and its filter works."""
+"""The HTML report in a real browser: it looks as it should in the light, in the dark and on a phone, and its filter
+works.
+"""
 
 from __future__ import annotations
 
@@ -25,8 +27,17 @@ def chromium(folder: Path, page: str, *options: str) -> str:
     path = folder / "page.html"
     path.write_text(page, encoding="utf-8")
     assert CHROMIUM is not None
-    argv = [CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", f"--user-data-dir={folder / 'profile'}"]
-    done = subprocess.run([*argv, *options, path.as_uri()], cwd=folder, capture_output=True, text=True, check=False, timeout=120)
+    argv = [
+        CHROMIUM,
+        "--headless",
+        "--no-sandbox",
+        "--disable-gpu",
+        "--hide-scrollbars",
+        f"--user-data-dir={folder / 'profile'}",
+    ]
+    done = subprocess.run(
+        [*argv, *options, path.as_uri()], cwd=folder, capture_output=True, text=True, check=False, timeout=120
+    )
     assert done.returncode == 0, done.stderr[-2000:]
     assert "Content Security Policy" not in done.stderr
     return done.stdout
@@ -65,7 +76,11 @@ def test_the_table_filters(tmp_path: Path, page: str, act: str, left: list[str])
     script = f'{act}; filters.dispatchEvent(new Event("input", {{bubbles: true}}));'
     dom = chromium(tmp_path, asked(page, script), "--dump-dom")
     table = dom.partition('<table class="stack" id="checks">')[2].partition("</table>")[0]
-    shown = [row for row in re.findall(r"<tr data-verdict=.*?</tr>", table, re.DOTALL) if "hidden" not in row.partition(">")[0]]
+    shown = [
+        row
+        for row in re.findall(r"<tr data-verdict=.*?</tr>", table, re.DOTALL)
+        if "hidden" not in row.partition(">")[0]
+    ]
     assert [re.sub(r"<[^>]+>", "", row.partition("<th>")[2].partition("<br>")[0]).strip() for row in shown] == left
     assert f"{len(left)} of 2" in dom
 
@@ -84,7 +99,11 @@ def test_it_is_light_or_dark_as_the_reader_wants(tmp_path: Path, page: str) -> N
     brightness = {}
     for name, scheme in (("dark", 0), ("light", 1)):
         picture = tmp_path / f"{name}.png"
-        options = (f"--screenshot={picture}", "--window-size=1280,900", f"--blink-settings=preferredColorScheme={scheme}")
+        options = (
+            f"--screenshot={picture}",
+            "--window-size=1280,900",
+            f"--blink-settings=preferredColorScheme={scheme}",
+        )
         chromium(tmp_path, page, *options)
         colours = Image.open(picture).convert("L").resize((1, 1)).getpixel((0, 0))
         assert isinstance(colours, int | float)

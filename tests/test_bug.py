@@ -42,7 +42,8 @@ def nested_run(root: Path, *, confirmed: bool = True) -> StoredRun:
 def test_it_has_what_the_first_report_of_the_bug_had(tmp_path: Path) -> None:
     text = bug_report(nested_run(tmp_path), "not-present")
     for line in (
-        "Summary: KVM gives #GP in the nested guest, error code 0x0, where the SDM requires: CR3's page is absent from EPT",
+        "Summary: KVM gives #GP in the nested guest, error code 0x0, where the SDM requires: CR3's page is absent "
+        "from EPT",
         "CPU model: some CPU",
         "CPU model that the guest was given: host",
         "Host kernel version: 6.1.176-1",
@@ -132,7 +133,12 @@ def test_exit_qualifications_are_told_by_exit_reason() -> None:
 @pytest.mark.parametrize(
     "record",
     [
-        *({}, {"exit_reason": "0x30"}, {"exit_qualification": "0x1"}, {"exit_reason": "0xc", "exit_qualification": "0x0"}),
+        *(
+            {},
+            {"exit_reason": "0x30"},
+            {"exit_qualification": "0x1"},
+            {"exit_reason": "0xc", "exit_qualification": "0x0"},
+        ),
         *({"exit_reason": "BAD", "exit_qualification": "0x1"}, {"exit_reason": "0x30", "exit_qualification": "0xzz"}),
     ],
 )

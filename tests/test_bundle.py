@@ -35,7 +35,9 @@ class ByHandSays(Fake):
     def by_hand(self, boot: Boot, needs: Sequence[str], *, carry: bool) -> ByHand:
         assert boot.image.read_bytes() == sample.IMAGE
         command = f"cat said/{self.name} > {self.name}.serial"
-        return ByHand(command=command, serial=f"{self.name}.serial", needs=self.needs, files={f"said/{self.name}": self.says})
+        return ByHand(
+            command=command, serial=f"{self.name}.serial", needs=self.needs, files={f"said/{self.name}": self.says}
+        )
 
 
 def unpacked(run: StoredRun, folder: Path, *targets: Target) -> Path:
@@ -62,7 +64,9 @@ def test_it_holds_the_image_the_evidence_and_the_text(tmp_path: Path) -> None:
     assert "kernel: 6.1.176-1" in (folder / "environment.txt").read_text().replace("\n    kvm-hosted", "")
     assert (folder / "kvm-hosted" / "logs" / "kernel.log").exists()
     assert msgspec.json.decode((folder / "result.json").read_bytes())["check"] == "not-present"
-    assert bundle(run, "not-present", {}, carry=False) == bundle(run, "not-present", {}, carry=False), "the same bytes each time"
+    assert bundle(run, "not-present", {}, carry=False) == bundle(run, "not-present", {}, carry=False), (
+        "the same bytes each time"
+    )
 
 
 def test_the_script_shows_the_divergence_again(tmp_path: Path) -> None:

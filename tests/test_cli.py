@@ -41,12 +41,24 @@ def test_every_command_has_help(tmp_path: Path, command: list[str]) -> None:
         (["run", "ept-pdpte-load", "-t", "kvm-hosted", "--kernel", "./none.deb"], "no such file", "--kernel takes"),
         (["run", "ept-pdpte-load", "--cpu-model", "i386"], "no CPU model i386", "corei7_haswell_4770"),
         (["run", "ept-pdpte-load", "--kernel", "6.1", "--kernel", "6.1"], "given twice", "a run of its own"),
-        (["run", "ept-pdpte-load", "--kernel", "6.1", "--kernel", "7", "--html", "x"], "--html goes with one", "difftest report"),
+        (
+            ["run", "ept-pdpte-load", "--kernel", "6.1", "--kernel", "7", "--html", "x"],
+            "--html goes with one",
+            "difftest report",
+        ),
         (["run", "ept-pdpte-load", "-t", "tcg", "--bochs", "./none"], "none: no program", "--bochs takes"),
         (["run", "ept-pdpte-load", "-t", "tcg", "--bochs", "/bin/true"], "does not say that it is a Bochs", ""),
         (["run", "ept-pdpte-load", "-t", "tcg", "--qemu", "/bin/true"], "does not say that it is a QEMU", ""),
-        (["run", "ept-pdpte-load", "-t", "tcg", "--kernel", "6.1"], "for kvm-hosted, which does not take part", "--target kvm"),
-        (["bisect", "ept-pdpte-load", "--good", "6.1", "--bad", "7.3"], "which check of ept-pdpte-load", "mapped, not-present"),
+        (
+            ["run", "ept-pdpte-load", "-t", "tcg", "--kernel", "6.1"],
+            "for kvm-hosted, which does not take part",
+            "--target kvm",
+        ),
+        (
+            ["bisect", "ept-pdpte-load", "--good", "6.1", "--bad", "7.3"],
+            "which check of ept-pdpte-load",
+            "mapped, not-present",
+        ),
         (["bisect", "no-such/check", "--good", "6.1", "--bad", "7.3"], "no case is called no-such", "difftest list"),
         (["compare", "latest"], "takes two runs", "difftest run"),
         (["report"], "no run latest", "difftest run"),
@@ -93,7 +105,9 @@ def test_list_and_show_tell_checks_and_sdm_sections(tmp_path: Path) -> None:
 
 def test_help_imports_no_heavy_library(tmp_path: Path) -> None:
     code = "import sys, difftest.cli; print(sorted({'pandas', 'PIL', 'qemu', 'debian', 'jinja2'} & set(sys.modules)))"
-    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True, env=ENVIRONMENT)
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True, env=ENVIRONMENT
+    )
     assert done.stdout.strip() == "[]"
 
 

@@ -72,7 +72,9 @@ def test_checks_by_versions(tmp_path: Path) -> None:
     assert found.versions == ["Linux 5.10.1", "Linux 6.1.2", "Linux 7.3.4"]
     check, log = found.rows
     assert check.cells == ["KVM wrong", "agree", "agree"] and check.changes == [Change.FIXED, Change.SAME]
-    assert log.cells == ["-", "-", "KVM wrong"] and log.changes == [Change.SAME, Change.NEW], "no fault was no news before"
+    assert log.cells == ["-", "-", "KVM wrong"] and log.changes == [Change.SAME, Change.NEW], (
+        "no fault was no news before"
+    )
     out = io.StringIO()
     show(found, out, width=120)
     assert "fixed in Linux 6.1.2" in out.getvalue() and "new in Linux 7.3.4" in out.getvalue()

@@ -101,7 +101,9 @@ def test_one_of_a_single_cpu_model_stays_and_says_so(tmp_path: Path) -> None:
     assert counted(stored.confirmations("case")) == {"confirmed": 1, f"not with {OTHER_CPU}": 1}
 
 
-def test_a_second_reading_that_disagrees_takes_the_verdict_away(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_second_reading_that_disagrees_takes_the_verdict_away(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(confirm, "read_again", lambda seen, first: "row 20: OCR gives 'BAO'")
     result, stored = executed(tmp_path, lambda boot, number: said(WRONG))
     assert result.verdict == Verdict.INCONCLUSIVE and "row 20" in result.reason and not result.expected

@@ -41,7 +41,9 @@ def test_every_option_of_a_command_is_documented(command: str) -> None:
         option
         for parameter in parameters
         for option in (*parameter.opts, *parameter.secondary_opts)
-        if option.startswith("-") and option not in ("-h", "--help") and not re.search(rf"`{re.escape(option)}[ `]", section)
+        if option.startswith("-")
+        and option not in ("-h", "--help")
+        and not re.search(rf"`{re.escape(option)}[ `]", section)
     ]
     assert missing == []
 
@@ -76,4 +78,6 @@ def test_what_the_documents_point_at_is_there() -> None:
             r"`((?:docs|difftest|emulators|cases)/[\w./-]+\w)`", text
         )
         folder = (ROOT / name).parent
-        assert [target for target in targets if not ((folder / target).exists() or (ROOT / target).exists())] == [], name
+        assert [target for target in targets if not ((folder / target).exists() or (ROOT / target).exists())] == [], (
+            name
+        )

@@ -1,4 +1,6 @@
-"""Family L1 of the catalogue, enabling paging and consistent control registers: what Bochs says, that each check can fail."""
+"""Family L1 of the catalogue, enabling paging and consistent control registers: what Bochs says, that each check can
+fail.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +17,14 @@ from .families import Edit, assert_no_check_depends_on_another, built, case_call
 CASE = case_called("paging")
 ROWS = {f"L1-{row:02}" for row in range(1, 24)}
 OPEN = {"L1-22/mov-cr3-global"}
-PCID = {"L1-09", "L1-12/control", "L1-12/cr3-low-bits", "L1-12/32-bit-paging", "L1-12/pae-paging", "L1-12/without-paging"}
+PCID = {
+    "L1-09",
+    "L1-12/control",
+    "L1-12/cr3-low-bits",
+    "L1-12/32-bit-paging",
+    "L1-12/pae-paging",
+    "L1-12/without-paging",
+}
 SMEP = {f"L1-21/smep/{mode}" for mode in ("32-bit-paging", "pae-paging", "4-level-paging")}
 SMEP |= {"L1-21/user-smep", "L1-21/smep-set-in-user-page"}
 SMAP = {f"L1-21/smap/{mode}" for mode in ("32-bit-paging", "pae-paging", "4-level-paging")}
@@ -71,21 +80,26 @@ async def test_a_cpu_that_lets_pass_what_it_must_refuse_fails_and_loses_no_check
 EACH_PAGING = ("32-bit-paging", "pae-paging", "4-level-paging")
 BROKEN: list[tuple[Edit, set[str]]] = [
     (("cr0.c", "trap_in(mov_to_cr0, read_cr0() | CR0_PG)", "trap_in(mov_to_cr0, read_cr0())"), {"L1-01/control"}),
-    (("cr0.c", "trap_in_real(real_mov_to_cr0, real | CR0_PG)", "trap_in_real(real_mov_to_cr0, real)"), {"L1-01/real-mode"}),
+    (("cr0.c", "trap_in_real(real_mov_to_cr0, real | CR0_PG)", "trap_in_real(real_mov_to_cr0, real)"),
+     {"L1-01/real-mode"}),
     (("cr0.c", "valid[] = { CR0_CD, CR0_CD | CR0_NW, 0 }", "valid[] = { CR0_CD, CR0_NW, 0 }"), {"L1-02/control"}),
     (("cr0.c", "cr0 / CR0_ET & 1, 1)", "cr0 / CR0_ET & 1, 0)"), {"L1-04"}),
     (("ia32e.c", "    long_stage();\n    u64 before", "    long_stage();\n    write_cr4(0);\n    u64 before"),
      {"L1-16/activated"}),
-    (("ia32e.c", "    long_enter();\n    u64 before", "    long_enter();\n    write_cr4(CR4_PAE | CR4_PCIDE);\n    u64 before"),
+    (("ia32e.c", "    long_enter();\n    u64 before", "    long_enter();\n    write_cr4(CR4_PAE | CR4_PCIDE);\n    "
+                                                      "u64 before"),
      {"L1-16/deactivated"}),
-    (("ia32e.c", "gdt_write(SELECTOR_SPARE, CODE_16_BIT)", "gdt_write(SELECTOR_SPARE, CODE_64_BIT)"), {"L1-06/control"}),
+    (("ia32e.c", "gdt_write(SELECTOR_SPARE, CODE_16_BIT)", "gdt_write(SELECTOR_SPARE, CODE_64_BIT)"),
+     {"L1-06/control"}),
     (("ia32e.c", "    write_cr4(read_cr4() | CR4_PCIDE);\n", ""), {"L1-09"}),
-    (("efer.c", "trap_in(write_efer, before).taken", "trap_in(write_efer, before ^ EFER_LME).taken"), {"L1-13/same-value"}),
+    (("efer.c", "trap_in(write_efer, before).taken", "trap_in(write_efer, before ^ EFER_LME).taken"),
+     {"L1-13/same-value"}),
     (("efer.c", "before, 0);\n    saw(", "before, EFER_LMA);\n    saw("), {"L1-14/set", "L1-14/clear"}),
     (("efer.c", "| EFER_LMA | EFER_NXE))", "| EFER_LMA))"), {"L1-15/reserved"}),
     (("efer.c", "trap_in(write_efer, before | EFER_NXE)", "trap_in(write_efer, before)"), {"L1-15/nxe-supported"}),
     (("cr4.c", "    struct trap trap = trap_in(mov_to_cr4, cr4 | CR4_PCIDE);",
-      "    write_cr3(read_cr3() | 8);\n    struct trap trap = trap_in(mov_to_cr4, cr4 | CR4_PCIDE);"), {"L1-12/control"}),
+      "    write_cr3(read_cr3() | 8);\n    struct trap trap = trap_in(mov_to_cr4, cr4 | CR4_PCIDE);"),
+      {"L1-12/control"}),
     (("cr4.c", "is_gp(trap_in(mov_to_cr4, cr4 | CR4_PCIDE)", "is_gp(trap_in(mov_to_cr4, cr4)"), {"L1-12/cr3-low-bits"}),
     (("cr4.c", "trap_in(mov_to_cr4, value)", "trap_in(mov_to_cr4, value & before)"),
      {"L1-12/32-bit-paging", "L1-12/pae-paging", "L1-12/without-paging", "L1-17/cet-set"}),
@@ -99,17 +113,22 @@ BROKEN: list[tuple[Edit, set[str]]] = [
     (("rights.c", "#define SMAP ((struct setting){ .cr4 = CR4_SMAP", "#define SMAP ((struct setting){ .cr4 = 0"),
      {f"L1-21/smap/{mode}" for mode in EACH_PAGING}),
     (("rights.c", ".efer = EFER_NXE", ".efer = 0"), {"L1-23/nxe-1/pae-paging", "L1-23/nxe-1/4-level-paging"}),
-    (("rights.c", "user_write_hlt, USER_PAGE, WP)", "user_write_hlt, USER_PAGE & ~PTE_WRITABLE, WP)"), {"L1-20/user-control"}),
+    (("rights.c", "user_write_hlt, USER_PAGE, WP)", "user_write_hlt, USER_PAGE & ~PTE_WRITABLE, WP)"),
+     {"L1-20/user-control"}),
     (("rights.c", "USER_PAGE & ~PTE_WRITABLE, PLAIN)", "USER_PAGE, PLAIN)"), {"L1-20/user"}),
     (("rights.c", "USER_PAGE, SMEP), (u32)", "SUPERVISOR_PAGE, SMEP), (u32)"), {"L1-21/user-smep"}),
     (("rights.c", "USER_PAGE, SMAP), (u32)", "SUPERVISOR_PAGE, SMAP), (u32)"), {"L1-21/user-smap"}),
     (("rights.c", "USER_PAGE);\n    copy_to_window(set_smep", "SUPERVISOR_PAGE);\n    copy_to_window(set_smep"),
      {"L1-21/smep-set-in-user-page"}),
-    (("rights.c", "USER_PAGE);\n    bool control", "SUPERVISOR_PAGE);\n    bool control"), {"L1-21/smap-set-before-access"}),
-    (("translation.c", "window_set(LEVEL_PDE, LARGE_PAGE);", "window_set(LEVEL_PDE, LARGE_PAGE | 1u << 22);"), {"L1-19/control"}),
-    (("translation.c", "page_seen_after(mov_to_cr3, CR4_PGE, 0, 0)", "page_seen_after(mov_to_cr3, CR4_PGE, 0, PTE_GLOBAL)"),
+    (("rights.c", "USER_PAGE);\n    bool control", "SUPERVISOR_PAGE);\n    bool control"),
+     {"L1-21/smap-set-before-access"}),
+    (("translation.c", "window_set(LEVEL_PDE, LARGE_PAGE);", "window_set(LEVEL_PDE, LARGE_PAGE | 1u << 22);"),
+     {"L1-19/control"}),
+    (("translation.c", "page_seen_after(mov_to_cr3, CR4_PGE, 0, 0)", "page_seen_after(mov_to_cr3, CR4_PGE, 0, "
+                                                                     "PTE_GLOBAL)"),
      {"L1-22/mov-cr3-not-global"}),
-    (("translation.c", "mov_to_cr4, CR4_PGE, CR4_PSE, ", "mov_to_cr4, CR4_PGE, CR4_PSE | CR4_PGE, "), {"L1-22/pge-cleared"}),
+    (("translation.c", "mov_to_cr4, CR4_PGE, CR4_PSE, ", "mov_to_cr4, CR4_PGE, CR4_PSE | CR4_PGE, "),
+     {"L1-22/pge-cleared"}),
     (("translation.c", "mov_to_cr4, 0, CR4_PSE | CR4_PGE, ", "mov_to_cr4, 0, CR4_PSE, "), {"L1-22/pge-set"}),
 ]  # fmt: skip
 BROKEN_LA57: list[Edit] = [
@@ -119,10 +138,14 @@ BROKEN_LA57: list[Edit] = [
 
 
 async def test_on_a_broken_stage_the_checks_fail(tmp_path: Path) -> None:
-    """On the CPU model that passes them all otherwise. One boot: an edit that missed its checks or hit others would show."""
+    """On the CPU model that passes them all otherwise. One boot: an edit that missed its checks or hit others would
+    show.
+    """
     edited = built(CASE, tmp_path, [edit for edit, _ in BROKEN])
     told = statuses(await records(CASE, edited, Bochs(model="tigerlake")))
-    assert {check for check, status in told.items() if status == "FAIL"} == set().union(*(failing for _, failing in BROKEN))
+    assert {check for check, status in told.items() if status == "FAIL"} == set().union(
+        *(failing for _, failing in BROKEN)
+    )
 
 
 async def test_on_a_broken_stage_the_checks_of_la57_fail(tmp_path: Path) -> None:

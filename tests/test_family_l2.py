@@ -1,4 +1,6 @@
-"""Family L2 of the catalogue, MOV to CR in L2 with nested EPT and PAE: what Bochs says, and that each check can fail."""
+"""Family L2 of the catalogue, MOV to CR in L2 with nested EPT and PAE: what Bochs says, and that each check can
+fail.
+"""
 
 from __future__ import annotations
 
@@ -48,21 +50,25 @@ def _ids(row: int, *names: str) -> set[str]:
     return {f"L2-{row:02}/{name}" for name in names}
 
 
-# What is done to the stage, or to the expectation, of these checks makes them fail. Stages that have nothing to do with each
-# other are broken in one boot.
+# What is done to the stage, or to the expectation, of these checks makes them fail. Stages that have nothing to do with
+# each other are broken in one boot.
 VIOLATIONS = (
     _ids(1, "not-present") | _ids(3, "mov-cr0", "mov-cr3") | _ids(7, "offset-fe0", "offset-fe0-mov-cr3", "low-bits")
     | _ids(6, "pml4e") | _ids(8, "execute-above-all") | _ids(13, "pse") | _ids(14, "smep") | _ids(16, "pge")
     | _ids(17, "mov-cr3", "same-value") | _ids(18, "cd", "nw") | _ids(20, "gp-intercepted")
 )  # fmt: skip
 MISCONFIGURATIONS = (
-    _ids(4, "write", "write-execute", "mov-cr3") | _ids(5, "memory-type-2", "memory-type-3", "memory-type-7", "address-bits")
+    _ids(4, "write", "write-execute", "mov-cr3") | _ids(5, "memory-type-2", "memory-type-3", "memory-type-7",
+    "address-bits")
 )  # fmt: skip
 LOADS = (
-    _ids(1, "mapped") | _ids(2, "read", "read-execute", "read-above-all", "mov-cr3") | _ids(5, "memory-type-0", "ignored-bits")
-    | _ids(6, "mapped", "pml4e-mapped") | _ids(7, "mapped") | _ids(8, "mapped") | _ids(9, "mov-cr0", "mov-cr3", "mov-cr4")
+    _ids(1, "mapped") | _ids(2, "read", "read-execute", "read-above-all", "mov-cr3") | _ids(5, "memory-type-0",
+    "ignored-bits")
+    | _ids(6, "mapped", "pml4e-mapped") | _ids(7, "mapped") | _ids(8, "mapped") | _ids(9, "mov-cr0", "mov-cr3",
+    "mov-cr4")
     | _ids(10, "off", "mov-cr0", "mov-cr3", "mov-cr4") | _ids(11, "mov-cr0", "mov-cr3") | _ids(12, "mov-cr0", "mov-cr3")
-    | _ids(13, "mapped") | _ids(14, "mapped") | _ids(16, "mapped") | _ids(17, "mapped") | _ids(18, "cd-mapped", "nw-mapped")
+    | _ids(13, "mapped") | _ids(14, "mapped") | _ids(16, "mapped") | _ids(17, "mapped") | _ids(18, "cd-mapped",
+    "nw-mapped")
     | _ids(20, "mapped") | _ids(21, "ignored-bits") | _ids(22, "mov-cr0", "mov-cr3", "mov-cr4")
 )  # fmt: skip
 RUN = "    struct vm_exit exit = l2_run();\n"
@@ -73,17 +79,21 @@ BROKEN: dict[str, tuple[list[Edit], set[str]]] = {
          ("rights.c", f"    ept_protect(pdpt, EPT_WRITE);\n{RUN}", RUN),
          ("moves.c", "ept_protect(&both_tables, 0)", "ept_protect(&both_tables, EPT_ALL)"),
          ("other-modes.c", "ept_protect(l2_tables.pml4, 0)", "ept_protect(l2_tables.pml4, EPT_ALL)"),
-         ("other-modes.c", f"ept_protect(other_root, 0);\n{RUN}    must_violate", f"ept_flush();\n{RUN}    must_violate"),
+         ("other-modes.c", f"ept_protect(other_root, 0);\n{RUN}    must_violate", f"ept_flush();\n{RUN}    "
+                                                                                  f"must_violate"),
          ("other-modes.c", f"ept_protect(other_root, 0);\n{RUN}    must_walk", f"ept_flush();\n{RUN}    must_walk"),
-         ("other-modes.c", f"    ept_protect(l2_tables.directory, 0);\n{RUN}    must_walk_to_hole(&exit, l2_tables.directory, "
-          "l2_mov_cr0_then, VIOLATION_READ);", f"{RUN}    must_walk_to_hole(&exit, l2_tables.directory, l2_mov_cr0_then, 1);")],
+         ("other-modes.c", f"    ept_protect(l2_tables.directory, 0);\n{RUN}    must_walk_to_hole(&exit, "
+                           f"l2_tables.directory, "
+          "l2_mov_cr0_then, VIOLATION_READ);", f"{RUN}    must_walk_to_hole(&exit, l2_tables.directory, "
+                                               f"l2_mov_cr0_then, 1);")],
         VIOLATIONS | MISCONFIGURATIONS | _ids(4, "data-access")
         | _ids(15, "pae") | _ids(23, "mov-cr0", "mov-cr3") | _ids(24, "mov-cr0", "mov-cr3"),
     ),
     "a PDPTE has a reserved bit, or none, or EPT has no hole": (
         [("stage.c", "    struct vm_exit exit = must_complete();\n    if", "    ((u64 *)(u32)pdptes)[3] |= 2;\n"
           "    struct vm_exit exit = must_complete();\n    if"),
-         ("stage.c", "    struct vm_exit exit = must_complete();\n    must_keep", "    registers_before[2] ^= PDPTE_PWT;\n"
+         ("stage.c", "    struct vm_exit exit = must_complete();\n    must_keep", "    registers_before[2] ^= "
+                                                                                  "PDPTE_PWT;\n"
           "    struct vm_exit exit = must_complete();\n    must_keep"),
          ("moves.c", "pdptes_in_both[index] = pdpt[index];", "pdptes_in_both[index] = pdpt[index] | 2;"),
          ("entries.c", "rights_by_level(EPT_EXECUTE, EPT_READ | EPT_WRITE)", "rights_by_level(EPT_EXECUTE, EPT_ALL)"),
@@ -93,7 +103,8 @@ BROKEN: dict[str, tuple[list[Edit], set[str]]] = {
         | _ids(19, "mapped", "clts") | _ids(21, "pdpte0", "pdpte1", "pdpte2", "pdpte3"),
     ),
     "flags are set beforehand, or by the walk": (
-        [("accessed-dirty.c", "    if (ept_track())\n", "    *ept_entry(WINDOW, EPT_PTE) |= EPT_DIRTY;\n    if (ept_track())\n"),
+        [("accessed-dirty.c", "    if (ept_track())\n", "    *ept_entry(WINDOW, EPT_PTE) |= EPT_DIRTY;\n    if "
+                                                        "(ept_track())\n"),
          ("accessed-dirty.c", "    put_table_behind_window();\n    must_load(pdpt);\n    must_flag(0, 0);",
           "    put_table_behind_window();\n    ept_track();\n    must_load(pdpt);\n    must_flag(0, 0);"),
          ("accessed-dirty.c", "    ept_mark_used(l2_tables.pae.directories[0]);\n", ""),
@@ -101,7 +112,8 @@ BROKEN: dict[str, tuple[list[Edit], set[str]]] = {
          ("other-modes.c", "IN_WORDS(SELECTOR_CODE_64)", "IN_WORDS(SELECTOR_CODE)"),
          ("other-modes.c", f"about_to_use_32_bit(l2_mov_cr0, L2_CR0 | CR0_PG);\n{RUN}    must(",
           f"about_to_use_32_bit(l2_mov_cr0, L2_CR0);\n{RUN}    must(")],
-        _ids(10, "off", "mov-cr0", "mov-cr3", "mov-cr4") | _ids(11, "mov-cr0", "mov-cr3") | _ids(23, "mapped", "mov-cr0")
+        _ids(10, "off", "mov-cr0", "mov-cr3", "mov-cr4") | _ids(11, "mov-cr0", "mov-cr3") | _ids(23, "mapped",
+        "mov-cr0")
         | _ids(12, "write-full", "mov-cr0", "mov-cr3", "violation-after-full") | _ids(24, "mapped"),
     ),
     "L2 reads where it should write": (

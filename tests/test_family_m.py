@@ -1,4 +1,6 @@
-"""Family M of the catalogue, masks, shadows and fixed bits of CR0 and CR4: what Bochs says, and that each check can fail."""
+"""Family M of the catalogue, masks, shadows and fixed bits of CR0 and CR4: what Bochs says, and that each check can
+fail.
+"""
 
 from __future__ import annotations
 
@@ -34,8 +36,8 @@ async def test_no_check_depends_on_another(tmp_path: Path) -> None:
     await assert_no_check_depends_on_another(CASE, built(CASE, tmp_path))
 
 
-# One boot with the masks left out, one with every bit masked, and one in which each instruction or expectation is another: what
-# fails then, as patterns. `!` takes away.
+# One boot with the masks left out, one with every bit masked, and one in which each instruction or expectation is
+# another: what fails then, as patterns. `!` takes away.
 CR3_LOAD = "vmcs_add_controls(PRIMARY_PROCESSOR_BASED_CONTROLS, CR3_LOAD_EXITING))"
 CR3_STORE = "vmcs_add_controls(PRIMARY_PROCESSOR_BASED_CONTROLS, CR3_STORE_EXITING))"
 NO_CONTROL = "vmcs_add_controls(PRIMARY_PROCESSOR_BASED_CONTROLS, 0))"
@@ -43,8 +45,10 @@ BROKEN: list[tuple[list[Edit], list[str]]] = [
     ([
         ("stage.h", "vmcs_write(cr->mask, mask);", "vmcs_write(cr->mask, mask & 0);"),
         ("cr3-targets.c", "FIELD_STEP, values[target]);", "FIELD_STEP, value);"),
-        ("cr3-targets.c", "vmcs_write(CR3_TARGET_COUNT, count);", "vmcs_write(CR3_TARGET_COUNT, count ? MOST_TARGETS : 1);"),
-        ("cache-bits.c", "| l1_bits);\n    l2_prepare(mov_from_cr0", "| (l1_bits ^ CR0_CD));\n    l2_prepare(mov_from_cr0"),
+        ("cr3-targets.c", "vmcs_write(CR3_TARGET_COUNT, count);", "vmcs_write(CR3_TARGET_COUNT, count ? "
+                                                                  "MOST_TARGETS : 1);"),
+        ("cache-bits.c", "| l1_bits);\n    l2_prepare(mov_from_cr0", "| (l1_bits ^ CR0_CD));\n    "
+                                                                     "l2_prepare(mov_from_cr0"),
     ], [
         "M-01/*", "!M-01/control", "!M-01/cr3-*", "M-02/*", "M-03/*", "!M-03/control", "M-04/control", "M-05/masked",
         "M-12/lmsw-*", "M-12/source-*", "M-12/mp", "M-12/em", "M-12/ts", "M-12/pe", "M-13/*", "!M-13/shadow",
@@ -54,7 +58,8 @@ BROKEN: list[tuple[list[Edit], list[str]]] = [
     ([
         ("stage.h", "vmcs_write(cr->mask, mask);", "vmcs_write(cr->mask, mask | ~0u);"),
     ], [
-        "M-01/control", "M-02/*", "M-05/masked", "M-12/control", "M-12/mp", "M-12/em", "M-12/ts", "M-12/other-bits", "M-13/*",
+        "M-01/control", "M-02/*", "M-05/masked", "M-12/control", "M-12/mp", "M-12/em", "M-12/ts", "M-12/other-bits",
+        "M-13/*",
         "M-14/mask-0-*", "M-14/other-bits", "M-15/*",
     ]),
     ([
@@ -76,7 +81,8 @@ BROKEN: list[tuple[list[Edit], list[str]]] = [
         ("machine-status-word.c", "lmsw(IN_REGISTER, 0);", "lmsw(IN_REGISTER, CR0_MP);"),
         ("machine-status-word.c", "l2_real_mode();\n    struct vm_exit exit = lmsw(IN_REGISTER, CR0_PE);",
          "l2_real_mode();\n    struct vm_exit exit = lmsw(IN_REGISTER, 0);"),
-        ("machine-status-word.c", "vmcs_write(GUEST_DS_LIMIT, OPERAND_FAULT_LIMIT);", "vmcs_write(GUEST_DS_LIMIT, ~0u);"),
+        ("machine-status-word.c", "vmcs_write(GUEST_DS_LIMIT, OPERAND_FAULT_LIMIT);", "vmcs_write(GUEST_DS_LIMIT, "
+                                                                                      "~0u);"),
         ("machine-status-word.c", "vmcs_write(GUEST_DS_ACCESS_RIGHTS, 0x4093);", "(void)OPERAND_FAULT_LIMIT;"),
         ("machine-status-word.c", "ept_protect(operand, 0);", "ept_protect(operand, EPT_ALL);"),
         ("cr3-targets.c", "vmcs_write(CR3_TARGET_COUNT, count);", "vmcs_write(CR3_TARGET_COUNT, count * 0);"),
@@ -105,7 +111,9 @@ def _matching(patterns: list[str], ids: set[str]) -> set[str]:
 async def test_on_a_broken_stage_the_checks_fail(tmp_path: Path, edits: list[Edit], failing: list[str]) -> None:
     told = statuses(await records(CASE, built(CASE, tmp_path, edits)))
     known = known_on_bochs(CASE)
-    assert {check for check, status in told.items() if status == "FAIL"} - known == _matching(failing, set(told)) - known
+    assert {check for check, status in told.items() if status == "FAIL"} - known == _matching(
+        failing, set(told)
+    ) - known
 
 
 def test_each_check_is_among_those_that_were_seen_to_fail(tmp_path: Path) -> None:

@@ -66,7 +66,8 @@ BROKEN: list[tuple[list[Edit], set[str]]] = [
     ([("toggle.c", f"run(toggle, {CORRUPT}false)", f"run((struct toggle){{ .cr4 = CR4_PGE }}, {CORRUPT}false)")],
      {"P-15/de", "P-15/tsd", "P-15/osfxsr", "P-15/mce"}),
     ([("loads.c", "tables.pdpt[WINDOW] = other_pdpte();\n    must(\"window\", through_window(), HERE);",
-       "tables.pdpt[WINDOW] = other_pdpte();\n    write_cr3(read_cr3());\n    must(\"window\", through_window(), HERE);")],
+       "tables.pdpt[WINDOW] = other_pdpte();\n    write_cr3(read_cr3());\n    must(\"window\", through_window(), "
+       "HERE);")],
      {"P-07/memory-alone"}),
     ([("loads.c", "    must_not_fault(trap_in(mov_to_cr3, pae().cr3));\n", "")], {"P-07/mov-cr3"}),
     ([("translation.c", "trap.error_code, error_code);", "trap.error_code, error_code | 1);")],
@@ -74,11 +75,13 @@ BROKEN: list[tuple[list[Edit], set[str]]] = [
     ([("translation.c", "pdpt[1] = other_pdpte();", "pdpt[1] = tables.pdpt[WINDOW];")], {"P-16/table-at-fe0"}),
     ([("translation.c", "| PTE_LARGE | PTE_PRESENT;", "| PTE_PRESENT;")],
      {"P-17/without-pse", "P-18/large-page", "P-18/large-page-nxe"}),
-    ([("task-switch.c", f"mode_enter(pae());\n    {SWITCH}address_of(other_pdpt)", f"mode_enter(pae());\n    {SWITCH}pae().cr3")],
+    ([("task-switch.c", f"mode_enter(pae());\n    {SWITCH}address_of(other_pdpt)", f"mode_enter(pae());\n    "
+                                                                                   f"{SWITCH}pae().cr3")],
      {"P-19/good-table"}),
     ([("task-switch.c", "set_other_table(other_pdpte() | PDPTE_RESERVED);", "set_other_table(other_pdpte());")],
      {"P-19/corrupt-table"}),
-    ([("task-switch.c", f"{SWITCH}pae().cr3);", "struct task_switch seen = { .trap = trap_in(mov_to_cr3, pae().cr3) };")],
+    ([("task-switch.c", f"{SWITCH}pae().cr3);", "struct task_switch seen = { .trap = trap_in(mov_to_cr3, pae().cr3) "
+                                                "};")],
      {"P-20/same-cr3", "P-20/same-cr3-corrupt"}),
 ]  # fmt: skip
 
@@ -91,7 +94,9 @@ async def test_on_a_broken_stage_the_checks_fail(tmp_path: Path, edits: list[Edi
 
 async def test_the_check_of_absent_entries_sees_what_the_cpu_looks_at(tmp_path: Path) -> None:
     """P-04 requires nothing, so it cannot fail: with P = 1 its mask must have all the reserved bits."""
-    edited = built(CASE, tmp_path, [("reserved-bits.c", "tables.pdpt[index] = 0;", "tables.pdpt[index] |= PTE_PRESENT;")])
+    edited = built(
+        CASE, tmp_path, [("reserved-bits.c", "tables.pdpt[index] = 0;", "tables.pdpt[index] |= PTE_PRESENT;")]
+    )
     told = await records(CASE, edited, only=["P-04/not-present", "P-01/mov-cr0"])
     assert told["P-04/not-present"].free["faulting_bits_3"] == told["P-01/mov-cr0"].fields["faulting_bits_3"]
 

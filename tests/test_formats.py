@@ -1,4 +1,6 @@
-"""The forms for machines: golden files of one run, and guests that try to break every form. UPDATE_GOLDEN=1 writes them anew."""
+"""The forms for machines: golden files of one run, and guests that try to break every form. UPDATE_GOLDEN=1 writes them
+anew.
+"""
 
 from __future__ import annotations
 
@@ -76,7 +78,8 @@ def outcomes(root: Path, **other: object) -> JUnitXml:
 def test_junit_tells_new_known_gone_and_undecided_apart(tmp_path: Path) -> None:
     unknown = msgspec.structs.replace(sample.MANIFEST, known=[])
     claimed = msgspec.structs.replace(
-        sample.MANIFEST, known=[Known(check="mapped", verdict=Verdict.SUBJECT_WRONG, reason="r"), *sample.MANIFEST.known]
+        sample.MANIFEST,
+        known=[Known(check="mapped", verdict=Verdict.SUBJECT_WRONG, reason="r"), *sample.MANIFEST.known],
     )
     lost = msgspec.structs.replace(sample.BAD, alarms=["serial output lost"])
     counts = [
@@ -174,7 +177,9 @@ def harmless(forms: dict[str, str], tags: set[str]) -> None:
     results = [line for line in forms["ktap"].splitlines() if not line.lstrip().startswith(("#", "KTAP", "1.."))]
     assert all(re.match(r" *(not )?ok \d+ ", line) for line in results)
     for name in ("summary", "catalogue"):
-        assert not re.search(r"(?<!\\)<", "".join(line for line in forms[name].splitlines(True) if not line.startswith("    ")))
+        assert not re.search(
+            r"(?<!\\)<", "".join(line for line in forms[name].splitlines(True) if not line.startswith("    "))
+        )
 
 
 @pytest.fixture(scope="module")
@@ -190,7 +195,18 @@ def test_the_worst_that_a_run_may_hold(tmp_path: Path, tags: set[str]) -> None:
 
 
 PIECES = [
-    *(b"\x1b[31m", b"\x1b]0;x\x07", b"\0", b"]]>", b"<script>alert(1)</script>", b"[/red]", b"\xff\xfe", b"\x9b1m", b"\r", b"\n"),
+    *(
+        b"\x1b[31m",
+        b"\x1b]0;x\x07",
+        b"\0",
+        b"]]>",
+        b"<script>alert(1)</script>",
+        b"[/red]",
+        b"\xff\xfe",
+        b"\x9b1m",
+        b"\r",
+        b"\n",
+    ),
     *(b"#", b"A" * 1_000_000, b"difftest 1 check not-present FAIL ", b"difftest 1 start ", b"=1+1", b"x=0x1 ", b"``` "),
     *("\u202e\u2066\ufffe".encode(), b"difftest 1 cpu ia32_vmx_basic=0x1 ", b'reason="</td>" ', b"@all https://x |"),
 ]
@@ -199,7 +215,11 @@ serials = st.lists(st.one_of(pieces, st.binary(max_size=40)), max_size=12).map(b
 
 
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(left=serials, right=serials, text=st.one_of(st.text(max_size=60), pieces.map(lambda piece: piece[:400].decode("latin-1"))))
+@given(
+    left=serials,
+    right=serials,
+    text=st.one_of(st.text(max_size=60), pieces.map(lambda piece: piece[:400].decode("latin-1"))),
+)
 def test_no_bytes_of_a_guest_get_out_of_any_form(
     tmp_path_factory: pytest.TempPathFactory, tags: set[str], left: bytes, right: bytes, text: str
 ) -> None:

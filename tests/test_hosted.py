@@ -1,4 +1,6 @@
-"""KVM inside Bochs for real: the seed case, a hand-made image and guests that misbehave, after cold and after warm starts."""
+"""KVM inside Bochs for real: the seed case, a hand-made image and guests that misbehave, after cold and after warm
+starts.
+"""
 
 from __future__ import annotations
 
@@ -145,11 +147,19 @@ async def test_cold_and_warm_starts_serve_them_all_alike(tmp_path: Path, monkeyp
             monkeypatch.setattr("emulators.hosted.appliance.start.asks_for_a_file", lambda executable: False)
             async with target.session([halts], said.append) as session:
                 copied = await session.boot(halts)
-            assert "snapshot" in copied.seconds and copied.serial == seen["halt"].serial, "Bochs may copy its memory, too"
+            assert "snapshot" in copied.seconds and copied.serial == seen["halt"].serial, (
+                "Bochs may copy its memory, too"
+            )
             assert copied.registers == seen["halt"].registers
-        assert sum("starting Linux" in line for line in said) == 1, f"Linux was booted once, and no guest broke it: {said}"
-        assert {name: boot.ending for name, boot in seen.items()} == {name: ending for name, (_, ending) in chosen.items()}
-        assert seen["halt"].serial == b"hello\r\n\x1b\x00", "not a byte changed on the way through two emulated serial ports"
+        assert sum("starting Linux" in line for line in said) == 1, (
+            f"Linux was booted once, and no guest broke it: {said}"
+        )
+        assert {name: boot.ending for name, boot in seen.items()} == {
+            name: ending for name, (_, ending) in chosen.items()
+        }
+        assert seen["halt"].serial == b"hello\r\n\x1b\x00", (
+            "not a byte changed on the way through two emulated serial ports"
+        )
         assert list(parse(selected.words).records) == ["mapped"], "a selection made later comes into the appliance, too"
         assert b"guest receives #GP" in seen["seed"].serial
         reading = read_screen(seen["seed"])
@@ -183,7 +193,17 @@ async def kernels_words_come_out(session: Session) -> None:
 
 
 def test_the_main_job_shows_the_bug_that_started_the_project(tmp_path: Path) -> None:
-    argv = [sys.executable, "-m", "difftest.cli", "run", "ept-pdpte-load", "--target", "kvm-hosted", "--html", "page.html"]
+    argv = [
+        sys.executable,
+        "-m",
+        "difftest.cli",
+        "run",
+        "ept-pdpte-load",
+        "--target",
+        "kvm-hosted",
+        "--html",
+        "page.html",
+    ]
     done = subprocess.run(argv, cwd=tmp_path, env=ENVIRONMENT, capture_output=True, check=False, timeout=300)
     assert done.returncode == 0, done.stderr + done.stdout
     (results,) = (tmp_path / "results" / "latest").glob("cases/ept-pdpte-load/results.json")
@@ -217,9 +237,22 @@ def show_it_again_without_difftest(folder: Path) -> None:
 
 
 def test_another_kernel_inside_another_bochs(tmp_path: Path) -> None:
-    """Both out of other suites of the mirror: their packages, their libraries, compressed modules, and the debugger of 3.x."""
+    """Both out of other suites of the mirror: their packages, their libraries, compressed modules, and the debugger of
+    3.x.
+    """
     versions = ["--kernel", "6.12", "--bochs", "3.0", "--host-bochs", "3.0"]
-    argv = [sys.executable, "-m", "difftest.cli", "run", "ept-pdpte-load", "-k", "not-present", "-t", "kvm-hosted", *versions]
+    argv = [
+        sys.executable,
+        "-m",
+        "difftest.cli",
+        "run",
+        "ept-pdpte-load",
+        "-k",
+        "not-present",
+        "-t",
+        "kvm-hosted",
+        *versions,
+    ]
     done = subprocess.run(argv, cwd=tmp_path, env=ENVIRONMENT, capture_output=True, check=False, timeout=600)
     assert done.returncode == 0, done.stderr + done.stdout
     run = json.loads((tmp_path / "results/latest/run.json").read_bytes())

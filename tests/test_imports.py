@@ -10,7 +10,9 @@ import pytest
 
 
 def imports() -> dict[str, set[str]]:
-    """Each module of ours and the modules of ours that it imports anywhere, also inside functions and under TYPE_CHECKING."""
+    """Each module of ours and the modules of ours that it imports anywhere, also inside functions and under
+    TYPE_CHECKING.
+    """
     graph = grimp.build_graph("difftest", "emulators")
     return {module: set(graph.find_modules_directly_imported_by(module)) for module in graph.modules}
 
@@ -30,7 +32,8 @@ def test_no_modules_import_each_other_in_a_circle() -> None:
 
 
 @pytest.mark.parametrize(
-    ("module", "user"), [("difftest.run.runner", "difftest.run.execute"), ("emulators.bochs.machine", "emulators.bochs.target")]
+    ("module", "user"),
+    [("difftest.run.runner", "difftest.run.execute"), ("emulators.bochs.machine", "emulators.bochs.target")],
 )
 def test_a_circle_that_is_put_in_is_found(module: str, user: str) -> None:
     """The module is one that its user imports, straight or through others: an import back closes a circle."""

@@ -73,7 +73,9 @@ def test_the_same_fault_on_both_sides_is_inherited_where_the_reference_is_the_ha
     assert one(serial(FAIL), serial(other), subject=HOSTED)[0].verdict == Verdict.BOTH_WRONG
 
 
-@pytest.mark.parametrize("ending", [Ending.QUIET, Ending.TOTAL, Ending.FLOOD, Ending.CRASH, Ending.HALTED, Ending.RESET])
+@pytest.mark.parametrize(
+    "ending", [Ending.QUIET, Ending.TOTAL, Ending.FLOOD, Ending.CRASH, Ending.HALTED, Ending.RESET]
+)
 def test_no_agreement_without_the_terminal_marker(ending: Ending) -> None:
     results = one(serial(PASS), serial(PASS), right_end=ending)
     assert results[0].verdict == Verdict.INCONCLUSIVE
@@ -149,7 +151,9 @@ KNOWN = msgspec.structs.replace(
     ("right", "kernel", "expected"),
     [(FAIL, "6.1.0-56-cloud-amd64", True), (FAIL, "7.3.4", False), (PASS, "6.1.0", False), (PASS, "7.3.4", True)],
 )
-def test_a_known_divergence_is_expected_within_its_range_and_only_there(right: str, kernel: str, expected: bool) -> None:
+def test_a_known_divergence_is_expected_within_its_range_and_only_there(
+    right: str, kernel: str, expected: bool
+) -> None:
     (result,) = one(serial(PASS), serial(right), manifest=KNOWN, identity={"kernel": kernel})
     assert result.expected is expected
 

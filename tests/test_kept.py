@@ -41,7 +41,9 @@ def tree(tmp_path: Path) -> Path:
 
 @pytest.fixture(autouse=True)
 def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Files that were just written are as good as old ones here, where every change is another size or another inode."""
+    """Files that were just written are as good as old ones here, where every change is another size or another
+    inode.
+    """
     monkeypatch.setattr(kept_module, "SETTLED_SECONDS", -60.0)
 
 
@@ -92,7 +94,9 @@ def test_what_changed_just_now_is_not_kept(tmp_path: Path, tree: Path, monkeypat
     assert not (tmp_path / FOLDER).exists()
 
 
-def test_what_changes_while_it_is_asked_is_not_kept(tmp_path: Path, tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_changes_while_it_is_asked_is_not_kept(
+    tmp_path: Path, tree: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(kept_module, "SETTLED_SECONDS", 0.0)
 
     def ask() -> Answer:
@@ -109,7 +113,9 @@ def test_an_answer_that_rests_on_nothing_is_not_kept(tmp_path: Path) -> None:
     assert [kept(tmp_path, "q", asked) for _ in range(2)] == ["answer 1", "answer 2"]
 
 
-@pytest.mark.parametrize("damage", [b"", b"{", b"\xff" * 40, b"[]", b'{"question": "q", "said": 1, "rests_on": [], "state": ""}'])
+@pytest.mark.parametrize(
+    "damage", [b"", b"{", b"\xff" * 40, b"[]", b'{"question": "q", "said": 1, "rests_on": [], "state": ""}']
+)
 def test_a_damaged_answer_is_asked_again(tmp_path: Path, tree: Path, damage: bytes) -> None:
     asked = Asked(tree / "file")
     kept(tmp_path, "q", asked)

@@ -57,10 +57,14 @@ def silent(line: str) -> None:
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[fake.Mirror]:
     mirror = fake.Mirror(tmp_path_factory.mktemp("mirror"))
-    stale = fake.deb(mirror.folder, "linux-image-cloud-amd64", "6.1.20-1", {}, "linux-image-6.1.0-7-cloud-amd64 (= 6.1.20-1)")
+    stale = fake.deb(
+        mirror.folder, "linux-image-cloud-amd64", "6.1.20-1", {}, "linux-image-6.1.0-7-cloud-amd64 (= 6.1.20-1)"
+    )
     mirror.suite("bookworm", [fake.old_layout(mirror.folder, "6.1.0-7-cloud-amd64", "6.1.20-1"), stale])
     without_modules = fake.split_layout(mirror.folder, "6.19.1+deb13-cloud-amd64", "6.19.1-1")[:2]  # cannot be had
-    mirror.suite("trixie", [*fake.split_layout(mirror.folder, "6.12.5+deb13-cloud-amd64", "6.12.5-1"), *without_modules])
+    mirror.suite(
+        "trixie", [*fake.split_layout(mirror.folder, "6.12.5+deb13-cloud-amd64", "6.12.5-1"), *without_modules]
+    )
     yield mirror
     mirror.close()
 
@@ -84,7 +88,9 @@ def served(made: fake.Mirror, monkeypatch: pytest.MonkeyPatch) -> Iterator[fake.
     ],
     ids=["deb822", "one-line"],
 )
-def test_the_mirror_is_what_the_hosts_apt_uses(tmp_path: Path, sources: dict[str, str], main: str, security: str) -> None:
+def test_the_mirror_is_what_the_hosts_apt_uses(
+    tmp_path: Path, sources: dict[str, str], main: str, security: str
+) -> None:
     found = archives(fake.apt_of(tmp_path, **sources))
     assert (found.main, found.security) == (main, security)
 
@@ -106,7 +112,9 @@ def test_both_package_layouts_are_found_in_any_suite(served: fake.Mirror, tmp_pa
     assert kernel.fetch("6.1.0-7", tmp_path, silent) == old, "a release names a kernel as well as a version does"
     assert sorted(path.name for path in (served.folder / "host").rglob("*")) == host, "the host's apt stays as it was"
     mirror = Mirror(tmp_path, silent)
-    assert [package.version for package in kernel.available(mirror)] == ["6.1.20-1", "6.12.5-1"], "no meta package among them"
+    assert [package.version for package in kernel.available(mirror)] == ["6.1.20-1", "6.12.5-1"], (
+        "no meta package among them"
+    )
     assert mirror.problems["sid"] == mirror.problems["bullseye"] == "not on this mirror"
     assert {package.version for package in kernel.cached(tmp_path)} == {"6.1.20-1", "6.12.5-1"}
 
@@ -220,7 +228,9 @@ def test_a_build_tree_is_used_where_it_lies(tmp_path: Path) -> None:
     assert found.modules[0] == tree / "virt/lib/irqbypass.ko"
     assert kernel.fetch(str(tree / "arch/x86/boot/bzImage"), tmp_path / "cache", silent).modules == found.modules
     (tree / "arch/x86/kvm/kvm.ko").write_bytes(fake.module("6.9.0-mine") + b"patched")
-    assert kernel.fetch(str(tree), tmp_path / "cache", silent).sha256 != found.sha256, "a rebuilt module is another kernel"
+    assert kernel.fetch(str(tree), tmp_path / "cache", silent).sha256 != found.sha256, (
+        "a rebuilt module is another kernel"
+    )
 
 
 def test_a_bzimage_beside_its_installed_modules(tmp_path: Path) -> None:
@@ -256,7 +266,9 @@ def test_a_full_cache_is_told_and_left_as_it_was(tmp_path: Path) -> None:
     """Needs to mount a small file system, which not every CI lets root do."""
     small = tmp_path / "small"
     small.mkdir()
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=16k", "none", str(small)], capture_output=True, check=False)
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=16k", "none", str(small)], capture_output=True, check=False
+    )
     if mounted.returncode:
         pytest.skip("no file system can be mounted here")
     try:

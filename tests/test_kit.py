@@ -188,9 +188,12 @@ async def test_lines_left_in_ram_are_those_that_com1_gets_otherwise(tmp_path: Pa
 async def test_a_ram_log_that_is_full_loses_records_and_vouches_for_none(tmp_path: Path) -> None:
     names = ", ".join(f'"f{number:02}{"x" * 50}"' for number in range(48))
     check = (
-        'CHECK(c{0}, "c{0}", NEEDS_NOTHING, "1.2", "says much")\n{{ for (u32 at = 0; at < 48; at++) saw(names[at], ~(u64)0); }}\n'
+        'CHECK(c{0}, "c{0}", NEEDS_NOTHING, "1.2", "says much")\n'
+        "{{ for (u32 at = 0; at < 48; at++) saw(names[at], ~(u64)0); }}\n"
     )
-    source = f'#include "check.h"\nstatic const char *const names[] = {{ {names} }};\n' + "".join(map(check.format, range(160)))
+    source = f'#include "check.h"\nstatic const char *const names[] = {{ {names} }};\n' + "".join(
+        map(check.format, range(160))
+    )
     (tmp_path / "much.c").write_text(source)
     path, _, log = with_ram_log(build_case("much", tmp_path, ["much.c"], tmp_path / "cache").image)
     observation = await _boot(path, log=log)
@@ -237,10 +240,14 @@ async def test_a_disk_that_ends_early_is_told_on_the_screen(tmp_path: Path) -> N
     built = build_case("selftest", SELFTEST, ["selftest.c"], tmp_path)
     image = bytearray(built.image.read_bytes())
     packet = image.index(PACKET, 0, 512) - 4
-    image[packet + 8 : packet + 12] = (1 << 24).to_bytes(4, "little")  # the first sector to read: far behind the disk's end
+    image[packet + 8 : packet + 12] = (1 << 24).to_bytes(
+        4, "little"
+    )  # the first sector to read: far behind the disk's end
     broken = tmp_path / "broken.img"
     broken.write_bytes(image)
-    boot = Boot(image=broken, image_sha256=sha256(broken), machine=Machine(memory_mib=64), limits=Limits(quiet=20, total=30))
+    boot = Boot(
+        image=broken, image_sha256=sha256(broken), machine=Machine(memory_mib=64), limits=Limits(quiet=20, total=30)
+    )
     async with Bochs().session([boot], lambda line: None) as session:
         observation = await session.boot(boot)
     assert observation.ending == Ending.HALTED

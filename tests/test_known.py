@@ -45,7 +45,9 @@ def case(tmp_path: Path) -> Path:
 def run(tmp_path: Path, case: Path) -> StoredRun:
     """A run of that case, with one divergence that nobody knows."""
     snapshot = msgspec.structs.replace(sample.snapshot(), manifest=MANIFEST, argument=str(case))
-    return sample.write_run(tmp_path / "results", manifest=msgspec.structs.replace(sample.MANIFEST, known=[]), case=snapshot)
+    return sample.write_run(
+        tmp_path / "results", manifest=msgspec.structs.replace(sample.MANIFEST, known=[]), case=snapshot
+    )
 
 
 def difftest(run: StoredRun, *arguments: str) -> tuple[int, str]:
@@ -79,9 +81,13 @@ def test_accepted_it_is_known_gone_it_is_told(run: StoredRun, case: Path) -> Non
     (case / "case.toml").write_text(MANIFEST)
     assert difftest(run, "judge", "--dry-run")[0] == ExitCode.DIVERGED, "the entry removed"
     assert StoredRun.open(run.folder).results(sample.CASE)[1].expected, "a dry run keeps what is there"
-    (case / "case.toml").write_text(text + written(Known(check="mapped", verdict=Verdict.SUBJECT_WRONG, reason="claimed")))
+    (case / "case.toml").write_text(
+        text + written(Known(check="mapped", verdict=Verdict.SUBJECT_WRONG, reason="claimed"))
+    )
     code, said = difftest(run, "judge")
-    assert code == ExitCode.DIVERGED and "a known divergence is gone: claimed" in said, "one claimed that does not happen"
+    assert code == ExitCode.DIVERGED and "a known divergence is gone: claimed" in said, (
+        "one claimed that does not happen"
+    )
     with pytest.raises(CaseError, match="does not any more"):
         difftest(run, "accept", "mapped", "--reason", "r")
 
@@ -168,7 +174,9 @@ def test_a_rule_that_changed_changes_the_verdicts(run: StoredRun) -> None:
 
 def test_what_was_refused_stays_as_it_was(tmp_path: Path, run: StoredRun) -> None:
     (case,) = run.cases()
-    skipped = sample.result(Verdict.SKIPPED, case=sample.CASE, subject="tcg", subject_name="TCG", reason="tcg has no vmx")
+    skipped = sample.result(
+        Verdict.SKIPPED, case=sample.CASE, subject="tcg", subject_name="TCG", reason="tcg has no vmx"
+    )
     skipped = msgspec.structs.replace(skipped, reference_status="-", subject_status="-")
     writer_results = [*run.results(sample.CASE), skipped]
     from difftest.run.store import RunWriter

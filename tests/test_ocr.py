@@ -54,7 +54,9 @@ def test_the_same_picture_is_read_once(asked: list[bytes]) -> None:
     assert len(asked) == 2
 
 
-def test_another_picture_another_way_or_another_program_is_read_anew(asked: list[bytes], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_another_picture_another_way_or_another_program_is_read_anew(
+    asked: list[bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
     read(picture("GOOD"), "7")
     one = picture("GOOD")
     other = one._replace(pixels=one.pixels[:-1] + b"\xfe")  # one pixel, one shade

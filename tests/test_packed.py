@@ -53,7 +53,9 @@ def through(files: dict[str, bytes]) -> dict[str, bytes]:
 def text_screen() -> bytes:
     picture = Image.new("RGB", (720, 400))
     for row in range(25):
-        ImageDraw.Draw(picture).text((0, 16 * row), f"row {row}: Fatal: Halting! Condition failed" if row % 3 else "", (168,) * 3)
+        ImageDraw.Draw(picture).text(
+            (0, 16 * row), f"row {row}: Fatal: Halting! Condition failed" if row % 3 else "", (168,) * 3
+        )
     ppm = io.BytesIO()
     picture.save(ppm, "PPM")
     return ppm.getvalue()

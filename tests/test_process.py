@@ -22,7 +22,9 @@ def _first_words(path: Path) -> str:
 
 async def test_what_it_has_used_is_known_while_it_runs_and_once_it_has_ended(tmp_path: Path) -> None:
     spin = "while sum(os.times()[:2]) < 0.3: pass"
-    busy = f"import os\n{spin}\nif os.fork(): os.wait()\nelse:\n {spin}\n os._exit(0)\nprint('done', flush=True)\ninput()"
+    busy = (
+        f"import os\n{spin}\nif os.fork(): os.wait()\nelse:\n {spin}\n os._exit(0)\nprint('done', flush=True)\ninput()"
+    )
     with (tmp_path / "log").open("wb") as output:
         async with running(["python3", "-c", busy], output=output, cwd=tmp_path, stdin=True) as process:
             await asyncio.to_thread(_first_words, tmp_path / "log")

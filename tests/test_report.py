@@ -1,4 +1,6 @@
-"""All reports of one small stored run, and of runs that went otherwise. UPDATE_GOLDEN=1 writes tests/data/report anew."""
+"""All reports of one small stored run, and of runs that went otherwise. UPDATE_GOLDEN=1 writes tests/data/report
+anew.
+"""
 
 from __future__ import annotations
 
@@ -78,7 +80,9 @@ def test_a_run_of_many_checks_tells_what_nobody_expected_and_lists_what_is_known
         out = io.StringIO()
         show(stored, out, full=False)
         texts.append(out.getvalue())
-        assert " not-present " in out.getvalue() and " mapped " not in out.getvalue(), "what agrees is counted, not listed"
+        assert " not-present " in out.getvalue() and " mapped " not in out.getvalue(), (
+            "what agrees is counted, not listed"
+        )
         assert f"difftest report {stored.meta.run}" in out.getvalue()
     known, new = texts
     assert "0x30 (48, EPT violation)" in new and "guest receives #GP (incorrect)" in new
@@ -160,7 +164,11 @@ def test_a_side_that_was_never_booted(tmp_path: Path) -> None:
     writer.add_case(sample.snapshot(), tmp_path / "disk.img")
     skipped = result(Verdict.SKIPPED, case=sample.CASE, subject="tcg", subject_name="TCG", reason="tcg has no vmx")
     broken = result(
-        Verdict.INCONCLUSIVE, case=sample.CASE, reason="QEMU ended with exit code 1", reference_status="-", expected=False
+        Verdict.INCONCLUSIVE,
+        case=sample.CASE,
+        reason="QEMU ended with exit code 1",
+        reference_status="-",
+        expected=False,
     )
     writer.add_results(sample.CASE, [skipped, broken])
     run = StoredRun.find(tmp_path)
@@ -230,7 +238,8 @@ def test_every_result_is_counted_once() -> None:
         (
             ["difftest", "--cpu-model", "tigerlake", "--kernel=a b"],
             "2/3",
-            "difftest run ept-pdpte-load -k not-present --target kvm-hosted --cpu-model tigerlake --kernel 'a b' --repeat 3",
+            "difftest run ept-pdpte-load -k not-present --target kvm-hosted --cpu-model tigerlake --kernel 'a b' "
+            "--repeat 3",
         ),
     ],
 )

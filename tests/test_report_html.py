@@ -65,7 +65,9 @@ def test_it_opens_with_the_answer(page: Page) -> None:
 
 
 def test_nothing_is_loaded_and_one_script_of_ours_runs(page: Page) -> None:
-    policy = next(value["content"] for tag, value in page.elements if value.get("http-equiv") == "Content-Security-Policy")
+    policy = next(
+        value["content"] for tag, value in page.elements if value.get("http-equiv") == "Content-Security-Policy"
+    )
     (script,) = (words for tag, words in page.texts if tag == "script")
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     assert policy == (
@@ -90,7 +92,9 @@ def test_both_pictures_are_on_the_page_with_the_rows_marked(tmp_path: Path) -> N
 
 @pytest.mark.parametrize(("size", "marked"), [((720, 400), 2), ((640, 400), 2), ((640, 480), 0)])
 def test_rows_are_marked_only_on_a_text_screen(tmp_path: Path, size: tuple[int, int], marked: int) -> None:
-    sides = [msgspec.structs.replace(side, screen=sample.picture({20: "BAD"}, size)) for side in (sample.GOOD, sample.BAD)]
+    sides = [
+        msgspec.structs.replace(side, screen=sample.picture({20: "BAD"}, size)) for side in (sample.GOOD, sample.BAD)
+    ]
     page = Page(html_report(sample.write_run(tmp_path, *sides)))
     assert sum(1 for _, attributes in page.elements if attributes.get("class") == "marked") == marked
     assert page.every("img", "src")
@@ -109,7 +113,8 @@ def test_what_is_no_picture_is_not_put_on_the_page(tmp_path: Path, png: bytes | 
 def test_what_a_finding_says(page: Page) -> None:
     words = text(page)
     for part in (
-        "For exit_reason the SDM requires 0x30 (48, EPT violation): Bochs gave that, KVM gave 0x0 (0, exception or NMI).",
+        "For exit_reason the SDM requires 0x30 (48, EPT violation): Bochs gave that, KVM gave 0x0 (0, exception or "
+        "NMI).",
         "Intel SDM: PDPTE Registers (Vol. 3, 4.4.1); EPT Violations (Vol. 3, 29.3.3.2)",
         "difftest run ept-pdpte-load -k not-present --target kvm-hosted",
         "bochs-bin -q -f bochsrc -rc 'commands of difftest'",

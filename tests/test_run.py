@@ -35,7 +35,9 @@ def fine(name: str) -> Callable[[Boot], Observation]:
     return lambda boot: observation(name, FINE)
 
 
-def execute(tmp_path: Path, reference: Fake, subject: Fake, cases: int = 1, repeats: int = 1) -> tuple[list[Result], StoredRun]:
+def execute(
+    tmp_path: Path, reference: Fake, subject: Fake, cases: int = 1, repeats: int = 1
+) -> tuple[list[Result], StoredRun]:
     image = tmp_path / "x.img"
     image.write_bytes(bytes(512))
     jobs = []

@@ -29,7 +29,9 @@ MEMORY = """memory = {
 
 
 def blocks(memory: str) -> dict[str, str]:
-    return dict(line.split(" = ") for line in memory.replace(" ", "").replace("=", " = ").splitlines() if line.startswith("blk"))
+    return dict(
+        line.split(" = ") for line in memory.replace(" ", "").replace("=", " = ").splitlines() if line.startswith("blk")
+    )
 
 
 @pytest.mark.parametrize(
@@ -44,11 +46,14 @@ def test_only_whole_blocks_are_forgotten(start: int, size: int, gone: set[str]) 
 
 def test_lines_of_a_configuration_are_replaced_by_their_keys() -> None:
     config = (
-        "# made by Bochs\nplugin_ctrl: serial=true, usb_uhci=true, biosdev=true\nlog: /old/bochs.log\ncom1: enabled=true, dev=x\n"
+        "# made by Bochs\nplugin_ctrl: serial=true, usb_uhci=true, biosdev=true\nlog: /old/bochs.log\n"
+        "com1: enabled=true, dev=x\n"
     )
     changed = with_lines(config, ["log: /new/bochs.log", "com1: enabled=1, dev=127.0.0.1:9"]).splitlines()
     assert changed[0] == "# made by Bochs"
-    assert changed[1].index("serial") < changed[1].index("usb_uhci"), "the order in which Bochs itself loads them at the start"
+    assert changed[1].index("serial") < changed[1].index("usb_uhci"), (
+        "the order in which Bochs itself loads them at the start"
+    )
     assert changed[2:] == ["log: /new/bochs.log", "com1: enabled=1, dev=127.0.0.1:9"]
 
 

@@ -22,12 +22,18 @@ SHORT = ["SeaBIOS (version 1)", "", "Booting from Hard Disk..."]
 
 def screen(text: list[str]) -> ScreenReading:
     text = [*text, *[""] * 25][-25:] if len(text) > 25 else [*text, *[""] * (25 - len(text))]
-    return ScreenReading(rows={row: RowReading(memory=text[row], ocr=text[row], agree=True) for row in range(20, 24)}, text=text)
+    return ScreenReading(
+        rows={row: RowReading(memory=text[row], ocr=text[row], agree=True) for row in range(20, 24)}, text=text
+    )
 
 
 def judged(left: list[str], right: list[str]) -> Result:
-    seens = [see(observation(name, b"", Ending.HALTED), screen(text)) for name, text in (("bochs", left), ("kvm", right))]
-    sides = [(Names(target=name, implementation=name), [seen]) for name, seen in zip(("bochs", "kvm"), seens, strict=True)]
+    seens = [
+        see(observation(name, b"", Ending.HALTED), screen(text)) for name, text in (("bochs", left), ("kvm", right))
+    ]
+    sides = [
+        (Names(target=name, implementation=name), [seen]) for name, seen in zip(("bochs", "kvm"), seens, strict=True)
+    ]
     (result,) = judge(MANIFEST, [], *sides)
     return result
 
@@ -51,7 +57,9 @@ def test_words_that_were_put_somewhere_are_compared_there() -> None:
         return [*firmware, *[""] * (row - len(firmware)), "outcome"]
 
     assert judged(shows(20, *LONG), shows(20, *SHORT)).verdict == Verdict.AGREE
-    assert judged(shows(18, *LONG), shows(20, *SHORT)).verdict == Verdict.DIFFER, "although it is near the firmware's on one side"
+    assert judged(shows(18, *LONG), shows(20, *SHORT)).verdict == Verdict.DIFFER, (
+        "although it is near the firmware's on one side"
+    )
     assert judged(shows(20, *LONG), shows(21, *SHORT)).verdict == Verdict.DIFFER
     assert judged(shows(20), shows(21)).verdict == Verdict.DIFFER, "the screen was cleared"
 

@@ -218,7 +218,13 @@ def test_a_damaged_run_is_told_with_file_and_hint(tmp_path: Path, damage: object
 def test_an_image_that_was_changed_is_refused(tmp_path: Path) -> None:
     run = sample.write_run(tmp_path)
     path = next((run.folder / "images").iterdir())
-    for data in (b"", b"no gzip", path.read_bytes()[:20], gzip.compress(b"other"), gzip.compress(bytes(len(sample.IMAGE)))):
+    for data in (
+        b"",
+        b"no gzip",
+        path.read_bytes()[:20],
+        gzip.compress(b"other"),
+        gzip.compress(bytes(len(sample.IMAGE))),
+    ):
         path.write_bytes(data)
         with pytest.raises(StoreError):
             run.image(run.cases()[0])

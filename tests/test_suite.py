@@ -1,4 +1,6 @@
-"""Images that print many results as lines: what is read, what belongs together, and what a side that broke off is said to be."""
+"""Images that print many results as lines: what is read, what belongs together, and what a side that broke off is said
+to be.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +29,10 @@ def words(suite: Suite) -> list[tuple[str, str, str]]:
 
 
 def test_lines_of_kvm_unit_tests_are_read() -> None:
-    said = "enabling apic|PASS: vmx: on|FAIL: vmx: off\r|XFAIL: a|SKIP: b (no EPT)| PASS: indented|SUMMARY: 4 tests, 1 skipped|"
+    said = (
+        "enabling apic|PASS: vmx: on|FAIL: vmx: off\r|XFAIL: a|SKIP: b (no EPT)| PASS: indented|SUMMARY: 4 "
+        "tests, 1 skipped|"
+    )
     text = said.replace("|", "\n")
     suite = parse(text.encode()).suite
     assert words(suite) == [
@@ -58,8 +63,12 @@ def test_tap_is_read_where_it_is_planned() -> None:
 
 
 def test_lines_belong_together_by_suite_name_and_occurrence() -> None:
-    left = parse_suite(["PASS: msr 0xc0000080", "PASS: took 17 cycles", "PASS: same", "PASS: same", "PASS: at 0x7fff1234"]).lines
-    right = parse_suite(["PASS: msr 0xc0000080", "FAIL: took 9 cycles", "PASS: same", "PASS: at 0x7fff9999", "PASS: reg 3"]).lines
+    left = parse_suite(
+        ["PASS: msr 0xc0000080", "PASS: took 17 cycles", "PASS: same", "PASS: same", "PASS: at 0x7fff1234"]
+    ).lines
+    right = parse_suite(
+        ["PASS: msr 0xc0000080", "FAIL: took 9 cycles", "PASS: same", "PASS: at 0x7fff9999", "PASS: reg 3"]
+    ).lines
     ids = [list(one) for one in identified([left, right], [])]
     assert ids[0] == ["msr 0xc0000080", "took # cycles", "same", "same (2)", "at #"]
     assert ids[1] == ["msr 0xc0000080", "took # cycles", "same", "at #", "reg 3"]
@@ -138,12 +147,18 @@ def test_a_line_cannot_pass_for_the_image_as_a_whole() -> None:
 def test_a_prompt_on_the_screen_ends_a_silent_image() -> None:
     prompt = ScreenReading(rows=BLANK.rows, text=["GRUB", "grub> ", *[""] * 23])
     seen = [see(observation("bochs", b"", Ending.QUIET), prompt), see(observation("kvm", b"", Ending.SETTLED), prompt)]
-    for end_screen, verdict in (("^grub> ", Verdict.AGREE), ("^other", Verdict.INCONCLUSIVE), ("", Verdict.INCONCLUSIVE)):
+    for end_screen, verdict in (
+        ("^grub> ", Verdict.AGREE),
+        ("^other", Verdict.INCONCLUSIVE),
+        ("", Verdict.INCONCLUSIVE),
+    ):
         manifest = Manifest(name="x", image="x.img", end_screen=end_screen)
         (result,) = judge(manifest, [], (BOCHS, seen[:1]), (KVM, seen[1:]))
         assert result.verdict == verdict, result.reason
     manifest = Manifest(name="x", image="x.img", end_screen="^grub> ")
-    went_on = see(observation("kvm", b"", Ending.SETTLED), ScreenReading(rows=BLANK.rows, text=["GRUB", "loading", *[""] * 23]))
+    went_on = see(
+        observation("kvm", b"", Ending.SETTLED), ScreenReading(rows=BLANK.rows, text=["GRUB", "loading", *[""] * 23])
+    )
     (result,) = judge(manifest, [], (BOCHS, seen[:1]), (KVM, [went_on]))
     assert result.verdict == Verdict.INCONCLUSIVE, "it was stopped too early"
 

@@ -95,7 +95,11 @@ class Halts(Qemu):
         self.asked.append(command)
         if command == "query-cpus-fast":
             return [{"cpu-index": 0, "thread-id": 7}]
-        return "EFL=00000002 [-------] CPL=0 II=0 A20=1 SMM=0 HLT=1\nEAX=00000001" if command == "human-monitor-command" else {}
+        return (
+            "EFL=00000002 [-------] CPL=0 II=0 A20=1 SMM=0 HLT=1\nEAX=00000001"
+            if command == "human-monitor-command"
+            else {}
+        )
 
     async def asleep(self, threads: Sequence[int]) -> bool:
         assert list(threads) == [7]

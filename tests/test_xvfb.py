@@ -88,7 +88,9 @@ async def test_a_guest_leaves_nothing_on_the_screen_for_the_next(tmp_path: Path)
     async with bochs.sharing():
         shown = await boot(bochs, boot_sector(shows, b"shows", HALT, before=SHOW))
         (display,) = bochs.displays._idle
-        assert await asyncio.to_thread(lambda: ImageGrab.grab(xdisplay=display.name).getbbox()) is None, "all black again"
+        assert await asyncio.to_thread(lambda: ImageGrab.grab(xdisplay=display.name).getbbox()) is None, (
+            "all black again"
+        )
         behind = await boot(bochs, boot_sector(silent, b"silent", HALT))
         assert [display] == bochs.displays._idle
     assert not _alike(shown, alone)

@@ -39,7 +39,9 @@ def entry(result: Result, *, reason: str, link: str, kernels: str, bochs: str, e
             hint=f"take its [[known]] entry out of {MANIFEST}, or give it the versions that it holds for",
         )
     if not MEANINGS[result.verdict].diverges:
-        raise CaseError(f"{name}: {result.label}: there is no divergence to accept", hint="`difftest report` shows them")
+        raise CaseError(
+            f"{name}: {result.label}: there is no divergence to accept", hint="`difftest report` shows them"
+        )
     if result.expected:
         raise CaseError(f"{name} is known already: {result.known.reason if result.known else ''}")
     for option, versions in (("--kernels", kernels), ("--bochs", bochs)):
@@ -49,7 +51,13 @@ def entry(result: Result, *, reason: str, link: str, kernels: str, bochs: str, e
             raise CaseError(f"{option} {versions}: {error}", hint='a range of versions, such as ">=5.10,<8"') from error
     targets = [] if every_target else [result.subject]
     return Known(
-        check=result.check, verdict=result.verdict, reason=reason, link=link, targets=targets, kernels=kernels, bochs=bochs
+        check=result.check,
+        verdict=result.verdict,
+        reason=reason,
+        link=link,
+        targets=targets,
+        kernels=kernels,
+        bochs=bochs,
     )
 
 

@@ -25,7 +25,8 @@ from emulators.observation import Boot, Ending, Observation
 from emulators.target import Target
 
 SUFFIXES = {Kind.DISK: ".img", Kind.CDROM: ".iso", Kind.KERNEL: ".elf", Kind.LINUX: ".bin"}
-# Deadlines, in seconds. An image whose end the screen shows is waited for longer: that costs nothing unless it never gets there.
+# Deadlines, in seconds. An image whose end the screen shows is waited for longer: that costs nothing unless it never
+# gets there.
 QUIET, TOTAL = 20.0, 120.0
 PATIENT_QUIET, PATIENT_TOTAL = 60.0, 300.0
 _UNPACKED = re.compile(r"\.(xz|gz|img|iso|elf|bin|raw|flat|vmdk|qcow2|lkrn)$", re.IGNORECASE)

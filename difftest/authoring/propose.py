@@ -1,4 +1,6 @@
-"""From one boot under the reference: where an image ends, and what its last words mean. Proposals, for a person to look at."""
+"""From one boot under the reference: where an image ends, and what its last words mean. Proposals, for a person to look
+at.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +20,9 @@ CR4_VMXE = 1 << 13
 LEAST_MARKER = 3  # letters and digits of a line's constant beginning that make a marker of it
 
 # Words with which images end whatever the outcome: the line is a marker also for outcomes that this boot did not have.
-_LAST_WORDS = re.compile(r"(?:fatal|halt|panic|abort|assert|kernel panic|shutdown|shutting down|difftest)", re.IGNORECASE)
+_LAST_WORDS = re.compile(
+    r"(?:fatal|halt|panic|abort|assert|kernel panic|shutdown|shutting down|difftest)", re.IGNORECASE
+)
 # What stands behind the first of these varies with the outcome.
 _VARIES = re.compile(r"""["'(<\[=]|\b0x|\d""")
 _WORDS = re.compile(r"[^\W_]")
@@ -61,7 +65,9 @@ def propose(observation: Observation, screen: ScreenReading) -> Proposal:
 
 
 def _end(observation: Observation, said: Transcript) -> str:
-    """A marker: the beginning of the last line, when other outcomes would end with such a line too, or nothing else ends it."""
+    """A marker: the beginning of the last line, when other outcomes would end with such a line too, or nothing else
+    ends it.
+    """
     line = said.spoken.rstrip(b"\r").decode(errors="replace")
     if not line.isprintable() or not line:
         return ""
@@ -73,14 +79,15 @@ def _end(observation: Observation, said: Transcript) -> str:
         return ""
     marker = rf"{beginning}.*\n"
     whole = observation.serial if said.spoken in observation.serial else observation.debug
-    # A marker that stands there before the end would end the boot too early; one without a line's end would miss its rest.
+    # A marker that stands there before the end would end the boot too early; one without a line's end would miss its
+    # rest.
     found = re.findall(marker.encode(), whole + b"\n", re.MULTILINE)
     return marker if len(found) == 1 else ""
 
 
 def _end_screen(observation: Observation, words: str) -> str:
-    """What the screen shows at the end of an image that waits, or that gave the machine back: where this firmware halts then,
-    another one may wait for ever.
+    """What the screen shows at the end of an image that waits, or that gave the machine back: where this firmware halts
+    then, another one may wait for ever.
     """
     if observation.ending not in (Ending.QUIET, Ending.HALTED) or _GOES_ON.search(words):
         return ""
@@ -111,7 +118,9 @@ def _seen(observation: Observation, said: Transcript, screen: ScreenReading, vmx
             yield "those are no words to end with: look whether it gets on when it has more time (--quiet-seconds)"
     else:
         yield "it showed nothing at all"
-    yield from (f"row {row} of the screen: {visible(one.memory, 80)}" for row, one in sorted(screen.rows.items()) if one.memory)
+    yield from (
+        f"row {row} of the screen: {visible(one.memory, 80)}" for row, one in sorted(screen.rows.items()) if one.memory
+    )
     if said.records or said.started:
         yield f"it prints records: {len(said.records)} checks"
     elif said.suite.lines:

@@ -66,4 +66,6 @@ def of_image(image: Path) -> Case:
     if not image.is_file():
         raise CaseError(f"{image}: no such image")
     name = re.sub(r"[^\w.-]+", "-", image.name).strip(".-") or "image"
-    return Case(manifest=Manifest(name=name, title=f"image {image.name}", image=image.name), folder=image.absolute().parent)
+    return Case(
+        manifest=Manifest(name=name, title=f"image {image.name}", image=image.name), folder=image.absolute().parent
+    )

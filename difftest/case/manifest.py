@@ -49,7 +49,9 @@ class Absent(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
 
 class Note(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What running or reading showed about a row of the catalogue: a suspicion's end, or how well its SDM wording is known."""
+    """What running or reading showed about a row of the catalogue: a suspicion's end, or how well its SDM wording is
+    known.
+    """
 
     id: str
     text: str
@@ -93,7 +95,12 @@ def check(manifest: Manifest, folder: Path, path: Path) -> None:
         raise CaseError(f"{path}: give either sources or image")
     if manifest.sources and (manifest.command_line or manifest.modules or manifest.medium):
         raise CaseError(f"{path}: medium, command_line and modules are an image's, not that of sources")
-    files = [*manifest.sources, manifest.image, manifest.second_image, *(one.partition(" ")[0] for one in manifest.modules)]
+    files = [
+        *manifest.sources,
+        manifest.image,
+        manifest.second_image,
+        *(one.partition(" ")[0] for one in manifest.modules),
+    ]
     for name in files:
         if name and not (folder / name).resolve().is_relative_to(folder.resolve()):
             raise CaseError(f"{path}: {name} leads out of the case's folder")

@@ -13,15 +13,21 @@ def accept(
     check: CheckName,
     reason: Annotated[str, typer.Option("--reason", help="Why it is there, in one sentence.")],
     link: Annotated[str, typer.Option("--link", help="Address of the bug report.")] = "",
-    kernels: Annotated[str, typer.Option("--kernels", help='Kernels that it holds for, such as ">=5.10,<8". Default: all.')] = "",
-    bochs: Annotated[str, typer.Option("--bochs", help='Versions of the reference Bochs, such as "<=3.0". Default: all.')] = "",
+    kernels: Annotated[
+        str, typer.Option("--kernels", help='Kernels that it holds for, such as ">=5.10,<8". Default: all.')
+    ] = "",
+    bochs: Annotated[
+        str, typer.Option("--bochs", help='Versions of the reference Bochs, such as "<=3.0". Default: all.')
+    ] = "",
     every_target: Annotated[
         bool, typer.Option("--every-target", help="It holds for all targets, not only for the one that showed it.")
     ] = False,
     name: OfRun = "latest",
     results: Results = default_results,
 ) -> None:
-    """Write a divergence of a run into its case's manifest as known: it makes no run fail any more, until it is gone."""
+    """Write a divergence of a run into its case's manifest as known: it makes no run fail any more, until it is
+    gone.
+    """
     from difftest.authoring.accept import accept as written
     from difftest.authoring.accept import entry, manifest_path
     from difftest.report.digest import digest

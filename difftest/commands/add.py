@@ -9,23 +9,30 @@ import typer
 
 
 def add(
-    file: Annotated[Path, typer.Argument(help="A BIOS disk, a bootable CD, or a multiboot kernel; .xz, .gz, VMDK or qcow2 too.")],
+    file: Annotated[
+        Path, typer.Argument(help="A BIOS disk, a bootable CD, or a multiboot kernel; .xz, .gz, VMDK or qcow2 too.")
+    ],
     folder: Annotated[
-        Path | None, typer.Argument(help="Folder of the case; its last part is the name. Default: named after the file, here.")
+        Path | None,
+        typer.Argument(help="Folder of the case; its last part is the name. Default: named after the file, here."),
     ] = None,
     command_line: Annotated[str, typer.Option("--command-line", "-c", help="What a multiboot kernel is told.")] = "",
     module: Annotated[
-        list[str] | None, typer.Option("--module", "-m", help="A kernel's module, and its words: 'FILE word ...'; repeatable.")
+        list[str] | None,
+        typer.Option("--module", "-m", help="A kernel's module, and its words: 'FILE word ...'; repeatable."),
     ] = None,
     second: Annotated[Path | None, typer.Option("--second-disk", help="A second hard disk.")] = None,
     memory: Annotated[int, typer.Option("--memory", min=1, max=2048, help="RAM of the machine, MiB.")] = 256,
     cpus: Annotated[int, typer.Option("--cpus", min=1, max=8, help="CPUs of the machine.")] = 1,
     quiet_seconds: Annotated[
         float | None,
-        typer.Option(min=0.1, help="A boot ends after this long a silence. Default: 20; 60 where the screen tells the end."),
+        typer.Option(
+            min=0.1, help="A boot ends after this long a silence. Default: 20; 60 where the screen tells the end."
+        ),
     ] = None,
     total_seconds: Annotated[
-        float | None, typer.Option(min=0.1, help="A boot ends after this long. Default: 120; 300 where the screen tells the end.")
+        float | None,
+        typer.Option(min=0.1, help="A boot ends after this long. Default: 120; 300 where the screen tells the end."),
     ] = None,
 ) -> None:
     """Make a case of an image: copy it, boot it once under Bochs, and write a case.toml that says how it ends."""

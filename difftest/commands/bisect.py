@@ -19,13 +19,15 @@ if TYPE_CHECKING:
     from emulators.host.apt import Package
 
 TARGET = "kvm-hosted"
-EXIT_CODES = """Exit codes: 0 a pair is named; 2 wrong usage; 3 no pair can be named: an end does not show what was said of it;
-4 difftest itself failed; 130 interrupted, and the next call goes on there."""
+EXIT_CODES = """Exit codes: 0 a pair is named; 2 wrong usage; 3 no pair can be named: an end does not show what was said
+of it; 4 difftest itself failed; 130 interrupted, and the next call goes on there."""
 
 
 def bisect(
     check: Annotated[str, typer.Argument(help="CASE/CHECK, or a case or image alone for the image as a whole.")],
-    good: Annotated[str, typer.Option("--good", help="A kernel that does what the SDM requires: a version or its beginning.")],
+    good: Annotated[
+        str, typer.Option("--good", help="A kernel that does what the SDM requires: a version or its beginning.")
+    ],
     bad: Annotated[str, typer.Option("--bad", help="A kernel that does not; it may be the newer or the older one.")],
     bochs: Annotated[str | None, typer.Option("--bochs", help="The reference, as for `difftest run`.")] = None,
     host_bochs: Annotated[str | None, typer.Option("--host-bochs", help="The Bochs that hosts KVM.")] = None,
@@ -38,7 +40,9 @@ def bisect(
     results: Results = Path("results"),
     folders: Folders = None,
 ) -> None:
-    """Find the two neighbouring kernels of the mirror between which a check's behaviour changed. Goes on where it stopped."""
+    """Find the two neighbouring kernels of the mirror between which a check's behaviour changed. Goes on where it
+    stopped.
+    """
     from difftest.case.manifest import HOST_KERNEL, IMAGE
     from difftest.errors import CaseError
     from difftest.history.bisect import State, load, state_file
@@ -80,7 +84,9 @@ def bisect(
     ends = [kernel.named(mirror, version, kernel.cached(cache_folder())) for version in (good, bad)]
     kernels = kernel.in_order(kernel.available(mirror), ends)
     if ends[0].version == ends[1].version:
-        raise CaseError(f"--good {good} and --bad {bad} are the same kernel, {ends[0].version}", hint="`difftest kernels`")
+        raise CaseError(
+            f"--good {good} and --bad {bad} are the same kernel, {ends[0].version}", hint="`difftest kernels`"
+        )
     fresh = State(
         case=prepared[0].case.name,
         check=wanted,

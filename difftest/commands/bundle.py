@@ -22,7 +22,9 @@ def bundle(
     ] = None,
     results: Results = default_results,
 ) -> None:
-    """Pack a divergence into a tarball: image, evidence, bug report, and a script that shows it again without difftest."""
+    """Pack a divergence into a tarball: image, evidence, bug report, and a script that shows it again without
+    difftest.
+    """
     from difftest.atomic import write, writing
     from difftest.report.bundle import bundle as packed
     from difftest.report.digest import digest

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from difftest.history.compare import Comparison
     from difftest.run.store import StoredRun
 
-EXIT_CODES = """Exit codes: 0 nothing got worse; 1 a check is new among the divergences, or changed; 2 wrong usage; 3 a check
-cannot be compared because a run gave no verdict on it."""
+EXIT_CODES = """Exit codes: 0 nothing got worse; 1 a check is new among the divergences, or changed; 2 wrong usage; 3 a
+check cannot be compared because a run gave no verdict on it."""
 
 
 def compare(
@@ -28,7 +28,9 @@ def compare(
     json: Annotated[bool, typer.Option("--json", help="Print the comparison as JSON.")] = False,
     results: Results = Path("results"),
 ) -> None:
-    """Hold stored runs against each other: what is new, fixed or the same between their versions. No emulator is started."""
+    """Hold stored runs against each other: what is new, fixed or the same between their versions. No emulator is
+    started.
+    """
     from difftest.atomic import encode
     from difftest.errors import CaseError
     from difftest.history.compare import compare as compared

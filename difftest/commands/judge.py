@@ -50,7 +50,11 @@ def _stored(case: CaseSnapshot) -> Manifest:
 
     from difftest.case.manifest import Manifest
 
-    return msgspec.toml.decode(case.manifest, type=Manifest) if case.manifest else Manifest(name=case.name, title=case.title)
+    return (
+        msgspec.toml.decode(case.manifest, type=Manifest)
+        if case.manifest
+        else Manifest(name=case.name, title=case.title)
+    )
 
 
 def _current(case: CaseSnapshot) -> Manifest:

@@ -13,12 +13,16 @@ if TYPE_CHECKING:
 
 
 def kernels(
-    wanted: Annotated[str, typer.Argument(help="Only this version, or versions that begin so.", metavar="[VERSION]")] = "",
+    wanted: Annotated[
+        str, typer.Argument(help="Only this version, or versions that begin so.", metavar="[VERSION]")
+    ] = "",
     update: Annotated[
         bool, typer.Option("--update", help="Fetch the package lists anew; else those of a day ago will do.")
     ] = False,
 ) -> None:
-    """List the kernels and the Bochs that the mirror's suites hold, oldest first, and which of them are in the cache."""
+    """List the kernels and the Bochs that the mirror's suites hold, oldest first, and which of them are in the
+    cache.
+    """
     from emulators.bochs import program as bochs_program
     from emulators.host.files import cache_folder
     from emulators.host.mirror import Mirror, is_meant

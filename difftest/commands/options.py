@@ -11,8 +11,8 @@ import typer
 if TYPE_CHECKING:
     from emulators.registry import Versions
 
-EXIT_CODES = """Exit codes: 0 all as expected; 1 an unexpected divergence, or a known one that vanished; 2 wrong usage, or nothing
-selected; 3 some case got no verdict; 4 difftest itself failed; 130 interrupted."""
+EXIT_CODES = """Exit codes: 0 all as expected; 1 an unexpected divergence, or a known one that vanished; 2 wrong usage,
+or nothing selected; 3 some case got no verdict; 4 difftest itself failed; 130 interrupted."""
 
 Results = Annotated[Path, typer.Option("--results", help="Folder that runs are kept in.")]
 Folders = Annotated[list[Path] | None, typer.Option("--cases", help="More folders with cases; repeatable.")]
@@ -25,13 +25,16 @@ Kernels = Annotated[
     list[str] | None,
     typer.Option(
         "--kernel",
-        help="Kernel of kvm-hosted: a version or its beginning (`difftest kernels` lists them), a .deb, a build tree, or a folder"
+        help="Kernel of kvm-hosted: a version or its beginning (`difftest kernels` lists them), a .deb, a build "
+        "tree, or a folder"
         " with a bzImage and its modules. Repeatable.",
     ),
 ]
 BochsPrograms = Annotated[
     list[str] | None,
-    typer.Option("--bochs", help="The reference: a version of Bochs or its beginning, or a program's path. Repeatable."),
+    typer.Option(
+        "--bochs", help="The reference: a version of Bochs or its beginning, or a program's path. Repeatable."
+    ),
 ]
 HostBochsPrograms = Annotated[
     list[str] | None,

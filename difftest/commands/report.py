@@ -23,14 +23,20 @@ def report(
     ktap: Annotated[Path | None, typer.Option("--ktap", help="KTAP.")] = None,
     summary: Annotated[Path | None, typer.Option("--summary", help="Markdown for a job's summary page.")] = None,
     catalogue: Annotated[Path | None, typer.Option("--catalogue", help="What each check showed, in Markdown.")] = None,
-    csv: Annotated[Path | None, typer.Option("--csv", metavar="FOLDER", help="Tables of results, fields and timings.")] = None,
-    parquet: Annotated[Path | None, typer.Option("--parquet", metavar="FOLDER", help="The same tables as Parquet.")] = None,
+    csv: Annotated[
+        Path | None, typer.Option("--csv", metavar="FOLDER", help="Tables of results, fields and timings.")
+    ] = None,
+    parquet: Annotated[
+        Path | None, typer.Option("--parquet", metavar="FOLDER", help="The same tables as Parquet.")
+    ] = None,
     bug: Annotated[
         str | None, typer.Option("--bug", metavar="CHECK", help="Print the bug report of a check's divergence.")
     ] = None,
     results: Results = default_results,
 ) -> None:
-    """Report a stored run again; no emulator is started. Several forms may be asked for, and `-` as a file is the output."""
+    """Report a stored run again; no emulator is started. Several forms may be asked for, and `-` as a file is the
+    output.
+    """
     from difftest.run.store import StoredRun
 
     stored = StoredRun.find(results, name)

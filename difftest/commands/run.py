@@ -35,7 +35,9 @@ SEVERITY = [ExitCode.EXPECTED, ExitCode.NO_VERDICT, ExitCode.DIVERGED, ExitCode.
 
 
 def run(
-    cases: Annotated[list[str] | None, typer.Argument(help="Cases by name or pattern, case folders, or raw disk images.")] = None,
+    cases: Annotated[
+        list[str] | None, typer.Argument(help="Cases by name or pattern, case folders, or raw disk images.")
+    ] = None,
     every: Annotated[bool, typer.Option("--all", help="All cases, which is also what no argument means.")] = False,
     group: Annotated[list[str] | None, typer.Option("--group", "-g", help="All cases of a group; repeatable.")] = None,
     check: Annotated[
@@ -43,7 +45,9 @@ def run(
     ] = None,
     target: Annotated[
         list[str] | None,
-        typer.Option("--target", "-t", help="Target to hold against Bochs: kvm, kvm-hosted or tcg. Default: the best KVM here."),
+        typer.Option(
+            "--target", "-t", help="Target to hold against Bochs: kvm, kvm-hosted or tcg. Default: the best KVM here."
+        ),
     ] = None,
     kernel: Kernels = None,
     bochs: BochsPrograms = None,
@@ -55,11 +59,15 @@ def run(
     ] = False,
     jobs: Annotated[int, typer.Option("--jobs", "-j", min=1, max=64, help="Boots side by side.")] = 2,
     timeout: Annotated[
-        float | None, typer.Option("--timeout", min=0.1, help="Seconds a boot may take; kvm-hosted gets four times that.")
+        float | None,
+        typer.Option("--timeout", min=0.1, help="Seconds a boot may take; kvm-hosted gets four times that."),
     ] = None,
     repeat: Annotated[int, typer.Option("--repeat", min=1, max=1000, help="Boot everything this often.")] = 1,
     confirm: Annotated[
-        str, typer.Option("--confirm", help="Look again at divergences, booted anew and set up otherwise: new, all or none.")
+        str,
+        typer.Option(
+            "--confirm", help="Look again at divergences, booted anew and set up otherwise: new, all or none."
+        ),
     ] = "new",
     html: Annotated[Path | None, typer.Option("--html", help="Also write the HTML report to this file.")] = None,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress, only the report.")] = False,

@@ -1,7 +1,7 @@
 """Which of two neighbouring kernels changed what a check shows: the search, and what it keeps between two calls.
 
-Every answer is a stored run. A kernel that gives no verdict is set aside and told, and no pair is named unless both ends showed
-what was said of them.
+Every answer is a stored run. A kernel that gives no verdict is set aside and told, and no pair is named unless both
+ends showed what was said of them.
 """
 
 from __future__ import annotations
@@ -48,8 +48,8 @@ class State(msgspec.Struct, frozen=True, kw_only=True):
 class Search(msgspec.Struct, frozen=True, kw_only=True):
     """Where a search stands: `next` is the kernel to try, or else it is over.
 
-    Over, `trouble` says why no pair can be named; without, `good` and `bad` are the pair, and nothing between them was left
-    but what gave no verdict (`between`).
+    Over, `trouble` says why no pair can be named; without, `good` and `bad` are the pair, and nothing between them was
+    left but what gave no verdict (`between`).
     """
 
     good: str
@@ -104,8 +104,8 @@ def state_file(results: Path, case: str, check: str) -> Path:
 
 
 def load(path: Path, fresh: State) -> State:
-    """What is stored at `path`, or `fresh` when nothing is, or when it speaks of other bytes or other emulators. Kernels that
-    could not be had then are tried again.
+    """What is stored at `path`, or `fresh` when nothing is, or when it speaks of other bytes or other emulators.
+    Kernels that could not be had then are tried again.
 
     Raises StoreError for a file that is no such state.
     """

@@ -1,6 +1,8 @@
-"""Stored runs held against each other: each check by the versions it was run with, and what changed from one to the next.
+"""Stored runs held against each other: each check by the versions it was run with, and what changed from one to the
+next.
 
-Pure, from what is on disk. Which versions differ is read from the identities of the targets, not from what was asked for.
+Pure, from what is on disk. Which versions differ is read from the identities of the targets, not from what was asked
+for.
 """
 
 from __future__ import annotations
@@ -28,7 +30,8 @@ VERSIONS = {
 }
 # A Debian version's epoch, and what its packagers put behind the upstream version.
 PACKAGING = re.compile(r"^\d+:|(?:\+dfsg|\+ds)?-[^-]*$")
-# Results that stand only where there is something to say: none beside other results of the case means that all was well.
+# Results that stand only where there is something to say: none beside other results of the case means that all was
+# well.
 OPTIONAL = (IMAGE, HOST_KERNEL)
 
 
@@ -43,7 +46,9 @@ class Change(enum.StrEnum):
 
 
 class Row(msgspec.Struct, frozen=True, kw_only=True):
-    """One check of one subject, across all runs. `cells` has a verdict's words for each run, "" where it was not run."""
+    """One check of one subject, across all runs. `cells` has a verdict's words for each run, "" where it was not
+    run.
+    """
 
     case: str
     check: str
@@ -138,7 +143,8 @@ def _described(run: StoredRun) -> dict[str, str]:
     found: dict[str, str] = {}
     for name in _subjects(run):
         found |= {key: value for key, value in identities.get(name, {}).items() if key in VERSIONS}
-        # A package's version says more than the release that `uname -r` gives, and a build of the user's has only its path.
+        # A package's version says more than the release that `uname -r` gives, and a build of the user's has only its
+        # path.
         if package := identities.get(name, {}).get("kernel package"):
             found["kernel"] = package.rpartition(" ")[2]
     return {**found, "bochs": identities.get(run.meta.reference, {}).get("bochs", "")}

@@ -1,4 +1,6 @@
-"""Judging a stored run anew, after a rule changed: a `[[known]]` entry, a regular expression of a case, or the judge itself."""
+"""Judging a stored run anew, after a rule changed: a `[[known]]` entry, a regular expression of a case, or the judge
+itself.
+"""
 
 from __future__ import annotations
 
@@ -38,7 +40,8 @@ def rejudge(run: StoredRun, case: CaseSnapshot, manifest: Manifest) -> list[Resu
     """
     stored = run.results(case.name)
     boots = {
-        target: [see(observation, screen) for observation, screen in seen] for target, seen in run.observations(case.name).items()
+        target: [see(observation, screen) for observation, screen in seen]
+        for target, seen in run.observations(case.name).items()
     }
     results: list[Result] = []
     for reference, subject in dict.fromkeys((result.reference, result.subject) for result in stored):

@@ -32,7 +32,8 @@ CHECK_ID = re.compile(r"[\w.:/+-]{1,120}", re.ASCII)
 FLAGS = [
     *["-m32", "-march=i586", "-std=gnu11", "-Os", "-ffreestanding", "-nostdlib", "-fno-pic", "-fno-pie"],
     *["-fno-stack-protector", "-fno-asynchronous-unwind-tables", "-fcf-protection=none", "-mno-sse", "-mno-mmx"],
-    # What no check uses stays out of the image: to read a sector costs KVM under emulation a quarter of a million instructions.
+    # What no check uses stays out of the image: to read a sector costs KVM under emulation a quarter of a million
+    # instructions.
     *["-ffunction-sections", "-fdata-sections"],
     # The order of checks in the image is the order in the source.
     *["-fno-toplevel-reorder", "-Wall", "-Wextra", "-Werror"],
@@ -72,7 +73,9 @@ def build_case(name: str, folder: Path, sources: Sequence[str], cache: Path) -> 
             with contextlib.suppress(OSError):  # another run was faster, with the same result
                 ready.rename(done)
     except OSError as error:
-        raise BuildError(f"cannot build in {cache}: {error.strerror}", hint="is there room, and may you write there?") from error
+        raise BuildError(
+            f"cannot build in {cache}: {error.strerror}", hint="is there room, and may you write there?"
+        ) from error
     if (built := _read(done)) is None:
         raise BuildError(f"what was built in {done} cannot be read back", hint="is the disk full?")
     return built
@@ -80,7 +83,12 @@ def build_case(name: str, folder: Path, sources: Sequence[str], cache: Path) -> 
 
 def _key(name: str, folder: Path, sources: Sequence[str]) -> str:
     """A hash of all that goes into the image."""
-    inputs = [*sorted(KIT.glob("*.[cSh]")), KIT / "kit.ld", *(folder / source for source in sources), *sorted(folder.glob("*.h"))]
+    inputs = [
+        *sorted(KIT.glob("*.[cSh]")),
+        KIT / "kit.ld",
+        *(folder / source for source in sources),
+        *sorted(folder.glob("*.h")),
+    ]
     digest = hashlib.sha256("\n".join([name, *_versions(), *FLAGS, *sources]).encode())
     for path in inputs:
         try:
@@ -113,14 +121,30 @@ def _build(name: str, folder: Path, sources: Sequence[str], out: Path) -> None:
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         list(pool.map(compile_one, paths, objects))
     inputs = [path.name for path in objects]
-    _tool(["ld", "-m", "elf_i386", "--build-id=none", "--gc-sections", "-T", str(KIT / "kit.ld"), "-o", "case.elf", *inputs], out)
+    _tool(
+        [
+            "ld",
+            "-m",
+            "elf_i386",
+            "--build-id=none",
+            "--gc-sections",
+            "-T",
+            str(KIT / "kit.ld"),
+            "-o",
+            "case.elf",
+            *inputs,
+        ],
+        out,
+    )
     _tool(["objcopy", "-O", "binary", "-R", ABOUT_SECTION, "case.elf", "disk.img"], out)
     checks = _checks(folder, out)
     for path in objects:
         path.unlink()
     image = (out / "disk.img").read_bytes()
     if image.count(MAGIC) != 1:
-        raise BuildError(f"{folder}: the words {MAGIC[:-1].decode()} stand in the image twice", hint="the kit alone may use them")
+        raise BuildError(
+            f"{folder}: the words {MAGIC[:-1].decode()} stand in the image twice", hint="the kit alone may use them"
+        )
     os.truncate(out / "disk.img", whole_cylinders(len(image)))
     digest = hashlib.sha256((out / "disk.img").read_bytes()).hexdigest()
     (out / "built.json").write_bytes(msgspec.json.encode(_Record(sha256=digest, checks=checks)))
@@ -134,12 +158,15 @@ def _checks(folder: Path, out: Path) -> tuple[About, ...]:
     lines = (out / "abouts").read_bytes().replace(b"\0", b"").decode().removesuffix("\n").split("\n")
     for name in ("abouts", "discarded"):
         (out / name).unlink()
-    checks = tuple(About(check=check, sdm=sdm, summary=summary) for check, sdm, summary in (line.split("\x1f") for line in lines))
+    checks = tuple(
+        About(check=check, sdm=sdm, summary=summary) for check, sdm, summary in (line.split("\x1f") for line in lines)
+    )
     names = [about.check for about in checks]
     for check in names:
         if not CHECK_ID.fullmatch(check) or names.count(check) > 1:
             raise BuildError(
-                f"{folder}: the check id {check!r} is malformed, or used twice", hint="letters, digits and . : / + - only"
+                f"{folder}: the check id {check!r} is malformed, or used twice",
+                hint="letters, digits and . : / + - only",
             )
     return checks
 
@@ -149,7 +176,9 @@ def _tool(argv: list[str], folder: Path) -> str:
     if shutil.which(argv[0]) is None:
         raise BuildError(f"{argv[0]} is missing", hint="apt-get install gcc binutils")
     environment = {**os.environ, "LC_ALL": "C"}
-    done = subprocess.run(argv, cwd=folder, env=environment, capture_output=True, text=True, check=False, errors="replace")
+    done = subprocess.run(
+        argv, cwd=folder, env=environment, capture_output=True, text=True, check=False, errors="replace"
+    )
     if done.returncode:
         raise BuildError(f"{argv[0]} failed in {folder}:\n{done.stderr[:4000]}", hint="mend the source and run again")
     return done.stdout

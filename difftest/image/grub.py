@@ -59,7 +59,9 @@ def _words(path: Path, words: str) -> list[str]:
 def _quoted(path: Path, words: Sequence[str]) -> list[str]:
     for word in words:
         if not _WORD.fullmatch(word):
-            raise CaseError(f"{path}: GRUB cannot pass {word!r} on", hint="words of ASCII without quotes and backslashes")
+            raise CaseError(
+                f"{path}: GRUB cannot pass {word!r} on", hint="words of ASCII without quotes and backslashes"
+            )
     return [f"'{word}'" for word in words]
 
 
@@ -94,7 +96,8 @@ def _disk(core: bytes, partition: bytes) -> bytes:
     sectors = -(-len(partition) // _SECTOR)
     if len(core) > (_PARTITION - 1) * _SECTOR:
         raise CaseError("GRUB's core image does not fit before the partition")
-    # Cylinder, head and sector say nothing, as the standard has it for what they cannot express: all is done by sector number.
+    # Cylinder, head and sector say nothing, as the standard has it for what they cannot express: all is done by sector
+    # number.
     entry = struct.pack("<B3sB3sII", 0x80, b"\xfe\xff\xff", _LINUX, b"\xfe\xff\xff", _PARTITION, sectors)
     boot = (GRUB / "boot.img").read_bytes()[:_PARTITION_TABLE] + entry.ljust(64, b"\0") + b"\x55\xaa"
     return (boot + core).ljust(_PARTITION * _SECTOR, b"\0") + partition.ljust(sectors * _SECTOR, b"\0")

@@ -80,7 +80,9 @@ def look(path: Path, medium: str = "") -> Kind:
     if signed and head[0x202:0x206] == b"HdrS":
         return Kind.LINUX
     if not signed:
-        hint = "a BIOS disk, a CD with El Torito or a multiboot kernel boots; packed as .xz, .gz, VMDK or qcow2 if need be"
+        hint = (
+            "a BIOS disk, a CD with El Torito or a multiboot kernel boots; packed as .xz, .gz, VMDK or qcow2 if need be"
+        )
         raise CaseError(f"{path}: no boot signature (55 AA at the end of the first sector)", hint=hint)
     return Kind.DISK
 

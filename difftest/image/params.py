@@ -58,7 +58,9 @@ def params_of(image: bytes) -> Params:
         raise BuildError("the image has no parameter block", hint="only cases built with the kit can run a selection")
     _, version, count, selected, in_ram, address, size = LAYOUT.unpack_from(image, start)
     if version != VERSION:
-        raise BuildError(f"the image's parameter block has version {version}, not {VERSION}", hint="build the image again")
+        raise BuildError(
+            f"the image's parameter block has version {version}, not {VERSION}", hint="build the image again"
+        )
     if not HEADER.size < size <= MOST_BYTES:
         raise BuildError(f"the image speaks of a RAM log of {size} bytes", hint=f"at most {MOST_BYTES}")
     log = RamLog(address=address, most=size - HEADER.size)
@@ -80,7 +82,9 @@ def speaking(image: bytes) -> bytes:
 
 
 def with_ram_log(image: Path) -> tuple[Path, str, RamLog]:
-    """A copy of a built image that leaves its lines in RAM, beside it; its hash; and where they lie. Raises BuildError."""
+    """A copy of a built image that leaves its lines in RAM, beside it; its hash; and where they lie. Raises
+    BuildError.
+    """
     data = image.read_bytes()
     params = msgspec.structs.replace(params_of(data), in_ram=True)
     return *_beside(image, "ram-log", params.put_into(data)), params.ram_log

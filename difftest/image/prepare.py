@@ -1,4 +1,6 @@
-"""From a case to the bytes that every target boots: built from sources, or taken from a file, unpacked, padded and hashed."""
+"""From a case to the bytes that every target boots: built from sources, or taken from a file, unpacked, padded and
+hashed.
+"""
 
 from __future__ import annotations
 
@@ -91,8 +93,12 @@ def prepare(case: Case, cache: Path, checks: Sequence[str] = ()) -> Prepared:
     if checks:
         raise CaseError(f"{case.name}: only cases built with the kit let checks be chosen")
     manifest = case.manifest
-    image = bootable(case.folder / manifest.image, cache / "images", manifest.medium, manifest.command_line, modules_of(case))
-    return _with_second(Prepared(case=case, image=image.path, sha256=image.sha256, cdrom=image.kind == Kind.CDROM), cache)
+    image = bootable(
+        case.folder / manifest.image, cache / "images", manifest.medium, manifest.command_line, modules_of(case)
+    )
+    return _with_second(
+        Prepared(case=case, image=image.path, sha256=image.sha256, cdrom=image.kind == Kind.CDROM), cache
+    )
 
 
 def _with_second(prepared: Prepared, cache: Path) -> Prepared:
@@ -120,7 +126,9 @@ def _selected(whole: Prepared, patterns: Sequence[str]) -> Prepared:
 
 
 def _names(pattern: str, check: str) -> bool:
-    """Whether a pattern names a check, or the group of checks that share its id up to a slash ("P-09" names "P-09/wp")."""
+    """Whether a pattern names a check, or the group of checks that share its id up to a slash ("P-09" names
+    "P-09/wp").
+    """
     return fnmatch.fnmatchcase(check, pattern) or fnmatch.fnmatchcase(check.partition("/")[0], pattern)
 
 
@@ -133,10 +141,11 @@ def modules_of(case: Case) -> list[tuple[Path, str]]:
 def bootable(
     source: Path, folder: Path, medium: str = "", command_line: str = "", modules: Sequence[tuple[Path, str]] = ()
 ) -> Bootable:
-    """What targets boot of a file of any kind, in `folder`: unpacked, wrapped, zeros added up to what all disks can have.
+    """What targets boot of a file of any kind, in `folder`: unpacked, wrapped, zeros added up to what all disks can
+    have.
 
-    `medium` is "disk" or "cdrom" where the file could be either, "data" where nothing has to boot from it. Raises CaseError;
-    nothing is left behind then.
+    `medium` is "disk" or "cdrom" where the file could be either, "data" where nothing has to boot from it. Raises
+    CaseError; nothing is left behind then.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -156,7 +165,9 @@ def bootable(
     except OSError as error:
         raise CaseError(f"cannot copy {source}: {error.strerror}", hint=f"is there room in {folder}?") from error
     except EmulatorError as error:
-        raise CaseError(f"cannot copy {source}: {error.evidence.strip()}", hint=f"is there room in {folder}?") from error
+        raise CaseError(
+            f"cannot copy {source}: {error.evidence.strip()}", hint=f"is there room in {folder}?"
+        ) from error
     return Bootable(folder / f"{digest}.img", digest, Kind.CDROM if kind == Kind.CDROM else Kind.DISK)
 
 

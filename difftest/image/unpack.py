@@ -29,7 +29,9 @@ def unpack(source: Path, kind: Kind, target: Path) -> None:
 
 def _decompress(command: list[str], source: Path, target: Path) -> None:
     if shutil.which(command[0]) is None:
-        raise CaseError(f"{source}: {command[0]} is missing", hint=f"apt-get install {command[0].replace('xz', 'xz-utils')}")
+        raise CaseError(
+            f"{source}: {command[0]} is missing", hint=f"apt-get install {command[0].replace('xz', 'xz-utils')}"
+        )
     with contextlib.ExitStack() as stack:
         packed = stack.enter_context(source.open("rb"))
         file = stack.enter_context(target.open("wb"))
@@ -41,7 +43,9 @@ def _decompress(command: list[str], source: Path, target: Path) -> None:
         while chunk := process.stdout.read(_CHUNK):
             size += len(chunk)
             if size > LARGEST_UNPACKED:
-                raise CaseError(f"{source}: unpacks to more than {LARGEST_UNPACKED} bytes", hint="unpack it yourself first")
+                raise CaseError(
+                    f"{source}: unpacks to more than {LARGEST_UNPACKED} bytes", hint="unpack it yourself first"
+                )
             if chunk.count(0) == len(chunk):
                 file.seek(len(chunk), 1)
             else:
@@ -80,6 +84,7 @@ def _qemu_img(source: Path, *arguments: str) -> bytes:
         raise CaseError(f"{source}: qemu-img did not come to an end") from error
     if done.returncode:
         raise CaseError(
-            f"{source}: cannot be unpacked: {done.stderr[:2000].decode(errors='replace').strip()}", hint="is the file whole?"
+            f"{source}: cannot be unpacked: {done.stderr[:2000].decode(errors='replace').strip()}",
+            hint="is the file whole?",
         )
     return done.stdout

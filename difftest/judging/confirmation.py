@@ -1,7 +1,7 @@
 """Whether a divergence stands when it is looked at again: the stages that confirm one, and what they do to its verdict.
 
-Stages: the screen read a second time in another way, the same bytes booted again on both sides, and booted on each side's
-variants (another CPU model, and what else the target offers). Pure; the boots are made by `difftest.run.runner`.
+Stages: the screen read a second time in another way, the same bytes booted again on both sides, and booted on each
+side's variants (another CPU model, and what else the target offers). Pure; the boots are made by `difftest.run.runner`.
 """
 
 from __future__ import annotations
@@ -54,14 +54,22 @@ class Confirmation(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def dismissed(self) -> str:
-        """The stage that takes the verdict away, or "". A variant never does: it narrows down when the divergence shows."""
-        gone = (stage.name for stage in self.stages if stage.outcome == Outcome.DIFFERENT and stage.name in (SCREEN, RERUN))
+        """The stage that takes the verdict away, or "". A variant never does: it narrows down when the divergence
+        shows.
+        """
+        gone = (
+            stage.name for stage in self.stages if stage.outcome == Outcome.DIFFERENT and stage.name in (SCREEN, RERUN)
+        )
         return next(gone, "")
 
     @property
     def limits(self) -> list[str]:
         """The variants on which the divergence did not show."""
-        return [stage.name for stage in self.stages if stage.outcome == Outcome.DIFFERENT and stage.name not in (SCREEN, RERUN)]
+        return [
+            stage.name
+            for stage in self.stages
+            if stage.outcome == Outcome.DIFFERENT and stage.name not in (SCREEN, RERUN)
+        ]
 
 
 def doubted(results: Iterable[Result], which: Confirm) -> list[Result]:
@@ -82,12 +90,16 @@ def stage_of(name: str, first: Result, again: Result | None) -> Stage:
     if again.verdict != first.verdict:
         return Stage(name=name, outcome=Outcome.DIFFERENT, detail=f"{again.label}: {again.reason}")
     if name == RERUN and _shown(again) != _shown(first):
-        return Stage(name=name, outcome=Outcome.DIFFERENT, detail=f"{again.label} again, with other values: {again.reason}")
+        return Stage(
+            name=name, outcome=Outcome.DIFFERENT, detail=f"{again.label} again, with other values: {again.reason}"
+        )
     return Stage(name=name, outcome=Outcome.SAME, detail=again.reason)
 
 
 def settled(results: Sequence[Result], confirmations: Sequence[Confirmation]) -> list[Result]:
-    """The results with what confirming them showed. A re-run is a repeated boot, so the judge has made it flaky already."""
+    """The results with what confirming them showed. A re-run is a repeated boot, so the judge has made it flaky
+    already.
+    """
     found = {(one.check, one.subject): one for one in confirmations}
     return [_settled(result, found.get((result.check, result.subject))) for result in results]
 

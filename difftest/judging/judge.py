@@ -1,7 +1,8 @@
 """Comparing and judging: two observations of the same bytes in, one Result per check out. Pure, works offline.
 
-The image judged each side against the SDM; here the sides are held against each other, field by field, and the difference is
-put at somebody's door. Agreement needs evidence from both sides; what could not be observed is inconclusive, with the reason.
+The image judged each side against the SDM; here the sides are held against each other, field by field, and the
+difference is put at somebody's door. Agreement needs evidence from both sides; what could not be observed is
+inconclusive, with the reason.
 """
 
 from __future__ import annotations
@@ -39,8 +40,8 @@ def judge(
     reference: tuple[Names, Sequence[Seen]],
     subject: tuple[Names, Sequence[Seen]],
 ) -> list[Result]:
-    """All results of one case for one pair of targets. Each side has one Seen per repeated boot, or several where a check
-    killed the guest and the rest was booted behind it (see Observation.repeat and .part).
+    """All results of one case for one pair of targets. Each side has one Seen per repeated boot, or several where a
+    check killed the guest and the rest was booted behind it (see Observation.repeat and .part).
     """
     left_names, right_names = reference[0], subject[0]
     lefts, rights = aligned(manifest, reference[1], subject[1])
@@ -49,13 +50,14 @@ def judge(
     reported = [name for seen in (*lefts, *rights) for name in (*seen.transcript.records, *seen.transcript.started)]
     checks = list(dict.fromkeys([*known_checks, *reported]))
     results = [
-        _settle(manifest, known_checks.get(check, About(check=check)), left_names, right_names, pairs, check) for check in checks
+        _settle(manifest, known_checks.get(check, About(check=check)), left_names, right_names, pairs, check)
+        for check in checks
     ]
     if not checks:
         results.append(_settle(manifest, About(check=IMAGE), left_names, right_names, pairs, None))
     elif all(result.verdict == Verdict.AGREE for result in results) or _suite_died(lefts, rights):
-        # Every check agrees; the image as a whole must too. Where a check differs, the rest follows from it, but a suite that
-        # did not come to its end on one side has not passed there.
+        # Every check agrees; the image as a whole must too. Where a check differs, the rest follows from it, but a
+        # suite that did not come to its end on one side has not passed there.
         whole = _settle(manifest, About(check=IMAGE), left_names, right_names, pairs, None)
         if whole.verdict != Verdict.AGREE:
             results.append(whole)
@@ -63,7 +65,9 @@ def judge(
 
 
 def _suite_died(lefts: Sequence[Seen], rights: Sequence[Seen]) -> bool:
-    """Whether a suite in lines broke off on one side: the boot ended badly, or what closes it on the other is missing."""
+    """Whether a suite in lines broke off on one side: the boot ended badly, or what closes it on the other is
+    missing.
+    """
     seens = [seen for seen in (*lefts, *rights) if seen.transcript.suite.lines]
     broke_off = any(seen.observation.ending in FATAL for seen in seens)
     return broke_off or len({seen.transcript.suite.closed for seen in seens}) > 1
@@ -78,7 +82,12 @@ def missing(
 
 
 def _settle(
-    manifest: Manifest, about: About, reference: Names, subject: Names, pairs: Sequence[tuple[Parts, Parts]], check: str | None
+    manifest: Manifest,
+    about: About,
+    reference: Names,
+    subject: Names,
+    pairs: Sequence[tuple[Parts, Parts]],
+    check: str | None,
 ) -> Result:
     """The verdict over all repeated boots: flaky when they do not all give the same."""
     outcomes = []
@@ -91,7 +100,9 @@ def _settle(
         )
         outcomes.append((verdict, reason, sides, fields))
     if not outcomes:
-        return _result(manifest, about, reference, subject, Verdict.INCONCLUSIVE, "no boot was observed", None, None, [])
+        return _result(
+            manifest, about, reference, subject, Verdict.INCONCLUSIVE, "no boot was observed", None, None, []
+        )
     kinds = Counter(
         (verdict, tuple((field.name, field.reference, field.subject) for field in fields if field.compared))
         for verdict, _, _, fields in outcomes
@@ -164,7 +175,9 @@ def _against_sdm(side: Side, other: Side, fields: Sequence[Field]) -> str:
         return side.reason if side.status == DIED else other.reason
     parts = []
     for name in side.record.broken() or other.record.broken():
-        parts.append(f"{name} is {side.record.fields.get(name, 'absent')}, the SDM requires {side.record.required.get(name)}")
+        parts.append(
+            f"{name} is {side.record.fields.get(name, 'absent')}, the SDM requires {side.record.required.get(name)}"
+        )
     return "; ".join(parts[:3]) or side.reason or "the image judged it wrong"
 
 
@@ -202,7 +215,9 @@ def _kernel_findings(
     reason = visible(faults[0], 300)
     boots = f"{times}/{len(seens)}" if len(seens) > 1 else ""
     versions = _versions(lefts[0], seens[0])
-    return [_result(manifest, about, reference, subject, Verdict.SUBJECT_WRONG, reason, None, None, [], boots, versions)]
+    return [
+        _result(manifest, about, reference, subject, Verdict.SUBJECT_WRONG, reason, None, None, [], boots, versions)
+    ]
 
 
 def _result(

@@ -41,7 +41,9 @@ class Side(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def aligned(manifest: Manifest, *sides: Sequence[Seen]) -> list[list[Seen]]:
-    """The boots of all sides with the results that images print as lines made records, under ids that hold on all sides."""
+    """The boots of all sides with the results that images print as lines made records, under ids that hold on all
+    sides.
+    """
     seens = [seen for side in sides for seen in side]
     ids = iter(identified([seen.transcript.suite.lines for seen in seens], manifest.volatile))
     return [[_with_lines(seen, next(ids)) for seen in side] for side in sides]
@@ -51,12 +53,16 @@ def _with_lines(seen: Seen, lines: dict[str, Line]) -> Seen:
     if not lines:
         return seen
     records = {check: _record(check, line) for check, line in lines.items()}
-    return msgspec.structs.replace(seen, transcript=msgspec.structs.replace(seen.transcript, records=records, complete=True))
+    return msgspec.structs.replace(
+        seen, transcript=msgspec.structs.replace(seen.transcript, records=records, complete=True)
+    )
 
 
 def _record(check: str, line: Line) -> Record:
     fields = {"said": line.said} if line.status == "OPEN" else {}
-    return Record(check=check, status=line.status, fields=fields, free={"line": line.name} if line.name not in check else {})
+    return Record(
+        check=check, status=line.status, fields=fields, free={"line": line.name} if line.name not in check else {}
+    )
 
 
 def by_repeat(seens: Sequence[Seen]) -> list[Parts]:
@@ -96,8 +102,8 @@ def switched_off(seen: Seen) -> bool:
 
 
 def settled(manifest: Manifest, seen: Seen) -> bool:
-    """Whether a silent guest shows what the case says it ends with, such as a prompt. What the boot was stopped for counts
-    only if the screen shows it afterwards, too.
+    """Whether a silent guest shows what the case says it ends with, such as a prompt. What the boot was stopped for
+    counts only if the screen shows it afterwards, too.
     """
     if seen.observation.ending not in (Ending.SETTLED, Ending.QUIET) or not manifest.end_screen:
         return False
@@ -131,7 +137,9 @@ def _check_side(manifest: Manifest, parts: Parts, check: str) -> Side:
     if transcript.problems:
         return Side(status="", reason=f"the transcript is broken: {transcript.problems[0]}", record=record)
     if record.status == "PASS" and record.broken():
-        return Side(status="", reason=f"the image says PASS although {record.broken()[0]} is not as required", record=record)
+        return Side(
+            status="", reason=f"the image says PASS although {record.broken()[0]} is not as required", record=record
+        )
     # A later check may have killed this boot: then the boots behind it must have come to an orderly end.
     killed_later = ending in FATAL and transcript.died_in() is not None and _in_order(manifest, parts[-1])
     # What a suite printed before it died was printed; that it died is told of the image as a whole.
@@ -152,7 +160,9 @@ def _image_side(manifest: Manifest, seen: Seen, compared: Compared) -> Side:
     texts = {row: screen.rows[row].memory for row in VERDICT_ROWS if row in screen.rows}
     rows = {f"row_{row}": "" if is_firmware(text) else text for row, text in texts.items()}
     lines = {f"screen_line_{number}": text for number, text in enumerate(printed_lines(screen), 1)}
-    shown = {name: masked(visible(text, 80), own) for name, text in (lines if compared == Compared.LINES else rows).items()}
+    shown = {
+        name: masked(visible(text, 80), own) for name, text in (lines if compared == Compared.LINES else rows).items()
+    }
     ending = observation.ending
     in_order = ending in ORDERLY or settled(manifest, seen)
     # Whether a guest that is done halts or switches off depends on the devices that it finds, not on the CPU.
@@ -161,7 +171,9 @@ def _image_side(manifest: Manifest, seen: Seen, compared: Compared) -> Side:
         "terminal_line": line,
         **({} if compared == Compared.NOTHING else shown),
     }
-    if not line and not switched_off(seen):  # an image that says nothing on its ports: the last words on the screen stand for it
+    if not line and not switched_off(
+        seen
+    ):  # an image that says nothing on its ports: the last words on the screen stand for it
         fields["last_screen_line"] = masked(last_words(screen), own)
     record = Record(check=IMAGE, status="", fields=fields, free={"ended_with": ending.value})
     if ending in FATAL:
@@ -169,7 +181,9 @@ def _image_side(manifest: Manifest, seen: Seen, compared: Compared) -> Side:
     if not in_order or (manifest.end and ending in (Ending.HALTED, Ending.POWER_OFF)):
         return Side(status="", reason=_ended(seen), record=record)
     if not any((line, *shown.values(), fields.get("last_screen_line"))):
-        return Side(status="", reason="the image showed nothing: no words on its ports, no text on the screen", record=record)
+        return Side(
+            status="", reason="the image showed nothing: no words on its ports, no text on the screen", record=record
+        )
     words = [transcript.spoken, *(text.encode() for text in (*texts.values(), *lines.values()))]
     for status, expression in (("FAIL", manifest.wrong), ("PASS", manifest.right)):
         if expression and any(re.search(expression.encode(), said) for said in words):

@@ -9,10 +9,13 @@ from difftest.reading.screen_reading import ScreenReading
 from difftest.text import visible
 
 MOST_BLANK = 2  # blank rows within what was printed line by line; more of them, and its parts were put where they stand
-# What a PC's firmware, or the loader of a kernel, leaves as the last words on the screen of an image that prints nothing.
+# What a PC's firmware, or the loader of a kernel, leaves as the last words on the screen of an image that prints
+# nothing.
 FIRMWARE_LINES = re.compile(
-    r"Booting from .*|SeaBIOS .*|(Plex86/)?Bochs .*|ata\d .*|iPXE \(http.*|This VGA/VBE .*|(NO Bochs|vbe|vgabios).*|\$Revision.*"
-    r"|Please visit :|\. http.*|apmbios.*|Press F12 .*|Machine UUID .*|Options: .*|(No|not a) bootable d.*|Boot failed.*"
+    r"Booting from .*|SeaBIOS .*|(Plex86/)?Bochs .*|ata\d .*|iPXE \(http.*|This VGA/VBE .*|(NO "
+    r"Bochs|vbe|vgabios).*|\$Revision.*"
+    r"|Please visit :|\. http.*|apmbios.*|Press F12 .*|Machine UUID .*|Options: .*|(No|not a) bootable d.*|Boot "
+    r"failed.*"
     r"|FATAL: .*bootable.*|GRUB loading.*|Welcome to GRUB!|\d+MB medium detected|Waiting for device to detect medium.*"
     r"|CDROM boot failure.*|INT18: BOOT FAILURE",
     re.IGNORECASE,
@@ -21,8 +24,8 @@ BOOTING = re.compile(r"Booting from ")
 
 
 def printed_lines(screen: ScreenReading) -> list[str]:
-    """The lines of an image that printed them below the firmware's words: how far down they stand is then the firmware's doing.
-    None of an image that cleared the screen, or put its words where they stand.
+    """The lines of an image that printed them below the firmware's words: how far down they stand is then the
+    firmware's doing. None of an image that cleared the screen, or put its words where they stand.
     """
     filled = [row for row, text in enumerate(screen.text) if text.strip()]
     # An image comes to speak when the firmware has said what it boots from. That may have left at the top.
@@ -37,7 +40,9 @@ def printed_lines(screen: ScreenReading) -> list[str]:
 
 def last_words(screen: ScreenReading) -> str:
     """The last line on the screen that is not the firmware's, or ""."""
-    return visible(next((text.strip() for text in reversed(screen.text) if text.strip() and not is_firmware(text)), ""), 80)
+    return visible(
+        next((text.strip() for text in reversed(screen.text) if text.strip() and not is_firmware(text)), ""), 80
+    )
 
 
 def is_firmware(line: str) -> bool:

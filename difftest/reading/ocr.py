@@ -1,7 +1,8 @@
 """Reading words off a picture with tesseract, and remembering what it read in which picture.
 
-A reading is a function of the picture's pixels and of the program: what stands in the user's cache is taken only for the same
-bytes, read in the same way by the same program, libraries and model, by their hashes. `Reading.kept` tells that it was taken.
+A reading is a function of the picture's pixels and of the program: what stands in the user's cache is taken only for
+the same bytes, read in the same way by the same program, libraries and model, by their hashes. `Reading.kept` tells
+that it was taken.
 """
 
 from __future__ import annotations
@@ -50,7 +51,9 @@ class Picture(NamedTuple):
 
 
 class Reading(NamedTuple):
-    """Words with single blanks between. `kept` is whether they were read at an earlier time, in a picture of the same bytes."""
+    """Words with single blanks between. `kept` is whether they were read at an earlier time, in a picture of the same
+    bytes.
+    """
 
     text: str
     kept: bool
@@ -65,7 +68,8 @@ class _Kept(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 def read(picture: Picture, mode: str, *, afresh: bool = False) -> Reading:
-    """What stands in a picture, in a page segmentation mode of tesseract's; with `afresh` tesseract itself is asked in any case.
+    """What stands in a picture, in a page segmentation mode of tesseract's; with `afresh` tesseract itself is asked in
+    any case.
 
     Blocks while tesseract works. Raises OcrError.
     """
@@ -121,10 +125,14 @@ def _trim(folder: Path) -> None:
 
 @functools.cache
 def _program(program: str) -> str:
-    """A hash of all files that a reading depends on: the program, its libraries, its model; "" when they are not known."""
+    """A hash of all files that a reading depends on: the program, its libraries, its model; "" when they are not
+    known.
+    """
 
     def ask() -> Answer:
-        done = subprocess.run([program, "--list-langs"], capture_output=True, text=True, timeout=OCR_SECONDS, check=False)
+        done = subprocess.run(
+            [program, "--list-langs"], capture_output=True, text=True, timeout=OCR_SECONDS, check=False
+        )
         said = done.stdout + done.stderr  # old versions say it on the one, new ones on the other
         found = re.search(r'"([^"\n]+)"', said)
         model = Path(found[1] if found else "") / f"{LANGUAGE}.traineddata"
@@ -132,7 +140,9 @@ def _program(program: str) -> str:
         digest = hashlib.sha256("".join(sha256_cached(file) for file in files).encode()).hexdigest()
         return Answer(digest, [*files, LOADERS_CACHE, model.parent])
 
-    question = "\0".join([program, "read by", *(os.environ.get(name, "") for name in ("TESSDATA_PREFIX", "LD_LIBRARY_PATH"))])
+    question = "\0".join(
+        [program, "read by", *(os.environ.get(name, "") for name in ("TESSDATA_PREFIX", "LD_LIBRARY_PATH"))]
+    )
     try:
         return kept(cache_folder(), question, ask)
     except (EmulatorError, OSError, subprocess.SubprocessError):
@@ -140,7 +150,8 @@ def _program(program: str) -> str:
 
 
 def _tesseract(picture: Picture, mode: str) -> str:
-    import pytesseract  # late: it loads pandas, and most runs find each strip of their screens among those that were read before
+    # late: it loads pandas, and most runs find each strip of their screens among those that were read before
+    import pytesseract
     from PIL import Image
 
     os.environ["OMP_THREAD_LIMIT"] = "1"  # its threads fight the emulators' for two cores

@@ -6,8 +6,8 @@
     difftest 1 check <check> <PASS|FAIL|OPEN|SKIP> key=value ...
     difftest 1 end checks=<n>
 
-Keys: `name=` a raw field, compared between the sides; `must.name=` what the SDM requires of it; `free.name=` recorded only.
-The guest is not trusted: a line that does not parse to the end is a problem that is told, never a guess.
+Keys: `name=` a raw field, compared between the sides; `must.name=` what the SDM requires of it; `free.name=` recorded
+only. The guest is not trusted: a line that does not parse to the end is a problem that is told, never a guess.
 """
 
 from __future__ import annotations
@@ -76,7 +76,9 @@ def transcript_of(observation: Observation) -> Transcript:
 
 
 def parse(serial: bytes, debug: bytes = b"") -> Transcript:
-    """What an image said on COM1, or in its RAM log, or else on port 0xE9. Never raises: `problems` tell what is wrong."""
+    """What an image said on COM1, or in its RAM log, or else on port 0xE9. Never raises: `problems` tell what is
+    wrong.
+    """
     said = _parse(serial)
     if said.speaks or not debug.strip():
         return said
@@ -118,7 +120,11 @@ def _parse(serial: bytes) -> Transcript:
     if counted is not None and counted != len(records):
         problems.append(f"the image says it reported {counted} checks, {len(records)} were read")
     spoken = next((line for line in reversed(lines) if line.strip()), b"")
-    suite = Suite() if records or started else parse_suite([line[:MAX_LINE].decode(errors="backslashreplace") for line in lines])
+    suite = (
+        Suite()
+        if records or started
+        else parse_suite([line[:MAX_LINE].decode(errors="backslashreplace") for line in lines])
+    )
     return Transcript(
         records=records,
         started=started,
@@ -143,4 +149,6 @@ def _record(match: re.Match[str]) -> Record | None:
         kind[name] = value
     if parsed != len(tail):  # something stood between them
         return None
-    return Record(check=match.group(1), status=match.group(2), fields=kinds[""], required=kinds["must"], free=kinds["free"])
+    return Record(
+        check=match.group(1), status=match.group(2), fields=kinds[""], required=kinds["must"], free=kinds["free"]
+    )

@@ -66,7 +66,8 @@ def read_screen(observation: Observation, *, afresh: bool = False) -> ScreenRead
 def read_again(observation: Observation, first: ScreenReading) -> str:
     """Read the rows from the picture once more in another way: hard black and white, smaller, as one block of text.
 
-    `first` is the first reading, and has rows. Nothing is taken from memory. What is wrong, or "". Blocks while tesseract works.
+    `first` is the first reading, and has rows. Nothing is taken from memory. What is wrong, or "". Blocks while
+    tesseract works.
     """
     try:
         found = ocr_rows(observation.screen or b"", OCR_ROWS, again=True, afresh=True)
@@ -116,8 +117,8 @@ def ocr_rows(png: bytes, rows: tuple[int, ...], *, again: bool = False, afresh: 
 
 
 def _wipe_cursor(strip: Image.Image) -> None:
-    """Take the hardware cursor, which text memory does not have, off a row's strip. It is a bar below an empty cell: as wide as
-    the cell, where an underscore is one line high.
+    """Take the hardware cursor, which text memory does not have, off a row's strip. It is a bar below an empty cell: as
+    wide as the cell, where an underscore is one line high.
     """
     low, high = strip.crop((0, CELL_LINES - CURSOR_LINES, strip.width, CELL_LINES)).getextrema()
     if low == high:  # nothing down there: neither a cursor nor the tail of a letter

@@ -8,8 +8,8 @@ VERDICT_ROWS = (20, 21, 22, 23)
 
 
 class RowReading(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """One row, read twice. `ocr` is None where the row was not read from the picture. `kept` is whether tesseract had read it
-    before, in a strip of the very same pixels, and was not asked again.
+    """One row, read twice. `ocr` is None where the row was not read from the picture. `kept` is whether tesseract had
+    read it before, in a strip of the very same pixels, and was not asked again.
     """
 
     memory: str
@@ -19,7 +19,9 @@ class RowReading(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class ScreenReading(msgspec.Struct, frozen=True, kw_only=True):
-    """The rows that verdicts stand on by number, all 25 rows of text memory, and what is wrong with them, if anything."""
+    """The rows that verdicts stand on by number, all 25 rows of text memory, and what is wrong with them, if
+    anything.
+    """
 
     rows: dict[int, RowReading] = {}
     text: list[str] = []

@@ -3,8 +3,9 @@
     PASS: name    FAIL: name    SKIP: name    XFAIL: name    XPASS: name        SUMMARY: 5 tests, 1 unexpected failures
     ok 1 - name   not ok 2 - name # TODO why                 ok 3 # SKIP why    1..3
 
-The lines of two boots belong together by (suite, name, occurrence). A name that all boots printed alike stands as it is; in
-what is left over, volatile numbers are masked, so that a test that tells a time or an address still finds its partner.
+The lines of two boots belong together by (suite, name, occurrence). A name that all boots printed alike stands as it
+is; in what is left over, volatile numbers are masked, so that a test that tells a time or an address still finds its
+partner.
 """
 
 from __future__ import annotations
@@ -22,7 +23,15 @@ MOST_LINES = 20_000
 LONGEST_NAME = 300
 
 # What the image says of a test, and how it counts: what it expected to fail decides nothing.
-STATUSES = {"PASS": "PASS", "FAIL": "FAIL", "SKIP": "SKIP", "XFAIL": "OPEN", "XPASS": "OPEN", "KFAIL": "OPEN", "KPASS": "OPEN"}
+STATUSES = {
+    "PASS": "PASS",
+    "FAIL": "FAIL",
+    "SKIP": "SKIP",
+    "XFAIL": "OPEN",
+    "XPASS": "OPEN",
+    "KFAIL": "OPEN",
+    "KPASS": "OPEN",
+}
 _LINE = re.compile(rf"({'|'.join(STATUSES)}): ?(\S.*)")
 _SUMMARY = re.compile(r"SUMMARY: \d+ tests?\b.*")
 _TAP_PLAN = re.compile(r"1\.\.(\d{1,6})(?: *#.*)?")
@@ -57,7 +66,9 @@ class Suite(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def parse_suite(lines: Sequence[str]) -> Suite:
-    """Find results in a transcript's lines. TAP counts only where there is a plan: "ok" alone is a word like any other."""
+    """Find results in a transcript's lines. TAP counts only where there is a plan: "ok" alone is a word like any
+    other.
+    """
     plans = [int(match.group(1)) for line in lines if (match := _TAP_PLAN.fullmatch(line))]
     found: list[Line] = []
     problems: list[str] = []
@@ -74,7 +85,11 @@ def parse_suite(lines: Sequence[str]) -> Suite:
             indent, failed, number, name, directive = match.groups()
             outermost += not indent
             found.append(
-                _line(subtest if indent else "", (name or "").strip() or f"test {number}", _tap_word(bool(failed), directive))
+                _line(
+                    subtest if indent else "",
+                    (name or "").strip() or f"test {number}",
+                    _tap_word(bool(failed), directive),
+                )
             )
         if len(found) > MOST_LINES:
             return Suite(lines=found, problems=[f"more than {MOST_LINES} results"])
@@ -84,8 +99,8 @@ def parse_suite(lines: Sequence[str]) -> Suite:
 
 
 def identified(boots: Sequence[Sequence[Line]], volatile: Sequence[str]) -> list[dict[str, Line]]:
-    """The lines of each boot under ids that mean the same test in all of them; `volatile` are the case's own expressions for
-    what varies in names.
+    """The lines of each boot under ids that mean the same test in all of them; `volatile` are the case's own
+    expressions for what varies in names.
     """
     own = [re.compile(expression) for expression in volatile]
     named = [[(line, line.suite, masked(line.name, own)) for line in lines] for lines in boots]

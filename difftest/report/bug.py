@@ -1,7 +1,7 @@
 """A divergence as the text of a bug report, with what was observed and nothing else. All from a stored run, offline.
 
-The lines and their order are those that KVM's maintainers know from reports of this kind. Where something was not tried, the
-text says so and names the command that tries it.
+The lines and their order are those that KVM's maintainers know from reports of this kind. Where something was not
+tried, the text says so and names the command that tries it.
 """
 
 from __future__ import annotations
@@ -59,7 +59,15 @@ class _Form:
         self.nested = NESTED in self.manifest.needs
 
     def text(self) -> str:
-        parts = [self._head(), self._steps(), self._expected(), self._actual(), self._explanation(), self._cause(), self._files()]
+        parts = [
+            self._head(),
+            self._steps(),
+            self._expected(),
+            self._actual(),
+            self._explanation(),
+            self._cause(),
+            self._files(),
+        ]
         return "\n\n".join("\n".join(visible(line, 4000, lines=True) for line in part) for part in parts if part) + "\n"
 
     def _head(self) -> list[str]:
@@ -78,7 +86,10 @@ class _Form:
                 f"Host kernel arch: {identity.get('kernel arch', 'not recorded')}",
             ]
         else:
-            head += [f"Host kernel: {host.get('kernel', 'not recorded')}", f"Host arch: {host.get('arch', 'not recorded')}"]
+            head += [
+                f"Host kernel: {host.get('kernel', 'not recorded')}",
+                f"Host arch: {host.get('arch', 'not recorded')}",
+            ]
         head += [f"{program} version: {identity[key]}" for program, key in PROGRAMS if key in identity]
         head += [f"Guest: {self._guest()}"]
         # The last one started: what runs around it (an emulator that plays the host) is told as the CPU.
@@ -95,7 +106,8 @@ class _Form:
         hosting = identity.get("hosting cpu model")
         if hosting:
             lines = [
-                f"CPU model: {hosting}, as emulated by Bochs {identity.get('hosting bochs', '')}: Linux with KVM ran inside it"
+                f"CPU model: {hosting}, as emulated by Bochs {identity.get('hosting bochs', '')}: Linux with KVM "
+                f"ran inside it"
             ]
         else:
             lines = [f"CPU model: {identity.get('host cpu') or self.whole.meta.host.get('cpu', 'not recorded')}"]
@@ -105,7 +117,11 @@ class _Form:
         broken = effect(self.result, self.culprit)
         what = self.result.summary or self.manifest.title or self.result.check
         name = self.wrong.names.implementation
-        return f"{name} gives {broken}, where the SDM requires: {what}" if broken else f"{name}: not as the SDM requires: {what}"
+        return (
+            f"{name} gives {broken}, where the SDM requires: {what}"
+            if broken
+            else f"{name}: not as the SDM requires: {what}"
+        )
 
     def _guest(self) -> str:
         kind = "a hypervisor with a nested guest of its own, " if self.nested else ""
@@ -114,7 +130,9 @@ class _Form:
         return f"{kind}a BIOS disk image of {self.pair.case.image_bytes} bytes, {self.pair.case.name}{title}{needs}"
 
     def _tried(self) -> list[str]:
-        """What else it was tried with: the variants of the confirmation, and the targets that KVM or Bochs is not needed for."""
+        """What else it was tried with: the variants of the confirmation, and the targets that KVM or Bochs is not
+        needed for.
+        """
         confirmation = self.pair.confirmation(self.result)
         stages = {stage.name: stage for stage in confirmation.stages} if confirmation else {}
         lines = [self._stage(stage) for stage in stages.values()]
@@ -144,14 +162,19 @@ class _Form:
             Outcome.UNKNOWN: f"tried, without a result ({stage.detail})",
         }[stage.outcome]
         variants = [
-            boot for boot, _ in self.pair.variants if (boot.target, boot.variant) == (self.wrong.names.target, stage.name)
+            boot
+            for boot, _ in self.pair.variants
+            if (boot.target, boot.variant) == (self.wrong.names.target, stage.name)
         ]
         given = f" ({variants[0].identity['cpu model']})" if variants and "cpu model" in variants[0].identity else ""
         return f"With {stage.name}{given}: {words}"
 
     def _steps(self) -> list[str]:
         sha = self.pair.case.image_sha256
-        sources = f"{', '.join(self.manifest.sources)} of the case {self.manifest.name}, difftest {self.whole.meta.tool_version}"
+        sources = (
+            f"{', '.join(self.manifest.sources)} of the case {self.manifest.name}, difftest "
+            f"{self.whole.meta.tool_version}"
+        )
         source = f"; built from {sources}" if self.manifest.sources else ""
         lines = [
             "How to reproduce:",
@@ -165,7 +188,11 @@ class _Form:
     def _expected(self) -> list[str]:
         status = (self.result.reference_status, self.result.subject_status)[1 - self.culprit]
         right = self.result.verdict in (Verdict.SUBJECT_WRONG, Verdict.REFERENCE_WRONG) and status == "PASS"
-        lines = [f"Expected behavior ({self._who()} shows it; not tried on real hardware):" if right else "Expected behavior:"]
+        lines = [
+            f"Expected behavior ({self._who()} shows it; not tried on real hardware):"
+            if right
+            else "Expected behavior:"
+        ]
         required = [field for field in self.result.fields if field.required is not None]
         lines += ["", *(f"  {field.name} = {spelled(field.name, field.required or '')}" for field in required)]
         return [*lines, "", _shown(self.other, self.result, 1 - self.culprit)] if right else lines
@@ -173,7 +200,9 @@ class _Form:
     def _who(self) -> str:
         identity = _identity(self.other)
         name = self.other.names.implementation
-        versions = [f"{program} {identity[key]}" for program, key in (*PROGRAMS, ("kernel", "kernel")) if key in identity]
+        versions = [
+            f"{program} {identity[key]}" for program, key in (*PROGRAMS, ("kernel", "kernel")) if key in identity
+        ]
         return f"{name} ({', '.join(versions).removeprefix(f'{name} ')})" if versions else name
 
     def _actual(self) -> list[str]:
@@ -182,7 +211,11 @@ class _Form:
         for field in self.result.fields:
             value = (field.reference, field.subject)[self.culprit]
             if value is not None and field.compared:
-                wrong = f"    instead of {spelled(field.name, field.required)}" if field.required not in (None, value) else ""
+                wrong = (
+                    f"    instead of {spelled(field.name, field.required)}"
+                    if field.required not in (None, value)
+                    else ""
+                )
                 lines.append(f"  {field.name} = {spelled(field.name, value)}{wrong}")
             elif field.required is not None and not other_exit:
                 lines.append(f"  {field.name} absent    instead of {spelled(field.name, field.required)}")
@@ -208,7 +241,9 @@ class _Form:
         return lines
 
     def _cause(self) -> list[str]:
-        """What somebody read in the source stands in the manifest. It is not an observation and does not pass for one."""
+        """What somebody read in the source stands in the manifest. It is not an observation and does not pass for
+        one.
+        """
         known = self.result.known
         if known is None or known.verdict != self.result.verdict:
             return []
@@ -217,8 +252,13 @@ class _Form:
 
     def _files(self) -> list[str]:
         kernels = {_identity(self.wrong).get("kernel", "")} - {""}
-        regression = f"Whether it is a regression is not known: this run had only kernel {kernels.pop()}." if kernels else ""
-        made = f"Made by difftest {self.whole.meta.tool_version} from run {self.whole.meta.run} ({self.whole.meta.started})."
+        regression = (
+            f"Whether it is a regression is not known: this run had only kernel {kernels.pop()}." if kernels else ""
+        )
+        made = (
+            f"Made by difftest {self.whole.meta.tool_version} from run {self.whole.meta.run} "
+            f"({self.whole.meta.started})."
+        )
         return [*([regression] if regression else []), made]
 
 

@@ -1,4 +1,6 @@
-"""A divergence as a tarball for a bug tracker: the evidence, the text, and a script that shows it again without this tool."""
+"""A divergence as a tarball for a bug tracker: the evidence, the text, and a script that shows it again without this
+tool.
+"""
 
 from __future__ import annotations
 
@@ -31,14 +33,16 @@ from emulators.observation import Boot
 from emulators.target import Target
 
 SCRIPT = Path(__file__).with_name("rerun.sh.jinja")
-QUIET_SECONDS = 300  # how long a boot by hand may say nothing: a hosted kernel takes tens of seconds before the guest starts
+QUIET_SECONDS = (
+    300  # how long a boot by hand may say nothing: a hosted kernel takes tens of seconds before the guest starts
+)
 
 
 def bundle(run: StoredRun, check: str, targets: Mapping[str, Target], *, carry: bool) -> tuple[str, bytes]:
     """The name of the folder in the tarball, and the tarball.
 
-    `carry` takes along what hosts may lack (see Target.by_hand). Raises StoreError for a check that the run does not have,
-    EmulatorError when what is to be taken along cannot be built.
+    `carry` takes along what hosts may lack (see Target.by_hand). Raises StoreError for a check that the run does not
+    have, EmulatorError when what is to be taken along cannot be built.
     """
     pair, result = found(digest(run), check)
     if pair.case.second_sha256:

@@ -1,5 +1,5 @@
-"""What the CPU said of itself, in words: VMX capability MSRs, held side by side. Intel SDM, Vol. 3, appendix "VMX Capability
-Reporting Facility"; the names of the controls are those of the tables in the VMCS chapter.
+"""What the CPU said of itself, in words: VMX capability MSRs, held side by side. Intel SDM, Vol. 3, appendix "VMX
+Capability Reporting Facility"; the names of the controls are those of the tables in the VMCS chapter.
 """
 
 from __future__ import annotations
@@ -12,7 +12,13 @@ PIN = {
     7: "process posted interrupts",
 }
 PRIMARY = {
-    **{2: "interrupt-window exiting", 3: "use TSC offsetting", 7: "HLT exiting", 9: "INVLPG exiting", 10: "MWAIT exiting"},
+    **{
+        2: "interrupt-window exiting",
+        3: "use TSC offsetting",
+        7: "HLT exiting",
+        9: "INVLPG exiting",
+        10: "MWAIT exiting",
+    },
     **{11: "RDPMC exiting", 12: "RDTSC exiting", 15: "CR3-load exiting", 16: "CR3-store exiting"},
     **{17: "activate tertiary controls", 19: "CR8-load exiting", 20: "CR8-store exiting", 21: "use TPR shadow"},
     **{22: "NMI-window exiting", 23: "MOV-DR exiting", 24: "unconditional I/O exiting", 25: "use I/O bitmaps"},
@@ -22,7 +28,12 @@ PRIMARY = {
 SECONDARY = {
     **{0: "virtualize APIC accesses", 1: "enable EPT", 2: "descriptor-table exiting", 3: "enable RDTSCP"},
     **{4: "virtualize x2APIC mode", 5: "enable VPID", 6: "WBINVD exiting", 7: "unrestricted guest"},
-    **{8: "APIC-register virtualization", 9: "virtual-interrupt delivery", 10: "PAUSE-loop exiting", 11: "RDRAND exiting"},
+    **{
+        8: "APIC-register virtualization",
+        9: "virtual-interrupt delivery",
+        10: "PAUSE-loop exiting",
+        11: "RDRAND exiting",
+    },
     **{12: "enable INVPCID", 13: "enable VM functions", 14: "VMCS shadowing", 15: "enable ENCLS exiting"},
     **{16: "RDSEED exiting", 17: "enable PML", 18: "EPT-violation #VE", 19: "conceal VMX from PT"},
     **{
@@ -101,7 +112,9 @@ BITS: dict[str, Mapping[int, str]] = {
 
 
 def only_here(name: str, values: Sequence[str], index: int) -> str:
-    """Which named bits of a capability are 1 in `values[index]` and not in every other value: "only here: INVEPT". Else ""."""
+    """Which named bits of a capability are 1 in `values[index]` and not in every other value: "only here: INVEPT". Else
+    "".
+    """
     if name not in BITS or not all(re.fullmatch(r"(0x[0-9a-f]{1,16})?", value) for value in values):
         return ""
     numbers = [int(value or "0", 16) for value in values]

@@ -25,8 +25,14 @@ def catalogue(run: StoredRun) -> str:
 def _lines(run: StoredRun) -> Iterator[str]:
     yield "# What the checks showed"
     yield ""
-    yield "Written by `difftest report --catalogue` from one run; do not edit. PASS and FAIL are the image's own judgement by"
-    yield "the SDM, OPEN is what the SDM leaves open, SKIP names a missing capability. Section numbers are those of the 2024"
+    yield (
+        "Written by `difftest report --catalogue` from one run; do not edit. PASS and FAIL are the image's own "
+        "judgement by"
+    )
+    yield (
+        "the SDM, OPEN is what the SDM leaves open, SKIP names a missing capability. Section numbers are those "
+        "of the 2024"
+    )
     yield "edition of the SDM, Vol. 3; titles stay when numbers move."
     yield ""
     yield f"Run {run.meta.run}, difftest {run.meta.tool_version}."
@@ -49,7 +55,9 @@ def _case(snapshot: CaseSnapshot, results: list[Result]) -> Iterator[str]:
         yield f"| check | SDM | {chosen[0].reference} | {subject} | verdict | what differs |"
         yield "|---|---|---|---|---|---|"
         for result in chosen:
-            told = MEANINGS[result.verdict].diverges or not MEANINGS[result.verdict].decided or result.verdict == "skipped"
+            told = (
+                MEANINGS[result.verdict].diverges or not MEANINGS[result.verdict].decided or result.verdict == "skipped"
+            )
             reason = cell(result.reason, SHOWN_REASON) if told else ""
             cells = [f"`{cell(result.check)}` {cell(result.summary, 200)}", cell(result.sdm, 200)]
             cells += [result.reference_status, result.subject_status, result.label, reason]

@@ -50,7 +50,9 @@ class Pair(msgspec.Struct, frozen=True, kw_only=True):
         return self.reference, self.subject
 
     def confirmation(self, result: Result) -> Confirmation | None:
-        return next((one for one in self.confirmations if (one.check, one.subject) == (result.check, result.subject)), None)
+        return next(
+            (one for one in self.confirmations if (one.check, one.subject) == (result.check, result.subject)), None
+        )
 
     @property
     def findings(self) -> list[Result]:
@@ -70,7 +72,9 @@ class Tally(msgspec.Struct, frozen=True, kw_only=True):
     inconclusive: int
     skipped: int
     blame: dict[str, int]  # label of a diverging verdict ("KVM wrong") -> how often
-    looked_again: dict[str, int] = {}  # what confirming the divergences gave: "confirmed", "dismissed by re-run" -> how often
+    looked_again: dict[
+        str, int
+    ] = {}  # what confirming the divergences gave: "confirmed", "dismissed by re-run" -> how often
     unjudged: int  # cases that were never judged: the run was interrupted
 
 
@@ -113,7 +117,9 @@ def digest(run: StoredRun) -> Digest:
                     results=own,
                     choices=_choices(run.meta.command),
                     confirmations=confirmations,
-                    variants=[one for target in (reference, subject) for one in booted.get(target, []) if one[0].variant],
+                    variants=[
+                        one for target in (reference, subject) for one in booted.get(target, []) if one[0].variant
+                    ],
                 )
             )
     results = [result for pair in pairs for result in pair.results]
@@ -164,7 +170,11 @@ def headline(tally: Tally) -> str:
         return f"No verdict on {tally.inconclusive} of {total}"
     if tally.skipped == tally.results:
         return f"Skipped: {total}"
-    return f"{total[:1].upper()}{total[1:]}, no divergence" if tally.skipped or tally.results == 1 else f"All {total} agree"
+    return (
+        f"{total[:1].upper()}{total[1:]}, no divergence"
+        if tally.skipped or tally.results == 1
+        else f"All {total} agree"
+    )
 
 
 def counts(tally: Tally) -> list[str]:

@@ -26,7 +26,9 @@ class Environment(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def environments(pairs: Sequence[Pair], meta: Meta) -> tuple[list[str], list[Environment]]:
-    """The targets' names, and line by line what they are. What a boot saw goes before what was known when the run began."""
+    """The targets' names, and line by line what they are. What a boot saw goes before what was known when the run
+    began.
+    """
     seen: dict[str, dict[str, list[str]]] = {
         name: {key: [value] for key, value in identity.items()} for name, identity in meta.identities.items()
     }

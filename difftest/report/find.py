@@ -11,7 +11,8 @@ from difftest.report.digest import Digest, Pair
 from difftest.text import visible
 from difftest.verdict import Verdict
 
-# Whose bug a verdict is, as places in (reference, subject). What both share is the hardware's, and that is the reference.
+# Whose bug a verdict is, as places in (reference, subject). What both share is the hardware's, and that is the
+# reference.
 CULPRITS = {
     Verdict.SUBJECT_WRONG: (1,),
     Verdict.REFERENCE_WRONG: (0,),
@@ -33,11 +34,14 @@ def found(whole: Digest, name: str) -> tuple[Pair, Result]:
     ]
     if not hits:
         raise StoreError(
-            f"the run {whole.meta.run} has no check called {visible(name, 200)}", hint="`difftest report` shows the checks"
+            f"the run {whole.meta.run} has no check called {visible(name, 200)}",
+            hint="`difftest report` shows the checks",
         )
     if len({pair.case.name for pair, _ in hits}) > 1:
         cases = ", ".join(dict.fromkeys(f"{pair.case.name}/{result.check}" for pair, result in hits))
-        raise StoreError(f"several cases have a check called {visible(name, 200)}", hint=f"one of {visible(cases, 600)}")
+        raise StoreError(
+            f"several cases have a check called {visible(name, 200)}", hint=f"one of {visible(cases, 600)}"
+        )
     return next((hit for hit in hits if hit[1].verdict in CULPRITS), hits[0])
 
 

@@ -11,14 +11,27 @@ RESULT_COLUMNS = [
     *["label", "known", "expected", "reference_status", "subject_status", "boots", "reason"],
 ]
 FIELD_COLUMNS = [
-    *["run", "case", "check", "reference", "subject", "verdict", "field", "required", "reference_value", "subject_value"],
+    *[
+        "run",
+        "case",
+        "check",
+        "reference",
+        "subject",
+        "verdict",
+        "field",
+        "required",
+        "reference_value",
+        "subject_value",
+    ],
     *["compared", "differs"],
 ]
 TIMING_COLUMNS = ["run", "case", "target", "boot", "kind", "name", "value"]
 
 
 def results_frame(run: StoredRun) -> pd.DataFrame:
-    """A row per result. `known` is the manifest's reason for a known divergence, or ""; verdicts are the stored words."""
+    """A row per result. `known` is the manifest's reason for a known divergence, or ""; verdicts are the stored
+    words.
+    """
     rows = [
         (
             *(run.meta.run, result.case, result.check, result.sdm, result.summary, result.reference, result.subject),

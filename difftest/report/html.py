@@ -35,7 +35,10 @@ SHOWN_ROWS = (20, 21, 22, 23)
 LONGEST_TEXT = 100_000
 LONGEST_LOG = 30_000  # bytes of the end of a log
 LARGEST_PICTURE = 2 << 20
-TEXT_MODE = {(720, 400), (640, 400)}  # sizes of an 80x25 text screen's picture: there, and only there, rows can be marked
+TEXT_MODE = {
+    (720, 400),
+    (640, 400),
+}  # sizes of an 80x25 text screen's picture: there, and only there, rows can be marked
 MOST_AGREEING = 40  # pairs of one case and subject that agree and still get their evidence on the page
 KERNEL_LOG = "kernel.log"
 ORDERLY = {Ending.FINISHED, Ending.HALTED, Ending.POWER_OFF, Ending.SETTLED}
@@ -99,8 +102,12 @@ def _template() -> jinja2.Template:
 
 
 def _finalize(value: Any) -> Any:
-    """The door, for all that the template shows. Markup is only ever made in this file, from base64 and from our own script."""
-    return visible(value, LONGEST_TEXT, lines=True) if isinstance(value, str) and not isinstance(value, Markup) else value
+    """The door, for all that the template shows. Markup is only ever made in this file, from base64 and from our own
+    script.
+    """
+    return (
+        visible(value, LONGEST_TEXT, lines=True) if isinstance(value, str) and not isinstance(value, Markup) else value
+    )
 
 
 def _mood(whole: Digest) -> str:
@@ -192,7 +199,13 @@ def _reading(side: Side, row: int) -> dict[str, Any] | None:
 
 def _picture(png: bytes | None) -> Picture | None:
     """A PNG of a sensible size, or None: what else stands in the file is not put on the page."""
-    if png is None or len(png) > LARGEST_PICTURE or png[:8] != b"\x89PNG\r\n\x1a\n" or png[12:16] != b"IHDR" or len(png) < 33:
+    if (
+        png is None
+        or len(png) > LARGEST_PICTURE
+        or png[:8] != b"\x89PNG\r\n\x1a\n"
+        or png[12:16] != b"IHDR"
+        or len(png) < 33
+    ):
         return None
     width, height = struct.unpack(">II", png[16:24])
     if not (0 < width <= 4096 and 0 < height <= 4096):

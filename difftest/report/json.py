@@ -3,17 +3,19 @@
     schema        int, the version of this document (1)
     run           name, tool_version, command, started, ended, status, host, reference target
     answer        the headline, in words
-    tally         results, agree, divergences, known, new, gone, inconclusive, skipped, unjudged: numbers; blame: label -> number
-    targets       name -> implementation, inherits, identity (name -> value)
+    tally         results, agree, divergences, known, new, gone, inconclusive, skipped, unjudged: numbers; blame: label
+    -> number targets       name -> implementation, inherits, identity (name -> value)
     results       a list: case, check, sdm, summary, reference, subject (target names), reference_name, subject_name
-                  (implementations), verdict, label, diverges, standing ("known", "new", "gone" or ""), expected, reason,
-                  explanation (a paragraph), reference_status, subject_status, boots, reproduce (a shell line),
-                  known (null, or reason and link), fields: a list of name, reference, subject, required, compared, differs
-    confirmations a list: case, check, subject, stages: a list of name, outcome ("same", "different" or "unknown"), detail
-    observations  a list: case, target, boot (from 0), variant ("" for the plain machine), folder (in the run's folder; the
-                  raw bytes are there), ending, detail, image_sha256, serial_bytes, serial_sha256, serial (text, capped),
-                  terminal_line, rows (row -> memory, ocr, agree), screen_problem, registers, alarms, kernel_faults,
-                  seconds, counters, commands (shell lines)
+                  (implementations), verdict, label, diverges, standing ("known", "new", "gone" or ""), expected,
+                  reason, explanation (a paragraph), reference_status, subject_status, boots, reproduce (a shell line),
+                  known (null, or reason and link), fields: a list of name, reference, subject, required, compared,
+                  differs
+    confirmations a list: case, check, subject, stages: a list of name, outcome ("same", "different" or "unknown"),
+    detail observations  a list: case, target, boot (from 0), variant ("" for the plain machine), folder (in the run's
+    folder; the
+                  raw bytes are there), ending, detail, image_sha256, serial_bytes, serial_sha256, serial (text,
+                  capped), terminal_line, rows (row -> memory, ocr, agree), screen_problem, registers, alarms,
+                  kernel_faults, seconds, counters, commands (shell lines)
 
 All text is harmless: control characters stand there as escapes such as \\x1b, long text is cut and says so.
 """
@@ -81,7 +83,9 @@ def _document(run: StoredRun) -> dict[str, Any]:
             for boot, (observation, screen) in boots.items()
         ],
         "confirmations": [
-            {"case": case.name, **msgspec.to_builtins(one)} for case in run.cases() for one in run.confirmations(case.name)
+            {"case": case.name, **msgspec.to_builtins(one)}
+            for case in run.cases()
+            for one in run.confirmations(case.name)
         ],
     }
 

@@ -17,7 +17,9 @@ LONGEST = 8000  # characters of one text
 
 
 def junit(run: StoredRun) -> bytes:
-    """A test suite for each case and subject, a test case for each check. Raises StoreError for a run that cannot be read."""
+    """A test suite for each case and subject, a test case for each check. Raises StoreError for a run that cannot be
+    read.
+    """
     whole = digest(run)
     xml = JUnitXml(name=_text(f"difftest {whole.meta.run}"))
     suites = [_suite(pair, whole.meta.started) for pair in whole.pairs]

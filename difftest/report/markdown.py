@@ -31,7 +31,13 @@ def cell(text: str, limit: int = 400) -> str:
 
 def _lines(whole: Digest) -> Iterator[str]:
     tally = whole.tally
-    mark = ":x:" if tally.new or tally.gone else ":warning:" if tally.inconclusive or tally.unjudged else ":white_check_mark:"
+    mark = (
+        ":x:"
+        if tally.new or tally.gone
+        else ":warning:"
+        if tally.inconclusive or tally.unjudged
+        else ":white_check_mark:"
+    )
     yield f"## {mark} difftest: {cell(headline(tally))}"
     yield ""
     yield cell(", ".join(counts(tally)))
@@ -41,7 +47,12 @@ def _lines(whole: Digest) -> Iterator[str]:
         yield "| case | check | verdict | | sides | said |"
         yield "|---|---|---|---|---|---|"
     for _, result in findings:
-        cells = [result.case, title(result), result.label + (f" {result.boots}" if result.boots else ""), standing(result)]
+        cells = [
+            result.case,
+            title(result),
+            result.label + (f" {result.boots}" if result.boots else ""),
+            standing(result),
+        ]
         cells += [f"{result.reference} : {result.subject}", f"{result.reference_status} : {result.subject_status}"]
         yield f"| {' | '.join(cell(words) for words in cells)} |"
     for pair, result in findings[:MOST_FINDINGS]:

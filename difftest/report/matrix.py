@@ -13,7 +13,13 @@ from difftest.history.compare import Change, Comparison, Row
 from difftest.report.terminal import console_for
 from difftest.text import visible
 
-STYLES = {Change.NEW: "bold red", Change.FIXED: "green", Change.CHANGED: "yellow", Change.SAME: "dim", Change.UNKNOWN: "yellow"}
+STYLES = {
+    Change.NEW: "bold red",
+    Change.FIXED: "green",
+    Change.CHANGED: "yellow",
+    Change.SAME: "dim",
+    Change.UNKNOWN: "yellow",
+}
 
 
 def show(comparison: Comparison, file: IO[str], *, width: int | None = None) -> None:
@@ -26,16 +32,22 @@ def show(comparison: Comparison, file: IO[str], *, width: int | None = None) -> 
     for row in comparison.rows:
         subject = [Text(visible(row.subject, 60))] if several else []
         cells = [Text(cell or "not run") for cell in row.cells]
-        table.add_row(Text(visible(row.case, 80)), Text(visible(row.check, 120)), *subject, *cells, _changes(comparison, row))
+        table.add_row(
+            Text(visible(row.case, 80)), Text(visible(row.check, 120)), *subject, *cells, _changes(comparison, row)
+        )
     console.print(table)
     for row in comparison.rows:
         for heading, cell, reason in zip(comparison.versions, row.cells, row.reasons, strict=True):
             if cell == "inconclusive":
-                console.print(Text(visible(f"{row.case} / {row.check}: no verdict with {heading}: {reason}", 600), "yellow"))
+                console.print(
+                    Text(visible(f"{row.case} / {row.check}: no verdict with {heading}: {reason}", 600), "yellow")
+                )
     for note in comparison.notes:
         console.print(Text(visible(f"note: {note}", 400), "yellow"))
     counts = Counter(change for row in comparison.rows for change in row.changes)
-    console.print(Text(", ".join(f"{counts[change]} {change}" for change in Change if counts[change]) or "nothing to compare"))
+    console.print(
+        Text(", ".join(f"{counts[change]} {change}" for change in Change if counts[change]) or "nothing to compare")
+    )
     console.print(Text(f"runs: {' '.join(comparison.runs)}", "dim"))
 
 

@@ -6,11 +6,14 @@ import re
 
 # SDM Vol. 3, "VMX Basic Exit Reasons" (appendix C). Bits 15:0 of the exit reason; bit 31 tells a failed VM entry.
 EXIT_REASONS = {
-    0: "exception or NMI", 1: "external interrupt", 2: "triple fault", 3: "INIT", 4: "SIPI", 5: "I/O SMI", 6: "other SMI",
-    7: "interrupt window", 8: "NMI window", 9: "task switch", 10: "CPUID", 11: "GETSEC", 12: "HLT", 13: "INVD", 14: "INVLPG",
+    0: "exception or NMI", 1: "external interrupt", 2: "triple fault", 3: "INIT", 4: "SIPI", 5: "I/O SMI",
+    6: "other SMI",
+    7: "interrupt window", 8: "NMI window", 9: "task switch", 10: "CPUID", 11: "GETSEC", 12: "HLT", 13: "INVD",
+    14: "INVLPG",
     15: "RDPMC", 16: "RDTSC", 17: "RSM", 18: "VMCALL", 19: "VMCLEAR", 20: "VMLAUNCH", 21: "VMPTRLD", 22: "VMPTRST",
     23: "VMREAD", 24: "VMRESUME", 25: "VMWRITE", 26: "VMXOFF", 27: "VMXON", 28: "control-register access", 29: "MOV DR",
-    30: "I/O instruction", 31: "RDMSR", 32: "WRMSR", 33: "VM-entry failure: guest state", 34: "VM-entry failure: MSR loading",
+    30: "I/O instruction", 31: "RDMSR", 32: "WRMSR", 33: "VM-entry failure: guest state",
+    34: "VM-entry failure: MSR loading",
     36: "MWAIT", 37: "monitor trap flag", 39: "MONITOR", 40: "PAUSE", 41: "VM-entry failure: machine check",
     43: "TPR below threshold", 44: "APIC access", 45: "virtualized EOI", 46: "access to GDTR or IDTR",
     47: "access to LDTR or TR", 48: "EPT violation", 49: "EPT misconfiguration", 50: "INVEPT", 51: "RDTSCP",
@@ -29,9 +32,12 @@ VECTORS = {
 INSTRUCTION_ERRORS = {
     1: "VMCALL in VMX root operation", 2: "VMCLEAR with invalid address", 3: "VMCLEAR with VMXON pointer",
     4: "VMLAUNCH with non-clear VMCS", 5: "VMRESUME with non-launched VMCS", 6: "VMRESUME after VMXOFF",
-    7: "VM entry with invalid control fields", 8: "VM entry with invalid host-state fields", 9: "VMPTRLD with invalid address",
-    10: "VMPTRLD with VMXON pointer", 11: "VMPTRLD with incorrect revision", 12: "VMREAD or VMWRITE of unsupported component",
-    13: "VMWRITE to read-only component", 15: "VMXON in VMX root operation", 26: "VM entry with events blocked by MOV SS",
+    7: "VM entry with invalid control fields", 8: "VM entry with invalid host-state fields",
+    9: "VMPTRLD with invalid address",
+    10: "VMPTRLD with VMXON pointer", 11: "VMPTRLD with incorrect revision", 12: "VMREAD or VMWRITE of unsupported "
+                                                                                 "component",
+    13: "VMWRITE to read-only component", 15: "VMXON in VMX root operation", 26: "VM entry with events blocked by "
+                                                                                 "MOV SS",
     28: "invalid operand to INVEPT or INVVPID",
 }  # fmt: skip
 

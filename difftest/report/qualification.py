@@ -1,4 +1,6 @@
-"""Exit qualifications, bit by bit, by exit reason. Intel SDM, Vol. 3, "Basic VM-Exit Information" and the tables there."""
+"""Exit qualifications, bit by bit, by exit reason. Intel SDM, Vol. 3, "Basic VM-Exit Information" and the tables
+there.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +18,9 @@ YES = ("no", "yes")
 
 
 class Part(msgspec.Struct, frozen=True):
-    """Some bits of a qualification: what they tell, and the words for their values where those are more than a number."""
+    """Some bits of a qualification: what they tell, and the words for their values where those are more than a
+    number.
+    """
 
     high: int
     low: int
@@ -75,7 +79,10 @@ PORT = [
     _bit(6, "port number", ("in DX", "immediate")),
     Part(31, 16, "port"),
 ]
-TASK_SWITCH = [Part(15, 0, "selector of the TSS"), Part(31, 30, "caused by", ("CALL", "IRET", "JMP", "a task gate in the IDT"))]
+TASK_SWITCH = [
+    Part(15, 0, "selector of the TSS"),
+    Part(31, 30, "caused by", ("CALL", "IRET", "JMP", "a task gate in the IDT")),
+]
 APIC_ACCESS = [
     Part(11, 0, "offset in the APIC page"),
     Part(15, 12, "access", ("linear read", "linear write", "linear fetch", "linear, while an event was delivered")),
@@ -125,7 +132,8 @@ class Row(msgspec.Struct, frozen=True):
 
 
 def decoded(result: Result) -> list[Row]:
-    """Both sides' exit qualifications, bit by bit: one row for what both have, a row each where their exits differ in kind.
+    """Both sides' exit qualifications, bit by bit: one row for what both have, a row each where their exits differ in
+    kind.
 
     Empty when the record holds no exit qualification, or only ones that the exit defines no bits of.
     """

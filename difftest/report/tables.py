@@ -1,4 +1,6 @@
-"""A run's tables as files: results, fields, timings, as CSV or Parquet. Imports pandas, so it is imported where it is used."""
+"""A run's tables as files: results, fields, timings, as CSV or Parquet. Imports pandas, so it is imported where it is
+used.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +29,9 @@ def tables(run: StoredRun) -> dict[str, pd.DataFrame]:
 
 def write_csv(run: StoredRun, folder: Path) -> list[Path]:
     """results.csv, fields.csv and timings.csv in `folder`. A cell that would be a formula begins with an apostrophe."""
-    return _write(folder, "csv", {name: frame.map(_cell).to_csv(index=False).encode() for name, frame in tables(run).items()})
+    return _write(
+        folder, "csv", {name: frame.map(_cell).to_csv(index=False).encode() for name, frame in tables(run).items()}
+    )
 
 
 def write_parquet(run: StoredRun, folder: Path) -> list[Path]:

@@ -34,8 +34,8 @@ STANDING_STYLES = {"new": "bold red", "gone": "bold yellow", "known": "dim"}
 
 
 def show(run: StoredRun, file: IO[str], *, width: int | None = None, full: bool = True) -> None:
-    """Print a run's report: in colour on a terminal, plain where `file` is a pipe or a file. One that is not `full` tells of a
-    run of many checks what nobody expected, and names the checks of what is known.
+    """Print a run's report: in colour on a terminal, plain where `file` is a pipe or a file. One that is not `full`
+    tells of a run of many checks what nobody expected, and names the checks of what is known.
 
     Raises StoreError for a run that cannot be read; nothing is printed then.
     """
@@ -78,12 +78,16 @@ def render(whole: Digest, *, full: bool = True) -> Iterator[RenderableType]:
             yield Group(*_evidence(pair))
     yield _closing(whole)
     if not full:
-        yield _text(f"in full, with what agrees and the fields of what is known: difftest report {whole.meta.run}", "dim")
+        yield _text(
+            f"in full, with what agrees and the fields of what is known: difftest report {whole.meta.run}", "dim"
+        )
 
 
 def _head(whole: Digest) -> Text:
     meta = whole.meta
-    state = {"running": "not finished: still running, or killed", "interrupted": "interrupted"}.get(meta.status, meta.status)
+    state = {"running": "not finished: still running, or killed", "interrupted": "interrupted"}.get(
+        meta.status, meta.status
+    )
     return _text(f"run {meta.run}  difftest {meta.tool_version}  {meta.started}  {state}", "dim")
 
 
@@ -120,7 +124,9 @@ def _known(results: Sequence[Result]) -> Table:
 
 def _finding(pair: Pair, result: Result) -> Iterator[RenderableType]:
     yield Rule(
-        _text(f"{result.case} / {title(result)}: {result.label}", MEANINGS[result.verdict].style), align="left", style="dim"
+        _text(f"{result.case} / {title(result)}: {result.label}", MEANINGS[result.verdict].style),
+        align="left",
+        style="dim",
     )
     yield _text(paragraph(result))
     if result.sdm:
@@ -208,7 +214,13 @@ def _row(side: Side, row: int) -> str:
 
 def _closing(whole: Digest) -> Group:
     tally = whole.tally
-    style = "bold red" if tally.new or tally.gone else "bold yellow" if tally.inconclusive or tally.unjudged else "bold green"
+    style = (
+        "bold red"
+        if tally.new or tally.gone
+        else "bold yellow"
+        if tally.inconclusive or tally.unjudged
+        else "bold green"
+    )
     return Group(Rule(style="dim"), _text(headline(tally), style), _text(", ".join(counts(tally))))
 
 

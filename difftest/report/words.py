@@ -45,7 +45,8 @@ def paragraph(result: Result) -> str:
 def effect(result: Result, place: int) -> str:
     """What happened on one side (0 the reference, 1 the subject) in a few words, or "" where the record does not tell.
 
-    The kit's nested guests end an exception that they do not expect in a VMCALL, so the exception is what happened there.
+    The kit's nested guests end an exception that they do not expect in a VMCALL, so the exception is what happened
+    there.
     """
     sides = ((field.name, (field.reference, field.subject)[place]) for field in result.fields)
     values = {name: value for name, value in sides if value is not None}
@@ -89,7 +90,9 @@ def _fact(result: Result, field: Field) -> str:
     if field.required is None:
         gave = ", ".join(f"{name} gave {_value(field, value)}" for name, value in sides)
         return f"For {field.name} {gave}."
-    gave = ", ".join(f"{name} gave {'that' if value == field.required else _value(field, value)}" for name, value in sides)
+    gave = ", ".join(
+        f"{name} gave {'that' if value == field.required else _value(field, value)}" for name, value in sides
+    )
     return f"For {field.name} the SDM requires {_value(field, field.required)}: {gave}."
 
 

@@ -45,7 +45,9 @@ async def confirm(run: Run) -> None:
 
 
 async def _boot_again(run: Run, target: Target, jobs: Sequence[Job], again: Again) -> None:
-    """The re-run and the variants of these cases on one target. What breaks leaves the stages that it was for undone."""
+    """The re-run and the variants of these cases on one target. What breaks leaves the stages that it was for
+    undone.
+    """
     rounds = []
     for job in jobs:
         plain = job.prepared.boot(run.plan.total_seconds)
@@ -56,7 +58,9 @@ async def _boot_again(run: Run, target: Target, jobs: Sequence[Job], again: Agai
         return
     async with run.slots:
         try:
-            begin = target.session([boot for _, _, boot in rounds], lambda line: run.say("confirming", target.name, line))
+            begin = target.session(
+                [boot for _, _, boot in rounds], lambda line: run.say("confirming", target.name, line)
+            )
             async with begin as session:
                 for prepared, stage, boot in rounds:
                     run.say(prepared.case.name, target.name, f"to confirm a divergence: {stage}")

@@ -31,7 +31,9 @@ class Progress:
             self._starting.start()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         if self._starting:
             self._starting.join()
         if self._live:
@@ -48,7 +50,9 @@ class Progress:
         from rich.console import Console
         from rich.live import Live
 
-        self._live = Live(console=Console(stderr=True), refresh_per_second=4, transient=True, get_renderable=self._table)
+        self._live = Live(
+            console=Console(stderr=True), refresh_per_second=4, transient=True, get_renderable=self._table
+        )
         self._live.start()
 
     def _table(self) -> Table:
@@ -59,7 +63,9 @@ class Progress:
         table = Table(box=None, show_header=False)
         for (case, target), (line, since) in list(self._lines.items())[-20:]:
             elapsed = f"{time.monotonic() - since:.0f} s"
-            table.add_row(Spinner("dots"), Text(case), Text(target, style="cyan"), Text(line), Text(elapsed, style="dim"))
+            table.add_row(
+                Spinner("dots"), Text(case), Text(target, style="cyan"), Text(line), Text(elapsed, style="dim")
+            )
         return table
 
 

@@ -68,10 +68,14 @@ def run_cases(request: Request) -> tuple[ExitCode, StoredRun | None]:
 
 
 def made_ready(request: Request) -> Ready:
-    """Build and fetch what the run takes. Raises CaseError and EmulatorError for what cannot be had; nothing is booted."""
+    """Build and fetch what the run takes. Raises CaseError and EmulatorError for what cannot be had; nothing is
+    booted.
+    """
     every = targets(request.versions, cold=request.cold)
     asked = request.targets or request.versions.speak_of
-    jobs = tuple(Job(prepared=prepared, subjects=subjects_for(prepared.case, every, asked)) for prepared in images(request))
+    jobs = tuple(
+        Job(prepared=prepared, subjects=subjects_for(prepared.case, every, asked)) for prepared in images(request)
+    )
     plan = Plan(
         jobs=jobs,
         slots=request.jobs,
@@ -83,7 +87,9 @@ def made_ready(request: Request) -> Ready:
     taking_part = {name: every[name] for name in plan.targets()}
     if ignored := set(request.versions.speak_of) - set(taking_part):
         names = ", ".join(ignored)
-        raise CaseError(f"--kernel and --host-bochs are for {names}, which does not take part", hint=f"--target {names}")
+        raise CaseError(
+            f"--kernel and --host-bochs are for {names}, which does not take part", hint=f"--target {names}"
+        )
     for target in taking_part.values():
         target.prepare(lambda line: None if request.quiet else note(line))
     return Ready(request=request, plan=plan, targets=taking_part, idle=_idle(taking_part, every))
@@ -126,7 +132,9 @@ def carry_out(ready: Ready) -> tuple[ExitCode, StoredRun | None]:
     return exit_code((result.verdict, result.expected) for result in results), stored
 
 
-async def _cancellable(plan: Plan, taking_part: dict[str, Target], writer: RunWriter, progress: Progress) -> list[Result]:
+async def _cancellable(
+    plan: Plan, taking_part: dict[str, Target], writer: RunWriter, progress: Progress
+) -> list[Result]:
     """The run, cancelled by SIGTERM as asyncio cancels it by SIGINT: every emulator is ended on the way out."""
     task = asyncio.current_task()
     assert task is not None
@@ -154,7 +162,9 @@ async def _load_ahead(*, reads: bool) -> None:
 
 
 def _chosen(request: Request) -> list[Case]:
-    """Cases named by name, pattern or group, case folders, and raw images, in the order in which they were asked for."""
+    """Cases named by name, pattern or group, case folders, and raw images, in the order in which they were asked
+    for.
+    """
     named, direct = [], []
     for argument in request.cases:
         path = Path(argument)

@@ -1,4 +1,6 @@
-"""The main job: boots every case on every target, keeps each observation the moment it is made, judges, keeps the verdicts."""
+"""The main job: boots every case on every target, keeps each observation the moment it is made, judges, keeps the
+verdicts.
+"""
 
 from __future__ import annotations
 
@@ -69,12 +71,13 @@ class Run:
         return wanted
 
     async def _serve_all(self, work: Sequence[tuple[Target, Sequence[Job]]]) -> None:
-        """Do all boots of each target's jobs, as many side by side as there are slots. A target whose start is dear gets one
-        session for all its jobs, and gets it first; on the others each job has its own.
+        """Do all boots of each target's jobs, as many side by side as there are slots. A target whose start is dear
+        gets one session for all its jobs, and gets it first; on the others each job has its own.
         """
         together = [(target, jobs) for target, jobs in work if target.shares_start and jobs]
         alone = [(target, [job]) for target, jobs in work if not target.shares_start for job in jobs]
-        # A case after the other, on the reference a case later: its boots are short, and fill what is left of the last long one.
+        # A case after the other, on the reference a case later: its boots are short, and fill what is left of the last
+        # long one.
         order = {job.prepared.case.name: number for number, job in enumerate(self.plan.jobs)}
 
         def turn(pair: tuple[Target, Sequence[Job]]) -> tuple[int, bool]:
@@ -129,7 +132,9 @@ class Run:
             if not left or killer not in {about.check for about in prepared.abouts}:
                 break
             part += 1
-            self.say(prepared.case.name, target.name, f"{killer} killed the guest; booting the {len(left)} checks behind it")
+            self.say(
+                prepared.case.name, target.name, f"{killer} killed the guest; booting the {len(left)} checks behind it"
+            )
             rest = msgspec.structs.replace(prepared.only(left, self.plan.total_seconds), machine=boot.machine)
             seen = self._keep(prepared, target, await session.boot(rest), repeat, part, variant)
             reported |= set(seen.transcript.records)
@@ -137,7 +142,9 @@ class Run:
             self._whole.setdefault((prepared.case.name, target.name), set()).add(repeat)
         return range(first, first + part + 1)
 
-    def _keep(self, prepared: Prepared, target: Target, observation: Observation, repeat: int, part: int, variant: str) -> Seen:
+    def _keep(
+        self, prepared: Prepared, target: Target, observation: Observation, repeat: int, part: int, variant: str
+    ) -> Seen:
         """Store an observation at once. Its screen is read meanwhile: no emulator waits for that."""
         name = prepared.case.name
         kept = self._kept.setdefault((name, target.name), [])

@@ -152,7 +152,9 @@ class RunWriter:
 
 
 class StoredRun:
-    """A run read back. Nothing in it is trusted: every method raises StoreError for a file that is not what it should be."""
+    """A run read back. Nothing in it is trusted: every method raises StoreError for a file that is not what it should
+    be.
+    """
 
     def __init__(self, folder: Path, meta: Meta) -> None:
         self.folder = folder
@@ -195,7 +197,9 @@ class StoredRun:
         return self._json(path, list[Confirmation]) if path.exists() else []
 
     def observations(self, case: str) -> dict[str, list[tuple[Observation, ScreenReading]]]:
-        """Each target's observations in the order of the boots, with what was read from the screen. Without variants."""
+        """Each target's observations in the order of the boots, with what was read from the screen. Without
+        variants.
+        """
         return {
             target: plain
             for target, boots in self.every_boot(case).items()
@@ -232,7 +236,9 @@ class StoredRun:
     def _observation(self, folder: Path) -> Observation:
         bare = self._json(folder / "observation.json", Observation)
         blobs = {
-            field: read(self.folder, folder / name, LARGEST_BLOB) for field, name in BLOBS.items() if (folder / name).exists()
+            field: read(self.folder, folder / name, LARGEST_BLOB)
+            for field, name in BLOBS.items()
+            if (folder / name).exists()
         }
         logs = {path.name: read(self.folder, path, LARGEST_BLOB) for path in sorted(self._list(folder / "logs"))}
         return msgspec.structs.replace(bare, **blobs, logs=logs)
@@ -267,5 +273,7 @@ def _fill(folder: Path, observation: Observation) -> None:
     for name, data in observation.logs.items():
         (folder / "logs").mkdir(exist_ok=True)
         write(folder / "logs" / file_name(name), data)
-    bare = msgspec.structs.replace(observation, serial=b"", debug=b"", ram_log=b"", screen=None, text_memory=None, logs={})
+    bare = msgspec.structs.replace(
+        observation, serial=b"", debug=b"", ram_log=b"", screen=None, text_memory=None, logs={}
+    )
     write(folder / "observation.json", encode(bare))

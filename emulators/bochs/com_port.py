@@ -9,7 +9,8 @@ from collections.abc import AsyncIterator
 
 Stream = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 LIMIT = 1 << 22  # bytes of one line
-# Seconds between looks at a port on which bytes come: behind a whole line, which may be all there is, and in the middle of one.
+# Seconds between looks at a port on which bytes come: behind a whole line, which may be all there is, and in the middle
+# of one.
 NEXT_LINE, SAME_LINE = 0.002, 0.006
 
 
@@ -26,8 +27,9 @@ class ComPort:
 
 
 class _Prompt(asyncio.StreamReaderProtocol):
-    """Acknowledges at once. Bochs sends byte by byte and lets TCP gather them: until the first byte is acknowledged, which a
-    receiver may put off by 40 ms, the others of an answer wait. And gathers a little itself, or each byte would be an event.
+    """Acknowledges at once. Bochs sends byte by byte and lets TCP gather them: until the first byte is acknowledged,
+    which a receiver may put off by 40 ms, the others of an answer wait. And gathers a little itself, or each byte would
+    be an event.
     """
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:

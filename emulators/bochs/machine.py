@@ -1,7 +1,7 @@
 """One running Bochs: its process, its display, its debugger console. Boots cases directly, and hosts the KVM appliance.
 
-Its debugger starts with a command file that says `c` (continue), and SIGINT brings the prompt back. Ending it with `quit` is
-the one way that leaves no lock file next to the disk image.
+Its debugger starts with a command file that says `c` (continue), and SIGINT brings the prompt back. Ending it with
+`quit` is the one way that leaves no lock file next to the disk image.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ from emulators.ram_log import HEADER, RamLog
 from emulators.text_screen import TEXT_ADDRESS
 
 POLL = 0.02  # seconds between looks at a file that Bochs writes
-# The console has what the guest writes to port 0xE9 between the debugger's own words: behind the place where it starts, and
-# before the place where it stops, or where Bochs gives up.
+# The console has what the guest writes to port 0xE9 between the debugger's own words: behind the place where it starts,
+# and before the place where it stops, or where Bochs gives up.
 STARTED = re.compile(rb"^Next at t=0\n\(0\) [^\n]*\n", re.MULTILINE)
 STOPPED = re.compile(
     rb"(?:\(\d+\)\.\[\d+\] [^\n]*\n)?(?:Next at t=\d+\n(?:\(\d+\) [^\n]*\n)+)?\Z"
@@ -48,8 +48,12 @@ class BochsMachine:
         self._seen = 0  # bytes of the console that belong to answered commands
         self._prompts = 0
         self._echoes = False  # whether the console shows commands, too: readline does it
-        self._ran: list[tuple[int, int]] = []  # the parts of the console from where the guest started to where it stopped
-        self._runs_from: int | None = 0  # where the part begins that grows while the guest runs; None while it is stopped
+        self._ran: list[
+            tuple[int, int]
+        ] = []  # the parts of the console from where the guest started to where it stopped
+        self._runs_from: int | None = (
+            0  # where the part begins that grows while the guest runs; None while it is stopped
+        )
 
     async def stop(self) -> None:
         """Interrupt the simulation: the debugger's prompt is there afterwards and the picture is up to date."""
@@ -74,11 +78,15 @@ class BochsMachine:
         answer = await self.command(f"xp /{count}gx {address:#x}")
         values = [int(value, 16) for value in re.findall(r"\t0x([0-9a-f]{1,16})\b", answer)]
         if len(values) != count:
-            raise EmulatorError(f"Bochs gave {len(values)} of {count} words of memory at {address:#x}", evidence=answer[-500:])
+            raise EmulatorError(
+                f"Bochs gave {len(values)} of {count} words of memory at {address:#x}", evidence=answer[-500:]
+            )
         return struct.pack(f"<{count}Q", *values)[:length]
 
     async def ram_log(self, log: RamLog) -> bytes:
-        """The lines that the guest left in its RAM. Only while stopped. Raises EmulatorError when they cannot be read."""
+        """The lines that the guest left in its RAM. Only while stopped. Raises EmulatorError when they cannot be
+        read.
+        """
         length = log.length(await self.physical(log.address, HEADER.size))
         return await self.physical(log.lines, length) if length else b""
 
@@ -86,7 +94,9 @@ class BochsMachine:
         """General and control registers by lower-case name. Only while stopped."""
         text = await self.command("r") + await self.command("creg")
         found = {name: high + low for name, high, low in re.findall(r"(r\w{1,2}) ?: (\w{8})_(\w{8})", text)}
-        found |= {name.lower(): value for name, value in re.findall(r"^(CR[0348]|EFER)[=:] ?0x(\w+)", text, re.MULTILINE)}
+        found |= {
+            name.lower(): value for name, value in re.findall(r"^(CR[0348]|EFER)[=:] ?0x(\w+)", text, re.MULTILINE)
+        }
         for name, pattern in {"rflags": r"eflags:? 0x(\w+)", "cr2": r"CR2=page fault laddr=0x(\w+)"}.items():
             if match := re.search(pattern, text):
                 found[name] = match.group(1)
@@ -112,7 +122,9 @@ class BochsMachine:
         return hashlib.sha256(await self.picture()).digest()
 
     async def text(self) -> bytes:
-        """See emulators.text_screen.Screen. The simulation is stopped meanwhile, and goes on also when the caller gives up."""
+        """See emulators.text_screen.Screen. The simulation is stopped meanwhile, and goes on also when the caller gives
+        up.
+        """
         reading = asyncio.ensure_future(self._text())
         try:
             return await asyncio.shield(reading)
@@ -146,7 +158,9 @@ class BochsMachine:
             async with asyncio.timeout(STOP_SECONDS):
                 while self.process.returncode is None:
                     fresh = self.console.read_bytes()[self._seen :]
-                    prompt = b"<bochs:%d> " % (self._prompts + 1)  # numbered: a guest's words are not soon taken for one
+                    prompt = b"<bochs:%d> " % (
+                        self._prompts + 1
+                    )  # numbered: a guest's words are not soon taken for one
                     if (at := fresh.find(prompt)) >= 0:
                         if self._runs_from is not None:
                             self._ran.append((self._runs_from, self._seen + at))
@@ -168,7 +182,8 @@ def _guests(said: bytes) -> bytes:
 async def bochs_machine(
     program: BochsProgram, config: list[str], folder: Path, *, display: Display | None = None, debugged: bool
 ) -> AsyncIterator[BochsMachine]:
-    """Run Bochs with these lines of configuration (display library, log and console are added here) while the context lasts.
+    """Run Bochs with these lines of configuration (display library, log and console are added here) while the context
+    lasts.
 
     `display` is where its window can be looked at, if anywhere, `debugged` whether the debugger's prompt can be used.
     """
@@ -187,7 +202,8 @@ async def bochs_machine(
 async def restored_bochs(
     program: BochsProgram, state: Path, folder: Path, environment: Mapping[str, str]
 ) -> AsyncIterator[BochsMachine]:
-    """Run Bochs from a saved state, a folder that is this run's own (see emulators.bochs.saved_state), while the context lasts.
+    """Run Bochs from a saved state, a folder that is this run's own (see emulators.bochs.saved_state), while the
+    context lasts.
 
     A state that cannot be read is not restored: the machine then boots.
     """
@@ -229,7 +245,8 @@ def bochsrc(
     """A whole configuration: display and log, what every boot shares, then these lines."""
     return [
         *surroundings,
-        # A panic is only logged, and the log is watched: the other ways to take one end in a dialog that nobody answers.
+        # A panic is only logged, and the log is watched: the other ways to take one end in a dialog that nobody
+        # answers.
         "panic: action=report",
         "error: action=report",
         "info: action=report",

@@ -1,7 +1,8 @@
-"""The Bochs that is started: the distribution's, another version out of the mirror's suites, or one that the user built.
+"""The Bochs that is started: the distribution's, another version out of the mirror's suites, or one that the user
+built.
 
-A fetched one brings all its libraries and is started through their own loader: another suite's libc does not mix with the
-host's. Nothing is installed.
+A fetched one brings all its libraries and is started through their own loader: another suite's libc does not mix with
+the host's. Nothing is installed.
 """
 
 from __future__ import annotations
@@ -49,7 +50,9 @@ class BochsProgram(msgspec.Struct, frozen=True, kw_only=True):
     unseen: str = "x"  # display library of a machine that nobody looks at
     # What starts its debugger: nothing where it is always on (2.x), an option (3.x), None where it was built without.
     debugger: tuple[str, ...] | None = ()
-    warns: bool = False  # logs warnings as a kind of their own (from 3.1 on), which ask in a dialog unless told otherwise
+    warns: bool = (
+        False  # logs warnings as a kind of their own (from 3.1 on), which ask in a dialog unless told otherwise
+    )
 
     @property
     def saves_state(self) -> bool:
@@ -59,7 +62,10 @@ class BochsProgram(msgspec.Struct, frozen=True, kw_only=True):
     def identity(self) -> dict[str, str]:
         """Version and firmware hashes."""
         hashes = {"bios sha256": self.bios, "vga bios sha256": self.vga_bios}
-        return {"bochs": self.version, **{key: sha256_cached(path) if path.exists() else "" for key, path in hashes.items()}}
+        return {
+            "bochs": self.version,
+            **{key: sha256_cached(path) if path.exists() else "" for key, path in hashes.items()},
+        }
 
 
 @functools.cache
@@ -78,7 +84,8 @@ def installed() -> BochsProgram:
 
 
 def program(wanted: str | None, cache: Path, say: Progress) -> BochsProgram:
-    """The Bochs that `wanted` names: None for the distribution's, a version or its beginning ("3.0"), or a program's path.
+    """The Bochs that `wanted` names: None for the distribution's, a version or its beginning ("3.0"), or a program's
+    path.
 
     Raises EmulatorError: no such version (and which there are), the download failed, the program does not run.
     """

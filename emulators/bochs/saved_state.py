@@ -1,7 +1,8 @@
-"""Saved states of Bochs 3: made through the window of its X display, the only way there is, and changed for each restore.
+"""Saved states of Bochs 3: made through the window of its X display, the only way there is, and changed for each
+restore.
 
-A state is a folder: `config` (a bochsrc), a text file for each device, and `memory.ram`, where each byte of the guest's memory
-lies at its physical address. Blocks that the guest never touched are holes in it and are marked so in `memory`.
+A state is a folder: `config` (a bochsrc), a text file for each device, and `memory.ram`, where each byte of the guest's
+memory lies at its physical address. Blocks that the guest never touched are holes in it and are marked so in `memory`.
 """
 
 from __future__ import annotations
@@ -22,8 +23,9 @@ from emulators.host.files import cache_folder
 
 BLOCK = 128 << 10  # bytes; Bochs allocates memory to the guest in blocks of this size
 MEMORY, RAM, CONFIG = "memory", "memory.ram", "config"
-# Bochs registers the timers of its devices in the order in which their plugins are loaded, and restores them by number. In
-# a configuration that it wrote itself the order is another one than at the start, and timers would go to other devices.
+# Bochs registers the timers of its devices in the order in which their plugins are loaded, and restores them by number.
+# In a configuration that it wrote itself the order is another one than at the start, and timers would go to other
+# devices.
 PLUGINS = "plugin_ctrl: unmapped=true, biosdev=true, serial=true, usb_uhci=true"
 SUSPEND_BUTTON = ("674", "22")  # in the header bar of a window 720 pixels wide
 DIALOG_SECONDS, SAVE_SECONDS = 20.0, 60.0
@@ -32,7 +34,8 @@ DEFAULT_ANSWER = "none"
 
 
 async def save(machine: BochsMachine, name: str) -> None:
-    """Save a running machine's state into the empty folder `name` in the folder that Bochs runs in. It cannot run on after this.
+    """Save a running machine's state into the empty folder `name` in the folder that Bochs runs in. It cannot run on
+    after this.
 
     Raises EmulatorError when its dialogs do not come, or say that it failed.
     """
@@ -85,7 +88,9 @@ class _Windows:
             if window := await self.titled(title):
                 return window
             await asyncio.sleep(0.05)
-        raise EmulatorError(f"Bochs' window {title!r} did not come", evidence=self._machine.console.read_text(errors="replace"))
+        raise EmulatorError(
+            f"Bochs' window {title!r} did not come", evidence=self._machine.console.read_text(errors="replace")
+        )
 
 
 def with_lines(config: str, lines: Sequence[str]) -> str:
@@ -109,8 +114,8 @@ def without_blocks(memory: str, address: int, length: int) -> str:
 
 
 def asks_for_a_file(executable: str) -> bool:
-    """Whether this Bochs restores its memory through a temporary file of the C library's: then it can be given another one, by
-    memory.c.
+    """Whether this Bochs restores its memory through a temporary file of the C library's: then it can be given another
+    one, by memory.c.
     """
     path = Path(shutil.which(executable) or executable)
 
@@ -124,8 +129,9 @@ def asks_for_a_file(executable: str) -> bool:
 
 
 def started_with(saved: Path, lines: Sequence[str], library: Path | None, state: Path) -> dict[str, str]:
-    """Make a state in a new folder that is one in `saved`, started with these lines of configuration. Bochs writes to none of its
-    files. Returns what must stand in its environment: with the `library` of memory.c it does not copy the memory.
+    """Make a state in a new folder that is one in `saved`, started with these lines of configuration. Bochs writes to
+    none of its files. Returns what must stand in its environment: with the `library` of memory.c it does not copy the
+    memory.
     """
     state.mkdir()
     for path in saved.iterdir():

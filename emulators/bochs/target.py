@@ -36,8 +36,8 @@ LOOK = 2.0  # seconds of silence after which the screen is looked at, again and 
 LOG_CAP = 64 << 20  # bytes of log after which a guest is taken to flood it
 CONNECT_SECONDS = 15.0
 
-# What Bochs' own log says of the end of a guest, in the order in which it is said. The BIOS calls it a panic when an image gives
-# up and there is nothing else to boot: the guest still runs then, as it does under other firmware.
+# What Bochs' own log says of the end of a guest, in the order in which it is said. The BIOS calls it a panic when an
+# image gives up and there is nothing else to boot: the guest still runs then, as it does under other firmware.
 LOG_ENDS = re.compile(
     rb"(?P<reset>bx_pc_system_c::Reset\(\w+\) called)"
     rb"|(?P<power_off>^\d+[a-z]\[[^\n]*(?:ACPI control: soft power off|[Ss]hutdown port: shutdown requested))"
@@ -98,7 +98,8 @@ class Bochs:
         return {OTHER_CPU: other_cpu(machine, self.name, other)}
 
     def prepare(self, progress: Progress) -> None:
-        """Fetch the Bochs that was asked for, unless it is installed or in the cache, and look whether it has the CPU model.
+        """Fetch the Bochs that was asked for, unless it is installed or in the cache, and look whether it has the CPU
+        model.
 
         Raises EmulatorError.
         """
@@ -175,7 +176,9 @@ class BochsSession:
                 end = Ending.CRASH, str(error)
             watch.mark("ended")
             cpu = machine.process.cpu_seconds()
-            if end[0] == Ending.POWER_OFF:  # Bochs leaves at once, with the screen and the byte that its UART is sending
+            if (
+                end[0] == Ending.POWER_OFF
+            ):  # Bochs leaves at once, with the screen and the byte that its UART is sending
                 await machine.process.wait_for(STOP_SECONDS)
             if machine.process.returncode is None:
                 try:
@@ -263,7 +266,9 @@ async def _log_says(log: Path, cpus: int) -> End:
 
 
 async def _debug_port_says(machine: BochsMachine, watch: Watch) -> End:
-    """Follow what the guest writes to port 0xE9. The console shows it as it comes, with the debugger's own words around it."""
+    """Follow what the guest writes to port 0xE9. The console shows it as it comes, with the debugger's own words around
+    it.
+    """
     known = 0
     async for _ in appended(machine.console, POLL):
         said = machine.debug_port()
@@ -274,7 +279,9 @@ async def _debug_port_says(machine: BochsMachine, watch: Watch) -> End:
 
 
 def _log_end(log: bytes, resets: int, cpus: int) -> tuple[End | None, int]:
-    """The first ending that a piece of Bochs' log tells, and the resets counted so far: the power-on is logged as one."""
+    """The first ending that a piece of Bochs' log tells, and the resets counted so far: the power-on is logged as
+    one.
+    """
     for match in LOG_ENDS.finditer(log):
         kind = match.lastgroup
         if kind == "reset":
@@ -297,7 +304,8 @@ def _alarms(log: bytes) -> list[str]:
     if not lost:
         return []
     return [
-        f"serial output lost: the guest wrote {lost} bytes to COM1 while the transmitter was busy, which a real UART loses too;"
+        f"serial output lost: the guest wrote {lost} bytes to COM1 while the transmitter was busy, which a real "
+        f"UART loses too;"
         " it must wait for THRE, bit 5 of the line status register"
     ]
 

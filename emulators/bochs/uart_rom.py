@@ -1,9 +1,10 @@
-"""An option ROM for Bochs that leaves COM1 usable, as a PC's firmware does: 115200 baud, 8 data bits, no parity, one stop
-bit, FIFOs on.
+"""An option ROM for Bochs that leaves COM1 usable, as a PC's firmware does: 115200 baud, 8 data bits, no parity, one
+stop bit, FIFOs on.
 
-Bochs' BIOS leaves the UART at its reset state, five data bits, and Bochs honours that: a boot sector that prints without
-programming the line control register would send other bytes there than under QEMU, whose UART knows no word length. The FIFO
-takes up to 16 bytes from a guest that does not wait for the transmitter; QEMU's UART, which needs no time, takes any number.
+Bochs' BIOS leaves the UART at its reset state, five data bits, and Bochs honours that: a boot sector that prints
+without programming the line control register would send other bytes there than under QEMU, whose UART knows no word
+length. The FIFO takes up to 16 bytes from a guest that does not wait for the transmitter; QEMU's UART, which needs no
+time, takes any number.
 """
 
 from __future__ import annotations

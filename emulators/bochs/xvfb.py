@@ -15,7 +15,8 @@ from emulators.host.process import Process, running
 
 WIDTH, HEIGHT = 1024, 850
 START_SECONDS = 15.0
-# Loading OpenGL costs as much as all else of a start, and making ready for another client once Bochs is gone half of that.
+# Loading OpenGL costs as much as all else of a start, and making ready for another client once Bochs is gone half of
+# that.
 LEAN = ("-extension", "GLX", "-noreset")
 
 # Bochs' window lies at 0,0 of the display: a border, a header bar, the VGA picture, a status bar.
@@ -39,8 +40,8 @@ class Display:
 
 
 class Displays:
-    """Lends a display to one Bochs at a time. While it is `kept()`, what comes back is lent again: to start a server costs a
-    tenth of what the boot of a small image costs.
+    """Lends a display to one Bochs at a time. While it is `kept()`, what comes back is lent again: to start a server
+    costs a tenth of what the boot of a small image costs.
     """
 
     def __init__(self) -> None:
@@ -82,7 +83,17 @@ async def xvfb() -> AsyncIterator[Display]:
         reading, writing = os.pipe()
         with log.open("wb") as output, os.fdopen(reading, "rb") as answer, contextlib.ExitStack() as ours:
             ours.callback(os.close, writing)
-            argv = ["Xvfb", "-displayfd", str(writing), "-screen", "0", f"{WIDTH}x{HEIGHT}x24", "-nolisten", "tcp", *LEAN]
+            argv = [
+                "Xvfb",
+                "-displayfd",
+                str(writing),
+                "-screen",
+                "0",
+                f"{WIDTH}x{HEIGHT}x24",
+                "-nolisten",
+                "tcp",
+                *LEAN,
+            ]
             server = await stack.enter_async_context(running(argv, output=output, cwd=folder, pass_fds=[writing]))
             ours.close()  # so that a server that dies shows as end of file
             try:
@@ -99,7 +110,9 @@ async def xvfb() -> AsyncIterator[Display]:
 
 
 def grab(display: str) -> bytes:
-    """The VGA picture that Bochs shows on `display`, as PNG. Blocks for some tens of milliseconds: call it in a thread."""
+    """The VGA picture that Bochs shows on `display`, as PNG. Blocks for some tens of milliseconds: call it in a
+    thread.
+    """
     from PIL import ImageGrab
 
     whole = ImageGrab.grab(xdisplay=display).convert("RGB")

@@ -1,7 +1,8 @@
 """Answers of programs that stay the same as long as some files do: asked once, and kept between runs.
 
-An answer is kept with the paths that it rests on and with what `stat` said of them; where one of them has changed in any way, it
-is asked anew. What changed shortly before it was asked is not kept: a change in the same tick of the clock would not show.
+An answer is kept with the paths that it rests on and with what `stat` said of them; where one of them has changed in
+any way, it is asked anew. What changed shortly before it was asked is not kept: a change in the same tick of the clock
+would not show.
 """
 
 from __future__ import annotations
@@ -25,7 +26,9 @@ HEX = re.compile(r"[0-9a-f]{64}")
 
 
 class Answer(NamedTuple):
-    """What was said, and the files and folders (each with the entries in it) that it rests on. One on none is not kept."""
+    """What was said, and the files and folders (each with the entries in it) that it rests on. One on none is not
+    kept.
+    """
 
     said: str
     rests_on: Sequence[Path]
@@ -75,7 +78,9 @@ def state_of(paths: Iterable[str]) -> str:
 def settled(paths: Iterable[str], when: float) -> bool:
     """Whether nothing was done to these in the seconds before `when`, nor since."""
     limit = (when - SETTLED_SECONDS) * 1e9
-    return all(stat is None or max(stat.st_mtime_ns, stat.st_ctime_ns) < limit for path in paths for _, stat in _stats(path))
+    return all(
+        stat is None or max(stat.st_mtime_ns, stat.st_ctime_ns) < limit for path in paths for _, stat in _stats(path)
+    )
 
 
 def hashed(cache: Path, path: Path, compute: Callable[[Path], str]) -> str:

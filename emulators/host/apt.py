@@ -1,7 +1,8 @@
-"""apt with directories of our own, one for each suite: what the suite holds, and downloads whose signatures apt has checked.
+"""apt with directories of our own, one for each suite: what the suite holds, and downloads whose signatures apt has
+checked.
 
-The host's own sources, lists and packages stay as they are; of its configuration only what is said of acquiring (proxies,
-certificates, how old a Release file may be) and its keyrings are taken over.
+The host's own sources, lists and packages stay as they are; of its configuration only what is said of acquiring
+(proxies, certificates, how old a Release file may be) and its keyrings are taken over.
 """
 
 from __future__ import annotations
@@ -20,7 +21,10 @@ import msgspec
 from emulators.host.answers import Answer, kept, write
 from emulators.host.errors import EmulatorError
 
-KEYRINGS = (Path("/usr/share/keyrings/debian-archive-keyring.gpg"), Path("/usr/share/keyrings/debian-archive-keyring.pgp"))
+KEYRINGS = (
+    Path("/usr/share/keyrings/debian-archive-keyring.gpg"),
+    Path("/usr/share/keyrings/debian-archive-keyring.pgp"),
+)
 HELPER = "/usr/lib/apt/apt-helper"
 # The packages that anything here asks a suite for; the rest of its lists is not kept in mind.
 OF_INTEREST = re.compile(r"Package: (linux-(image|binary|modules)-.*cloud-amd64|bochs)$", re.MULTILINE)
@@ -69,14 +73,18 @@ class Suite:
         self._uri = uri
 
     def age(self) -> float:
-        """Seconds since the lists were fetched, or were found to be missing; infinite when never. 0 for the host's own."""
+        """Seconds since the lists were fetched, or were found to be missing; infinite when never. 0 for the host's
+        own.
+        """
         if not self._uri:
             return 0.0
         times = [path.stat().st_mtime for path in (self._stamp, self._missing) if path.exists()]
         return time.time() - max(times) if times else float("inf")
 
     def update(self) -> None:
-        """Fetch the lists. Raises NoSuchSuite, or EmulatorError when the mirror does not answer; old lists stay then."""
+        """Fetch the lists. Raises NoSuchSuite, or EmulatorError when the mirror does not answer; old lists stay
+        then.
+        """
         self._configure()
         try:
             self._apt(["apt-get", "-q", "--error-on=any", "update"], UPDATE_SECONDS)
@@ -164,7 +172,8 @@ class Suite:
         (self._folder / "status").touch()
         keyring = next((path for path in KEYRINGS if path.exists()), None)
         source = (
-            f"Types: deb\nURIs: {self._uri}\nSuites: {self.name}\nComponents: main\nArchitectures: amd64\nTargets: Packages\n"
+            f"Types: deb\nURIs: {self._uri}\nSuites: {self.name}\nComponents: main\nArchitectures: amd64\n"
+            f"Targets: Packages\n"
         )
         (self._folder / "sources/suite.sources").write_text(source + (f"Signed-By: {keyring}\n" if keyring else ""))
         acquire = apt(["apt-config", "dump", "Acquire"], QUERY_SECONDS)
@@ -195,7 +204,9 @@ class Suite:
 
 
 def apt(argv: Sequence[str], seconds: float, *, cwd: Path | None = None, configuration: Path | None = None) -> str:
-    """Run one of apt's programs; what it printed. Raises EmulatorError with its words when it fails or takes too long."""
+    """Run one of apt's programs; what it printed. Raises EmulatorError with its words when it fails or takes too
+    long.
+    """
     environment = {**os.environ, "LC_ALL": "C", "DEBIAN_FRONTEND": "noninteractive"}
     if configuration is not None:
         environment["APT_CONFIG"] = str(configuration)
@@ -205,7 +216,9 @@ def apt(argv: Sequence[str], seconds: float, *, cwd: Path | None = None, configu
             check=False, timeout=seconds,
         )  # fmt: skip
     except OSError as error:
-        raise EmulatorError(f"{argv[0]}: {error.strerror}", hint="packages are fetched through apt, on Debian") from error
+        raise EmulatorError(
+            f"{argv[0]}: {error.strerror}", hint="packages are fetched through apt, on Debian"
+        ) from error
     except subprocess.TimeoutExpired as error:
         raise EmulatorError(f"{argv[0]} took more than {seconds:.0f} s", evidence="the mirror is too slow") from error
     if done.returncode:
@@ -214,11 +227,14 @@ def apt(argv: Sequence[str], seconds: float, *, cwd: Path | None = None, configu
 
 
 def apt_of_host(argv: Sequence[str], cache: Path, configuration: Path | None = None) -> str:
-    """What apt says of the host's sources and lists. It is asked anew only when its configuration, its sources or its lists
-    have changed; what it said is kept below `cache`. `configuration` is an apt.conf in place of the host's. Raises EmulatorError.
+    """What apt says of the host's sources and lists. It is asked anew only when its configuration, its sources or its
+    lists have changed; what it said is kept below `cache`. `configuration` is an apt.conf in place of the host's.
+    Raises EmulatorError.
     """
     question = "\0".join([*argv, str(configuration or os.environ.get("APT_CONFIG", ""))])
-    return kept(cache, question, lambda: Answer(apt(argv, QUERY_SECONDS, configuration=configuration), _sources(configuration)))
+    return kept(
+        cache, question, lambda: Answer(apt(argv, QUERY_SECONDS, configuration=configuration), _sources(configuration))
+    )
 
 
 def _sources(configuration: Path | None) -> list[Path]:
@@ -228,7 +244,8 @@ def _sources(configuration: Path | None) -> list[Path]:
     paths = [Path(word.partition("=")[2]) for word in shlex.split(said)]
     own = configuration or os.environ.get("APT_CONFIG")
     program = shutil.which("apt-get")
-    # dpkg keeps the architectures, of which apt has lists, beside the packages' state; that itself changes all the time.
+    # dpkg keeps the architectures, of which apt has lists, beside the packages' state; that itself changes all the
+    # time.
     return [*paths[:-1], paths[-1].with_name("arch"), *(Path(path) for path in (own, program) if path)]
 
 

@@ -1,4 +1,6 @@
-"""A folder of things that are dear to make: each made once and whole, shared by all runs, the longest unused cleared first."""
+"""A folder of things that are dear to make: each made once and whole, shared by all runs, the longest unused cleared
+first.
+"""
 
 from __future__ import annotations
 
@@ -17,8 +19,8 @@ WAIT = 0.1  # seconds between looks at a lock that another run holds
 
 
 class Cache:
-    """Entries are folders named by their key, which has no dash. A lock file beside each is held shared by who uses it, alone by
-    who makes or clears it; the kernel lets go of it when the process dies, however it dies.
+    """Entries are folders named by their key, which has no dash. A lock file beside each is held shared by who uses it,
+    alone by who makes or clears it; the kernel lets go of it when the process dies, however it dies.
     """
 
     def __init__(self, folder: Path, most_bytes: int) -> None:
@@ -29,7 +31,8 @@ class Cache:
     async def entry(self, key: str, make: Callable[[Path], Awaitable[None]]) -> AsyncIterator[Path]:
         """The entry's folder, made by `make` in an empty folder when there is none. It stays while the context lasts.
 
-        What `make` leaves half done, by an exception or a kill, is never an entry. Raises EmulatorError, and what `make` raises.
+        What `make` leaves half done, by an exception or a kill, is never an entry. Raises EmulatorError, and what
+        `make` raises.
         """
         place = self.folder / key
         with self._lock(key) as lock:
@@ -64,8 +67,8 @@ class Cache:
         return sum(disk_bytes(self.folder / key) for key in self.keys())
 
     def trim(self, most_bytes: int | None = None) -> None:
-        """Clear entries until no more than `most_bytes` (the cache's own limit when None) are used, and what killed runs have
-        left half made. An entry in use, or being made, stays.
+        """Clear entries until no more than `most_bytes` (the cache's own limit when None) are used, and what killed
+        runs have left half made. An entry in use, or being made, stays.
         """
         for key in {left.name.split("-")[1] for left in self.folder.glob(".making-*-*")}:
             with self._lock(key) as lock, contextlib.suppress(BlockingIOError):

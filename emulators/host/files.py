@@ -37,7 +37,9 @@ def writing_below(folder: Path, what: str) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise EmulatorError(f"cannot keep {what}: {error.strerror or error}", hint=f"is there room in {folder}?") from error
+        raise EmulatorError(
+            f"cannot keep {what}: {error.strerror or error}", hint=f"is there room in {folder}?"
+        ) from error
 
 
 def sha256(path: Path) -> str:
@@ -46,7 +48,9 @@ def sha256(path: Path) -> str:
 
 
 def sha256_cached(path: Path) -> str:
-    """The hash of a file that others install (firmware, an emulator), computed anew when the file has changed. Raises OSError."""
+    """The hash of a file that others install (firmware, an emulator), computed anew when the file has changed. Raises
+    OSError.
+    """
     return hashed(cache_folder(), path, sha256)
 
 
@@ -63,7 +67,9 @@ def private_copy(source: Path, target: Path) -> None:
         check=False,
     )
     if done.returncode:
-        raise EmulatorError(f"cannot copy {source}", hint="is there room left in the temporary folder?", evidence=done.stderr)
+        raise EmulatorError(
+            f"cannot copy {source}", hint="is there room left in the temporary folder?", evidence=done.stderr
+        )
 
 
 def read_log(path: Path) -> bytes:

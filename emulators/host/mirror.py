@@ -16,7 +16,9 @@ from emulators.host.files import writing_below
 CODENAMES = ("bullseye", "bookworm", "trixie", "forky")
 SUITES = (*(f"{name}{part}" for name in CODENAMES for part in ("", "-security", "-backports")), "sid", "experimental")
 HOST = "host"  # the name of what the host's own apt knows
-OWN_NAMES = re.compile(r"(?:bullseye|bookworm|trixie|forky|sid|unstable|testing|stable|oldstable)(-security)?(?:/updates)?")
+OWN_NAMES = re.compile(
+    r"(?:bullseye|bookworm|trixie|forky|sid|unstable|testing|stable|oldstable)(-security)?(?:/updates)?"
+)
 FRESH_SECONDS = 24 * 3600.0
 SIDE_BY_SIDE = 4
 MOST_SHOWN = 12  # versions in a message
@@ -65,8 +67,8 @@ class Mirror:
         self.problems: dict[str, str] = {}  # suite -> why there is nothing, or nothing new, of it
 
     def packages(self, pattern: str) -> list[Package]:
-        """Packages whose name matches, of all suites and of what the host's own apt knows, the oldest version first, each
-        once.
+        """Packages whose name matches, of all suites and of what the host's own apt knows, the oldest version first,
+        each once.
         """
         self.look()
         found: dict[tuple[str, str], Package] = {}
@@ -87,8 +89,8 @@ class Mirror:
         return "\n".join(f"{', '.join(suites)}: {reason}" for reason, suites in reasons.items())
 
     def look(self, *, update: bool = False) -> None:
-        """Have lists of today, or with `update` of now. What cannot be had stands in `problems`; raises EmulatorError only
-        when the host's apt has no mirror.
+        """Have lists of today, or with `update` of now. What cannot be had stands in `problems`; raises EmulatorError
+        only when the host's apt has no mirror.
         """
         if self._looked and not update:
             return
@@ -154,8 +156,8 @@ def is_version(version: str, wanted: str) -> bool:
 def latest(
     mirror: Mirror, available: Callable[[Mirror], list[Package]], wanted: str, refusal: str, cached: Sequence[Package]
 ) -> Package:
-    """The newest of the available packages that is of this version, or of one that begins so. What is `cached` will do where
-    the mirror fails.
+    """The newest of the available packages that is of this version, or of one that begins so. What is `cached` will do
+    where the mirror fails.
 
     Raises EmulatorError(refusal), with the versions that there are, and with why some suites could not be looked into.
     """
@@ -166,7 +168,9 @@ def latest(
     versions = list(dict.fromkeys(package.version for package in there))
     shown = ", ".join(versions[-MOST_SHOWN:]) or "none"
     raise EmulatorError(
-        refusal, hint=f"there are: {shown}{' and older ones' * (len(versions) > MOST_SHOWN)}", evidence=mirror.troubles()
+        refusal,
+        hint=f"there are: {shown}{' and older ones' * (len(versions) > MOST_SHOWN)}",
+        evidence=mirror.troubles(),
     )
 
 

@@ -13,7 +13,9 @@ MOST_COLOURS = 256  # that a palette has
 
 
 def png(picture: Image.Image) -> bytes:
-    """An RGB picture as PNG, the same pixel by pixel; with a palette where that will do, which is a third of the work."""
+    """An RGB picture as PNG, the same pixel by pixel; with a palette where that will do, which is a third of the
+    work.
+    """
     from PIL import Image  # late: no emulator waits for it to be loaded
 
     if colours := picture.getcolors(MOST_COLOURS):

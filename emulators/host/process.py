@@ -15,7 +15,9 @@ from typing import IO
 
 from emulators.host.errors import EmulatorError
 
-TIMES = slice(11, 15)  # of what stands behind the name in /proc/PID/stat: utime, stime, cutime, cstime, in clock ticks (proc(5))
+TIMES = slice(
+    11, 15
+)  # of what stands behind the name in /proc/PID/stat: utime, stime, cutime, cstime, in clock ticks (proc(5))
 GRACE = 2.0  # seconds a process gets to follow a polite signal before the next, harsher one
 
 
@@ -61,7 +63,9 @@ class Process:
     def cpu_seconds(self) -> float:
         """User and system time used so far, that of its children that have ended included."""
         if self.returncode is None:
-            with contextlib.suppress(OSError):  # of /proc itself: psutil takes longer to load than most emulators to start
+            with contextlib.suppress(
+                OSError
+            ):  # of /proc itself: psutil takes longer to load than most emulators to start
                 fields = Path(f"/proc/{self.pid}/stat").read_bytes().rpartition(b")")[2].split()
                 self._cpu_seconds = sum(map(int, fields[TIMES])) / os.sysconf("SC_CLK_TCK")
         return self._cpu_seconds
@@ -140,7 +144,9 @@ def _start(
     pass_fds: Sequence[int],
     last_will: signal.Signals,
 ) -> subprocess.Popen[bytes]:
-    """Not in a thread other than the loop's: the kernel takes the end of the thread that starts a process for its parent's."""
+    """Not in a thread other than the loop's: the kernel takes the end of the thread that starts a process for its
+    parent's.
+    """
     guard = shutil.which("setpriv")
     prefix = [guard, "--pdeathsig", last_will.name.removeprefix("SIG"), "--"] if guard else []
     return subprocess.Popen(

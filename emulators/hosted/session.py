@@ -26,17 +26,25 @@ from emulators.qemu.target import IGNORE_MSRS
 from emulators.qemu.vcpus import asleep_command, slept
 from emulators.watch import End, Watch, discarding
 
-SLOWER = 4.0  # a boot's deadlines are given for a guest that runs directly; KVM inside Bochs takes this many times as long
+SLOWER = (
+    4.0  # a boot's deadlines are given for a guest that runs directly; KVM inside Bochs takes this many times as long
+)
 CONNECT_SECONDS = 60.0
 LOOK = 10.0  # seconds of silence after which the screen is looked at, again and again: dearer still
 POLL = 0.1  # seconds of silence after which it is seen whether the CPUs have halted
-LATE_POLL = 0.8  # the same where a terminal marker is to come: such a guest only halts without a word when something went wrong
+LATE_POLL = (
+    0.8  # the same where a terminal marker is to come: such a guest only halts without a word when something went wrong
+)
 END_SECONDS = 60.0
-MOST_CHANGES = 64  # bytes in which an image may differ from one that the appliance has: the size of a selection of checks
+MOST_CHANGES = (
+    64  # bytes in which an image may differ from one that the appliance has: the size of a selection of checks
+)
 SETTLE = 0.1  # seconds that the tail of a boot gets; the guest also runs on while QEMU is told to stop
 
 # What L0's kernel says when KVM has a bug of its own.
-KERNEL_FAULT = re.compile(r"\b(?:WARNING:|BUG:|Oops:|general protection fault|kernel BUG at|invalid opcode:|divide error:)")
+KERNEL_FAULT = re.compile(
+    r"\b(?:WARNING:|BUG:|Oops:|general protection fault|kernel BUG at|invalid opcode:|divide error:)"
+)
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
@@ -53,8 +61,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class HostedSession:
-    """Boots images: each in an appliance of its own that goes on from a snapshot, where it can be, or else all in one that is
-    started for the first of them and thrown away when it breaks.
+    """Boots images: each in an appliance of its own that goes on from a snapshot, where it can be, or else all in one
+    that is started for the first of them and thrown away when it breaks.
     """
 
     def __init__(self, settings: Settings, hosting: Hosting, boots: Sequence[Boot], progress: Progress) -> None:
@@ -159,7 +167,8 @@ class HostedSession:
     async def _hand_in(self, machine: ApplianceMachine, boot: Boot) -> None:
         """Make an image that was not there at the start out of one that was and differs little from it.
 
-        Raises EmulatorError when there is none: only images of the session's boots, and selections of them, can be booted.
+        Raises EmulatorError when there is none: only images of the session's boots, and selections of them, can be
+        booted.
         """
         wanted = boot.image.read_bytes()
         for digest, path in self._images.items():
@@ -170,7 +179,9 @@ class HostedSession:
                 patches = [patch.format(wanted[at], new, at) for at in changes]
                 code, said = await machine.ask("; ".join([f"busybox cp {base} {new}", *patches]))
                 if code:
-                    raise EmulatorError("the image cannot be patched in the appliance", evidence=said.decode(errors="replace"))
+                    raise EmulatorError(
+                        "the image cannot be patched in the appliance", evidence=said.decode(errors="replace")
+                    )
                 return
         raise EmulatorError("the appliance was not started with an image that this one can be made of")
 
@@ -213,10 +224,12 @@ class HostedSession:
         *,
         alone: bool,
     ) -> Observation:
-        """Boot in a QEMU that `start` brings to where it stands stopped, in front of the image. `alone` is whether it is the
-        only boot of this appliance, which need not run on once all is fetched.
+        """Boot in a QEMU that `start` brings to where it stands stopped, in front of the image. `alone` is whether it
+        is the only boot of this appliance, which need not run on once all is fetched.
         """
-        limits = Limits(quiet=boot.limits.quiet * SLOWER, total=boot.limits.total * SLOWER, serial_bytes=boot.limits.serial_bytes)
+        limits = Limits(
+            quiet=boot.limits.quiet * SLOWER, total=boot.limits.total * SLOWER, serial_bytes=boot.limits.serial_bytes
+        )
         watch = Watch(msgspec.structs.replace(boot, limits=limits))
         cpu_model = self._settings.cpu_model(boot)
         left = Dump()
@@ -256,7 +269,9 @@ class HostedSession:
         cpu = machine.bochs.process.cpu_seconds()
         if failure := kvm_failure(log):
             end = Ending.INTERNAL_ERROR, failure
-        watched = await watch.observation(self._settings.target, {**self._settings.identity, "cpu model": cpu_model}, end)
+        watched = await watch.observation(
+            self._settings.target, {**self._settings.identity, "cpu model": cpu_model}, end
+        )
         return msgspec.structs.replace(
             watched,
             **msgspec.structs.asdict(left),
@@ -277,7 +292,9 @@ class HostedSession:
 
 def _timed(observation: Observation, seconds: dict[str, float], begun: float) -> Observation:
     """With the phases before the boot, and the whole from `begun` to now."""
-    return msgspec.structs.replace(observation, seconds={**seconds, **observation.seconds, "whole": time.monotonic() - begun})
+    return msgspec.structs.replace(
+        observation, seconds={**seconds, **observation.seconds, "whole": time.monotonic() - begun}
+    )
 
 
 def _disks(boot: Boot) -> dict[str, Path]:

@@ -45,9 +45,10 @@ class KvmHosted:
         wanted_qemu: str | None = None,
         cold: bool = False,
     ) -> None:
-        """`wanted_bochs` is the Bochs that hosts KVM, chosen apart from the reference's, None the quickest that can be had, and
-        `wanted_qemu` the path of the QEMU in there, None the distribution's. `model` is the CPU of that Bochs; KVM's guest sees
-        of it what KVM gives. `cold` is to boot Linux for each session, and not to restore it from a snapshot for each boot.
+        """`wanted_bochs` is the Bochs that hosts KVM, chosen apart from the reference's, None the quickest that can be
+        had, and `wanted_qemu` the path of the QEMU in there, None the distribution's. `model` is the CPU of that Bochs;
+        KVM's guest sees of it what KVM gives. `cold` is to boot Linux for each session, and not to restore it from a
+        snapshot for each boot.
 
         Raises EmulatorError when `wanted_qemu` is no QEMU.
         """
@@ -86,9 +87,16 @@ class KvmHosted:
         return [
             *bochs_requirements(self.wanted_bochs, "sdl2"),
             self.qemu.requirement(),
-            Requirement("QEMU's firmware", all(path.exists() for path in initramfs.FIRMWARE.values()), "seabios", INSTALL_QEMU),
-            Requirement("busybox, static", initramfs.BUSYBOX.exists(), str(initramfs.BUSYBOX), "apt-get install busybox-static"),
-            *(Requirement(tool, shutil.which(tool) is not None, "", f"apt-get install {get}") for tool, get in tools.items()),
+            Requirement(
+                "QEMU's firmware", all(path.exists() for path in initramfs.FIRMWARE.values()), "seabios", INSTALL_QEMU
+            ),
+            Requirement(
+                "busybox, static", initramfs.BUSYBOX.exists(), str(initramfs.BUSYBOX), "apt-get install busybox-static"
+            ),
+            *(
+                Requirement(tool, shutil.which(tool) is not None, "", f"apt-get install {get}")
+                for tool, get in tools.items()
+            ),
         ]
 
     def appliance(self, progress: Progress) -> build.Appliance:
@@ -107,14 +115,18 @@ class KvmHosted:
         return self._program
 
     def by_hand(self, boot: Boot, needs: Sequence[str], *, carry: bool) -> ByHand:
-        """QEMU with the KVM of whatever host it is, or the appliance with the image in it, which starts QEMU on its own."""
+        """QEMU with the KVM of whatever host it is, or the appliance with the image in it, which starts QEMU on its
+        own.
+        """
         serial = f"{self.name}.serial"
         cpu = self.cpu_model(boot)
         quiet = ["-display", "none", "-no-reboot"]
         if not carry:
             argv = [*stock_argv(boot, "kvm", cpu), *quiet, "-serial", f"file:{serial}"]
             return qemu_by_hand(argv, serial, kvm_by_hand(needs))
-        paths = {f"/cases/{name}": path for name, path in ((IMAGE, boot.image), (SECOND, boot.second)) if path is not None}
+        paths = {
+            f"/cases/{name}": path for name, path in ((IMAGE, boot.image), (SECOND, boot.second)) if path is not None
+        }
         image, second = (*paths, "")[:2]
         machine = machine_argv(boot, executable=initramfs.QEMU, accelerator="kvm", cpu=cpu, image=image, second=second)
         port = ["-chardev", f"{PORTS.com1},id=com1", "-serial", "chardev:com1"]
@@ -143,7 +155,11 @@ class KvmHosted:
     def identity(self) -> dict[str, str]:
         bochs = {f"hosting {key}": value for key, value in (self._program or installed()).identity().items()}
         known = self._appliance
-        built = {"kernel": known.kernel.release, "kernel package": known.kernel.package, "appliance": known.key} if known else {}
+        built = (
+            {"kernel": known.kernel.release, "kernel package": known.kernel.package, "appliance": known.key}
+            if known
+            else {}
+        )
         models = {"cpu model": CPU, "hosting cpu model": self.model, "kernel arch": "x86_64"}
         return {**self.qemu.identity(), **bochs, **built, "accelerator": "kvm", **models}
 

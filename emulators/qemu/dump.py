@@ -1,4 +1,6 @@
-"""What a guest in QEMU leaves when its boot is over: memory and picture, which QEMU writes to files on its own machine."""
+"""What a guest in QEMU leaves when its boot is over: memory and picture, which QEMU writes to files on its own
+machine.
+"""
 
 from __future__ import annotations
 
@@ -30,8 +32,8 @@ class Dump(msgspec.Struct, frozen=True, kw_only=True):
 async def dump(qemu: Qemu, folder: str, log: RamLog | None) -> dict[str, str]:
     """Stop the guest, have its text memory, RAM log and picture written to files in `folder`, and return its registers.
 
-    The commands are sent together: where QEMU's machine is an emulated one, it is the waiting for answers that costs. Raises
-    EmulatorError.
+    The commands are sent together: where QEMU's machine is an emulated one, it is the waiting for answers that costs.
+    Raises EmulatorError.
     """
     _, registers, header, _, _ = await asyncio.gather(
         qemu.execute("stop"),

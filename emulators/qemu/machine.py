@@ -98,7 +98,9 @@ class Looks(NamedTuple):
 
     screen: Screen
     screen_seconds: float
-    asleep: Callable[[Sequence[int]], Awaitable[bool]]  # of threads on QEMU's machine, by their numbers: see emulators.qemu.vcpus
+    asleep: Callable[
+        [Sequence[int]], Awaitable[bool]
+    ]  # of threads on QEMU's machine, by their numbers: see emulators.qemu.vcpus
     asleep_seconds: float  # once it has spoken
     settle: float = SETTLE  # seconds that the tail of a boot gets
 
@@ -119,7 +121,8 @@ class Qemu:
             raise EmulatorError("QEMU does not answer on its QMP socket", evidence=str(error)) from error
 
     async def resume(self, connection: socket.socket) -> None:
-        """Take over, on a connected socket, a stopped QEMU that another has shaken hands with, and whose guest an NMI wakes.
+        """Take over, on a connected socket, a stopped QEMU that another has shaken hands with, and whose guest an NMI
+        wakes.
 
         Raises EmulatorError when it does not answer.
         """
@@ -185,7 +188,9 @@ class Qemu:
                     threads = threads or await self._threads()
                     if await looks.asleep(threads) and await self.halted():
                         return Ending.HALTED, "HLT with interrupts off"
-                    pause = min(2 * max(pause, often), 16 * often)  # one that computes in silence is looked at less and less
+                    pause = min(
+                        2 * max(pause, often), 16 * often
+                    )  # one that computes in silence is looked at less and less
 
             ports = ((watch.serial, com1), (watch.debug, debug))
             readers = [port.reader(stream) for port, stream in ports]
@@ -223,8 +228,8 @@ class Qemu:
         return Ending.POWER_OFF, f"the guest switched the machine off ({reason})"
 
     async def _reset_by_port(self) -> bool:
-        """QMP calls a triple fault a guest reset too. A real one has just written to a reset port: the instruction before
-        RIP is an OUT to one.
+        """QMP calls a triple fault a guest reset too. A real one has just written to a reset port: the instruction
+        before RIP is an OUT to one.
         """
         text = await self.monitor("x /2xb $pc-2")
         before = [int(value, 16) for value in re.findall(r"\b0x([0-9a-f]{2})\b", text)]

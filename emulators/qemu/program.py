@@ -37,7 +37,9 @@ class QemuProgram(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def qemu_program(wanted: str | None) -> QemuProgram:
-    """The distribution's QEMU (which may be missing), or the program at a path. Raises EmulatorError: that is no QEMU."""
+    """The distribution's QEMU (which may be missing), or the program at a path. Raises EmulatorError: that is no
+    QEMU.
+    """
     if wanted is None:
         return QemuProgram(executable=EXECUTABLE, version=package_version("qemu-system-x86"))
     path = Path(wanted).absolute()
@@ -45,10 +47,14 @@ def qemu_program(wanted: str | None) -> QemuProgram:
         raise EmulatorError(f"{path}: no program", hint=f"--qemu takes the path of a {EXECUTABLE}")
     argv = [str(path), "--version"]
     try:
-        done = subprocess.run(argv, capture_output=True, text=True, errors="replace", check=False, timeout=VERSION_SECONDS)
+        done = subprocess.run(
+            argv, capture_output=True, text=True, errors="replace", check=False, timeout=VERSION_SECONDS
+        )
     except (OSError, subprocess.TimeoutExpired) as error:
         raise EmulatorError(f"{path} does not run", evidence=str(error)) from error
     version = re.search(r"QEMU emulator version (\S+)", done.stdout)
     if version is None:
         raise EmulatorError(f"{path} does not say that it is a QEMU", evidence=(done.stdout + done.stderr)[-500:])
-    return QemuProgram(executable=str(path), version=f"{version.group(1)} ({path.name}, sha256 {sha256_cached(path)[:16]})")
+    return QemuProgram(
+        executable=str(path), version=f"{version.group(1)} ({path.name}, sha256 {sha256_cached(path)[:16]})"
+    )

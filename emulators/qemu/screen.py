@@ -1,4 +1,6 @@
-"""The screen of a QEMU that is spoken to over QMP: QEMU writes it to files on its machine, which are fetched or summed there."""
+"""The screen of a QEMU that is spoken to over QMP: QEMU writes it to files on its machine, which are fetched or summed
+there.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +18,9 @@ class QemuScreen:
     """See emulators.text_screen.Screen."""
 
     def __init__(self, qemu: Qemu, folder: str, fetch: Fetch, sum_up: Fetch | None = None) -> None:
-        """Files go to `folder` on QEMU's machine. `sum_up` answers with a file's checksum, where that is cheaper than `fetch`."""
+        """Files go to `folder` on QEMU's machine. `sum_up` answers with a file's checksum, where that is cheaper than
+        `fetch`.
+        """
         self._qemu = qemu
         self._folder = folder
         self._fetch = fetch

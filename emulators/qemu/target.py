@@ -135,7 +135,12 @@ class Kvm(NativeQemu):
         return kvm_variants(machine, self.name, self.model)
 
     def identity(self) -> dict[str, str]:
-        return {**super().identity(), "kernel": os.uname().release, "kernel arch": os.uname().machine, "host cpu": host_cpu()}
+        return {
+            **super().identity(),
+            "kernel": os.uname().release,
+            "kernel arch": os.uname().machine,
+            "host cpu": host_cpu(),
+        }
 
 
 class NativeSession:

@@ -1,8 +1,9 @@
 """Whether the virtual CPUs of a QEMU sleep, seen without touching them.
 
-To ask QEMU for registers is no mere look: under KVM it takes a CPU's state out and puts it back before the CPU goes on, and what
-KVM is given by KVM_SET_SREGS while L2 runs replaces L2's CR0 and CR4 read shadows. L2's next MOV to CR0 may then not exit. So a
-guest is asked whether it has halted for good only when the threads of its CPUs have done nothing for a while.
+To ask QEMU for registers is no mere look: under KVM it takes a CPU's state out and puts it back before the CPU goes on,
+and what KVM is given by KVM_SET_SREGS while L2 runs replaces L2's CR0 and CR4 read shadows. L2's next MOV to CR0 may
+then not exit. So a guest is asked whether it has halted for good only when the threads of its CPUs have done nothing
+for a while.
 """
 
 from __future__ import annotations
@@ -31,8 +32,8 @@ def asleep_command(threads: Sequence[int]) -> str:
 
 
 def slept(said: str, count: int) -> bool:
-    """What two looks at so many threads tell. A line for each: its state, and, where the kernel counts them, the nanoseconds
-    that it ran and waited, and how often it was put on a CPU.
+    """What two looks at so many threads tell. A line for each: its state, and, where the kernel counts them, the
+    nanoseconds that it ran and waited, and how often it was put on a CPU.
     """
     lines = said.splitlines()
     first, second = lines[:count], lines[count:]

@@ -14,8 +14,23 @@ HEADERS = tuple(Path(__file__).with_name(name) for name in ("freestanding.h", "d
 MEMORY_SOURCE = Path(__file__).with_name("memory.c")
 # No C library, nor anything that a compiler set up otherwise would add to a program.
 FREESTANDING = (
-    *("-m64", "-std=gnu11", "-O2", "-Wall", "-Wextra", "-Werror", "-ffreestanding", "-fno-builtin", "-fno-strict-aliasing"),
-    *("-fno-tree-loop-distribute-patterns", "-fno-stack-protector", "-fno-asynchronous-unwind-tables", "-fcf-protection=none"),
+    *(
+        "-m64",
+        "-std=gnu11",
+        "-O2",
+        "-Wall",
+        "-Wextra",
+        "-Werror",
+        "-ffreestanding",
+        "-fno-builtin",
+        "-fno-strict-aliasing",
+    ),
+    *(
+        "-fno-tree-loop-distribute-patterns",
+        "-fno-stack-protector",
+        "-fno-asynchronous-unwind-tables",
+        "-fcf-protection=none",
+    ),
     *("-nostdlib", "-s", "-Wl,--build-id=none,-z,noexecstack"),
 )
 PROGRAM, LIBRARY = ("-fno-pic", "-no-pie", "-static"), ("-fPIC", "-shared")
@@ -34,7 +49,8 @@ def assembled(source: Path, address: int, folder: Path) -> bytes:
 
 
 def compiled(source: Path, folder: Path, kind: Sequence[str] = PROGRAM) -> bytes:
-    """The PROGRAM or LIBRARY, for Linux on x86-64, that C without any library's headers makes; `folder` takes what comes between.
+    """The PROGRAM or LIBRARY, for Linux on x86-64, that C without any library's headers makes; `folder` takes what
+    comes between.
 
     Raises EmulatorError with the compiler's words.
     """

@@ -71,10 +71,13 @@ class Appliance(msgspec.Struct, frozen=True, kw_only=True):
 
     def second_disk(self, cases: Mapping[str, bytes], command_line: str) -> bytes:
         """The second disk, made for each boot of the appliance: what to read, the boot parameters, and the images under
-        test as an archive that lands right behind the initramfs and so under /cases. `cases` maps file names to contents.
+        test as an archive that lands right behind the initramfs and so under /cases. `cases` maps file names to
+        contents.
         """
         layout = self.layout
-        handed_in = whole_sectors(archive(Entry(f"cases/{name}", data, REGULAR | 0o644) for name, data in cases.items()))
+        handed_in = whole_sectors(
+            archive(Entry(f"cases/{name}", data, REGULAR | 0o644) for name, data in cases.items())
+        )
         flat = layout.kernel
         block = whole_sectors(boot_block(flat, command_line, layout.initramfs, layout.initramfs_bytes + len(handed_in)))
         block_sectors = len(block) // SECTOR
@@ -97,7 +100,9 @@ class Appliance(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def ensure(kernel: Kernel, qemu: Path, cache: Path, say: Callable[[str], None]) -> Appliance:
-    """The appliance of a kernel and a QEMU, built when the cache has none made of exactly these files. Raises EmulatorError."""
+    """The appliance of a kernel and a QEMU, built when the cache has none made of exactly these files. Raises
+    EmulatorError.
+    """
     key = _key(kernel, qemu)
     folder = cache / key
     if not folder.exists():

@@ -1,4 +1,6 @@
-"""The appliance's root file system: busybox, our own programs, the KVM modules, QEMU with its libraries and firmware."""
+"""The appliance's root file system: busybox, our own programs, the KVM modules, QEMU with its libraries and
+firmware.
+"""
 
 from __future__ import annotations
 
@@ -70,10 +72,11 @@ def _entries(kernel: Kernel, qemu: Path) -> Iterator[Entry]:
 
 
 def _stripped(module: bytes) -> bytes:
-    """A kernel module without what only debuggers and tracers read. Its code and its symbols (for a WARN's call trace) stay.
+    """A kernel module without what only debuggers and tracers read. Its code and its symbols (for a WARN's call trace)
+    stay.
 
-    Two tables are dear to the emulated CPU: ftrace looks up the symbol of each entry of __mcount_loc by a linear search (two
-    seconds for kvm.ko), and .BTF makes the kernel parse its own BTF first.
+    Two tables are dear to the emulated CPU: ftrace looks up the symbol of each entry of __mcount_loc by a linear search
+    (two seconds for kvm.ko), and .BTF makes the kernel parse its own BTF first.
     """
     with tempfile.TemporaryDirectory(prefix="difftest-strip-") as folder:
         path = Path(folder) / "module.ko"

@@ -1,4 +1,6 @@
-"""Kernels for the appliance: found in the mirror's suites, given as a .deb, or built by the user. Unpacked, never installed."""
+"""Kernels for the appliance: found in the mirror's suites, given as a .deb, or built by the user. Unpacked, never
+installed.
+"""
 
 from __future__ import annotations
 
@@ -44,7 +46,8 @@ def available(mirror: Mirror) -> list[Package]:
     return [
         package
         for package in mirror.packages(PATTERN)
-        if not re.search(rf"\b{PREFIX}", package.depends) and all((part, package.version) in held for part in parts_of(package))
+        if not re.search(rf"\b{PREFIX}", package.depends)
+        and all((part, package.version) in held for part in parts_of(package))
     ]
 
 
@@ -59,7 +62,9 @@ def named(mirror: Mirror, wanted: str, kept: Sequence[Package] = ()) -> Package:
 
 
 def in_order(packages: Sequence[Package], ends: Sequence[Package]) -> dict[str, Package]:
-    """The kernels by version, the oldest first: one of each upstream version, the newest of its builds, and the `ends`."""
+    """The kernels by version, the oldest first: one of each upstream version, the newest of its builds, and the
+    `ends`.
+    """
     chosen = {_upstream(package): package for package in by_version(packages)}
     chosen |= {_upstream(end): end for end in ends}
     every = {package.version: package for package in (*chosen.values(), *ends)}
@@ -81,8 +86,9 @@ def cached(cache: Path) -> list[Package]:
 
 
 def fetch(wanted: str | None, cache: Path, say: Progress) -> Kernel:
-    """The kernel that `wanted` names: None for the distribution's current cloud kernel; a version or its beginning ("6.1");
-    the path of a .deb; a kernel build tree; a folder with a kernel image and its modules, or with the .debs of one kernel.
+    """The kernel that `wanted` names: None for the distribution's current cloud kernel; a version or its beginning
+    ("6.1"); the path of a .deb; a kernel build tree; a folder with a kernel image and its modules, or with the .debs of
+    one kernel.
 
     Raises EmulatorError: no such kernel (and which there are), the download failed, no KVM in it, no room in the cache.
     """
@@ -117,7 +123,9 @@ def _of_package(mirror: Mirror, package: Package, folder: Path, say: Progress) -
 
 def _of_path(path: Path, cache: Path, say: Progress) -> Kernel:
     if path.is_dir():
-        debs = sorted(deb for deb in path.glob("linux-*.deb") if re.match(r"linux-(image|binary|modules)-(?!.*-dbg_)", deb.name))
+        debs = sorted(
+            deb for deb in path.glob("linux-*.deb") if re.match(r"linux-(image|binary|modules)-(?!.*-dbg_)", deb.name)
+        )
         if not debs:
             return find(path, str(path))
     elif path.suffix == ".deb" and path.is_file():
@@ -156,7 +164,9 @@ def _unpacked(debs: Sequence[Path], name: str, version: str, kept: Path, tempora
 
 @contextlib.contextmanager
 def _workshop(folder: Path, what: str) -> Iterator[Path]:
-    """A temporary folder beside the kernels that are kept, for one at a time. Raises EmulatorError when there is no room."""
+    """A temporary folder beside the kernels that are kept, for one at a time. Raises EmulatorError when there is no
+    room.
+    """
     from filelock import FileLock  # dear, and most runs fetch nothing
 
     with writing_below(folder, what):

@@ -16,7 +16,11 @@ import msgspec
 from emulators.host.errors import EmulatorError
 
 # In the order they must be loaded; newer kernels have no separate irqbypass.
-MODULES = {"irqbypass": "virt/lib", "kvm": "arch/x86/kvm", "kvm-intel": "arch/x86/kvm"}  # name -> folder in a build tree
+MODULES = {
+    "irqbypass": "virt/lib",
+    "kvm": "arch/x86/kvm",
+    "kvm-intel": "arch/x86/kvm",
+}  # name -> folder in a build tree
 SUFFIXES = (".ko", ".ko.xz", ".ko.zst", ".ko.gz")
 IMAGES = ("arch/x86/boot/bzImage", "bzImage", "vmlinuz*", "boot/vmlinuz-*", "**/lib/modules/*/vmlinuz")
 BUILT_IN = "arch/x86/boot/bzImage"  # what makes a folder a build tree
@@ -52,7 +56,8 @@ def find(tree: Path, name: str, image: Path | None = None) -> Kernel:
         if config is None or not KVM_SETTING.search(config.read_text(errors="replace")):
             raise EmulatorError(
                 f"{name} holds no kvm-intel module",
-                hint="it takes CONFIG_KVM_INTEL=m with the modules beside the kernel, or =y in a build tree with its .config",
+                hint="it takes CONFIG_KVM_INTEL=m with the modules beside the kernel, or =y in a build tree with "
+                "its .config",
             )
         modules = ()
     digest = hashlib.sha256(image.read_bytes())
@@ -73,7 +78,9 @@ def kept_in(kernel: Kernel, folder: Path) -> Kernel:
     shutil.copy(kernel.vmlinuz, folder / "vmlinuz")
     for path in kernel.modules:
         shutil.copy(path, folder)
-    return msgspec.structs.replace(kernel, vmlinuz=Path("vmlinuz"), modules=tuple(Path(path.name) for path in kernel.modules))
+    return msgspec.structs.replace(
+        kernel, vmlinuz=Path("vmlinuz"), modules=tuple(Path(path.name) for path in kernel.modules)
+    )
 
 
 def module_bytes(path: Path) -> bytes:
@@ -106,7 +113,10 @@ def _image(tree: Path, name: str) -> Path:
             raise EmulatorError(f"{name} holds more than one kernel image: {', '.join(path.name for path in hits)}")
         if hits:
             return hits[0]
-    hint = "linux-image packages of the newer layout hold none: put linux-binary and linux-modules into one folder and name that"
+    hint = (
+        "linux-image packages of the newer layout hold none: put linux-binary and linux-modules into one folder "
+        "and name that"
+    )
     raise EmulatorError(f"{name} holds no kernel image", hint=hint)
 
 

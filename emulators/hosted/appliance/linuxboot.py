@@ -1,8 +1,8 @@
 """Starting Linux in Bochs without a boot loader, with as few emulated instructions as can be.
 
-The kernel is unpacked here and not by the emulated CPU, and boot.S reads it and the initramfs to their places by bus-master
-DMA, following a script that is made here: 100 MB cost 0.2 CPU seconds (2 by programmed I/O). The kernel is entered by the
-64-bit boot protocol.
+The kernel is unpacked here and not by the emulated CPU, and boot.S reads it and the initramfs to their places by
+bus-master DMA, following a script that is made here: 100 MB cost 0.2 CPU seconds (2 by programmed I/O). The kernel is
+entered by the 64-bit boot protocol.
 """
 
 from __future__ import annotations
@@ -52,7 +52,9 @@ class FlatKernel(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def end(self) -> int:
-        """The physical address behind all that the kernel uses before it looks at the memory map, on a 2 MiB boundary."""
+        """The physical address behind all that the kernel uses before it looks at the memory map, on a 2 MiB
+        boundary.
+        """
         needed: int = struct.unpack_from("<I", self.setup_header, INIT_SIZE - SETUP_HEADER)[0]
         return -(-(self.address + max(needed, len(self.image))) // LARGE_PAGE) * LARGE_PAGE
 
@@ -96,14 +98,16 @@ class Load(msgspec.Struct, frozen=True):
 
 
 def load_script(loads: Sequence[Load]) -> bytes:
-    """The first SCRIPT_SECTORS of the second disk: commands that boot.S follows, and the tables of memory regions that the
-    IDE controller does. Raises EmulatorError when there is more to read than the script has room for.
+    """The first SCRIPT_SECTORS of the second disk: commands that boot.S follows, and the tables of memory regions that
+    the IDE controller does. Raises EmulatorError when there is more to read than the script has room for.
     """
     commands, regions = b"", b""
     for load in loads:
         for done in range(0, load.sectors, MOST_SECTORS):
             count = min(load.sectors - done, MOST_SECTORS)
-            commands += struct.pack("<4I", SCRIPT + COMMAND_BYTES + len(regions), load.device, load.first_sector + done, count)
+            commands += struct.pack(
+                "<4I", SCRIPT + COMMAND_BYTES + len(regions), load.device, load.first_sector + done, count
+            )
             regions += _regions(load.address + done * SECTOR, count * SECTOR)
     if len(commands) >= COMMAND_BYTES or COMMAND_BYTES + len(regions) > SCRIPT_SECTORS * SECTOR:
         raise EmulatorError(
@@ -114,7 +118,9 @@ def load_script(loads: Sequence[Load]) -> bytes:
 
 
 def _regions(address: int, length: int) -> bytes:
-    """A bus-master IDE region table: none crosses a 64 KiB boundary, the last one is marked; a length of 0 means 64 KiB."""
+    """A bus-master IDE region table: none crosses a 64 KiB boundary, the last one is marked; a length of 0 means 64
+    KiB.
+    """
     table = []
     while length:
         size = min(length, BOUNDARY - address % BOUNDARY)
@@ -144,7 +150,9 @@ def _laid_out(elf: bytes) -> tuple[bytes, int, int]:
     size, count = struct.unpack_from("<HH", elf, 54)
     segments = [struct.unpack_from("<IIQQQQQQ", elf, table + index * size) for index in range(count)]
     loads = [
-        (physical, elf[offset : offset + filed]) for kind, _, offset, _, physical, filed, _, _ in segments if kind == ELF_LOAD
+        (physical, elf[offset : offset + filed])
+        for kind, _, offset, _, physical, filed, _, _ in segments
+        if kind == ELF_LOAD
     ]
     if not loads:
         raise EmulatorError("the kernel's payload has nothing to load")

@@ -81,7 +81,9 @@ class ApplianceMachine:
         try:
             return await self._in_time(answer, seconds)
         except TimeoutError as error:
-            raise EmulatorError(f"the appliance does not answer (asked: {command[:80]})", evidence=self.console()) from error
+            raise EmulatorError(
+                f"the appliance does not answer (asked: {command[:80]})", evidence=self.console()
+            ) from error
 
     async def fetch(self, path: str) -> bytes:
         """A file's content. Raises EmulatorError when there is none."""
@@ -92,11 +94,14 @@ class ApplianceMachine:
         """A file's checksum, for far less than its content. Raises EmulatorError when there is none."""
         code, said = await self.ask(f"busybox md5sum {path}")
         if code:
-            raise EmulatorError(f"{path} cannot be read in the appliance", evidence=said[-500:].decode(errors="replace"))
+            raise EmulatorError(
+                f"{path} cannot be read in the appliance", evidence=said[-500:].decode(errors="replace")
+            )
         return said
 
     async def collect(self) -> dict[str, bytes]:
-        """What lies in DUMP, by name, with QEMU's log and what the kernel has said since the last time. Raises EmulatorError.
+        """What lies in DUMP, by name, with QEMU's log and what the kernel has said since the last time. Raises
+        EmulatorError.
 
         All of it in one answer: to start a program in there costs as much as a thousand bytes on the way.
         """
@@ -106,7 +111,9 @@ class ApplianceMachine:
         """What pack.c makes of these files. Raises EmulatorError when it fails."""
         code, data = await self.ask(f"{PACK} {files}")
         if code:
-            raise EmulatorError(f"{what} cannot be read in the appliance", evidence=data[-500:].decode(errors="replace"))
+            raise EmulatorError(
+                f"{what} cannot be read in the appliance", evidence=data[-500:].decode(errors="replace")
+            )
         return unpacked(data)
 
     def end(self) -> None:
@@ -180,7 +187,9 @@ class ApplianceMachine:
         self.seconds_to_ready = time.monotonic() - power_on
         self.cpu_to_ready = self.bochs.process.cpu_seconds()
         if not self.ready_line.startswith("ready "):
-            raise EmulatorError(f"KVM in the appliance did not come up: {self.ready_line[:200]}", evidence=self.console())
+            raise EmulatorError(
+                f"KVM in the appliance did not come up: {self.ready_line[:200]}", evidence=self.console()
+            )
         if match := re.search(r"uptime=(\d+\.\d+)", self.ready_line):
             # Emulated time is counted in instructions; the few before the kernel's clock started are missing.
             self.instructions_to_ready = float(match[1]) * IPS

@@ -1,7 +1,8 @@
-"""Snapshots: an appliance that was booted once and saved where the firmware of QEMU's guest has just handed over to the disk.
+"""Snapshots: an appliance that was booted once and saved where the firmware of QEMU's guest has just handed over to the
+disk.
 
-What waits there is the stand-in of standin.S. A restored appliance is given the image, and an NMI. So neither Linux nor QEMU
-nor the firmware is started for a case, and each case has an appliance that no other has used.
+What waits there is the stand-in of standin.S. A restored appliance is given the image, and an NMI. So neither Linux nor
+QEMU nor the firmware is started for a case, and each case has an appliance that no other has used.
 """
 
 from __future__ import annotations
@@ -126,7 +127,9 @@ async def _make(hosting: Hosting, shape: Shape, key: str, target: Path) -> None:
         standin = {Path(DISK).name: assembled(STANDIN, STANDIN_ADDRESS, folder)}
         async with (
             xvfb() as display,
-            booted(hosting, standin, shape.guest_mib, folder, second_bytes=shape.disk_bytes, display=display) as machine,
+            booted(
+                hosting, standin, shape.guest_mib, folder, second_bytes=shape.disk_bytes, display=display
+            ) as machine,
         ):
             control = await machine.start_qemu(list(shape.argv), f"busybox truncate -s {shape.disk_bytes} {DISK}")
             qemu = Qemu()
@@ -172,11 +175,20 @@ def _keep(hosting: Hosting, made: Path, target: Path, facts: Facts) -> None:
             private_copy(path, target / path.name) if path.name == saved_state.RAM else shutil.copy(path, target)
         (target / "facts.json").write_bytes(msgspec.json.encode(facts))
     except OSError as error:
-        raise EmulatorError(f"cannot keep a snapshot: {error.strerror}", hint=f"is there room in {target.parent}?") from error
+        raise EmulatorError(
+            f"cannot keep a snapshot: {error.strerror}", hint=f"is there room in {target.parent}?"
+        ) from error
 
 
 def _key(hosting: Hosting, shape: Shape) -> str:
-    parts = [str(VERSION), hosting.appliance.key, COMMAND_LINE, hosting.model, shlex.join(shape.argv), str(shape.disk_bytes)]
+    parts = [
+        str(VERSION),
+        hosting.appliance.key,
+        COMMAND_LINE,
+        hosting.model,
+        shlex.join(shape.argv),
+        str(shape.disk_bytes),
+    ]
     parts += [f"{key}={value}" for key, value in hosting.program.identity().items()]
     parts += [sha256_cached(STANDIN), str(shape.guest_mib)]
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:32]

@@ -21,10 +21,11 @@ from emulators.host.errors import EmulatorError
 from emulators.hosted.appliance.build import Appliance, whole_cylinders
 from emulators.hosted.appliance.machine import AGENT_PORT, DEBUG_PORT, GUEST_PORT, IPS, QMP_PORT, ApplianceMachine
 
-# Haswell, not a newer one: kernels 7.x oops on skylake_x's XSAVE sizes, and its declared TSC rate makes guest time crawl.
+# Haswell, not a newer one: kernels 7.x oops on skylake_x's XSAVE sizes, and its declared TSC rate makes guest time
+# crawl.
 MODEL = "corei7_haswell_4770"
-# Start-up work that nothing here needs and that costs the emulated CPU seconds: checking and listing what can be traced, and
-# reading the kernel's own type information. A kernel that has no function of such a name ignores it.
+# Start-up work that nothing here needs and that costs the emulated CPU seconds: checking and listing what can be
+# traced, and reading the kernel's own type information. A kernel that has no function of such a name ignores it.
 NOT_CALLED = (
     "ftrace_check_for_weak_functions",
     "trace_eval_init",
@@ -75,10 +76,11 @@ async def booted(
     second_bytes: int = 0,
     display: Display | None = None,
 ) -> AsyncIterator[ApplianceMachine]:
-    """Boot an appliance with these images under /cases and enough memory for a guest of `guest_mib`, and wait until it is ready.
+    """Boot an appliance with these images under /cases and enough memory for a guest of `guest_mib`, and wait until it
+    is ready.
 
-    The second disk has room for `second_bytes`, and so has memory. `display` is where Bochs has a window, by which alone it can
-    be told to save its state.
+    The second disk has room for `second_bytes`, and so has memory. `display` is where Bochs has a window, by which
+    alone it can be told to save its state.
     """
     appliance = hosting.appliance
     megabytes = _memory(appliance, images, guest_mib, second_bytes)
@@ -86,7 +88,11 @@ async def booted(
     second.write_bytes(appliance.second_disk(images, COMMAND_LINE))
     os.truncate(second, max(second.stat().st_size, whole_cylinders(second_bytes)))
     async with _ports() as ports:
-        config = [*_machine(hosting.model, megabytes), *_disks(str(appliance.disk), str(second), f"{folder}/"), *ports.lines]
+        config = [
+            *_machine(hosting.model, megabytes),
+            *_disks(str(appliance.disk), str(second), f"{folder}/"),
+            *ports.lines,
+        ]
         power_on = time.monotonic()
         async with (
             bochs_machine(hosting.program, config, folder, display=display, debugged=False) as bochs,
@@ -98,8 +104,8 @@ async def booted(
 
 @contextlib.asynccontextmanager
 async def restored(hosting: Hosting, kept: Path, second: Path, folder: Path) -> AsyncIterator[ApplianceMachine]:
-    """Let an appliance go on whose state was saved in `kept`. `second` is its second disk from now on, as large as the one that
-    it was booted with.
+    """Let an appliance go on whose state was saved in `kept`. `second` is its second disk from now on, as large as the
+    one that it was booted with.
     """
     async with _ports() as ports:
         lines = [
@@ -110,12 +116,18 @@ async def restored(hosting: Hosting, kept: Path, second: Path, folder: Path) -> 
         state = folder / "state"
         library = hosting.appliance.memory_library if asks_for_a_file(hosting.program.argv[-1]) else None
         environment = await asyncio.to_thread(started_with, kept, lines, library, state)
-        async with restored_bochs(hosting.program, state, folder, environment) as bochs, ports.machine(bochs) as machine:
+        async with (
+            restored_bochs(hosting.program, state, folder, environment) as bochs,
+            ports.machine(bochs) as machine,
+        ):
             yield machine
 
 
-def appliance_by_hand(appliance: Appliance, model: str, files: Mapping[str, bytes], guest_mib: int, serial: str) -> ByHand:
-    """The appliance as a Bochs of its own that does what the file `run` says (see init.sh); `serial` is the guest's port.
+def appliance_by_hand(
+    appliance: Appliance, model: str, files: Mapping[str, bytes], guest_mib: int, serial: str
+) -> ByHand:
+    """The appliance as a Bochs of its own that does what the file `run` says (see init.sh); `serial` is the guest's
+    port.
 
     Raises EmulatorError when it would need more memory than Bochs gives.
     """
@@ -128,14 +140,17 @@ def appliance_by_hand(appliance: Appliance, model: str, files: Mapping[str, byte
 
 
 def _memory(appliance: Appliance, images: Mapping[str, bytes], guest_mib: int, later_bytes: int = 0) -> int:
-    """MiB for the appliance, a guest, and so many bytes that come in later. Raises EmulatorError when Bochs has not as much."""
+    """MiB for the appliance, a guest, and so many bytes that come in later. Raises EmulatorError when Bochs has not as
+    much.
+    """
     megabytes = ((appliance.least_memory(images) + later_bytes) >> 20) + MARGIN_MIB
     if megabytes > MOST_MIB:
         raise EmulatorError(
             f"the appliance would need {megabytes} MiB of memory, Bochs gives at most {MOST_MIB}",
             hint="run fewer or smaller images at a time",
         )
-    # A big guest is let start where its RAM cannot all be there: most touch little of it, and one that does ends as a crash.
+    # A big guest is let start where its RAM cannot all be there: most touch little of it, and one that does ends as a
+    # crash.
     return min(megabytes + guest_mib, MOST_MIB)
 
 
@@ -150,8 +165,8 @@ def _machine(model: str, megabytes: int) -> list[str]:
 
 
 def _disks(first: str, second: str, folder: str) -> list[str]:
-    """Both disks, which nothing is written to: they have no lock files, and a saved state does not contain them. `folder` is
-    what goes before the names of what would be written.
+    """Both disks, which nothing is written to: they have no lock files, and a saved state does not contain them.
+    `folder` is what goes before the names of what would be written.
     """
     return [
         f'ata0-{place}: type=disk, path="{path}", mode=volatile, journal="{folder}{place}", cylinders=0, heads=0, spt=0'
