@@ -26,14 +26,14 @@ class Fake:
         script: Script,
         *,
         implementation: str = "Fake",
-        inherits: str = "",
         thorough: Fake | None = None,
+        host_cpu: Fake | None = None,
     ) -> None:
         self.name = name
         self.implementation = implementation
-        self.inherits = inherits
         self.sessions = 0
         self._thorough = thorough
+        self._host_cpu = host_cpu
         self._script = script
 
     @property
@@ -57,6 +57,9 @@ class Fake:
 
     def thorough(self) -> Fake | None:
         return self._thorough
+
+    def host_cpu(self) -> Fake | None:
+        return self._host_cpu
 
     def sharing(self) -> contextlib.AbstractAsyncContextManager[None]:
         return contextlib.nullcontext()

@@ -32,7 +32,7 @@ def other_cpu(machine: Machine, target: str, model: str) -> Machine:
 
 
 class Names(msgspec.Struct, frozen=True, kw_only=True):
-    """Whose behaviour a target shows, and whose hardware it stands on (see Target)."""
+    """Whose behaviour a target shows, and the implementation of its host CPU (see Target)."""
 
     target: str
     implementation: str
@@ -55,7 +55,6 @@ class Target(Protocol):
 
     name: str
     implementation: str  # whose behaviour this target shows, as a verdict names it: "Bochs", "KVM", "TCG"
-    inherits: str  # the implementation that plays the hardware under this one ("Bochs" for hosted KVM), or ""
 
     @property
     def shares_start(self) -> bool:
@@ -99,6 +98,16 @@ class Target(Protocol):
     def thorough(self) -> Target | None:
         """The same target without the short cuts that this one may take, to confirm a finding on; None when it takes
         none.
+        """
+        ...
+
+    def host_cpu(self) -> Target | None:
+        """The emulator that is the CPU under this target, as a target that boots an image directly; None where that is
+        no emulator.
+
+        It may be asked for at any time, but is ready only once its own `prepare` has been called, which raises
+        EmulatorError where that emulator cannot be observed. An observation of any target whose `identity` equals
+        that of the host CPU is an observation of the host CPU.
         """
         ...
 

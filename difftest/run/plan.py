@@ -38,7 +38,8 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def names_of(target: Target) -> Names:
-    return Names(target=target.name, implementation=target.implementation, inherits=target.inherits)
+    host = target.host_cpu()
+    return Names(target=target.name, implementation=target.implementation, inherits=host.implementation if host else "")
 
 
 def subjects_for(case: Case, targets: Mapping[str, Target], asked: Sequence[str]) -> tuple[str, ...]:

@@ -52,8 +52,8 @@ class Bochs:
     """See emulators.target.Target."""
 
     name = "bochs"
+    configuration = "bochsrc"  # its file, where it is booted by hand
     implementation = "Bochs"
-    inherits = ""
     shares_start = False
 
     def __init__(self, wanted: str | None = None, cache: Path | None = None, model: str | None = None) -> None:
@@ -76,19 +76,14 @@ class Bochs:
         """The Bochs that was asked for, fetched when need be. Raises EmulatorError."""
         if self._program is None:
             found = program(self.wanted, self._cache, progress)
-            if found.debugger is None:
-                raise EmulatorError(
-                    f"Bochs {found.version} has no debugger, through which registers and memory are read",
-                    hint="build it with --enable-debugger; as --host-bochs it needs none",
-                )
-            self._program = found
+            self._program = observable(found, "build it with --enable-debugger; as --host-bochs it needs none")
         return self._program
 
     def by_hand(self, boot: Boot, needs: Sequence[str], *, carry: bool) -> ByHand:
-        serial = "bochs.serial"
+        serial = f"{self.name}.serial"
         config = [*bochs_config(boot, self.cpu_model(boot), ""), f"com1: enabled=1, mode=file, dev={serial}"]
-        lines = bochsrc(unseen("bochs.log"), config, *STOCK_ROMS, warns=False)
-        return bochs_by_hand(lines, serial, {"uart.rom": uart_rom()})
+        lines = bochsrc(unseen(f"{self.name}.log"), config, *STOCK_ROMS, warns=False)
+        return bochs_by_hand(lines, serial, {"uart.rom": uart_rom()}, self.configuration)
 
     def cpu_model(self, boot: Boot) -> str:
         return boot.machine.cpu_models.get(self.name, self.model)
@@ -113,6 +108,9 @@ class Bochs:
 
     def thorough(self) -> None:
         """There is no short cut."""
+
+    def host_cpu(self) -> None:
+        """It is a CPU itself."""
 
     def sharing(self) -> contextlib.AbstractAsyncContextManager[None]:
         """The X servers that Bochs draws on."""
@@ -219,6 +217,15 @@ class BochsSession:
             commands=commands,
             by_hand="bochs -q -f bochsrc",
         )
+
+
+def observable(found: BochsProgram, hint: str) -> BochsProgram:
+    """The same program. Raises EmulatorError with the hint when guests in it cannot be observed."""
+    if found.debugger is None:
+        raise EmulatorError(
+            f"Bochs {found.version} has no debugger, through which registers and memory are read", hint=hint
+        )
+    return found
 
 
 def bochs_config(boot: Boot, model: str, folder: str) -> list[str]:

@@ -19,6 +19,7 @@ from emulators.host.files import cache_folder
 from emulators.hosted.appliance import build, initramfs, kernel
 from emulators.hosted.appliance.machine import PORTS
 from emulators.hosted.appliance.start import MODEL, Hosting, appliance_by_hand
+from emulators.hosted.host_cpu import HostCpu
 from emulators.hosted.session import HostedSession, Settings
 from emulators.observation import Boot, Machine
 from emulators.qemu.machine import machine_argv, stock_argv
@@ -34,7 +35,6 @@ class KvmHosted:
 
     name = "kvm-hosted"
     implementation = "KVM"
-    inherits = "Bochs"
 
     def __init__(
         self,
@@ -170,6 +170,9 @@ class KvmHosted:
         cold = copy.copy(self)
         cold.cold = True
         return cold
+
+    def host_cpu(self) -> HostCpu:
+        return HostCpu(self.program, self.model, self.wanted_bochs, self.cache)
 
     def sharing(self) -> contextlib.AbstractAsyncContextManager[None]:
         """Nothing."""

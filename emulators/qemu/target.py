@@ -44,7 +44,6 @@ class NativeQemu:
     implementation: str
     accelerator: str
     model: str
-    inherits = ""
     shares_start = False
 
     def __init__(self, wanted: str | None = None) -> None:
@@ -80,6 +79,9 @@ class NativeQemu:
 
     def thorough(self) -> None:
         """There is no short cut."""
+
+    def host_cpu(self) -> None:
+        """What is under it is this machine."""
 
     def sharing(self) -> contextlib.AbstractAsyncContextManager[None]:
         """Nothing."""
