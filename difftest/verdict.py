@@ -9,6 +9,24 @@ from collections.abc import Iterable
 
 import msgspec
 
+FORMER_SHARED = "inherited"
+
+
+class Status(enum.StrEnum):
+    """What one side of a check gave: the image's own judgement by the SDM, or why there is none."""
+
+    PASS = "PASS"
+    FAIL = "FAIL"  # a requirement of the SDM is broken
+    OPEN = "OPEN"  # the SDM requires nothing
+    SKIP = "SKIP"  # the CPU lacks what the check needs
+    DIED = "DIED"  # the guest ended, or hung, in this check
+    NOT_REPORTED = "-"
+
+    @property
+    def bad(self) -> bool:
+        """Whether a side with this status breaks the SDM."""
+        return self in (Status.FAIL, Status.DIED)
+
 
 class Verdict(enum.StrEnum):
     """What a comparison means. The values are those stored in results; `label()` gives the words for people."""
@@ -17,11 +35,17 @@ class Verdict(enum.StrEnum):
     SUBJECT_WRONG = "subject-wrong"
     REFERENCE_WRONG = "reference-wrong"
     BOTH_WRONG = "both-wrong"
-    INHERITED = "inherited"
+    SHARED = "shared"
+    BY_HOST = "by-host"
     DIFFER = "differ"
     FLAKY = "flaky"
     INCONCLUSIVE = "inconclusive"
     SKIPPED = "skipped"
+
+    @classmethod
+    def _missing_(cls, value: object) -> Verdict | None:
+        """The word of runs that were stored when the hardware under KVM was known by its name alone."""
+        return cls.SHARED if value == FORMER_SHARED else None
 
 
 class Meaning(msgspec.Struct, frozen=True):
@@ -43,12 +67,15 @@ MEANINGS: dict[Verdict, Meaning] = {
         "{reference} wrong", "{subject} does what the SDM requires, {reference} does not", True, True, "bold red"
     ),
     Verdict.BOTH_WRONG: Meaning("both wrong", "neither side does what the SDM requires", True, True, "bold red"),
-    Verdict.INHERITED: Meaning(
-        "inherited",
-        "both sides break the SDM the same way, and {reference} plays the hardware under {subject}",
+    Verdict.SHARED: Meaning(
+        "shared with the hardware",
+        "{subject} breaks the SDM, and so does the CPU under it: whose fault it is has not been decided",
         True,
         True,
         "magenta",
+    ),
+    Verdict.BY_HOST: Meaning(
+        "differs by host", "{subject} breaks the SDM on one CPU under it and not on another", True, True, "magenta"
     ),
     Verdict.DIFFER: Meaning("differ", "the sides differ where the SDM decides nothing", True, True, "yellow"),
     Verdict.FLAKY: Meaning(

@@ -27,12 +27,14 @@ class Fake:
         *,
         implementation: str = "Fake",
         thorough: Fake | None = None,
+        other_host: Fake | None = None,
         host_cpu: Fake | None = None,
     ) -> None:
         self.name = name
         self.implementation = implementation
         self.sessions = 0
         self._thorough = thorough
+        self._other_host = other_host
         self._host_cpu = host_cpu
         self._script = script
 
@@ -57,6 +59,9 @@ class Fake:
 
     def thorough(self) -> Fake | None:
         return self._thorough
+
+    def other_host(self) -> Fake | None:
+        return self._other_host
 
     def host_cpu(self) -> Fake | None:
         return self._host_cpu

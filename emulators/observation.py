@@ -40,6 +40,13 @@ class Ending(enum.StrEnum):
     CRASH = "emulator-crash"  # the emulator died, or could not be started
 
 
+# Ends after which a guest has said all that it had to say, ends that are a behaviour of the machine under test, and
+# ends of a guest that goes on no more.
+ORDERLY = {Ending.FINISHED, Ending.HALTED, Ending.POWER_OFF}
+FATAL = {Ending.TRIPLE_FAULT, Ending.RESET, Ending.INTERNAL_ERROR}
+HUNG = {Ending.HALTED, Ending.QUIET}
+
+
 class Machine(msgspec.Struct, frozen=True, kw_only=True):
     """The machine an image asks for; the same on every target."""
 
@@ -75,6 +82,16 @@ class Boot(msgspec.Struct, frozen=True, kw_only=True):
     end_screen: str = ""  # a regex: a boot whose text screen shows this and stands still is over, too
 
 
+class KernelFault(msgspec.Struct, frozen=True, kw_only=True):
+    """A WARN, BUG or oops in the log of L0's kernel. `in_kvm`: KVM is on the call stack, so that KVM is to answer for
+    it.
+    """
+
+    line: str
+    trace: list[str] = []  # the functions of the call trace, the innermost first
+    in_kvm: bool
+
+
 class Observation(msgspec.Struct, frozen=True, kw_only=True):
     """All that one boot gave.
 
@@ -84,9 +101,6 @@ class Observation(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     target: str
-    repeat: int = 0  # which of the repeated boots this belongs to
-    variant: str = ""  # a name of Target.variants(): not the plain machine, booted to confirm what was seen there
-    part: int = 0  # 0: the whole image; a later part is a boot behind a check that killed the guest
     identity: dict[str, str]
     image_sha256: str
     image_sha256_after: str
@@ -100,13 +114,12 @@ class Observation(msgspec.Struct, frozen=True, kw_only=True):
     registers: dict[str, str] = {}
     logs: dict[str, bytes] = {}
     alarms: list[str] = []  # what makes this observation unfit for a verdict, such as serial bytes that got lost
-    kernel_faults: list[str] = []  # WARN, BUG and oops lines of L0's kernel log: findings in themselves
+    panics: list[str] = []  # what the emulator itself said when it gave up on something: findings in themselves
+    kernel_faults: list[KernelFault] = []  # in L0's kernel log: findings in themselves
     seconds: dict[str, float] = {}
     counters: dict[str, float] = {}
     commands: list[list[str]] = []
-    by_hand: str = (
-        ""  # a shell line for the same boot without the tester, disk.img being the image; "" where there is none
-    )
+    by_hand: str = ""  # a shell line for the same boot of disk.img without the tester; "" where there is none
 
     @property
     def words(self) -> bytes:

@@ -32,11 +32,10 @@ def other_cpu(machine: Machine, target: str, model: str) -> Machine:
 
 
 class Names(msgspec.Struct, frozen=True, kw_only=True):
-    """Whose behaviour a target shows, and the implementation of its host CPU (see Target)."""
+    """A target's name, and whose behaviour it shows (see Target)."""
 
     target: str
     implementation: str
-    inherits: str = ""
 
 
 class Session(Protocol):
@@ -98,6 +97,13 @@ class Target(Protocol):
     def thorough(self) -> Target | None:
         """The same target without the short cuts that this one may take, to confirm a finding on; None when it takes
         none.
+        """
+        ...
+
+    def other_host(self) -> Target | None:
+        """The same target on a host CPU of another model, started without short cuts, to see whether a finding depends
+        on what is under the target; None where the host has no choice. It takes seconds for each boot, and a `prepare`
+        and a `host_cpu` of its own.
         """
         ...
 

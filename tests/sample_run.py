@@ -1,4 +1,6 @@
-"""A small stored run like one of the seed case: two checks, one divergence, pictures and text memory of both sides."""
+"""A small stored run like one of the seed case: two checks, one divergence, pictures and text memory of all three
+sides.
+"""
 
 from __future__ import annotations
 
@@ -8,16 +10,17 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
+import msgspec
 from PIL import Image, ImageDraw
 
 from difftest.case.manifest import About, Known, Manifest
 from difftest.judging.confirmation import RERUN, SCREEN, Confirmation, Outcome, Stage
-from difftest.judging.judge import judge
-from difftest.judging.result import Result
+from difftest.judging.judge import Booted, Pairing, judge
+from difftest.judging.result import Result, Role, Side
 from difftest.reading.screen_reading import RowReading, ScreenReading
-from difftest.reading.seen import see
-from difftest.run.store import CaseSnapshot, Meta, RunWriter, StoredRun
-from difftest.verdict import Verdict
+from difftest.reading.seen import BootRecord, see
+from difftest.run.store import CaseSnapshot, HostCpu, Meta, RunWriter, StoredRun
+from difftest.verdict import Status, Verdict
 from emulators.observation import TEXT_COLUMNS, TEXT_ROWS, Ending, Observation
 from emulators.target import Names
 
@@ -26,7 +29,9 @@ CASE = "ept-pdpte-load"
 IMAGE = b"\xfa\xf4" + bytes(508) + b"\x55\xaa"
 SHA256 = hashlib.sha256(IMAGE).hexdigest()
 REFERENCE = Names(target="bochs", implementation="Bochs")
-SUBJECT = Names(target="kvm-hosted", implementation="KVM", inherits="Bochs")
+HOST_CPU = Names(target="host-cpu", implementation="Bochs")
+SUBJECT = Names(target="kvm-hosted", implementation="KVM")
+KVM = Names(target="kvm", implementation="KVM")
 ABOUTS = [
     About(check="mapped", sdm="PDPTE Registers (Vol. 3, 4.4.1)", summary="control: CR3's page is mapped by EPT"),
     About(
@@ -46,6 +51,7 @@ MANIFEST = Manifest(
             verdict=Verdict.SUBJECT_WRONG,
             reason="load_pdptrs() fails where it should cause a nested EPT violation",
             link="https://bugzilla.example/1",
+            match={"exit_reason": "0x0"},
         )
     ],
 )
@@ -116,16 +122,27 @@ def observation(target: str, transcript: bytes, words: dict[int, str], **other: 
     )
 
 
-GOOD = observation(
-    "bochs", serial(RIGHT, "hypervisor receives EPT violation at CR3 (correct)"), {0: "Bochs BIOS", 21: "GOOD"}
+SHOWN_GOOD = {0: "Bochs BIOS", 21: "GOOD"}
+SHOWN_BAD = {0: "SeaBIOS", 20: "BAD"}
+SAID_GOOD = serial(RIGHT, "hypervisor receives EPT violation at CR3 (correct)")
+GOOD = observation("bochs", SAID_GOOD, SHOWN_GOOD)
+HOST = observation(
+    "host-cpu", SAID_GOOD, SHOWN_GOOD, identity={"bochs": "3.0+dfsg-1", "cpu model": "corei7_haswell_4770"}
 )
 BAD = observation(
     "kvm-hosted",
     serial(WRONG, "guest receives #GP (incorrect)"),
-    {0: "SeaBIOS", 20: "BAD"},
-    identity={"bochs": "2.7+dfsg-4", "cpu model": "host", "kernel": "6.1.176-1", "qemu": "1:7.2+dfsg-7"},
+    SHOWN_BAD,
+    identity={
+        "hosting bochs": "3.0+dfsg-1",
+        "hosting cpu model": "corei7_haswell_4770",
+        "cpu model": "host",
+        "kernel": "6.1.176-1",
+        "qemu": "1:7.2+dfsg-7",
+    },
     logs={"kernel.log": b"kvm: VMX enabled\n"},
 )
+SIDES = (GOOD, BAD, HOST)  # as write_run() takes them
 
 
 def meta(run: str = RUN) -> Meta:
@@ -136,8 +153,9 @@ def meta(run: str = RUN) -> Meta:
         started="2026-01-02T03:04:05+00:00",
         host={"kernel": "6.1.0", "cpu": "some CPU"},
         reference="bochs",
-        targets={"bochs": REFERENCE, "kvm-hosted": SUBJECT},
-        identities={"bochs": GOOD.identity, "kvm-hosted": {"bochs": "2.7+dfsg-4", "cpu model": "host"}},
+        targets={"bochs": REFERENCE, "kvm-hosted": SUBJECT, "host-cpu": HOST_CPU},
+        identities={one.target: one.identity for one in (GOOD, BAD, HOST)},
+        hosts={"kvm-hosted": HostCpu(target="host-cpu")},
     )
 
 
@@ -153,11 +171,23 @@ def snapshot(name: str = CASE) -> CaseSnapshot:
     )
 
 
-def result(verdict: Verdict = Verdict.AGREE, **other: Any) -> Result:
-    """A result of no real check, for what only counts or stores results."""
-    sides = {"reference": "bochs", "subject": "kvm", "reference_name": "Bochs", "subject_name": "KVM"}
-    defaults = {"case": "c", "check": "k", "reason": "", "reference_status": "PASS", "subject_status": "PASS"}
-    return Result(verdict=verdict, **(defaults | sides | other))
+def result(
+    verdict: Verdict = Verdict.AGREE,
+    *,
+    statuses: str = "PASS PASS",
+    subject: Names = KVM,
+    **other: Any,
+) -> Result:
+    """A result of no real check, for what only counts or stores results. `statuses` are those of the reference and the
+    subject, or of the reference, the CPU under the subject and the subject.
+    """
+    names = [REFERENCE, HOST_CPU, subject] if statuses.count(" ") == 2 else [REFERENCE, subject]
+    roles = [Role.REFERENCE, Role.HOST_CPU, Role.SUBJECT] if len(names) == 3 else [Role.REFERENCE, Role.SUBJECT]
+    sides = [
+        Side(role=role, target=one.target, implementation=one.implementation, status=Status(status))
+        for role, one, status in zip(roles, names, statuses.split(), strict=True)
+    ]
+    return Result(verdict=verdict, **({"case": "c", "check": "k", "reason": "", "sides": sides} | other))
 
 
 CONFIRMED = [
@@ -178,25 +208,30 @@ def write_run(
     root: Path,
     left: Observation = GOOD,
     right: Observation = BAD,
+    host: Observation | None = HOST,
     *,
     abouts: list[About] = ABOUTS,
     manifest: Manifest = MANIFEST,
     case: CaseSnapshot | None = None,
-    words: tuple[dict[int, str], dict[int, str]] = ({0: "Bochs BIOS", 21: "GOOD"}, {0: "SeaBIOS", 20: "BAD"}),
+    words: tuple[dict[int, str], dict[int, str]] = (SHOWN_GOOD, SHOWN_BAD),
 ) -> StoredRun:
-    """Store these two observations as a run, judged by the judge itself, and open it."""
+    """Store these observations as a run, judged by the judge itself, and open it. `host` is what the CPU under the
+    subject gave, None where the subject runs on none that can be observed; `words` are what the two other sides show.
+    """
     image = root / "disk.img"
     root.mkdir(parents=True, exist_ok=True)
     image.write_bytes(IMAGE)
-    writer = RunWriter.create(root, meta())
+    writer = RunWriter.create(root, meta() if host else msgspec.structs.replace(meta(), hosts={}))
     case = case or snapshot()
     writer.add_case(case, image)
-    screens = [screen(rows) for rows in words]
-    for one, read in zip((left, right), screens, strict=True):
-        writer.add_observation(case.name, 0, one)
-        writer.add_screen(case.name, one.target, 0, read)
-    results = judge(manifest, abouts, (REFERENCE, [see(left, screens[0])]), (SUBJECT, [see(right, screens[1])]))
-    writer.add_results(case.name, results)
+    sides = []
+    shown = (words[0], SHOWN_GOOD, words[1])
+    for role, names, one, rows in zip(Role, (REFERENCE, HOST_CPU, SUBJECT), (left, host, right), shown, strict=True):
+        if one is not None:
+            writer.add_observation(case.name, BootRecord(), one)
+            writer.add_screen(case.name, one.target, 0, screen(rows))
+            sides.append(Booted(role=role, names=names, boots=[see(one, screen(rows))]))
+    writer.add_results(case.name, judge(Pairing(manifest=manifest, abouts=abouts, sides=sides)))
     with mock.patch("difftest.run.store.now", return_value="2026-01-02T03:04:15+00:00"):
         writer.finish("finished")
     return StoredRun.find(root)

@@ -70,22 +70,32 @@ def test_no_pair_is_named_when_an_end_does_not_show_what_was_said(end: int, inst
 
 
 @pytest.mark.parametrize(
-    ("verdict", "status", "expected"),
+    ("verdict", "statuses", "expected"),
     [
-        (Verdict.AGREE, "PASS", Shows.GOOD),
-        (Verdict.SUBJECT_WRONG, "FAIL", Shows.BAD),
-        (Verdict.SUBJECT_WRONG, "DIED", Shows.BAD),
-        (Verdict.INHERITED, "FAIL", Shows.BAD),
-        (Verdict.REFERENCE_WRONG, "PASS", Shows.GOOD),
-        (Verdict.AGREE, "OPEN", Shows.GOOD),
-        (Verdict.DIFFER, "OPEN", Shows.BAD),
-        (Verdict.FLAKY, "PASS", Shows.NOTHING),
-        (Verdict.SKIPPED, "-", Shows.NOTHING),
-        (Verdict.INCONCLUSIVE, "PASS", Shows.NOTHING),
+        (Verdict.AGREE, "PASS PASS", Shows.GOOD),
+        (Verdict.SUBJECT_WRONG, "PASS FAIL", Shows.BAD),
+        (Verdict.SUBJECT_WRONG, "PASS DIED", Shows.BAD),
+        (Verdict.SUBJECT_WRONG, "SKIP FAIL", Shows.BAD),
+        (Verdict.SUBJECT_WRONG, "SKIP DIED", Shows.BAD),
+        (Verdict.BOTH_WRONG, "FAIL FAIL", Shows.BAD),
+        (Verdict.SHARED, "PASS FAIL FAIL", Shows.BAD),
+        (Verdict.BY_HOST, "PASS PASS FAIL", Shows.BAD),
+        (Verdict.REFERENCE_WRONG, "FAIL PASS", Shows.GOOD),
+        (Verdict.REFERENCE_WRONG, "FAIL SKIP", Shows.NOTHING),
+        (Verdict.AGREE, "OPEN OPEN", Shows.GOOD),
+        (Verdict.DIFFER, "OPEN OPEN", Shows.BAD),
+        (Verdict.DIFFER, "PASS PASS", Shows.GOOD),
+        (Verdict.FLAKY, "PASS PASS", Shows.NOTHING),
+        (Verdict.FLAKY, "PASS FAIL", Shows.NOTHING),
+        (Verdict.SKIPPED, "PASS SKIP", Shows.NOTHING),
+        (Verdict.SKIPPED, "SKIP PASS", Shows.GOOD),
+        (Verdict.SKIPPED, "- -", Shows.NOTHING),
+        (Verdict.INCONCLUSIVE, "- PASS", Shows.NOTHING),
     ],
 )
-def test_what_a_result_shows(verdict: Verdict, status: str, expected: Shows) -> None:
-    assert shows([sample.result(verdict, subject_status=status)], "k")[0] is expected
+def test_what_a_result_shows(verdict: Verdict, statuses: str, expected: Shows) -> None:
+    """Of the subject: what the reference shows beside it is another matter."""
+    assert shows([sample.result(verdict, statuses=statuses)], "k")[0] is expected
 
 
 def test_a_quiet_kernel_log_is_good_where_all_was_judged() -> None:
@@ -148,8 +158,8 @@ class Kernels:
         image.write_bytes(sample.IMAGE)
         writer.add_case(sample.snapshot(), image)
         verdict = self.verdicts[version]
-        status = "PASS" if verdict == Verdict.AGREE else "FAIL"
-        writer.add_results(sample.CASE, [sample.result(verdict, check="not-present", subject_status=status)])
+        statuses = "PASS PASS" if verdict == Verdict.AGREE else "PASS FAIL"
+        writer.add_results(sample.CASE, [sample.result(verdict, check="not-present", statuses=statuses)])
         writer.finish("finished")
         return ExitCode.EXPECTED, StoredRun.open(self.results / name)
 

@@ -7,12 +7,15 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from difftest.case.manifest import HOST_KERNEL
 from difftest.errors import StoreError
 from difftest.judging.result import Field, Result
+from difftest.reading.seen import BootRecord
 from difftest.report.bug import bug_report
 from difftest.report.qualification import EPT_VIOLATION, decoded
 from difftest.run.store import RunWriter, StoredRun
 from difftest.verdict import Verdict
+from emulators.observation import KernelFault
 from tests import sample_run as sample
 
 MANIFEST = """
@@ -22,9 +25,7 @@ description = "A nested guest sets CR0.PG."
 sources = ["ept-pdpte-load.c"]
 needs = ["vmx", "ept"]
 """
-OTHER = msgspec.structs.replace(
-    sample.BAD, variant="another CPU model", identity=sample.BAD.identity | {"cpu model": "Haswell,vmx=on"}
-)
+OTHER = msgspec.structs.replace(sample.BAD, identity=sample.BAD.identity | {"cpu model": "Haswell,vmx=on"})
 
 
 def nested_run(root: Path, *, confirmed: bool = True) -> StoredRun:
@@ -35,16 +36,16 @@ def nested_run(root: Path, *, confirmed: bool = True) -> StoredRun:
     writer.finish("finished")
     if confirmed:
         writer.add_confirmations(sample.CASE, sample.CONFIRMED)
-        writer.add_observation(sample.CASE, 1, OTHER)
+        writer.add_observation(sample.CASE, BootRecord(number=1, variant="another CPU model"), OTHER)
     return StoredRun.open(run.folder)
 
 
 def test_it_has_what_the_first_report_of_the_bug_had(tmp_path: Path) -> None:
     text = bug_report(nested_run(tmp_path), "not-present")
     for line in (
-        "Summary: KVM gives #GP in the nested guest, error code 0x0, where the SDM requires: CR3's page is absent "
-        "from EPT",
-        "CPU model: some CPU",
+        "Summary: KVM: CR3's page is absent from EPT: MOV to CR0 that sets PG with PAE causes an EPT violation at CR3: "
+        "#GP in the nested guest, error code 0x0\n",
+        "CPU model: corei7_haswell_4770, as emulated by Bochs 3.0+dfsg-1: Linux with KVM ran inside it",
         "CPU model that the guest was given: host",
         "Host kernel version: 6.1.176-1",
         "Host kernel arch: not recorded",
@@ -63,7 +64,7 @@ def test_it_has_what_the_first_report_of_the_bug_had(tmp_path: Path) -> None:
         "exit_reason = 0x0 (0, exception or NMI)    instead of 0x30 (48, EPT violation)",
         "L0 is KVM, L1 the image, L2 the nested guest that the image runs.",
         "A nested guest sets CR0.PG.",
-        "Intel SDM: PDPTE Registers (Vol. 3, 4.4.1); EPT Violations (Vol. 3, 29.3.3.2)",
+        "Intel SDM: PDPTE Registers; EPT Violations\n",
         "Likely cause (from the case's manifest; not observed in this run):",
         "See also: https://bugzilla.example/1",
         "difftest run ept-pdpte-load -k not-present --target kvm-hosted",
@@ -84,18 +85,59 @@ def test_bochs_has_a_report_of_its_own_when_bochs_is_wrong(tmp_path: Path) -> No
     )
     run = sample.write_run(tmp_path, left, right, manifest=msgspec.structs.replace(sample.MANIFEST, known=[]))
     text = bug_report(run, "ept-pdpte-load/not-present")
-    assert text.startswith("Summary: Bochs gives #GP") and "bochs-emu/Bochs" in text
+    assert text.startswith("Summary: Bochs: CR3's page") and "bochs-emu/Bochs" in text
+    assert "error code 0x0" in text.partition("\n")[0]
     assert "Bochs version: 2.7+dfsg-4" in text and "Host kernel: 6.1.0" in text
-    assert "Expected behavior (KVM (QEMU 1:7.2+dfsg-7, Bochs 2.7+dfsg-4, kernel 6.1.176-1) shows it" in text
+    assert "Expected behavior (Bochs (3.0+dfsg-1) shows it" in text, "the other Bochs is nearer than a KVM on top of it"
     assert "Likely cause" not in text, "nobody has said anything about it"
+    assert "kernel_irqchip" not in text and "--target" not in text, "Bochs is wrong without any KVM"
+    assert "PDPTE Registers (Vol. 3, 4.4.1)" in text
+    alone = sample.write_run(tmp_path / "alone", left, right, None)
+    assert "Expected behavior (KVM (QEMU 1:7.2+dfsg-7, kernel 6.1.176-1) shows it" in bug_report(alone, "not-present")
 
 
 def test_both_get_a_report_when_both_are_wrong(tmp_path: Path) -> None:
     other = sample.BAD.serial.replace(b"exit_reason=0x0", b"exit_reason=0xa", 1)
     left = msgspec.structs.replace(sample.GOOD, serial=other)
-    text = bug_report(sample.write_run(tmp_path, left), "not-present")
+    text = bug_report(sample.write_run(tmp_path / "two", left, host=None), "not-present")
     assert text.count("Summary: ") == 2 and "Summary: Bochs" in text and "Summary: KVM" in text
     assert "shows it" not in text, "none of the two shows what is expected"
+    three = bug_report(sample.write_run(tmp_path / "three", left), "not-present")
+    assert three.count("Summary: ") == 2 and three.count("Expected behavior (Bochs (3.0+dfsg-1) shows it") == 2
+
+
+def test_of_a_shared_failure_the_cpu_under_kvm_is_reported(tmp_path: Path) -> None:
+    """It is wrong for certain: it runs without KVM."""
+    host = msgspec.structs.replace(sample.HOST, serial=sample.BAD.serial)
+    text = bug_report(sample.write_run(tmp_path, host=host), "not-present")
+    assert text.count("Summary: ") == 1 and text.startswith("Summary: Bochs") and "bochs-emu/Bochs" in text
+    assert "Bochs version: 3.0+dfsg-1" in text
+    assert "KVM, which ran on top of it, broke the SDM as well" in text
+
+
+def test_a_fault_in_the_kernel_s_log_is_reported_with_its_trace(tmp_path: Path) -> None:
+    fault = KernelFault(line="WARNING: CPU: 0 at nested.c:1", trace=["nested_vmx_vmexit", "vcpu_run"], in_kvm=True)
+    bad = msgspec.structs.replace(sample.BAD, kernel_faults=[fault])
+    text = bug_report(sample.write_run(tmp_path, right=bad), HOST_KERNEL)
+    assert "WARNING: CPU: 0 at nested.c:1" in text.partition("\n")[0]
+    assert "kernel log: WARNING: CPU: 0 at nested.c:1\n    nested_vmx_vmexit\n    vcpu_run\n" in text
+    assert "Expected behavior:\n\nThe kernel's log has no warning while the image runs." in text
+
+
+def test_other_kernels_of_the_same_command_are_told(tmp_path: Path) -> None:
+    run = sample.write_run(tmp_path)
+    assert "Whether it is a regression is not known" in bug_report(run, "not-present")
+    identities = {**sample.meta().identities, "kvm-hosted": sample.BAD.identity | {"kernel": "7.3"}}
+    meta = msgspec.structs.replace(sample.meta("20260102-030405-cafe"), identities=identities)
+    writer = RunWriter.create(tmp_path, meta)
+    writer.add_case(sample.snapshot(), tmp_path / "disk.img")
+    fixed = sample.result(case=sample.CASE, check="not-present", subject=sample.SUBJECT, reason="same on both sides")
+    writer.add_results(sample.CASE, [fixed])
+    text = bug_report(run, "not-present")
+    assert "Other kernels, run by the same command:\n  Linux 7.3: agree: same on both sides" in text
+    other = msgspec.structs.replace(meta, command=["difftest", "run", "another"])
+    RunWriter(writer.folder, other).finish("finished")
+    assert "Whether it is a regression is not known" in bug_report(run, "not-present"), "another command's run"
 
 
 @pytest.mark.parametrize(("check", "words"), [("mapped", "agree"), ("none", "no check called none")])
@@ -106,8 +148,9 @@ def test_no_bug_is_made_up(tmp_path: Path, check: str, words: str) -> None:
 
 
 def exits(reference: dict[str, str], subject: dict[str, str]) -> Result:
+    sides = {"bochs": reference, "kvm": subject}
     fields = [
-        Field(name=name, reference=reference.get(name), subject=subject.get(name))
+        Field(name=name, values={target: side[name] for target, side in sides.items() if name in side})
         for name in dict.fromkeys([*reference, *subject])
     ]
     return sample.result(Verdict.DIFFER, fields=fields)

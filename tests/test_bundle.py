@@ -59,6 +59,7 @@ def test_it_holds_the_image_the_evidence_and_the_text(tmp_path: Path) -> None:
     folder = unpacked(run, tmp_path, ByHandSays("bochs", b""), ByHandSays("kvm-hosted", b""))
     assert gzip.decompress((folder / "disk.img.gz").read_bytes()) == sample.IMAGE
     assert (folder / "bochs" / "serial.bin").read_bytes() == sample.GOOD.serial
+    assert (folder / "host-cpu" / "serial.bin").read_bytes() == sample.HOST.serial
     assert (folder / "kvm-hosted" / "screen.png").read_bytes() == sample.BAD.screen
     assert "Summary: KVM" in (folder / "report.txt").read_text()
     assert "kernel: 6.1.176-1" in (folder / "environment.txt").read_text().replace("\n    kvm-hosted", "")
@@ -70,10 +71,11 @@ def test_it_holds_the_image_the_evidence_and_the_text(tmp_path: Path) -> None:
 
 
 def test_the_script_shows_the_divergence_again(tmp_path: Path) -> None:
-    sides = ByHandSays("bochs", sample.GOOD.serial), ByHandSays("kvm-hosted", sample.BAD.serial)
+    said = {"bochs": sample.GOOD, "host-cpu": sample.HOST, "kvm-hosted": sample.BAD}
+    sides = [ByHandSays(name, seen.serial) for name, seen in said.items()]
     done = rerun(unpacked(sample.write_run(tmp_path / "run"), tmp_path, *sides))
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "bochs: as in the report" in done.stdout and "kvm-hosted: as in the report" in done.stdout
+    assert all(f"{name}: as in the report" in done.stdout for name in said)
     assert "difftest 1 check not-present FAIL" in done.stdout
 
 

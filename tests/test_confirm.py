@@ -22,7 +22,7 @@ from difftest.run.store import CaseSnapshot, Meta, RunWriter, StoredRun, now
 from difftest.verdict import Verdict
 from emulators.fake import Fake, observation
 from emulators.host.errors import EmulatorError
-from emulators.observation import Boot, Ending, Observation
+from emulators.observation import Boot, Ending, Limits, Observation
 from emulators.target import OTHER_CPU
 
 RIGHT = b"difftest 1 start a\ndifftest 1 check a PASS x=0x1 must.x=0x1\ndifftest 1 end checks=1\n"
@@ -56,7 +56,9 @@ def executed(
     image = folder / "x.img"
     image.write_bytes(bytes(512))
     case = Case(manifest=Manifest(name="case", image="x.img", known=known or []), folder=folder)
-    job = Job(prepared=Prepared(case=case, image=image, sha256="0" * 64, abouts=(About(check="a"),)), subjects=("kvm",))
+    abouts = (About(check="a"),)
+    prepared = Prepared(case=case, image=image, sha256="0" * 64, abouts=abouts, limits=Limits())
+    job = Job(prepared=prepared, subjects=("kvm",))
     meta = Meta(run="r", tool_version="0", command=[], started=now(), reference="bochs", targets={}, identities={})
     writer = RunWriter.create(folder / "results", meta)
     writer.add_case(CaseSnapshot(name="case", image_sha256="0" * 64, image_bytes=512, argument="case"), image)
@@ -77,8 +79,9 @@ def test_one_that_shows_again_is_confirmed(tmp_path: Path) -> None:
     assert (result.verdict, result.boots, result.expected) == (Verdict.SUBJECT_WRONG, "2/2", False)
     assert set(stages(stored).values()) == {Outcome.SAME} and OTHER_CPU in stages(stored)
     assert counted(stored.confirmations("case")) == {"confirmed": 1}
-    assert [boot.variant for boot, _ in stored.every_boot("case")["kvm"].values()] == ["", "", OTHER_CPU]
-    assert len(stored.observations("case")["kvm"]) == 2, "variants are no evidence of the plain machine"
+    boots = [seen.boot for seen in stored.every_boot("case")["kvm"]]
+    assert [(boot.number, boot.variant) for boot in boots] == [(0, ""), (1, ""), (2, OTHER_CPU)]
+    assert len(stored.boots("case")["kvm"]) == 2, "variants are no evidence of the plain machine"
 
 
 def test_one_that_does_not_come_again_is_flaky_and_counted_as_dismissed(tmp_path: Path) -> None:
@@ -111,7 +114,7 @@ def test_a_second_reading_that_disagrees_takes_the_verdict_away(
 
 
 def test_a_known_one_is_confirmed_only_when_asked(tmp_path: Path) -> None:
-    known = [Known(check="a", verdict=Verdict.SUBJECT_WRONG, reason="r")]
+    known = [Known(check="a", verdict=Verdict.SUBJECT_WRONG, reason="r", match={"x": "0x2"})]
     for which, boots in ((Confirm.NEW, 1), (Confirm.ALL, 3), (Confirm.NONE, 1)):
         folder = tmp_path / which
         folder.mkdir()

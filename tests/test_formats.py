@@ -30,6 +30,7 @@ from difftest.report.markdown import cell, summary
 from difftest.report.terminal import show
 from difftest.run.store import RunWriter, StoredRun
 from difftest.verdict import Verdict
+from emulators.observation import KernelFault
 from tests import sample_run as sample
 from tests.test_report import golden
 from tests.test_report_html import hostile_run
@@ -113,12 +114,13 @@ def test_json_lines_are_whole_and_numbered(tmp_path: Path) -> None:
     RunWriter(run.folder, run.meta).add_confirmations(sample.CASE, sample.CONFIRMED)
     lines = [json.loads(line) for line in json_lines(run).splitlines()]
     kinds = [line["kind"] for line in lines]
-    assert kinds == ["run", "target", "target", "result", "result", "confirmation", "observation", "observation", "end"]
-    assert {line["schema"] for line in lines} == {1}
+    sides = 3
+    assert kinds == ["run", *["target"] * sides, *["result"] * 2, "confirmation", *["observation"] * sides, "end"]
+    assert {line["schema"] for line in lines} == {2}
     assert lines[-1]["lines"] == len(lines) - 1
     document = json.loads(json_report(run))
     assert [line for line in lines if line["kind"] == "result"] == [
-        {"schema": 1, "kind": "result", **result} for result in document["results"]
+        {"schema": 2, "kind": "result", **result} for result in document["results"]
     ]
 
 
@@ -173,7 +175,7 @@ def harmless(forms: dict[str, str], tags: set[str]) -> None:
     ElementTree.fromstring(forms["junit"])
     assert JUnitXml.fromstring(forms["junit"]).tests >= 1
     json.loads(forms["json"])
-    assert all(json.loads(line)["schema"] == 1 for line in forms["jsonl"].splitlines())
+    assert all(json.loads(line)["schema"] == 2 for line in forms["jsonl"].splitlines())
     results = [line for line in forms["ktap"].splitlines() if not line.lstrip().startswith(("#", "KTAP", "1.."))]
     assert all(re.match(r" *(not )?ok \d+ ", line) for line in results)
     for name in ("summary", "catalogue"):
@@ -230,11 +232,12 @@ def test_no_bytes_of_a_guest_get_out_of_any_form(
             serial=serial + side.serial,
             detail=text,
             logs={"kernel.log": serial, "bochsrc": serial},
-            kernel_faults=[text],
+            panics=[text],
+            kernel_faults=[KernelFault(line=text, trace=[text], in_kvm=True)],
             identity={"kernel": text, text: text},
             commands=[[text]],
         )
-        for side, serial in ((sample.GOOD, left), (sample.BAD, right))
+        for side, serial in zip(sample.SIDES, (left, right, left), strict=True)
     ]
     known = [Known(check="not-present", verdict=Verdict.SUBJECT_WRONG, reason=text or "r", link=text)]
     abouts = [*sample.ABOUTS, About(check="never", sdm=text, summary=text)]

@@ -1,4 +1,6 @@
-"""The CPU under hosted KVM as a target of its own: the same Bochs and the same CPU model, with the image in it."""
+"""The CPU under hosted KVM as a target of its own: the same Bochs and the same CPU model, with the image in it. And
+hosted KVM on another CPU.
+"""
 
 from __future__ import annotations
 
@@ -71,8 +73,22 @@ def test_a_hosting_bochs_without_a_debugger_cannot_be_observed(tmp_path: Path) -
     assert "--enable-debugger" in error.value.hint
 
 
+@pytest.mark.parametrize(("model", "other"), [(None, MODEL), ("tigerlake", MODEL), (MODEL, "corei7_haswell_4770")])
+def test_another_host_has_another_model_on_the_same_bochs_and_starts_cold(
+    tmp_path: Path, model: str | None, other: str
+) -> None:
+    hosted = KvmHosted(wanted_bochs=bochs_of(tmp_path / "one"), cache=tmp_path, model=model)
+    hosted.program(silent)
+    another = hosted.other_host()
+    here, there = hosted.identity(), another.identity()
+    assert {key: value for key, value in there.items() if here[key] != value} == {"hosting cpu model": other}
+    assert another.name == hosted.name and another.shares_start and another.thorough() is None
+    assert (another.host_cpu().model, hosted.host_cpu().model) == (other, hosted.model)
+
+
 def test_no_other_target_has_an_emulator_under_it() -> None:
-    assert [target.host_cpu() for target in (Bochs(), Kvm(), Tcg())] == [None] * 3
+    every = (Bochs(), Kvm(), Tcg())
+    assert [(target.host_cpu(), target.other_host()) for target in every] == [(None, None)] * 3
 
 
 @pytest.mark.boots

@@ -264,3 +264,18 @@ def test_another_kernel_inside_another_bochs(tmp_path: Path) -> None:
     assert (absent["check"], absent["verdict"], absent["subject_status"]) == ("not-present", "subject-wrong", "FAIL")
     (reference,) = (tmp_path / "results/latest/cases/ept-pdpte-load/bochs").glob("*/observation.json")
     assert json.loads(reference.read_bytes())["registers"]["rflags"], "the debugger of 3.x was understood"
+
+
+async def test_the_seed_case_on_another_host(tmp_path: Path) -> None:
+    """The same KVM on another CPU model: what it gets wrong does not depend on what is under it."""
+    target = KvmHosted().other_host()
+    target.prepare(lambda line: None)
+    boot = prepare(load(BUNDLED / "ept-pdpte-load"), tmp_path).boot(None)
+    async with target.session([boot], lambda line: None) as session:
+        seen = await session.boot(boot)
+    assert seen.ending == Ending.FINISHED, seen.detail
+    assert seen.identity["hosting cpu model"] == "broadwell_ult"
+    assert {check: record.status for check, record in parse(seen.words).records.items()} == {
+        "mapped": "PASS",
+        "not-present": "FAIL",
+    }

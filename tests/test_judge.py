@@ -1,34 +1,18 @@
-"""Every way in which two observations become a verdict, and each check of fitness seen failing."""
+"""Every way in which two observations become a verdict, and each check of fitness seen failing. What a third side does
+to a verdict is in test_attribution.py.
+"""
 
 from __future__ import annotations
 
 import msgspec
 import pytest
 
-from difftest.case.manifest import HOST_KERNEL, IMAGE, About, Known, Manifest
-from difftest.judging.judge import judge
+from difftest.case.manifest import IMAGE, About, Known, Manifest
 from difftest.judging.result import Result
 from difftest.reading.screen_reading import RowReading, ScreenReading
-from difftest.reading.seen import Seen, see
 from difftest.verdict import ExitCode, Verdict, exit_code
-from emulators.fake import observation
 from emulators.observation import Ending
-from emulators.target import Names
-
-BOCHS = Names(target="bochs", implementation="Bochs")
-KVM = Names(target="kvm", implementation="KVM")
-HOSTED = Names(target="kvm-hosted", implementation="KVM", inherits="Bochs")
-MANIFEST = Manifest(name="x", sources=["x.c"], end="^Halt")
-PASS = "PASS exit_reason=0x30 must.exit_reason=0x30"
-FAIL = "FAIL exit_reason=0x0 must.exit_reason=0x30"
-BLANK = ScreenReading(rows={row: RowReading(memory="", ocr="", agree=True) for row in range(20, 24)}, text=[""] * 25)
-
-
-def serial(*checks: str) -> bytes:
-    lines = ["difftest 1 case=x"]
-    for number, check in enumerate(checks):
-        lines += [f"difftest 1 start c{number}", f"difftest 1 check c{number} {check}"]
-    return "\n".join([*lines, f"difftest 1 end checks={len(checks)}", "Halt: done", ""]).encode()
+from tests.sides import BLANK, FAIL, FREE, MANIFEST, PASS, boot, broken_off, judged, serial
 
 
 def one(
@@ -36,15 +20,15 @@ def one(
     right: bytes,
     *,
     manifest: Manifest = MANIFEST,
-    subject: Names = KVM,
     left_end: Ending = Ending.FINISHED,
     right_end: Ending = Ending.FINISHED,
     screen: ScreenReading = BLANK,
     **fields: object,
 ) -> list[Result]:
-    reference = see(observation("bochs", left, left_end), BLANK)
-    other = see(observation(subject.target, right, right_end, **fields), screen)
-    return judge(manifest, [], (BOCHS, [reference]), (subject, [other]))
+    """One boot on each side; `screen` and `fields` are the subject's."""
+    reference = boot("bochs", left, left_end)
+    subject = boot("kvm", right, right_end, screen=screen, **fields)
+    return judged([reference], [subject], manifest=manifest)
 
 
 @pytest.mark.parametrize(
@@ -58,6 +42,7 @@ def one(
         (PASS + " free.tsc=0x1", PASS + " free.tsc=0x2", Verdict.AGREE),
         ("OPEN a=0x1", "OPEN a=0x1", Verdict.AGREE),
         ("OPEN a=0x1", "OPEN a=0x2", Verdict.DIFFER),
+        ("OPEN a=0x1 must.b=0x1 b=0x2", "OPEN a=0x1 must.b=0x1 b=0x1", Verdict.REFERENCE_WRONG),
         (PASS, 'SKIP reason="no VMX"', Verdict.SKIPPED),
         (PASS, "PASS exit_reason=0x0 must.exit_reason=0x30", Verdict.INCONCLUSIVE),
     ],
@@ -65,12 +50,6 @@ def one(
 def test_records_against_each_other(left: str, right: str, verdict: Verdict) -> None:
     (result,) = one(serial(left), serial(right))
     assert result.verdict == verdict, result.reason
-
-
-def test_the_same_fault_on_both_sides_is_inherited_where_the_reference_is_the_hardware() -> None:
-    assert one(serial(FAIL), serial(FAIL), subject=HOSTED)[0].verdict == Verdict.INHERITED
-    other = "FAIL exit_reason=0x1 must.exit_reason=0x30"
-    assert one(serial(FAIL), serial(other), subject=HOSTED)[0].verdict == Verdict.BOTH_WRONG
 
 
 @pytest.mark.parametrize(
@@ -82,30 +61,49 @@ def test_no_agreement_without_the_terminal_marker(ending: Ending) -> None:
     assert ending in results[0].reason
 
 
+def test_no_agreement_without_the_closing_count() -> None:
+    (result,) = one(serial(PASS), serial(PASS).replace(b"difftest 1 end checks=1\n", b""))
+    assert result.verdict == Verdict.INCONCLUSIVE and "closing count" in result.reason
+
+
+def test_a_broken_transcript_decides_nothing() -> None:
+    (result,) = one(serial(PASS), serial(FAIL).replace(b"case=x\n", b"case=x\ndifftest 1 nonsense\n"))
+    assert result.verdict == Verdict.INCONCLUSIVE and "unknown line" in result.reason
+
+
 def test_a_check_that_kills_one_side_is_that_sides_fault() -> None:
-    died = b"difftest 1 case=x\ndifftest 1 start c0\n"
-    (result,) = one(serial(PASS), died, right_end=Ending.TRIPLE_FAULT)
+    (result,) = one(serial(PASS), broken_off(), right_end=Ending.TRIPLE_FAULT)
     assert result.verdict == Verdict.SUBJECT_WRONG
-    assert "triple-fault" in result.reason and result.subject_status == "DIED"
+    assert "triple-fault" in result.reason and result.subject.status == "DIED"
+    (result,) = one(broken_off(), serial(PASS), left_end=Ending.TRIPLE_FAULT)
+    assert (result.verdict, result.reference.status) == (Verdict.REFERENCE_WRONG, "DIED")
+
+
+@pytest.mark.parametrize("ending", [Ending.TOTAL, Ending.FLOOD, Ending.CRASH, Ending.PANIC])
+def test_a_check_that_the_boot_ended_in_for_another_reason_decides_nothing(ending: Ending) -> None:
+    (result,) = one(serial(PASS), broken_off(), right_end=ending)
+    assert result.verdict == Verdict.INCONCLUSIVE and "in c0" in result.reason
 
 
 def test_a_check_behind_a_killing_one_was_not_reached() -> None:
-    died = b"difftest 1 case=x\ndifftest 1 start c0\n"
-    killed, unreached = one(serial(PASS, PASS), died, right_end=Ending.TRIPLE_FAULT)
+    killed, unreached = one(serial(PASS, PASS), broken_off(), right_end=Ending.TRIPLE_FAULT)
     assert killed.verdict == Verdict.SUBJECT_WRONG
     assert unreached.verdict == Verdict.INCONCLUSIVE
 
 
 def test_what_was_booted_behind_a_killing_check_counts() -> None:
-    first = b"difftest 1 start c0\ndifftest 1 check c0 PASS x=0x1\ndifftest 1 start c1\n"
     rest = b"difftest 1 start c2\ndifftest 1 check c2 PASS x=0x3\ndifftest 1 end checks=1\nHalt: done\n"
-    left = see(observation("bochs", serial("PASS x=0x1", "PASS x=0x2", "PASS x=0x3")), BLANK)
-    died = see(observation("kvm", first, Ending.TRIPLE_FAULT), BLANK)
-    behind = see(observation("kvm", rest, part=1, image_sha256="1" * 64, image_sha256_after="1" * 64), BLANK)
-    results = judge(MANIFEST, [], (BOCHS, [left]), (KVM, [died, behind]))
+    left = boot("bochs", serial("PASS x=0x1", "PASS x=0x2", "PASS x=0x3"))
+    died = boot("kvm", broken_off("PASS x=0x1"), Ending.TRIPLE_FAULT)
+    other = {"image_sha256": "1" * 64, "image_sha256_after": "1" * 64}  # other checks are switched on in it
+    behind = boot("kvm", rest, part=1, **other)
+    results = judged([left], [behind, died])
     assert [result.verdict for result in results] == [Verdict.AGREE, Verdict.SUBJECT_WRONG, Verdict.AGREE]
-    without = judge(MANIFEST, [], (BOCHS, [left]), (KVM, [died]))
-    assert [result.verdict for result in without] == [Verdict.INCONCLUSIVE, Verdict.SUBJECT_WRONG, Verdict.INCONCLUSIVE]
+    without = judged([left], [died])
+    # What was reported before the guest ended was reported.
+    assert [result.verdict for result in without] == [Verdict.AGREE, Verdict.SUBJECT_WRONG, Verdict.INCONCLUSIVE]
+    as_first = judged([left], [boot("kvm", serial("PASS x=0x1", "PASS x=0x2", "PASS x=0x3"), **other)])
+    assert {result.verdict for result in as_first} == {Verdict.INCONCLUSIVE}, "these are not the same bytes"
 
 
 @pytest.mark.parametrize(
@@ -116,8 +114,10 @@ def test_what_was_booted_behind_a_killing_check_counts() -> None:
         ({"image_sha256": "1" * 64, "image_sha256_after": "1" * 64}, "same bytes"),
     ],
 )
-def test_an_unfit_observation_carries_no_verdict(fields: dict[str, object], words: str) -> None:
-    (result,) = one(serial(PASS), serial(FAIL), **fields)
+@pytest.mark.parametrize("unfit", ["kvm", "bochs"])
+def test_an_unfit_observation_carries_no_verdict(fields: dict[str, object], words: str, unfit: str) -> None:
+    sides = [boot(name, serial(FAIL), **(fields if name == unfit else {})) for name in ("bochs", "kvm")]
+    (result,) = judged(sides[:1], sides[1:])
     assert result.verdict == Verdict.INCONCLUSIVE
     assert words in result.reason
 
@@ -127,6 +127,8 @@ def test_ocr_and_text_memory_must_say_the_same() -> None:
     (result,) = one(serial(PASS), serial(FAIL), screen=screen)
     assert result.verdict == Verdict.INCONCLUSIVE
     assert "OCR reads" in result.reason
+    (result,) = one(serial(PASS), broken_off(), screen=screen, right_end=Ending.TRIPLE_FAULT)
+    assert result.verdict == Verdict.SUBJECT_WRONG, "what is left on the screen of a guest that died is nobody's word"
 
 
 def test_agreeing_checks_do_not_hide_a_screen_that_differs() -> None:
@@ -135,31 +137,50 @@ def test_agreeing_checks_do_not_hide_a_screen_that_differs() -> None:
     assert [(result.check, result.verdict) for result in results] == [("c0", Verdict.AGREE), (IMAGE, Verdict.DIFFER)]
 
 
-def test_a_kernel_warning_is_a_finding_of_its_own() -> None:
-    results = one(serial(PASS), serial(PASS), kernel_faults=["WARNING: CPU: 0 PID: 1 at arch/x86/kvm/x.c:1"])
-    assert results[-1].check == HOST_KERNEL and results[-1].verdict == Verdict.SUBJECT_WRONG
-    assert exit_code((result.verdict, result.expected) for result in results) == ExitCode.DIVERGED
-
-
 KNOWN = msgspec.structs.replace(
     MANIFEST,
-    known=[Known(check="c0", verdict=Verdict.SUBJECT_WRONG, reason="known", targets=["kvm"], kernels="<7")],
+    known=[
+        Known(
+            check="c0",
+            verdict=Verdict.SUBJECT_WRONG,
+            reason="known",
+            targets=["kvm"],
+            kernels="<7",
+            match={"exit_reason": "0x0"},
+        )
+    ],
 )
 
 
 @pytest.mark.parametrize(
     ("right", "kernel", "expected"),
-    [(FAIL, "6.1.0-56-cloud-amd64", True), (FAIL, "7.3.4", False), (PASS, "6.1.0", False), (PASS, "7.3.4", True)],
+    [
+        (FAIL, "6.1.0-56-cloud-amd64", True),
+        (FAIL, "7.3.4", False),
+        (FAIL, "", False),
+        (PASS, "6.1.0", False),
+        (PASS, "7.3.4", True),
+        (PASS, "", True),
+    ],
 )
 def test_a_known_divergence_is_expected_within_its_range_and_only_there(
     right: str, kernel: str, expected: bool
 ) -> None:
-    (result,) = one(serial(PASS), serial(right), manifest=KNOWN, identity={"kernel": kernel})
+    (result,) = one(serial(PASS), serial(right), manifest=KNOWN, identity={"kernel": kernel} if kernel else {})
     assert result.expected is expected
 
 
 KNOWN_OF_BOCHS = msgspec.structs.replace(
-    MANIFEST, known=[Known(check=["c1", "c0"], verdict=Verdict.REFERENCE_WRONG, reason="known", bochs="<=3.0")]
+    MANIFEST,
+    known=[
+        Known(
+            check=["c1", "c0"],
+            verdict=Verdict.REFERENCE_WRONG,
+            reason="known",
+            bochs="<=3.0",
+            match={"exit_reason": "0x0"},
+        )
+    ],
 )
 
 
@@ -168,24 +189,10 @@ KNOWN_OF_BOCHS = msgspec.structs.replace(
     [(FAIL, "2.7+dfsg-4+deb12u1", True), (FAIL, "3.1-1", False), (PASS, "3.0+dfsg-1", False), (PASS, "3.1", True)],
 )
 def test_a_known_divergence_of_bochs_has_a_range_of_its_own(left: str, bochs: str, expected: bool) -> None:
-    reference = see(observation("bochs", serial(left), identity={"bochs": bochs}), BLANK)
-    subject = see(observation("kvm", serial(PASS), identity={"bochs": "1.0"}), BLANK)
-    (result,) = judge(KNOWN_OF_BOCHS, [], (BOCHS, [reference]), (KVM, [subject]))
+    reference = boot("bochs", serial(left), identity={"bochs": bochs})
+    subject = boot("kvm", serial(PASS), identity={"bochs": "1.0"})
+    (result,) = judged([reference], [subject], manifest=KNOWN_OF_BOCHS)
     assert result.expected is expected
-
-
-def test_repeated_boots_that_differ_are_flaky() -> None:
-    def boots(target: str, *texts: str) -> list[Seen]:
-        return [see(observation(target, serial(text), repeat=number), BLANK) for number, text in enumerate(texts)]
-
-    left = boots("bochs", PASS, PASS, PASS)
-    (result,) = judge(MANIFEST, [], (BOCHS, left), (KVM, boots("kvm", PASS, FAIL, PASS)))
-    assert (result.verdict, result.boots) == (Verdict.FLAKY, "2/3")
-    (same,) = judge(MANIFEST, [], (BOCHS, left), (KVM, boots("kvm", FAIL, FAIL, FAIL)))
-    assert (same.verdict, same.boots) == (Verdict.SUBJECT_WRONG, "3/3")
-
-
-FREE = Manifest(name="x", image="x.img")
 
 
 def test_free_text_agrees_on_its_terminal_line() -> None:
@@ -194,8 +201,8 @@ def test_free_text_agrees_on_its_terminal_line() -> None:
     assert (result.check, result.verdict) == (IMAGE, Verdict.AGREE)
     (result,) = one(b"all done\n", b"not done\n", manifest=FREE, **ends)
     assert result.verdict == Verdict.DIFFER
-    judged = msgspec.structs.replace(FREE, right="all done", wrong="not done")
-    (result,) = one(b"all done\n", b"not done\n", manifest=judged, **ends)
+    words = msgspec.structs.replace(FREE, right="all done", wrong="not done")
+    (result,) = one(b"all done\n", b"not done\n", manifest=words, **ends)
     assert result.verdict == Verdict.SUBJECT_WRONG
 
 
@@ -207,14 +214,14 @@ def test_two_silent_images_do_not_agree() -> None:
 
 def test_firmware_text_is_no_evidence() -> None:
     screen = msgspec.structs.replace(BLANK, text=["SeaBIOS (version 1)", "Booting from Hard Disk...", *[""] * 23])
-    seen = see(observation("bochs", b"", Ending.HALTED), screen)
-    (result,) = judge(FREE, [], (BOCHS, [seen]), (KVM, [seen]))
+    seen = boot("bochs", b"", Ending.HALTED, screen=screen)
+    (result,) = judged([seen], [seen], manifest=FREE)
     assert result.verdict == Verdict.INCONCLUSIVE
 
 
 def test_checks_known_from_the_build_but_never_reported_are_told() -> None:
-    left = see(observation("bochs", serial(PASS)), BLANK)
-    results = judge(MANIFEST, [About(check="never")], (BOCHS, [left]), (KVM, [left]))
+    left = boot("bochs", serial(PASS))
+    results = judged([left], [left], abouts=[About(check="never")])
     assert results[0].check == "never"
     assert results[0].verdict == Verdict.INCONCLUSIVE
 

@@ -10,16 +10,22 @@ from hypothesis import given
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
-from difftest.authoring.accept import accept, entry, written
+from difftest.authoring.accept import accept, entry
 from difftest.case.case import load
-from difftest.case.manifest import Known
+from difftest.case.manifest import HOST_KERNEL, Known, as_toml
 from difftest.cli import app
 from difftest.errors import CaseError, StoreError
 from difftest.history.rejudge import changes, rejudge
+from difftest.judging.known import within
 from difftest.judging.result import Result
-from difftest.run.store import StoredRun
+from difftest.report.digest import standing
+from difftest.run.store import Refusal, RunWriter, StoredRun
 from difftest.verdict import ExitCode, Verdict
+from emulators.observation import Ending, KernelFault
+from emulators.target import Names
 from tests import sample_run as sample
+from tests.sides import FAIL, PASS, boot, broken_off, judged, serial
+from tests.sides import MANIFEST as MANIFEST_OF_SIDES
 
 MANIFEST = """\
 # What this case is about stays where it is.
@@ -73,6 +79,7 @@ def test_accepted_it_is_known_gone_it_is_told(run: StoredRun, case: Path) -> Non
         link="https://bug.example/1",
         targets=["kvm-hosted"],
         kernels=">=6,<7",
+        match={"exit_reason": "0x0", "vector": "0xd", "error_code": "0x0"},
     )
     code, said = difftest(run, "judge")
     assert code == ExitCode.EXPECTED and "KVM wrong (unexpected)" in said and "1 of them are others" in said
@@ -82,7 +89,7 @@ def test_accepted_it_is_known_gone_it_is_told(run: StoredRun, case: Path) -> Non
     assert difftest(run, "judge", "--dry-run")[0] == ExitCode.DIVERGED, "the entry removed"
     assert StoredRun.open(run.folder).results(sample.CASE)[1].expected, "a dry run keeps what is there"
     (case / "case.toml").write_text(
-        text + written(Known(check="mapped", verdict=Verdict.SUBJECT_WRONG, reason="claimed"))
+        text + as_toml(Known(check="mapped", verdict=Verdict.SUBJECT_WRONG, reason="claimed", match={"a": "0x1"}))
     )
     code, said = difftest(run, "judge")
     assert code == ExitCode.DIVERGED and "a known divergence is gone: claimed" in said, (
@@ -101,7 +108,7 @@ def test_outside_of_its_kernels_a_known_one_is_new(run: StoredRun, case: Path) -
 
 def test_of_two_entries_the_one_that_foresaw_the_verdict_counts(run: StoredRun, case: Path) -> None:
     for verdict in (Verdict.DIFFER, Verdict.SUBJECT_WRONG):
-        accept(case / "case.toml", Known(check="not-present", verdict=verdict, reason="r"))
+        accept(case / "case.toml", Known(check="not-present", verdict=verdict, reason="r", pattern="exit_reason"))
     assert difftest(run, "judge")[0] == ExitCode.EXPECTED
 
 
@@ -130,7 +137,7 @@ def test_an_image_without_a_manifest_has_nowhere_to_write_to(tmp_path: Path) -> 
 
 
 def test_entries_written_in_another_way_are_left_alone(case: Path) -> None:
-    text = f'known = [{{ check = "mapped", verdict = "differ", reason = "r" }}]\n{MANIFEST}'
+    text = f'known = [{{ check = "mapped", verdict = "differ", reason = "r", pattern = "p" }}]\n{MANIFEST}'
     (case / "case.toml").write_text(text)
     with pytest.raises(CaseError, match="cannot be appended"):
         accept(case / "case.toml", Known(check="not-present", verdict=Verdict.DIFFER, reason="r"))
@@ -140,7 +147,7 @@ def test_entries_written_in_another_way_are_left_alone(case: Path) -> None:
 @given(st.text(max_size=80).filter(str.strip), st.text(max_size=40))
 def test_any_reason_makes_a_manifest_that_can_be_read(reason: str, link: str) -> None:
     known = Known(check="not-present", verdict=Verdict.SUBJECT_WRONG, reason=reason, link=link, targets=["kvm"])
-    read = msgspec.toml.decode(MANIFEST + written(known))["known"]
+    read = msgspec.toml.decode(MANIFEST + as_toml(known))["known"]
     assert len(read) == 1 and read[0]["check"] == "not-present"
 
 
@@ -172,14 +179,238 @@ def test_a_rule_that_changed_changes_the_verdicts(run: StoredRun) -> None:
     assert len(lines) == 2 and all("-> inconclusive (unexpected)" in line for line in lines)
 
 
-def test_what_was_refused_stays_as_it_was(tmp_path: Path, run: StoredRun) -> None:
+def test_what_was_refused_stays_as_it_was(run: StoredRun) -> None:
     (case,) = run.cases()
-    skipped = sample.result(
-        Verdict.SKIPPED, case=sample.CASE, subject="tcg", subject_name="TCG", reason="tcg has no vmx"
-    )
-    skipped = msgspec.structs.replace(skipped, reference_status="-", subject_status="-")
-    writer_results = [*run.results(sample.CASE), skipped]
-    from difftest.run.store import RunWriter
+    tcg = Names(target="tcg", implementation="TCG")
+    sides = {"statuses": "- -", "subject": tcg, "case": sample.CASE, "reason": "tcg has no vmx"}
+    skipped = [
+        sample.result(Verdict.SKIPPED, check=about.check, sdm=about.sdm, summary=about.summary, **sides)
+        for about in sample.ABOUTS
+    ]
+    results = [*run.results(sample.CASE), *skipped]
+    writer = RunWriter(run.folder, run.meta)
+    writer.add_results(sample.CASE, results)
+    writer.add_refusals(sample.CASE, [Refusal(target="tcg", verdict=Verdict.SKIPPED, reason="tcg has no vmx")])
+    assert rejudge(run, case, msgspec.structs.replace(sample.MANIFEST, known=[])) == results
 
-    RunWriter(run.folder, run.meta).add_results(sample.CASE, writer_results)
-    assert rejudge(run, case, msgspec.structs.replace(sample.MANIFEST, known=[])) == writer_results
+
+def test_without_a_word_of_why_a_target_was_not_booted_its_results_are_kept(run: StoredRun) -> None:
+    """As schema 1 has them."""
+    (case,) = run.cases()
+    kept = sample.result(Verdict.SKIPPED, statuses="- -", case=sample.CASE, reason="it had no vmx")
+    results = [*run.results(sample.CASE), kept]
+    RunWriter(run.folder, run.meta).add_results(sample.CASE, results)
+    assert rejudge(run, case, msgspec.structs.replace(sample.MANIFEST, known=[])) == results
+
+
+# What an entry covers: the failure that it describes, and no other of the same check.
+WARN = KernelFault(line="WARNING: CPU: 0 at nested.c:1", trace=["nested_vmx_vmexit"], in_kvm=True)
+KASAN = KernelFault(line="BUG: KASAN: use-after-free in vmx_vcpu_run", trace=["vmx_vcpu_run"], in_kvm=True)
+
+
+def entry_of(**says: object) -> Known:
+    known: dict[str, object] = {"check": "c0", "verdict": Verdict.SUBJECT_WRONG, "reason": "a known one", **says}
+    return msgspec.convert(known, Known)
+
+
+def judged_with(known: list[Known], said: bytes, ending: Ending = Ending.FINISHED, **fields: object) -> Result:
+    """The last result of a boot that said this, beside a reference that passes."""
+    manifest = msgspec.structs.replace(MANIFEST_OF_SIDES, known=known)
+    reference = boot("bochs", serial(PASS), identity={"bochs": "2.7"})
+    return judged([reference], [boot("kvm", said, ending, **fields)], manifest=manifest)[-1]
+
+
+OTHER_VALUE = "FAIL exit_reason=0xa must.exit_reason=0x30"
+TWO_FIELDS = "FAIL exit_reason=0x0 must.exit_reason=0x30 vector=0x6"
+
+
+@pytest.mark.parametrize(
+    ("says", "said", "ending", "covered"),
+    [
+        ({"match": {"exit_reason": "0x0"}}, serial(FAIL), Ending.FINISHED, True),
+        ({"match": {"exit_reason": "0x0"}}, serial(OTHER_VALUE), Ending.FINISHED, False),
+        ({"match": {"exit_reason": "0x0", "vector": "0xd"}}, serial(TWO_FIELDS), Ending.FINISHED, False),
+        ({"match": {"exit_reason": "0x0", "vector": "0x6"}}, serial(TWO_FIELDS), Ending.FINISHED, True),
+        ({"match": {"vector": "0xd"}}, serial(FAIL), Ending.FINISHED, False),
+        ({"match": {"exit_reason": "0x0"}}, broken_off(), Ending.INTERNAL_ERROR, False),
+        ({"pattern": "exit_reason is 0x0"}, serial(FAIL), Ending.FINISHED, True),
+        ({"pattern": "exit_reason is 0x0"}, serial(OTHER_VALUE), Ending.FINISHED, False),
+        ({"pattern": "in this check"}, broken_off(), Ending.INTERNAL_ERROR, False),
+        ({"died": True}, broken_off(), Ending.INTERNAL_ERROR, True),
+        ({"died": True}, broken_off(), Ending.QUIET, True),
+        ({"died": True}, serial(FAIL), Ending.FINISHED, False),
+        ({"died": True, "pattern": "triple-fault"}, broken_off(), Ending.INTERNAL_ERROR, False),
+        ({"died": True, "pattern": "internal-error"}, broken_off(), Ending.INTERNAL_ERROR, True),
+        ({"match": {"exit_reason": "0x0"}, "pattern": "0xa"}, serial(FAIL), Ending.FINISHED, False),
+        ({"match": {"exit_reason": "0x0"}, "verdict": "flaky"}, serial(FAIL), Ending.FINISHED, False),
+        ({"match": {"exit_reason": "0x0"}, "targets": ["kvm"]}, serial(FAIL), Ending.FINISHED, True),
+        ({"match": {"exit_reason": "0x0"}, "targets": ["kvm-hosted"]}, serial(FAIL), Ending.FINISHED, False),
+        ({"match": {"exit_reason": "0x0"}, "check": ["c1", "c0"]}, serial(FAIL), Ending.FINISHED, True),
+        ({"match": {"exit_reason": "0x0"}, "check": "c1"}, serial(FAIL), Ending.FINISHED, False),
+        ({"match": {"exit_reason": "0x0"}, "kernels": ">=5"}, serial(FAIL), Ending.FINISHED, False),
+        ({"match": {"exit_reason": "0x0"}, "bochs": ">=5"}, serial(FAIL), Ending.FINISHED, False),
+        ({"match": {"exit_reason": "0x0"}, "bochs": "<3"}, serial(FAIL), Ending.FINISHED, True),
+        ({"match": {"exit_reason": "0x0"}, "host_bochs": "<3"}, serial(FAIL), Ending.FINISHED, False),
+    ],
+)
+def test_what_an_entry_covers(says: dict[str, object], said: bytes, ending: Ending, covered: bool) -> None:
+    """The kernel is not known in these boots, nor is there a Bochs that hosts: no range but that of all has them."""
+    result = judged_with([entry_of(**says)], said, ending)
+    assert result.verdict == Verdict.SUBJECT_WRONG
+    assert (result.expected, result.known is not None) == (covered, covered)
+
+
+def test_a_failure_that_no_entry_describes_names_the_one_that_is_known() -> None:
+    result = judged_with([entry_of(match={"exit_reason": "0x7"})], serial(FAIL))
+    assert standing(result) == "new" and "another divergence of this check is known: a known one" in result.hints
+
+
+def test_an_entry_speaks_of_the_values_of_the_side_that_is_wrong() -> None:
+    known = [entry_of(verdict="reference-wrong", match={"exit_reason": "0x0"})]
+    manifest = msgspec.structs.replace(MANIFEST_OF_SIDES, known=known)
+    (result,) = judged([boot("bochs", serial(FAIL))], [boot("kvm", serial(PASS))], manifest=manifest)
+    assert result.expected
+    (result,) = judged([boot("bochs", serial(OTHER_VALUE))], [boot("kvm", serial(PASS))], manifest=manifest)
+    assert not result.expected
+    died = [entry_of(verdict="reference-wrong", died=True)]
+    manifest = msgspec.structs.replace(MANIFEST_OF_SIDES, known=died)
+    results = judged([boot("bochs", broken_off(), Ending.RESET)], [boot("kvm", serial(PASS))], manifest=manifest)
+    assert results[0].expected
+
+
+def test_a_value_counts_where_the_other_side_has_the_field_for_another_purpose() -> None:
+    """A field may be compared in one kind of exit and free in another, so that it is there twice."""
+    reference = boot("bochs", serial(PASS + " free.exit_qualification=0x181"))
+    subject = boot("kvm", serial(FAIL + " exit_qualification=0x1 must.exit_qualification=0x3"))
+    manifest = msgspec.structs.replace(MANIFEST_OF_SIDES, known=[entry_of(match={"exit_qualification": "0x1"})])
+    (result,) = judged([reference], [subject], manifest=manifest)
+    assert [field.name for field in result.fields].count("exit_qualification") == 2
+    assert result.expected
+
+
+REPAIRS = {
+    # known verdict, what is left of it, and whether that is a repair
+    "both-wrong": {"reference-wrong": True, "subject-wrong": True},
+    "shared": {"reference-wrong": True, "subject-wrong": False},
+    "subject-wrong": {"reference-wrong": False, "both-wrong": False},
+}
+
+
+@pytest.mark.parametrize(
+    ("known", "left", "repair"), [(one, left, repair) for one, all_ in REPAIRS.items() for left, repair in all_.items()]
+)
+def test_what_is_left_of_a_divergence_when_one_side_is_repaired_is_not_new(known: str, left: str, repair: bool) -> None:
+    sides = {"reference-wrong": (FAIL, PASS), "subject-wrong": (PASS, FAIL), "both-wrong": (FAIL, FAIL)}[left]
+    manifest = msgspec.structs.replace(MANIFEST_OF_SIDES, known=[entry_of(verdict=known, match={"exit_reason": "0x0"})])
+    (result,) = judged([boot("bochs", serial(sides[0]))], [boot("kvm", serial(sides[1]))], manifest=manifest)
+    assert result.verdict == left and not result.expected
+    assert standing(result) == ("gone" if repair else "new")
+    assert ("one side of a known divergence is repaired: a known one" in result.reason) is repair
+
+
+def of_the_log(*patterns: str, **says: object) -> list[Known]:
+    return [entry_of(check=HOST_KERNEL, pattern=pattern, **says) for pattern in patterns]
+
+
+@pytest.mark.parametrize(
+    ("patterns", "faults", "expected", "line"),
+    [
+        (["nested.c"], [WARN], True, "nested.c"),
+        (["nested.c"], [KASAN], False, "KASAN"),
+        (["nested.c"], [WARN, KASAN], False, "KASAN"),
+        (["nested.c"], [KASAN, WARN], False, "KASAN"),
+        (["nested.c", "KASAN"], [WARN, KASAN], True, "nested.c"),
+        ([], [WARN], False, "nested.c"),
+    ],
+)
+def test_a_known_line_of_the_log_excuses_no_other(
+    patterns: list[str], faults: list[KernelFault], expected: bool, line: str
+) -> None:
+    result = judged_with(of_the_log(*patterns), serial(PASS), kernel_faults=faults)
+    assert (result.check, result.verdict) == (HOST_KERNEL, Verdict.SUBJECT_WRONG)
+    assert result.expected is expected and line in result.reason
+
+
+@pytest.mark.parametrize(
+    ("says", "whole", "ending", "logged", "told"),
+    [
+        ({}, True, Ending.FINISHED, True, True),
+        ({}, False, Ending.FINISHED, True, False),
+        ({}, True, Ending.TRIPLE_FAULT, True, False),
+        ({}, True, Ending.FINISHED, False, False),
+        ({"targets": ["kvm-hosted"]}, True, Ending.FINISHED, True, False),
+        ({"kernels": "<6"}, True, Ending.FINISHED, True, False),
+    ],
+)
+def test_a_known_line_that_no_longer_shows_is_told(
+    says: dict[str, object], whole: bool, ending: Ending, logged: bool, told: bool
+) -> None:
+    """Where all checks ran to the end, the log was read, and the entry speaks of this kernel and target."""
+    manifest = msgspec.structs.replace(MANIFEST_OF_SIDES, known=of_the_log("nested.c", **says))
+    logs = {"kernel.log": b"all is quiet\n"} if logged else {}
+    subject = boot("kvm", serial(PASS), ending, logs=logs, identity={"kernel": "6.1"})
+    results = judged([boot("bochs", serial(PASS))], [subject], manifest=manifest, whole=whole)
+    found = [result for result in results if result.check == HOST_KERNEL]
+    assert [(standing(one), one.verdict) for one in found] == [("gone", Verdict.AGREE)] * told
+    assert all("a known divergence is gone: a known one" in one.reason for one in found)
+
+
+def test_what_an_accepted_death_and_an_accepted_line_say(run: StoredRun) -> None:
+    def of(result: Result) -> Known:
+        return entry(result, reason="r", link="", kernels="", bochs="", every_target=True)
+
+    died = judged_with([], broken_off(), Ending.TRIPLE_FAULT)
+    assert (of(died).died, of(died).match, of(died).pattern) == (True, {}, "")
+    line = judged_with([], serial(PASS), kernel_faults=[WARN])
+    assert of(line).pattern and not of(line).match
+    for again in (
+        judged_with([of(died)], broken_off(), Ending.TRIPLE_FAULT),
+        judged_with([of(line)], serial(PASS), kernel_faults=[WARN]),
+        judged_with([of(judged_with([], serial(TWO_FIELDS)))], serial(TWO_FIELDS)),
+    ):
+        assert again.expected, "what was accepted is covered"
+    assert not judged_with([of(line)], serial(PASS), kernel_faults=[KASAN]).expected
+
+
+@pytest.mark.parametrize(
+    ("known", "words", "hint"),
+    [
+        ('verdict = "subject-wrong"', "it has no match, pattern or died", 'match = { vector = "0xd" }'),
+        ('verdict = "inherited"\nmatch = { a = "0x1" }', "has the verdict 'inherited'", 'verdict = "shared"'),
+        ('verdict = "subject-wrong"\npattern = "("', "pattern '(' of a [[known]] entry", ""),
+    ],
+)
+def test_an_entry_that_says_too_little_is_an_error_with_one_that_does(
+    case: Path, known: str, words: str, hint: str
+) -> None:
+    (case / "case.toml").write_text(f'{MANIFEST}\n[[known]]\ncheck = "mapped"\nreason = "r"\n{known}\n')
+    with pytest.raises(CaseError) as caught:
+        load(case)
+    assert words in str(caught.value) and hint in (caught.value.hint or "")
+
+
+@pytest.mark.parametrize("says", ['match = { a = "0x1" }', "died = true", ""])
+def test_of_the_kernel_s_log_an_entry_has_a_pattern(case: Path, says: str) -> None:
+    known = f'[[known]]\ncheck = "{HOST_KERNEL}"\nverdict = "subject-wrong"\nreason = "r"\n{says}\n'
+    (case / "case.toml").write_text(f"{MANIFEST}\n{known}")
+    with pytest.raises(CaseError, match="it has no pattern"):
+        load(case)
+    (case / "case.toml").write_text(f'{MANIFEST}\n{known}pattern = "nested.c"\n')
+    assert load(case).manifest.known[0].pattern == "nested.c"
+
+
+@pytest.mark.parametrize(
+    ("specifiers", "version", "inside"),
+    [
+        ("", "6.1", True),
+        ("", "", True),
+        (">=5", "6.1.0-56-cloud-amd64", True),
+        ("<5", "6.1", False),
+        (">=5", "", False),
+        (">=5", "unknown", False),
+        ("nonsense", "6.1", False),
+        ("<=3.0", "3.0+dfsg-1", True),
+    ],
+)
+def test_a_version_that_is_not_known_lies_in_no_range(specifiers: str, version: str, inside: bool) -> None:
+    assert within(specifiers, version) is inside

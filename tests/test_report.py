@@ -4,6 +4,7 @@ anew.
 
 from __future__ import annotations
 
+import html
 import io
 import json
 import os
@@ -16,6 +17,7 @@ import pytest
 
 from difftest.case.manifest import HOST_KERNEL, Known
 from difftest.judging.result import Result
+from difftest.reading.seen import BootRecord
 from difftest.report.catalogue import catalogue
 from difftest.report.digest import count, digest, headline
 from difftest.report.frames import fields_frame, results_frame, timings_frame
@@ -26,7 +28,8 @@ from difftest.report.terminal import PIPED_WIDTH, show
 from difftest.report.words import reproduce
 from difftest.run.store import RunWriter, StoredRun
 from difftest.verdict import Verdict
-from emulators.observation import Ending
+from emulators.observation import Ending, KernelFault
+from emulators.target import Names
 from tests import sample_run as sample
 from tests.sample_run import result
 
@@ -60,7 +63,9 @@ def test_json_as_it_was(run: StoredRun) -> None:
 
 
 def test_terminal_says_what_matters(run: StoredRun) -> None:
-    text = printed(run)
+    text = printed(run, 200)
+    assert "bochs : host-cpu : kvm-hosted   PASS : PASS : FAIL" in text
+    assert "Bochs under KVM" in text and "Bochs (host-cpu)" in text
     assert "KVM wrong in 1 of 2 checks" in text
     assert "1 agree, 1 divergence (1 known)" in text
     assert "0x30 (48, EPT violation)" in text
@@ -78,7 +83,7 @@ def test_a_run_of_many_checks_tells_what_nobody_expected_and_lists_what_is_known
     texts = []
     for stored in (sample.write_run(tmp_path / "known"), sample.write_run(tmp_path / "new", manifest=unknown)):
         out = io.StringIO()
-        show(stored, out, full=False)
+        show(stored, out, full=False, width=200)
         texts.append(out.getvalue())
         assert " not-present " in out.getvalue() and " mapped " not in out.getvalue(), (
             "what agrees is counted, not listed"
@@ -102,7 +107,7 @@ def test_terminal_that_is_not_utf8(run: StoredRun, tmp_path: Path) -> None:
 
 def test_json_is_complete(run: StoredRun) -> None:
     document = json.loads(json_report(run))
-    assert document["schema"] == 1
+    assert document["schema"] == 2
     assert document["answer"] == "KVM wrong in 1 of 2 checks"
     wrong = document["results"][1]
     assert (wrong["verdict"], wrong["label"], wrong["standing"], wrong["expected"]) == (
@@ -113,9 +118,17 @@ def test_json_is_complete(run: StoredRun) -> None:
     )
     fields = {field["name"]: field for field in wrong["fields"]}
     assert fields["exit_reason"] == {
-        **{"name": "exit_reason", "reference": "0x30", "subject": "0x0", "required": "0x30"},
-        **{"compared": True, "differs": True},
+        "name": "exit_reason",
+        "values": {"bochs": "0x30", "host-cpu": "0x30", "kvm-hosted": "0x0"},
+        "required": dict.fromkeys(("bochs", "host-cpu", "kvm-hosted"), "0x30"),
+        "compared": True,
+        "differs": True,
     }
+    assert [(side["role"], side["target"], side["status"]) for side in wrong["sides"]] == [
+        ("reference", "bochs", "PASS"),
+        ("host-cpu", "host-cpu", "PASS"),
+        ("subject", "kvm-hosted", "FAIL"),
+    ]
     assert fields["exit_qualification"]["differs"] is False
     for observation in document["observations"]:
         folder = run.folder / observation["folder"]
@@ -128,12 +141,17 @@ def test_frames(run: StoredRun) -> None:
     assert list(results["verdict"]) == ["agree", "subject-wrong"]
     assert list(results["expected"]) == [True, True]
     fields = fields_frame(run)
-    differing = fields[fields["differs"]]
+    assert list(fields["target"].unique()) == ["bochs", "host-cpu", "kvm-hosted"]
+    broken = fields[fields["broken"]]
+    assert list(zip(broken["field"], broken["target"], broken["value"], strict=True)) == [
+        ("exit_reason", "kvm-hosted", "0x0")
+    ]
+    differing = fields[fields["differs"] & (fields["role"] == "subject")]
     assert list(differing["field"]) == ["exit_reason", "guest_physical_address", "vector", "error_code"]
     timings = timings_frame(run)
     whole = timings[(timings["kind"] == "seconds") & (timings["name"] == "whole")]
-    assert list(whole["target"]) == ["bochs", "kvm-hosted"]
-    assert list(whole["value"]) == [2.25, 2.25]
+    assert list(whole["target"]) == ["bochs", "host-cpu", "kvm-hosted"]
+    assert list(whole["value"]) == [2.25, 2.25, 2.25]
 
 
 def test_frames_of_an_empty_run_have_their_columns(tmp_path: Path) -> None:
@@ -148,7 +166,7 @@ def test_a_run_that_was_killed_before_anything_was_judged(tmp_path: Path) -> Non
     writer = RunWriter.create(tmp_path, sample.meta())
     (tmp_path / "disk.img").write_bytes(sample.IMAGE)
     writer.add_case(sample.snapshot(), tmp_path / "disk.img")
-    writer.add_observation(sample.CASE, 0, sample.GOOD)
+    writer.add_observation(sample.CASE, BootRecord(), sample.GOOD)
     run = StoredRun.find(tmp_path)
     text = printed(run)
     assert "Nothing was judged" in text
@@ -162,12 +180,13 @@ def test_a_side_that_was_never_booted(tmp_path: Path) -> None:
     writer = RunWriter.create(tmp_path, sample.meta())
     (tmp_path / "disk.img").write_bytes(sample.IMAGE)
     writer.add_case(sample.snapshot(), tmp_path / "disk.img")
-    skipped = result(Verdict.SKIPPED, case=sample.CASE, subject="tcg", subject_name="TCG", reason="tcg has no vmx")
+    tcg = Names(target="tcg", implementation="TCG")
+    skipped = result(Verdict.SKIPPED, case=sample.CASE, subject=tcg, statuses="- -", reason="tcg has no vmx")
     broken = result(
         Verdict.INCONCLUSIVE,
         case=sample.CASE,
         reason="QEMU ended with exit code 1",
-        reference_status="-",
+        statuses="- -",
         expected=False,
     )
     writer.add_results(sample.CASE, [skipped, broken])
@@ -185,19 +204,21 @@ def test_repeated_boots_are_all_told(tmp_path: Path) -> None:
     run = sample.write_run(tmp_path)
     writer = RunWriter(run.folder, run.meta)
     crashed = msgspec.structs.replace(sample.BAD, ending=Ending.TRIPLE_FAULT, detail="third exception", serial=b"")
-    writer.add_observation(sample.CASE, 1, crashed)
+    writer.add_observation(sample.CASE, BootRecord(number=1, repeat=1), crashed)
     assert "first of 2 boots" in printed(run, 300)
     assert "triple-fault: third exception" in html_report(run)
 
 
 def test_a_warning_of_the_kernel_under_test_is_a_finding(tmp_path: Path) -> None:
     fault = "WARNING: CPU: 0 PID: 1 at nested.c:1"
-    bad = msgspec.structs.replace(sample.BAD, kernel_faults=[fault], logs={"kernel.log": f"boot\n{fault}\n".encode()})
+    warned = [KernelFault(line=fault, trace=["nested_vmx_vmexit", "vmx_handle_exit"], in_kvm=True)]
+    bad = msgspec.structs.replace(sample.BAD, kernel_faults=warned, logs={"kernel.log": f"boot\n{fault}\n".encode()})
     run = sample.write_run(tmp_path, right=bad)
     assert [one.check for one in run.all_results()][-1] == HOST_KERNEL
-    for text in (printed(run), html_report(run)):
+    for text in (printed(run, 200), html.unescape(html_report(run))):
         assert fault in text
         assert "the log of the kernel under test" in text
+        assert "all trace: nested_vmx_vmexit < vmx_handle_exit" in " ".join(text.split())
 
 
 @pytest.mark.parametrize(
@@ -222,7 +243,7 @@ def test_every_result_is_counted_once() -> None:
     results = [result(verdict, expected=False) for verdict in Verdict] + [result(Verdict.DIFFER, known=known)]
     tally = count(results)
     assert tally.agree + tally.divergences + tally.inconclusive + tally.skipped == len(results)
-    assert (tally.known, tally.new, tally.gone) == (1, 6, 1)
+    assert (tally.known, tally.new, tally.gone) == (1, 7, 1)
     assert sum(tally.blame.values()) == tally.divergences
 
 
@@ -253,12 +274,14 @@ def test_what_differs_between_the_targets_is_marked(run: StoredRun) -> None:
     from difftest.report.environment import environments
 
     targets, lines = environments(digest(run).pairs, run.meta)
-    assert targets == ["bochs", "kvm-hosted"]
+    assert targets == ["bochs", "host-cpu", "kvm-hosted"]
     assert [(line.key, line.values, line.differs) for line in lines] == [
-        ("bochs", ["2.7+dfsg-4", "2.7+dfsg-4"], False),
-        ("cpu model", ["corei7_haswell_4770", "host"], True),
-        ("kernel", ["", "6.1.176-1"], False),
-        ("qemu", ["", "1:7.2+dfsg-7"], False),
+        ("bochs", ["2.7+dfsg-4", "3.0+dfsg-1", ""], True),
+        ("cpu model", ["corei7_haswell_4770", "corei7_haswell_4770", "host"], True),
+        ("hosting bochs", ["", "", "3.0+dfsg-1"], False),
+        ("hosting cpu model", ["", "", "corei7_haswell_4770"], False),
+        ("kernel", ["", "", "6.1.176-1"], False),
+        ("qemu", ["", "", "1:7.2+dfsg-7"], False),
     ]
 
 
@@ -267,9 +290,9 @@ def test_two_identities_of_one_target_are_both_told(tmp_path: Path) -> None:
 
     run = sample.write_run(tmp_path)
     other = msgspec.structs.replace(sample.BAD, identity=sample.BAD.identity | {"kernel": "6.12"})
-    RunWriter(run.folder, run.meta).add_observation(sample.CASE, 1, other)
+    RunWriter(run.folder, run.meta).add_observation(sample.CASE, BootRecord(number=1, repeat=1), other)
     _, lines = environments(digest(run).pairs, run.meta)
-    assert [line.values[1] for line in lines if line.key == "kernel"] == ["6.1.176-1 / 6.12"]
+    assert [line.values[2] for line in lines if line.key == "kernel"] == ["6.1.176-1 / 6.12"]
 
 
 @pytest.mark.parametrize(

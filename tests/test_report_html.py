@@ -10,10 +10,12 @@ import msgspec
 import pytest
 
 from difftest.case.manifest import About, Known
+from difftest.reading.seen import BootRecord
 from difftest.report.html import SCRIPT, html_report
 from difftest.report.linediff import compare
 from difftest.run.store import RunWriter, StoredRun
 from difftest.verdict import Verdict
+from emulators.observation import KernelFault
 from tests import sample_run as sample
 
 
@@ -83,18 +85,16 @@ def test_nothing_is_loaded_and_one_script_of_ours_runs(page: Page) -> None:
     assert not re.search(r"url\(|@import", "".join(words for tag, words in page.texts if tag == "style"))
 
 
-def test_both_pictures_are_on_the_page_with_the_rows_marked(tmp_path: Path) -> None:
+def test_the_pictures_of_all_sides_are_on_the_page_with_the_rows_marked(tmp_path: Path) -> None:
     page = Page(html_report(sample.write_run(tmp_path)))
     pictures = {base64.b64decode(str(source).partition(",")[2]) for source in page.every("img", "src")}
-    assert pictures == {sample.GOOD.screen, sample.BAD.screen}
-    assert sum(1 for _, attributes in page.elements if attributes.get("class") == "marked") == 2
+    assert pictures == {sample.GOOD.screen, sample.BAD.screen}, "the CPU under KVM shows what the reference shows"
+    assert sum(1 for _, attributes in page.elements if attributes.get("class") == "marked") == len(sample.SIDES)
 
 
-@pytest.mark.parametrize(("size", "marked"), [((720, 400), 2), ((640, 400), 2), ((640, 480), 0)])
+@pytest.mark.parametrize(("size", "marked"), [((720, 400), 3), ((640, 400), 3), ((640, 480), 0)])
 def test_rows_are_marked_only_on_a_text_screen(tmp_path: Path, size: tuple[int, int], marked: int) -> None:
-    sides = [
-        msgspec.structs.replace(side, screen=sample.picture({20: "BAD"}, size)) for side in (sample.GOOD, sample.BAD)
-    ]
+    sides = [msgspec.structs.replace(side, screen=sample.picture({20: "BAD"}, size)) for side in sample.SIDES]
     page = Page(html_report(sample.write_run(tmp_path, *sides)))
     assert sum(1 for _, attributes in page.elements if attributes.get("class") == "marked") == marked
     assert page.every("img", "src")
@@ -104,7 +104,7 @@ def test_rows_are_marked_only_on_a_text_screen(tmp_path: Path, size: tuple[int, 
     "png", [None, b"", b"<svg onload=alert(1)>", b"\x89PNG\r\n\x1a\n", b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR" + b"\xff" * 30]
 )
 def test_what_is_no_picture_is_not_put_on_the_page(tmp_path: Path, png: bytes | None) -> None:
-    sides = [msgspec.structs.replace(side, screen=png) for side in (sample.GOOD, sample.BAD)]
+    sides = [msgspec.structs.replace(side, screen=png) for side in sample.SIDES]
     page = Page(html_report(sample.write_run(tmp_path, *sides)))
     assert page.every("img", "src") == []
     assert "No picture was taken." in text(page)
@@ -113,8 +113,9 @@ def test_what_is_no_picture_is_not_put_on_the_page(tmp_path: Path, png: bytes | 
 def test_what_a_finding_says(page: Page) -> None:
     words = text(page)
     for part in (
-        "For exit_reason the SDM requires 0x30 (48, EPT violation): Bochs gave that, KVM gave 0x0 (0, exception or "
-        "NMI).",
+        "For exit_reason the SDM requires 0x30 (48, EPT violation): Bochs gave that, Bochs under KVM gave that, KVM "
+        "gave 0x0 (0, exception or NMI).",
+        "bochs PASS host-cpu PASS kvm-hosted FAIL",
         "Intel SDM: PDPTE Registers (Vol. 3, 4.4.1); EPT Violations (Vol. 3, 29.3.3.2)",
         "difftest run ept-pdpte-load -k not-present --target kvm-hosted",
         "bochs-bin -q -f bochsrc -rc 'commands of difftest'",
@@ -158,11 +159,11 @@ def test_many_agreeing_cases_do_not_make_the_page_huge(tmp_path: Path) -> None:
     for number in range(60):
         name = f"case-{number}"
         writer.add_case(sample.snapshot(name), tmp_path / "disk.img")
-        for side in (sample.GOOD, sample.BAD):
-            writer.add_observation(name, 0, side)
+        for side in sample.SIDES:
+            writer.add_observation(name, BootRecord(), side)
         writer.add_results(name, [msgspec.structs.replace(one, case=name) for one in agreed])
     page = Page(html_report(StoredRun.open(run.folder)))
-    assert len(page.every("img", "src")) == 4
+    assert len(page.every("img", "src")) == 2 * len(sample.SIDES)
     assert "60 cases on which both sides agree" in text(page)
 
 
@@ -187,12 +188,16 @@ def hostile_run(root: Path) -> StoredRun:
             registers={text: text},
             logs={text: BYTES, "kernel.log": line},
             alarms=[text],
-            kernel_faults=[text, "x" * 100_000],
+            panics=[text],
+            kernel_faults=[
+                KernelFault(line=line, trace=[text, text], in_kvm=in_kvm)
+                for line, in_kvm in ((text, True), ("x" * 100_000, False))
+            ],
             seconds={text: 1.0},
             counters={text: 1.0},
             commands=[[text, "; rm -rf /"]],
         )
-        for number, side in enumerate((sample.GOOD, sample.BAD))
+        for number, side in enumerate(sample.SIDES)
     ]
     known = Known(check="not-present", verdict=Verdict.SUBJECT_WRONG, reason=text, link="https://" + text)
     case = msgspec.structs.replace(sample.snapshot(), name=text, title=text, manifest=text, argument=text)

@@ -5,15 +5,13 @@ from __future__ import annotations
 import pytest
 
 from difftest.case.manifest import Manifest
-from difftest.judging.judge import judge
 from difftest.judging.result import Result
 from difftest.judging.side import Compared, compared
 from difftest.reading.screen_reading import RowReading, ScreenReading
-from difftest.reading.seen import see
 from difftest.verdict import Verdict
-from emulators.fake import observation
 from emulators.observation import Ending
-from emulators.target import Names
+from tests.sides import boot
+from tests.sides import judged as judged_boots
 
 MANIFEST = Manifest(name="x", image="x.img", right="^right", wrong="^wrong")
 LONG = ["Bochs VGABios", "an unknown firmware's words", *["ata0 master"] * 12, "", "Booting from Hard Disk..."]
@@ -28,13 +26,10 @@ def screen(text: list[str]) -> ScreenReading:
 
 
 def judged(left: list[str], right: list[str]) -> Result:
-    seens = [
-        see(observation(name, b"", Ending.HALTED), screen(text)) for name, text in (("bochs", left), ("kvm", right))
-    ]
-    sides = [
-        (Names(target=name, implementation=name), [seen]) for name, seen in zip(("bochs", "kvm"), seens, strict=True)
-    ]
-    (result,) = judge(MANIFEST, [], *sides)
+    reference, subject = (
+        boot(name, b"", Ending.HALTED, screen=screen(text)) for name, text in (("bochs", left), ("kvm", right))
+    )
+    (result,) = judged_boots([reference], [subject], manifest=MANIFEST)
     return result
 
 
@@ -65,15 +60,16 @@ def test_words_that_were_put_somewhere_are_compared_there() -> None:
 
 
 def test_a_verdict_among_them_is_found() -> None:
-    assert judged([*LONG, "begin", "right: 1", "end"], [*SHORT, "begin", "right: 1", "end"]).reference_status == "PASS"
+    result = judged([*LONG, "begin", "right: 1", "end"], [*SHORT, "begin", "right: 1", "end"])
+    assert [side.status for side in result.sides] == ["PASS", "PASS"]
     result = judged([*LONG, "begin", "right: 1", "end"], [*SHORT, "begin", "wrong: 2", "end"])
     assert result.verdict == Verdict.SUBJECT_WRONG
 
 
 def test_of_a_prompt_and_of_a_machine_that_is_gone_only_words_are_compared() -> None:
-    shown = see(observation("bochs", b"", Ending.HALTED), screen([*SHORT, "line"]))
-    gone = see(observation("bochs", b"", Ending.POWER_OFF), ScreenReading())
+    shown = boot("bochs", b"", Ending.HALTED, screen=screen([*SHORT, "line"]))
+    gone = boot("bochs", b"", Ending.POWER_OFF, screen=ScreenReading())
     assert compared(MANIFEST, shown, shown) == Compared.LINES
     assert compared(MANIFEST, shown, gone) == Compared.NOTHING
     assert compared(Manifest(name="x", image="x.img", end_screen="x"), shown, shown) == Compared.NOTHING
-    assert compared(MANIFEST, shown, see(observation("kvm", b""), screen(SHORT))) == Compared.ROWS
+    assert compared(MANIFEST, shown, boot("kvm", b"", screen=screen(SHORT))) == Compared.ROWS

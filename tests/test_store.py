@@ -13,6 +13,7 @@ import msgspec
 import pytest
 
 from difftest.errors import StoreError
+from difftest.reading.seen import BootRecord, see
 from difftest.run.store import SCHEMA, RunWriter, StoredRun, file_name, new_run_id
 from tests import sample_run as sample
 
@@ -21,6 +22,7 @@ WRITER = """
 import sys
 from pathlib import Path
 from difftest.reading.screen_reading import ScreenReading
+from difftest.reading.seen import BootRecord
 from difftest.run.store import RunWriter
 from msgspec.structs import replace
 from tests import sample_run as sample
@@ -33,7 +35,8 @@ for number in range(10_000):
     name = f"case-{number}"
     writer.add_case(replace(sample.snapshot(name), manifest=long), image)
     for observation in (sample.GOOD, sample.BAD):
-        writer.add_observation(name, 0, replace(observation, serial=long.encode(), logs={"bochs.log": long.encode()}))
+        long_one = replace(observation, serial=long.encode(), logs={"bochs.log": long.encode()})
+        writer.add_observation(name, BootRecord(), long_one)
         writer.add_screen(name, observation.target, 0, ScreenReading(problem=long))
     writer.add_results(name, [sample.result(reason=long)])
     writer.finish("running")
@@ -48,9 +51,13 @@ def test_what_is_written_is_read_back(tmp_path: Path) -> None:
     assert run.meta.status == "finished"
     assert run.meta.schema == SCHEMA
     assert run.cases() == [sample.snapshot()]
-    seen = run.observations(sample.CASE)
-    assert [observation for observation, _ in seen["bochs"]] == [sample.GOOD]
-    assert seen["kvm-hosted"] == [(sample.BAD, sample.screen({0: "SeaBIOS", 20: "BAD"}))]
+    boots = run.boots(sample.CASE)
+    assert {target: [seen.observation for seen in side] for target, side in boots.items()} == {
+        "bochs": [sample.GOOD],
+        "host-cpu": [sample.HOST],
+        "kvm-hosted": [sample.BAD],
+    }
+    assert boots["kvm-hosted"] == [see(sample.BAD, sample.screen(sample.SHOWN_BAD))]
     assert [(result.check, result.verdict.value) for result in run.all_results()] == [
         ("mapped", "agree"),
         ("not-present", "subject-wrong"),
@@ -62,9 +69,10 @@ def test_no_blob_is_in_the_json_and_what_was_not_taken_has_no_file(tmp_path: Pat
     bare = msgspec.structs.replace(sample.GOOD, screen=None, text_memory=None)
     run = sample.write_run(tmp_path, left=bare)
     folder = run.folder / "cases" / sample.CASE / "bochs" / "0"
-    assert sorted(path.name for path in folder.iterdir()) == ["observation.json", "screen.json", "serial.bin"]
+    names = ["boot.json", "observation.json", "screen.json", "serial.bin"]
+    assert sorted(path.name for path in folder.iterdir()) == names
     assert b"GOOD" not in (folder / "observation.json").read_bytes()
-    assert run.observations(sample.CASE)["bochs"][0][0] == bare
+    assert run.boots(sample.CASE)["bochs"][0].observation == bare
 
 
 def test_latest_follows_the_newest_run(tmp_path: Path) -> None:
@@ -82,18 +90,18 @@ def test_run_names_sort_by_time_and_differ() -> None:
 
 def test_an_observation_is_never_overwritten(tmp_path: Path) -> None:
     writer = RunWriter.create(tmp_path, sample.meta())
-    writer.add_observation("case", 0, sample.GOOD)
+    writer.add_observation("case", BootRecord(), sample.GOOD)
     with pytest.raises(StoreError, match="cannot write"):
-        writer.add_observation("case", 0, sample.GOOD)
+        writer.add_observation("case", BootRecord(), sample.GOOD)
     folder = writer.folder / "cases" / "case" / "bochs"
     assert [path.name for path in folder.iterdir()] == ["0"]
 
 
 def test_text_that_is_not_unicode_is_kept_as_escapes(tmp_path: Path) -> None:
     strange = msgspec.structs.replace(sample.GOOD, detail="a\udcffb", identity={"\ud800": "\ud800"})
-    (seen,) = sample.write_run(tmp_path, left=strange).observations(sample.CASE)["bochs"]
-    assert seen[0].detail == "a\\udcffb"
-    assert seen[0].identity == {"\\ud800": "\\ud800"}
+    (seen,) = sample.write_run(tmp_path, left=strange).boots(sample.CASE)["bochs"]
+    assert seen.observation.detail == "a\\udcffb"
+    assert seen.observation.identity == {"\\ud800": "\\ud800"}
 
 
 def test_a_disk_that_refuses_is_told_with_a_hint(tmp_path: Path) -> None:
@@ -110,9 +118,9 @@ def test_hostile_names_stay_in_the_run(tmp_path: Path, name: str) -> None:
     assert "/" not in file_name(name)
     assert len(file_name(name).encode()) < 120
     writer = RunWriter.create(tmp_path / "results", sample.meta())
-    writer.add_observation(name, 0, msgspec.structs.replace(sample.GOOD, logs={name: b"log"}))
-    seen = StoredRun.open(writer.folder).observations(name)
-    assert list(seen["bochs"][0][0].logs.values()) == [b"log"]
+    writer.add_observation(name, BootRecord(), msgspec.structs.replace(sample.GOOD, logs={name: b"log"}))
+    boots = StoredRun.open(writer.folder).boots(name)
+    assert list(boots["bochs"][0].observation.logs.values()) == [b"log"]
     outside = [path for path in tmp_path.rglob("*") if path.is_file() and not path.is_relative_to(writer.folder)]
     assert outside == []
 
@@ -210,7 +218,7 @@ def test_a_damaged_run_is_told_with_file_and_hint(tmp_path: Path, damage: object
         again = StoredRun.open(run.folder)
         for case in again.cases():
             again.results(case.name)
-            again.observations(case.name)
+            again.every_boot(case.name)
     assert caught.value.hint
     assert "secret" not in str(caught.value).removeprefix(str(tmp_path))
 
@@ -259,13 +267,16 @@ def test_a_killed_writer_leaves_nothing_half_written(tmp_path: Path) -> None:
         assert run.meta.status == "running"
         for case in run.cases():
             assert run.image(case) == sample.IMAGE
-            seen = run.observations(case.name)
-            for boots in seen.values():
-                sizes = [(len(one.serial), len(one.logs["bochs.log"]), len(screen.problem)) for one, screen in boots]
+            booted = run.boots(case.name)
+            for boots in booted.values():
+                sizes = [
+                    (len(seen.observation.serial), len(seen.observation.logs["bochs.log"]), len(seen.screen.problem))
+                    for seen in boots
+                ]
                 assert sizes in ([(LONG, LONG, LONG)], [(LONG, LONG, len("never read"))]), seed
             assert len(case.manifest) == LONG, seed
             if results := run.results(case.name):
-                assert set(seen) == {"bochs", "kvm-hosted"}, seed
+                assert set(booted) == {"bochs", "kvm-hosted"}, seed
                 assert len(results[0].reason) == LONG, seed
                 judged += 1
     assert judged > 0
@@ -290,8 +301,9 @@ def test_a_writer_killed_at_any_step_leaves_whole_files(tmp_path: Path, step: st
             run = StoredRun.open(runs[0].parent)
             for case in run.cases():
                 assert run.image(case) == sample.IMAGE
-                seen = {name: boots[0][0] for name, boots in run.observations(case.name).items()}
-                assert seen in ({}, {"bochs": sample.GOOD}, {"bochs": sample.GOOD, "kvm-hosted": sample.BAD})
+                seen = {name: boots[0].observation for name, boots in run.boots(case.name).items()}
+                written = {"bochs": sample.GOOD, "host-cpu": sample.HOST, "kvm-hosted": sample.BAD}
+                assert list(seen.items()) == list(written.items())[: len(seen)]
                 assert len(run.results(case.name)) in (0, 2)
         if code == 0:
             assert moment > 10

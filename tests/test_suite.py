@@ -7,21 +7,15 @@ from __future__ import annotations
 import pytest
 
 from difftest.case.manifest import IMAGE, Manifest
-from difftest.judging.judge import judge
 from difftest.judging.result import Result
 from difftest.reading.record import parse
 from difftest.reading.screen_reading import RowReading, ScreenReading
-from difftest.reading.seen import see
+from difftest.reading.seen import Seen
 from difftest.reading.suite import Suite, identified, parse_suite
 from difftest.verdict import Verdict
-from emulators.fake import observation
 from emulators.observation import Ending
-from emulators.target import Names
-
-BOCHS = Names(target="bochs", implementation="Bochs")
-KVM = Names(target="kvm", implementation="KVM")
-BLANK = ScreenReading(rows={row: RowReading(memory="", ocr="", agree=True) for row in range(20, 24)}, text=[""] * 25)
-MANIFEST = Manifest(name="x", image="x.img")
+from tests.sides import BLANK, FREE, boot
+from tests.sides import judged as judged_boots
 
 
 def words(suite: Suite) -> list[tuple[str, str, str]]:
@@ -80,15 +74,15 @@ def judged(
     right: str,
     *,
     ends: tuple[Ending, Ending] = (Ending.POWER_OFF, Ending.HALTED),
-    manifest: Manifest = MANIFEST,
+    manifest: Manifest = FREE,
     debug: bool = False,
 ) -> dict[str, Result]:
-    def side(target: str, text: str, ending: Ending) -> object:
+    def side(target: str, text: str, ending: Ending) -> Seen:
         said = {"debug": text.encode()} if debug else {}
-        return see(observation(target, b"boot noise\n" if debug else text.encode(), ending, screen=b"x", **said), BLANK)
+        return boot(target, b"boot noise\n" if debug else text.encode(), ending, picture=b"x", **said)
 
-    pairs = ((BOCHS, [side("bochs", left, ends[0])]), (KVM, [side("kvm", right, ends[1])]))
-    return {result.check: result for result in judge(manifest, [], *pairs)}  # type: ignore[arg-type]
+    results = judged_boots([side("bochs", left, ends[0])], [side("kvm", right, ends[1])], manifest=manifest)
+    return {result.check: result for result in results}
 
 
 @pytest.mark.parametrize("debug", [False, True], ids=["COM1", "port E9"])
@@ -109,7 +103,7 @@ def test_a_line_on_one_side_only_is_no_verdict_and_no_divergence() -> None:
     results = judged("PASS: a\nPASS: b\nSUMMARY: 2 tests\n", "PASS: a\nSUMMARY: 1 tests\n")
     assert results["a"].verdict == Verdict.AGREE
     assert results["b"].verdict == Verdict.INCONCLUSIVE
-    assert "kvm: no such result there" in results["b"].reason and results["b"].subject_status == "-"
+    assert "kvm: no such result there" in results["b"].reason and results["b"].subject.status == "-"
 
 
 def test_a_side_that_died_has_not_passed() -> None:
@@ -119,7 +113,7 @@ def test_a_side_that_died_has_not_passed() -> None:
         "b": Verdict.INCONCLUSIVE,
         IMAGE: Verdict.DIFFER,
     }
-    assert "triple-fault" in results[IMAGE].reason and results[IMAGE].subject_status == "DIED"
+    assert "triple-fault" in results[IMAGE].reason and results[IMAGE].subject.status == "DIED"
 
 
 def test_a_suite_that_breaks_off_in_order_is_told_too() -> None:
@@ -146,20 +140,19 @@ def test_a_line_cannot_pass_for_the_image_as_a_whole() -> None:
 
 def test_a_prompt_on_the_screen_ends_a_silent_image() -> None:
     prompt = ScreenReading(rows=BLANK.rows, text=["GRUB", "grub> ", *[""] * 23])
-    seen = [see(observation("bochs", b"", Ending.QUIET), prompt), see(observation("kvm", b"", Ending.SETTLED), prompt)]
+    seen = [boot("bochs", b"", Ending.QUIET, screen=prompt), boot("kvm", b"", Ending.SETTLED, screen=prompt)]
     for end_screen, verdict in (
         ("^grub> ", Verdict.AGREE),
         ("^other", Verdict.INCONCLUSIVE),
         ("", Verdict.INCONCLUSIVE),
     ):
         manifest = Manifest(name="x", image="x.img", end_screen=end_screen)
-        (result,) = judge(manifest, [], (BOCHS, seen[:1]), (KVM, seen[1:]))
+        (result,) = judged_boots(seen[:1], seen[1:], manifest=manifest)
         assert result.verdict == verdict, result.reason
     manifest = Manifest(name="x", image="x.img", end_screen="^grub> ")
-    went_on = see(
-        observation("kvm", b"", Ending.SETTLED), ScreenReading(rows=BLANK.rows, text=["GRUB", "loading", *[""] * 23])
-    )
-    (result,) = judge(manifest, [], (BOCHS, seen[:1]), (KVM, [went_on]))
+    loading = ScreenReading(rows=BLANK.rows, text=["GRUB", "loading", *[""] * 23])
+    went_on = boot("kvm", b"", Ending.SETTLED, screen=loading)
+    (result,) = judged_boots(seen[:1], [went_on], manifest=manifest)
     assert result.verdict == Verdict.INCONCLUSIVE, "it was stopped too early"
 
 
@@ -168,20 +161,18 @@ def test_rows_of_the_screen_carry_a_verdict_where_the_ports_are_silent() -> None
         return ScreenReading(rows={**BLANK.rows, row: RowReading(memory=word, ocr=word, agree=True)}, text=[""] * 25)
 
     manifest = Manifest(name="x", image="x.img", right="^GOOD", wrong="^BAD")
-    sides = [
-        see(observation("x", b"", Ending.HALTED), shows(21, "GOOD")),
-        see(observation("x", b"", Ending.HALTED), shows(20, "BAD")),
-    ]
-    (result,) = judge(manifest, [], (BOCHS, sides[:1]), (KVM, sides[1:]))
+    reference = boot("bochs", b"", Ending.HALTED, screen=shows(21, "GOOD"))
+    subject = boot("kvm", b"", Ending.HALTED, screen=shows(20, "BAD"))
+    (result,) = judged_boots([reference], [subject], manifest=manifest)
     assert result.verdict == Verdict.SUBJECT_WRONG
 
 
 def test_a_machine_that_is_gone_has_no_screen_to_compare() -> None:
     none = ScreenReading(problem="no picture of the screen or no text memory was taken")
-    left = see(observation("bochs", b"all done\n", Ending.POWER_OFF), none)
-    right = see(observation("kvm", b"all done\n", Ending.HALTED, screen=b"x"), BLANK)
-    (result,) = judge(MANIFEST, [], (BOCHS, [left]), (KVM, [right]))
+    left = boot("bochs", b"all done\n", Ending.POWER_OFF, screen=none)
+    right = boot("kvm", b"all done\n", Ending.HALTED, picture=b"x")
+    (result,) = judged_boots([left], [right], manifest=FREE)
     assert result.verdict == Verdict.AGREE, result.reason
-    silent = see(observation("bochs", b"", Ending.POWER_OFF), none)
-    (result,) = judge(MANIFEST, [], (BOCHS, [silent]), (KVM, [silent]))
+    silent = boot("bochs", b"", Ending.POWER_OFF, screen=none)
+    (result,) = judged_boots([silent], [silent], manifest=FREE)
     assert result.verdict == Verdict.INCONCLUSIVE, "nothing was seen of it at all"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import re
 from pathlib import Path
 
 import msgspec
@@ -10,13 +10,16 @@ from packaging.specifiers import InvalidSpecifier, SpecifierSet
 
 from difftest.atomic import write, writing
 from difftest.case.case import BUNDLED, MANIFEST, load
-from difftest.case.manifest import Known
+from difftest.case.manifest import HOST_KERNEL, Known, as_toml
 from difftest.errors import CaseError
+from difftest.judging.known import covered_side
 from difftest.judging.result import Result
 from difftest.report.digest import standing
 from difftest.run.store import CaseSnapshot
 from difftest.text import visible
-from difftest.verdict import MEANINGS
+from difftest.verdict import MEANINGS, Status
+
+LONGEST_PATTERN = 200  # characters of a reason that an entry is known by
 
 
 def manifest_path(snapshot: CaseSnapshot) -> Path:
@@ -49,7 +52,14 @@ def entry(result: Result, *, reason: str, link: str, kernels: str, bochs: str, e
             SpecifierSet(versions)
         except InvalidSpecifier as error:
             raise CaseError(f"{option} {versions}: {error}", hint='a range of versions, such as ">=5.10,<8"') from error
-    targets = [] if every_target else [result.subject]
+    targets = [] if every_target else [result.subject.target]
+    side = covered_side(result)
+    died = side.status == Status.DIED
+    match: dict[str, str | list[str]] = {
+        field.name: field.values[side.target]
+        for field in result.fields
+        if (field.broken(side.target) or (field.differs and not field.required)) and side.target in field.values
+    }
     return Known(
         check=result.check,
         verdict=result.verdict,
@@ -58,6 +68,12 @@ def entry(result: Result, *, reason: str, link: str, kernels: str, bochs: str, e
         targets=targets,
         kernels=kernels,
         bochs=bochs,
+        match={} if died else match,
+        # What no field shows is known by its reason.
+        pattern=re.escape(result.reason[:LONGEST_PATTERN])
+        if result.check == HOST_KERNEL or not (match or died)
+        else "",
+        died=died,
     )
 
 
@@ -67,7 +83,7 @@ def accept(path: Path, known: Known) -> str:
     Raises CaseError when the file is no manifest, before or (then nothing is written) afterwards.
     """
     case = load(path.parent)
-    text = written(known)
+    text = as_toml(known)
     whole = f"{case.text.rstrip()}\n\n{text}"
     try:
         after = msgspec.toml.decode(whole, type=type(case.manifest))
@@ -79,18 +95,3 @@ def accept(path: Path, known: Known) -> str:
     with writing(path):
         write(path, whole.encode())
     return text
-
-
-def written(known: Known) -> str:
-    """An entry as TOML, without what says nothing. JSON's strings are TOML's, where no control character is in them."""
-    lines = ["[[known]]"]
-    for name, value in msgspec.to_builtins(known).items():
-        if isinstance(value, list) and value:
-            lines.append(f"{name} = [{', '.join(_string(one) for one in value)}]")
-        elif isinstance(value, str) and value:
-            lines.append(f"{name} = {_string(value)}")
-    return "\n".join(lines) + "\n"
-
-
-def _string(text: str) -> str:
-    return json.dumps(visible(text, 2000), ensure_ascii=False)

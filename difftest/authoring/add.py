@@ -74,7 +74,7 @@ def add(wish: Wish, reference: Target, cache: Path, say: Callable[[str], None]) 
         (filled / MANIFEST).write_text(_text(manifest, folder, Proposal()))
         case = load(filled)  # so that the wish is judged by the same rules as any manifest
         say(f"booting it once on {reference.name}")
-        observation = asyncio.run(_boot(reference, prepare(case, cache).boot(None), say))
+        observation = asyncio.run(_boot(reference, prepare(case, cache).boot(), say))
         if observation.ending == Ending.CRASH:
             raise CaseError(f"{wish.file}: does not start on {reference.name}: {observation.detail}")
         proposal = propose(observation, read_screen(observation))

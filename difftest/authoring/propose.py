@@ -9,12 +9,11 @@ from collections.abc import Iterator
 
 import msgspec
 
-from difftest.judging.side import FATAL, ORDERLY
 from difftest.reading.firmware import last_words
 from difftest.reading.record import Transcript, transcript_of
 from difftest.reading.screen_reading import ScreenReading
 from difftest.text import visible
-from emulators.observation import Ending, Observation
+from emulators.observation import FATAL, ORDERLY, Ending, Observation
 
 CR4_VMXE = 1 << 13
 LEAST_MARKER = 3  # letters and digits of a line's constant beginning that make a marker of it

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import msgspec
 
-from difftest.case.manifest import Manifest, check
+from difftest.case.manifest import Manifest, as_toml, check
 from difftest.errors import CaseError
+from difftest.verdict import FORMER_SHARED
 from emulators.observation import Limits, Machine
 
 MANIFEST = "case.toml"
@@ -53,6 +54,8 @@ def load(folder: Path) -> Case:
             raise CaseError(f"{path}: larger than {LARGEST_MANIFEST} bytes")
         text = data.decode()
         manifest = msgspec.toml.decode(text, type=Manifest)
+        if FORMER_SHARED in text:
+            _no_former_words(text, manifest, path)
     except OSError as error:
         raise CaseError(f"{path}: {error.strerror}", hint="a case is a folder with a case.toml") from error
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
@@ -69,3 +72,16 @@ def of_image(image: Path) -> Case:
     return Case(
         manifest=Manifest(name=name, title=f"image {image.name}", image=image.name), folder=image.absolute().parent
     )
+
+
+def _no_former_words(text: str, manifest: Manifest, path: Path) -> None:
+    """Raises CaseError for a `[[known]]` entry with a verdict that is no more, with the entry that says it today."""
+    raw = msgspec.toml.decode(text).get("known", [])
+    for known, entry in zip(manifest.known, raw, strict=True):
+        if entry.get("verdict") == FORMER_SHARED:
+            what = ", ".join(known.checks)
+            raise CaseError(
+                f"{path}: the [[known]] entry of {what} has the verdict {FORMER_SHARED!r}, which is called "
+                f"{known.verdict!r} now",
+                hint=f"it needs what it covers, too (match, pattern or died), for example:\n{as_toml(known)}",
+            )

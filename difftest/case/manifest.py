@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 from typing import Literal
@@ -9,11 +10,13 @@ from typing import Literal
 import msgspec
 
 from difftest.errors import CaseError
+from difftest.text import visible
 from difftest.verdict import Verdict
 
 NAME = r"[a-z0-9][\w.-]{0,80}"  # of a case
 KIT_MIB = 8  # where the kit has its data and its RAM log: see kit.ld
 IMAGE = "image"  # the check id of what is compared for an image as a whole: how it ended, terminal line, rows 20-23
+EMULATOR = "emulator"  # the check id of what an emulator gave up on while it ran the image
 HOST_KERNEL = "host-kernel"  # the check id of a WARN, BUG or oops in the log of the kernel under test
 
 
@@ -25,8 +28,12 @@ class About(msgspec.Struct, frozen=True, kw_only=True):
     summary: str = ""
 
 
-class Known(msgspec.Struct, frozen=True, kw_only=True):
-    """A divergence that the case's manifest says is known: `[[known]]` in case.toml."""
+class Known(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A divergence that the case's manifest says is known: `[[known]]` in case.toml.
+
+    It covers a result only if that shows what the entry says: the values of `match`, the `pattern` in its reason, and,
+    with `died`, the end of the guest.
+    """
 
     check: str | list[str]  # one check's id, or several that diverge alike
     verdict: Verdict
@@ -35,6 +42,10 @@ class Known(msgspec.Struct, frozen=True, kw_only=True):
     targets: list[str] = []  # subjects it holds for; empty: all
     kernels: str = ""  # versions of the kernel it holds for, as a PEP 440 specifier set (">=5.10,<8"); empty: all
     bochs: str = ""  # the same of the reference Bochs
+    host_bochs: str = ""  # the same of the Bochs that hosts KVM
+    match: dict[str, str | list[str]] = {}  # fields of the wrong side and their values, or one of several values each
+    pattern: str = ""  # regular expression that the result's reason must contain
+    died: bool = False  # the guest ends, or hangs, in the check
 
     @property
     def checks(self) -> list[str]:
@@ -120,3 +131,50 @@ def check(manifest: Manifest, folder: Path, path: Path) -> None:
         raise CaseError(f"{path}: images of the kit take {KIT_MIB} MiB, memory_mib is {manifest.memory_mib}")
     if min(manifest.quiet_seconds, manifest.total_seconds) <= 0:
         raise CaseError(f"{path}: quiet_seconds and total_seconds must be above 0")
+    for known in manifest.known:
+        _check_known(known, path)
+
+
+def _check_known(known: Known, path: Path) -> None:
+    """Raises CaseError for an entry that does not say what it covers, with one that does."""
+    try:
+        re.compile(known.pattern)
+    except re.error as error:
+        raise CaseError(f"{path}: pattern {known.pattern!r} of a [[known]] entry: {error}") from error
+    if known.pattern or (HOST_KERNEL not in known.checks and (known.match or known.died)):
+        return
+    what = ", ".join(known.checks)
+    wanted = "pattern" if HOST_KERNEL in known.checks else "match, pattern or died"
+    example = 'pattern = "what the reason contains"' if wanted == "pattern" else 'match = { vector = "0xd" }'
+    raise CaseError(
+        f"{path}: the [[known]] entry of {what} covers whatever the check shows: it has no {wanted}",
+        hint=f"`difftest accept` writes it from a run; by hand:\n{as_toml(known)}{example}",
+    )
+
+
+def as_toml(known: Known) -> str:
+    """An entry as TOML, without what says nothing. JSON's strings are TOML's, where no control character is in them."""
+    lines = ["[[known]]"]
+    for name, value in msgspec.to_builtins(known).items():
+        if isinstance(value, list) and value:
+            lines.append(f"{name} = {_value(value)}")
+        elif isinstance(value, dict) and value:
+            pairs = ", ".join(f"{_key(key)} = {_value(one)}" for key, one in value.items())
+            lines.append(f"{name} = {{ {pairs} }}")
+        elif isinstance(value, bool) and value:
+            lines.append(f"{name} = true")
+        elif isinstance(value, str) and value:
+            lines.append(f"{name} = {_string(value)}")
+    return "\n".join(lines) + "\n"
+
+
+def _value(value: str | list[str]) -> str:
+    return _string(value) if isinstance(value, str) else f"[{', '.join(_string(one) for one in value)}]"
+
+
+def _key(name: str) -> str:
+    return name if re.fullmatch(r"[\w-]+", name, re.ASCII) else _string(name)
+
+
+def _string(text: str) -> str:
+    return json.dumps(visible(text, 2000), ensure_ascii=False)

@@ -111,4 +111,4 @@ def _form(stored: StoredRun, form: str) -> str | bytes:
         case _:
             from difftest.report.catalogue import catalogue
 
-            return catalogue(stored)
+            return catalogue([stored])

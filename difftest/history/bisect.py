@@ -15,7 +15,7 @@ import msgspec
 from difftest.atomic import encode, file_name, read_json, write, writing
 from difftest.case.manifest import HOST_KERNEL
 from difftest.judging.result import Result
-from difftest.verdict import MEANINGS, Verdict
+from difftest.verdict import MEANINGS, Status, Verdict
 
 
 class Shows(enum.StrEnum):
@@ -67,12 +67,15 @@ def shows(results: Sequence[Result], check: str) -> tuple[Shows, str]:
         if check == HOST_KERNEL and results and all(MEANINGS[result.verdict].decided for result in results):
             return Shows.GOOD, "nothing in the kernel's log"
         return Shows.NOTHING, f"the run has no result on {check}"
-    if found.verdict == Verdict.FLAKY or found.verdict == Verdict.SKIPPED or not MEANINGS[found.verdict].decided:
+    status = found.subject.status
+    if found.verdict == Verdict.FLAKY or not MEANINGS[found.verdict].decided:
         return Shows.NOTHING, f"{found.label}: {found.reason}"
-    # What the image itself says of its side counts first: Bochs may be wrong beside a KVM that is right.
-    by_status = {"PASS": Shows.GOOD, "FAIL": Shows.BAD, "DIED": Shows.BAD}
-    by_verdict = Shows.BAD if MEANINGS[found.verdict].diverges else Shows.GOOD
-    return by_status.get(found.subject_status, by_verdict), f"{found.label} ({found.subject_status})"
+    # What the image itself says of its side counts first: Bochs may be wrong, or skip, beside a KVM that is right.
+    if status.bad or status == Status.PASS:
+        return Shows.BAD if status.bad else Shows.GOOD, f"{found.label} ({status.value})"
+    if found.verdict == Verdict.SKIPPED or status == Status.SKIP:
+        return Shows.NOTHING, f"{found.label}: {found.reason}"
+    return Shows.BAD if found.diverges else Shows.GOOD, f"{found.label} ({status.value})"
 
 
 def search(kernels: Sequence[str], good: str, bad: str, tried: Mapping[str, Shows]) -> Search:

@@ -14,10 +14,11 @@ from collections.abc import Mapping, Sequence
 
 import msgspec
 
-from difftest.case.manifest import HOST_KERNEL, IMAGE
-from difftest.judging.result import Result
+from difftest.case.manifest import EMULATOR, HOST_KERNEL, IMAGE
+from difftest.judging.confirmation import shown
+from difftest.judging.result import Result, Side
 from difftest.run.store import StoredRun
-from difftest.verdict import MEANINGS, Verdict
+from difftest.verdict import MEANINGS, Status, Verdict
 
 # What tells runs apart, by key of the targets' identities, and how a column's heading says it.
 VERSIONS = {
@@ -30,17 +31,14 @@ VERSIONS = {
 }
 # A Debian version's epoch, and what its packagers put behind the upstream version.
 PACKAGING = re.compile(r"^\d+:|(?:\+dfsg|\+ds)?-[^-]*$")
-# Results that stand only where there is something to say: none beside other results of the case means that all was
-# well.
-OPTIONAL = (IMAGE, HOST_KERNEL)
 
 
 class Change(enum.StrEnum):
     """What happened to a check from one version to the next."""
 
-    NEW = "new"  # it agreed, and differs now
-    FIXED = "fixed"  # it differed, and agrees now
-    CHANGED = "changed"  # the same kind of verdict stands on other fields
+    NEW = "new"  # a side that was right is wrong now, or the sides agreed and differ now
+    FIXED = "fixed"  # a side that was wrong is right now, or the sides differed and agree now
+    CHANGED = "changed"  # as wrong as before, with another verdict or on other fields
     SAME = "same"
     UNKNOWN = "unknown"  # one of the two has no verdict
 
@@ -54,8 +52,10 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
     check: str
     subject: str
     cells: list[str]
+    verdicts: list[Verdict | None]  # None where it was not run
     reasons: list[str]
     changes: list[Change]  # one less than cells: from each run to the next
+    hint: str = ""  # what the versions together say beyond each verdict
 
 
 class Comparison(msgspec.Struct, frozen=True, kw_only=True):
@@ -72,39 +72,96 @@ class Comparison(msgspec.Struct, frozen=True, kw_only=True):
 
 def compare(runs: Sequence[StoredRun]) -> Comparison:
     """Raises StoreError for a run that cannot be read."""
-    results = [{(one.case, one.check, one.subject): one for one in run.all_results()} for run in runs]
+    results = [{(one.case, one.check, one.subject.target): one for one in run.all_results()} for run in runs]
     # Every row once, in the order in which the runs have them; an optional one after the checks of its case.
     names = list(dict.fromkeys(name for run in results for name in run))
     rows = []
     for name in names:
-        found = [_of(run, name) for run in results]
+        found = [_of(run, every, name) for run, every in zip(runs, results, strict=True)]
         case, check, subject = name
         cells = [_words(one) for one in found]
         reasons = [one.reason if isinstance(one, Result) else "" for one in found]
         changes = [change(one, other) for one, other in itertools.pairwise(found)]
-        rows.append(Row(case=case, check=check, subject=subject, cells=cells, reasons=reasons, changes=changes))
-    return Comparison(runs=[run.meta.run for run in runs], versions=_headings(runs), rows=rows, notes=_notes(runs))
+        hint = _hint([one for one in found if isinstance(one, Result)])
+        rows.append(
+            Row(
+                case=case,
+                check=check,
+                subject=subject,
+                cells=cells,
+                verdicts=[one.verdict if isinstance(one, Result) else one for one in found],
+                reasons=reasons,
+                changes=changes,
+                hint=hint,
+            )
+        )
+    return Comparison(runs=[run.meta.run for run in runs], versions=headings(runs), rows=rows, notes=_notes(runs))
 
 
 def change(before: Result | Verdict | None, after: Result | Verdict | None) -> Change:
-    """What happened between two versions; a bare Verdict stands for a result that there was no need to give."""
+    """What happened between two versions, judged side by side; a bare Verdict stands for a result that there was no
+    need to give.
+    """
     verdicts = [one.verdict if isinstance(one, Result) else one for one in (before, after)]
     if any(verdict is None or not MEANINGS[verdict].decided for verdict in verdicts):
         return Change.UNKNOWN
     if Verdict.SKIPPED in verdicts:
         return Change.SAME if verdicts[0] == verdicts[1] else Change.UNKNOWN
+    if isinstance(before, Result) and isinstance(after, Result):
+        sides = [
+            _side_change(one, other)
+            for one, other in ((before.subject, after.subject), (before.reference, after.reference))
+        ]
+        for kind in (Change.NEW, Change.FIXED):
+            if kind in sides:
+                return kind
     bad, bad_now = (MEANINGS[verdict].diverges for verdict in verdicts if verdict is not None)
     if bad != bad_now:
         return Change.NEW if bad_now else Change.FIXED
-    return Change.SAME if verdicts[0] == verdicts[1] and _fields(before) == _fields(after) else Change.CHANGED
+    same = verdicts[0] == verdicts[1] and _values(before) == _values(after)
+    return Change.SAME if same else Change.CHANGED
 
 
-def _of(run: Mapping[tuple[str, str, str], Result], name: tuple[str, str, str]) -> Result | Verdict | None:
-    if name in run:
-        return run[name]
+def _side_change(before: Side, after: Side) -> Change:
+    """What happened to one side. UNKNOWN where the image judged it by the SDM in one of the two versions only."""
+    judged = [side.status.bad or side.status == Status.PASS for side in (before, after)]
+    if not all(judged):
+        return Change.UNKNOWN
+    if before.status.bad == after.status.bad:
+        return Change.SAME
+    return Change.NEW if after.status.bad else Change.FIXED
+
+
+def _hint(found: Sequence[Result]) -> str:
+    """What the versions together say of a check beyond each verdict."""
+    if len(found) < 2:
+        return ""
+    sides = [side for one in found for side in (one.reference, one.subject)]
+    if all(side.status.bad for side in sides):
+        return "or the check is wrong: every version that was run fails it"
+    shared = any(one.verdict == Verdict.SHARED for one in found)
+    if shared and any(one.subject.status == Status.PASS for one in found):
+        return (
+            "a version that passes proves nothing about one whose failure is shared with the CPU under it: it may do "
+            "by itself what the other leaves to the CPU"
+        )
+    return ""
+
+
+def _of(
+    run: StoredRun, results: Mapping[tuple[str, str, str], Result], name: tuple[str, str, str]
+) -> Result | Verdict | None:
+    """A run's result; AGREE where there was no need to give one, None where nothing was judged."""
+    if name in results:
+        return results[name]
     case, check, subject = name
-    beside = [result for (other, _, side), result in run.items() if (other, side) == (case, subject)]
-    if check in OPTIONAL and beside and all(MEANINGS[result.verdict].decided for result in beside):
+    beside = [result for (other, _, side), result in results.items() if (other, side) == (case, subject)]
+    if not beside or not all(MEANINGS[result.verdict].decided for result in beside):
+        return None
+    if check == IMAGE and all(result.verdict == Verdict.AGREE for result in beside):
+        return Verdict.AGREE  # only then is the image judged as a whole
+    log_is_read = "hosting bochs" in run.meta.identities.get(subject, {})
+    if check == EMULATOR or (check == HOST_KERNEL and log_is_read):
         return Verdict.AGREE
     return None
 
@@ -115,12 +172,15 @@ def _words(one: Result | Verdict | None) -> str:
     return "-" if one is not None else ""
 
 
-def _fields(one: Result | Verdict | None) -> list[tuple[str, str | None, str | None]]:
-    fields = one.fields if isinstance(one, Result) else []
-    return [(field.name, field.reference, field.subject) for field in fields if field.compared]
+def _values(one: Result | Verdict | None) -> list[tuple[str, str, str]]:
+    """The values of reference and subject."""
+    if not isinstance(one, Result):
+        return []
+    sides = {one.reference.target: "reference", one.subject.target: "subject"}
+    return [(field, sides[target], value) for field, target, value in shown(one) if target in sides]
 
 
-def _headings(runs: Sequence[StoredRun]) -> list[str]:
+def headings(runs: Sequence[StoredRun]) -> list[str]:
     """What each run was done with, as far as the runs differ in it; a run's own name where they do not."""
     described = [_described(run) for run in runs]
     lines: list[list[str]] = [[] for _ in runs]
@@ -151,7 +211,7 @@ def _described(run: StoredRun) -> dict[str, str]:
 
 
 def _subjects(run: StoredRun) -> list[str]:
-    return [name for name in run.meta.targets if name != run.meta.reference]
+    return [name for name in run.meta.targets if name != run.meta.reference and name not in run.meta.host_targets]
 
 
 def _notes(runs: Sequence[StoredRun]) -> list[str]:

@@ -4,18 +4,21 @@ itself.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 
 import msgspec
 
 from difftest.case.manifest import Manifest
-from difftest.judging.confirmation import settled
-from difftest.judging.judge import judge
-from difftest.judging.result import Result
-from difftest.reading.seen import see
-from difftest.run.store import CaseSnapshot, StoredRun
+from difftest.judging.confirmation import confirmed
+from difftest.judging.judge import Booted, Pairing, judge, missing
+from difftest.judging.result import Result, Role, Side
+from difftest.reading.seen import Seen
+from difftest.run.store import CaseSnapshot, Refusal, StoredRun
 from emulators.target import Names
 
+HOSTING = "hosting bochs"  # the key of the identity of a target that runs on an emulated CPU
+EMULATED = "Bochs"
+NOT_OBSERVED = "this run did not boot the image on it directly"
 ManifestOf = Callable[[CaseSnapshot], Manifest]
 
 
@@ -30,43 +33,73 @@ class Change(msgspec.Struct, frozen=True, kw_only=True):
         """The change in one line."""
         one = self.after or self.before
         assert one is not None
-        return f"{one.case} / {one.check} on {one.subject}: {_told(self.before)} -> {_told(self.after)}"
+        return f"{one.case} / {one.check} on {one.subject.target}: {_told(self.before)} -> {_told(self.after)}"
 
 
 def rejudge(run: StoredRun, case: CaseSnapshot, manifest: Manifest) -> list[Result]:
-    """The results of one case from what was observed. Pairs that could not be booted keep what was said of them.
+    """The results of one case from what was observed.
 
     Raises StoreError for a run that cannot be read.
     """
-    stored = run.results(case.name)
-    boots = {
-        target: [see(observation, screen) for observation, screen in seen]
-        for target, seen in run.observations(case.name).items()
-    }
+    boots, refusals = run.boots(case.name), {one.target: one for one in run.refusals(case.name)}
     results: list[Result] = []
-    for reference, subject in dict.fromkeys((result.reference, result.subject) for result in stored):
-        old = [result for result in stored if (result.reference, result.subject) == (reference, subject)]
-        if reference not in boots or subject not in boots or all(_refused(result) for result in old):
-            results += old
-            continue
+    stored = {(one.reference.target, one.subject.target): one for one in run.results(case.name)}
+    for (reference, subject), first in stored.items():
+        host = _host(run, boots, reference, subject, refusals)
         sides = [
-            (run.meta.targets.get(target) or Names(target=target, implementation=name), boots[target])
-            for target, name in ((reference, old[0].reference_name), (subject, old[0].subject_name))
+            Booted(role=Role.REFERENCE, names=_names(first.reference), boots=boots.get(reference, [])),
+            *([host] if host else []),
+            Booted(role=Role.SUBJECT, names=_names(first.subject), boots=boots.get(subject, [])),
         ]
-        results += judge(manifest, case.checks, sides[0], sides[1])
-    return settled(results, run.confirmations(case.name))
+        pairing = Pairing(manifest=manifest, abouts=case.checks, whole=case.whole, sides=sides)
+        refusal = refusals.get(reference) or refusals.get(subject)
+        if refusal is not None:
+            results += missing(pairing, refusal.verdict, refusal.reason)
+        elif not sides[0].boots or not sides[-1].boots:  # schema 1 kept no refusals: their results are what is left
+            pairs = [(one, one.reference.target, one.subject.target) for one in run.results(case.name)]
+            results += [one for one, left, right in pairs if (left, right) == (reference, subject)]
+        else:
+            results += judge(pairing)
+    return confirmed(results, run.confirmations(case.name))
+
+
+def _host(
+    run: StoredRun, boots: Mapping[str, Sequence[Seen]], reference: str, subject: str, refusals: Mapping[str, Refusal]
+) -> Booted | None:
+    """What was observed of the emulated CPU under a subject; None where there is none."""
+    identity = run.meta.identities.get(subject, {})
+    host = run.meta.hosts.get(subject)
+    if host is None and HOSTING not in identity:
+        return None
+    names = Names(target=host.target if host and host.target else reference, implementation=EMULATED)
+    if host is not None and host.target in boots:
+        return Booted(role=Role.HOST_CPU, names=names, boots=boots[host.target])
+    direct = boots.get(reference, []) if host is None or not host.missing else []
+    # Schema 1 has no identity of the CPU itself.
+    former = {"bochs": identity.get(HOSTING, ""), "cpu model": identity.get("hosting cpu model", "")}
+    cpu = run.meta.identities.get(host.target, former) if host else former
+    if direct and all(direct[0].observation.identity.get(key) == one for key, one in cpu.items()):
+        return Booted(role=Role.HOST_CPU, names=_named(run, reference), boots=direct)
+    refusal = refusals.get(host.target) if host else None
+    why = (refusal.reason if refusal else host.missing if host else "") or NOT_OBSERVED
+    return Booted(role=Role.HOST_CPU, names=names, missing=why)
+
+
+def _names(side: Side) -> Names:
+    return Names(target=side.target, implementation=side.implementation)
+
+
+def _named(run: StoredRun, target: str) -> Names:
+    return run.meta.targets.get(target) or Names(target=target, implementation=EMULATED)
 
 
 def changes(before: list[Result], after: list[Result]) -> list[Change]:
     """The checks whose verdict, standing or reason is another one."""
-    olds, news = ({(one.check, one.reference, one.subject): one for one in results} for results in (before, after))
-    pairs = ((olds.get(key), news.get(key)) for key in dict.fromkeys([*olds, *news]))
-    return [Change(before=old, after=new) for old, new in pairs if _told(old) != _told(new)]
-
-
-def _refused(result: Result) -> bool:
-    """Whether a result tells of a pair that was never compared (see difftest.judging.judge.missing)."""
-    return not result.fields and result.reference_status == result.subject_status == "-"
+    olds, news = (
+        {(one.check, one.reference.target, one.subject.target): one for one in results} for results in (before, after)
+    )
+    both = ((olds.get(key), news.get(key)) for key in dict.fromkeys([*olds, *news]))
+    return [Change(before=old, after=new) for old, new in both if _told(old) != _told(new)]
 
 
 def _told(result: Result | None) -> str:

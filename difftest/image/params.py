@@ -90,9 +90,12 @@ def with_ram_log(image: Path) -> tuple[Path, str, RamLog]:
     return *_beside(image, "ram-log", params.put_into(data)), params.ram_log
 
 
-def selection(image: Path, numbers: Sequence[int]) -> tuple[Path, str]:
-    """A copy of a built image with only these checks switched on, beside it, and its hash. Raises BuildError."""
-    return _beside(image, "selection", select_checks(image.read_bytes(), numbers))
+def selection(image: Path, numbers: Sequence[int], *, in_ram: bool = True) -> tuple[Path, str]:
+    """A copy of an image with only these checks switched on, beside it, and its hash. `in_ram`: it leaves its lines
+    where the image does; else it sends them to COM1. Raises BuildError.
+    """
+    selected = select_checks(image.read_bytes(), numbers)
+    return _beside(image, "selection", selected if in_ram else speaking(selected))
 
 
 def _beside(image: Path, kind: str, data: bytes) -> tuple[Path, str]:

@@ -24,7 +24,7 @@ from difftest.image.params import selection, with_ram_log
 from difftest.image.unpack import unpack
 from emulators.host.errors import EmulatorError
 from emulators.host.files import private_copy, sha256
-from emulators.observation import Boot
+from emulators.observation import Boot, Limits
 from emulators.ram_log import RamLog
 
 
@@ -40,8 +40,16 @@ class Prepared(msgspec.Struct, frozen=True, kw_only=True):
     ram_log: RamLog | None = None  # where the image leaves its lines
     abouts: tuple[About, ...] = ()  # the checks that are switched on
     numbers: tuple[int, ...] = ()  # their numbers in the image's parameter block
+    checks: int = 0  # how many the image has
 
-    def boot(self, total: float | None) -> Boot:
+    limits: Limits
+
+    @property
+    def whole(self) -> bool:
+        """Whether all checks of the image are switched on."""
+        return len(self.numbers) == self.checks
+
+    def boot(self) -> Boot:
         case = self.case
         return Boot(
             image=self.image,
@@ -50,16 +58,19 @@ class Prepared(msgspec.Struct, frozen=True, kw_only=True):
             second=self.second,
             second_sha256=self.second_sha256,
             machine=case.machine(),
-            limits=case.limits(total),
+            limits=self.limits,
             ram_log=self.ram_log,
             end=case.manifest.end,
             end_screen=case.manifest.end_screen,
         )
 
-    def only(self, indices: Sequence[int], total: float | None) -> Boot:
-        """The same boot with only some of `abouts` switched on, by their place in it."""
-        image, digest = selection(self.image, [self.numbers[index] for index in indices])
-        return msgspec.structs.replace(self.boot(total), image=image, image_sha256=digest)
+    def only(self, indices: Sequence[int], *, in_ram: bool = True) -> Boot:
+        """The same boot with only some of `abouts` switched on, by their place in it. Without `in_ram` the image sends
+        its lines to COM1 instead of leaving them in its RAM.
+        """
+        image, digest = selection(self.image, [self.numbers[index] for index in indices], in_ram=in_ram)
+        log = self.ram_log if in_ram else None
+        return msgspec.structs.replace(self.boot(), image=image, image_sha256=digest, ram_log=log)
 
 
 class Bootable(NamedTuple):
@@ -70,9 +81,9 @@ class Bootable(NamedTuple):
     kind: Kind
 
 
-def prepare(case: Case, cache: Path, checks: Sequence[str] = ()) -> Prepared:
-    """Build or copy the case's image into `cache`, with only the checks that one of these patterns names.
-
+def prepare(case: Case, cache: Path, checks: Sequence[str] = (), total: float | None = None) -> Prepared:
+    """Build or copy the case's image into `cache`, with only the checks that one of these patterns names, to be booted
+    for `total` seconds at most, where that is given.
     Raises CaseError with what to do.
     """
     if case.manifest.sources:
@@ -88,6 +99,8 @@ def prepare(case: Case, cache: Path, checks: Sequence[str] = ()) -> Prepared:
             ram_log=log,
             abouts=built.checks,
             numbers=tuple(range(len(built.checks))),
+            checks=len(built.checks),
+            limits=case.limits(total),
         )
         return _with_second(_selected(whole, checks) if checks else whole, cache)
     if checks:
@@ -96,9 +109,14 @@ def prepare(case: Case, cache: Path, checks: Sequence[str] = ()) -> Prepared:
     image = bootable(
         case.folder / manifest.image, cache / "images", manifest.medium, manifest.command_line, modules_of(case)
     )
-    return _with_second(
-        Prepared(case=case, image=image.path, sha256=image.sha256, cdrom=image.kind == Kind.CDROM), cache
+    prepared = Prepared(
+        case=case,
+        image=image.path,
+        sha256=image.sha256,
+        cdrom=image.kind == Kind.CDROM,
+        limits=case.limits(total),
     )
+    return _with_second(prepared, cache)
 
 
 def _with_second(prepared: Prepared, cache: Path) -> Prepared:

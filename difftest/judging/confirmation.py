@@ -1,7 +1,9 @@
-"""Whether a divergence stands when it is looked at again: the stages that confirm one, and what they do to its verdict.
+"""Whether a divergence shows again when it is looked at again: the stages that confirm one, and what they do to its
+verdict.
 
-Stages: the screen read a second time in another way, the same bytes booted again on both sides, and booted on each
-side's variants (another CPU model, and what else the target offers). Pure; the boots are made by `difftest.run.runner`.
+Stages: the screen read a second time in another way; the same bytes booted again on both sides; booted on each side's
+variants (another CPU model, and what else the target offers); and, where the subject runs on an emulated CPU and is
+blamed, booted on another such CPU. Pure; the boots are made by `difftest.run.confirm`.
 """
 
 from __future__ import annotations
@@ -18,6 +20,7 @@ from difftest.verdict import MEANINGS, Verdict
 
 SCREEN = "second reading of the screen"
 RERUN = "re-run"
+OTHER_HOST = "another CPU under it"
 
 
 class Confirm(enum.StrEnum):
@@ -65,11 +68,8 @@ class Confirmation(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def limits(self) -> list[str]:
         """The variants on which the divergence did not show."""
-        return [
-            stage.name
-            for stage in self.stages
-            if stage.outcome == Outcome.DIFFERENT and stage.name not in (SCREEN, RERUN)
-        ]
+        plain = (SCREEN, RERUN, OTHER_HOST)
+        return [stage.name for stage in self.stages if stage.outcome == Outcome.DIFFERENT and stage.name not in plain]
 
 
 def doubted(results: Iterable[Result], which: Confirm) -> list[Result]:
@@ -87,30 +87,33 @@ def stage_of(name: str, first: Result, again: Result | None) -> Stage:
     """What a second look at a check gave. `again` is its result there, None when there is none."""
     if again is None or not MEANINGS[again.verdict].decided or again.verdict == Verdict.SKIPPED:
         return Stage(name=name, outcome=Outcome.UNKNOWN, detail=again.reason if again else "the check was not reported")
+    if name == OTHER_HOST and again.verdict == Verdict.SHARED:
+        return Stage(name=name, outcome=Outcome.UNKNOWN, detail=again.reason)
     if again.verdict != first.verdict:
         return Stage(name=name, outcome=Outcome.DIFFERENT, detail=f"{again.label}: {again.reason}")
-    if name == RERUN and _shown(again) != _shown(first):
-        return Stage(
-            name=name, outcome=Outcome.DIFFERENT, detail=f"{again.label} again, with other values: {again.reason}"
-        )
-    return Stage(name=name, outcome=Outcome.SAME, detail=again.reason)
+    values = "" if shown(again) == shown(first) else "with other values: "
+    return Stage(name=name, outcome=Outcome.SAME, detail=f"{values}{again.reason}")
 
 
-def settled(results: Sequence[Result], confirmations: Sequence[Confirmation]) -> list[Result]:
+def confirmed(results: Sequence[Result], confirmations: Sequence[Confirmation]) -> list[Result]:
     """The results with what confirming them showed. A re-run is a repeated boot, so the judge has made it flaky
     already.
     """
     found = {(one.check, one.subject): one for one in confirmations}
-    return [_settled(result, found.get((result.check, result.subject))) for result in results]
+    return [_confirmed(result, found.get((result.check, result.subject.target))) for result in results]
 
 
-def _settled(result: Result, confirmation: Confirmation | None) -> Result:
+def _confirmed(result: Result, confirmation: Confirmation | None) -> Result:
     if confirmation is None or not MEANINGS[result.verdict].diverges:
         return result
     screen = confirmation.stage(SCREEN)
     if screen is not None and screen.outcome == Outcome.DIFFERENT:
         reason = f"dismissed by a second reading of the screen: {screen.detail}"
         return msgspec.structs.replace(result, verdict=Verdict.INCONCLUSIVE, expected=False, reason=reason)
+    elsewhere = confirmation.stage(OTHER_HOST)
+    if elsewhere is not None and elsewhere.outcome == Outcome.DIFFERENT and result.verdict == Verdict.SUBJECT_WRONG:
+        reason = f"{result.reason}; on another CPU under it: {elsewhere.detail}"
+        return msgspec.structs.replace(result, verdict=Verdict.BY_HOST, expected=False, reason=reason)
     if confirmation.limits:
         return msgspec.structs.replace(result, reason=f"{result.reason}; not with {', '.join(confirmation.limits)}")
     return result
@@ -132,5 +135,11 @@ def counted(confirmations: Iterable[Confirmation]) -> dict[str, int]:
     return dict(counts)
 
 
-def _shown(result: Result) -> list[tuple[str, str | None, str | None]]:
-    return [(field.name, field.reference, field.subject) for field in result.fields if field.compared]
+def shown(result: Result) -> list[tuple[str, str, str]]:
+    """All compared values of a result: field, target, value."""
+    return [
+        (field.name, target, value)
+        for field in result.fields
+        if field.compared
+        for target, value in sorted(field.values.items())
+    ]

@@ -1,292 +1,397 @@
-"""Comparing and judging: two observations of the same bytes in, one Result per check out. Pure, works offline.
+"""Comparing and judging: the boots of the same bytes on all sides in, one Result per check out. Pure, works offline.
 
-The image judged each side against the SDM; here the sides are held against each other, field by field, and the
-difference is put at somebody's door. Agreement needs evidence from both sides; what could not be observed is
-inconclusive, with the reason.
+The image judged each side against the SDM; here the sides are compared, field by field, and the difference is
+attributed (see attribution.py). Agreement needs evidence from both sides; what could not be observed is inconclusive,
+with the reason.
 """
 
 from __future__ import annotations
 
-import functools
-import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
-from difftest.case.manifest import HOST_KERNEL, IMAGE, About, Known, Manifest
-from difftest.judging.result import Field, Result
+import msgspec
+
+from difftest.case.manifest import EMULATOR, HOST_KERNEL, IMAGE, About, Manifest
+from difftest.judging.attribution import attribute
+from difftest.judging.known import applying, covers, matches
+from difftest.judging.result import Field, Result, Role, Side
 from difftest.judging.side import (
-    DIED,
-    FATAL,
-    ORDERLY,
     Compared,
-    Side,
+    Evidence,
     aligned,
     by_repeat,
     compared,
+    evidence_of,
     part_of,
     settled,
-    side_of,
     switched_off,
 )
+from difftest.reading.record import Record
 from difftest.reading.seen import Parts, Seen
 from difftest.text import visible
-from difftest.verdict import MEANINGS, Verdict
+from difftest.verdict import MEANINGS, Status, Verdict
+from emulators.observation import FATAL, ORDERLY
 from emulators.target import Names
 
+KERNEL_LOG = "kernel.log"  # of an observation
+# What is left of a known verdict when one of its sides does what the SDM requires.
+REPAIRED = {
+    Verdict.BOTH_WRONG: (Verdict.REFERENCE_WRONG, Verdict.SUBJECT_WRONG),
+    Verdict.SHARED: (Verdict.REFERENCE_WRONG,),
+}
+MOST_FRAMES = 6  # of a call trace
 
-def judge(
-    manifest: Manifest,
-    abouts: Sequence[About],
-    reference: tuple[Names, Sequence[Seen]],
-    subject: tuple[Names, Sequence[Seen]],
-) -> list[Result]:
-    """All results of one case for one pair of targets. Each side has one Seen per repeated boot, or several where a
-    check killed the guest and the rest was booted behind it (see Observation.repeat and .part).
+
+class Booted(msgspec.Struct, frozen=True, kw_only=True):
+    """All boots of one side. `missing` says why there is none, where one was needed."""
+
+    role: Role
+    names: Names
+    boots: Sequence[Seen] = ()
+    missing: str = ""
+
+
+class Pairing(msgspec.Struct, frozen=True, kw_only=True):
+    """What is compared: a case, and its sides. Each side has one Seen for each repeated boot, or several where a check
+    ended the guest and the rest was booted after it.
+
+    A reference that is the very CPU under the subject takes part twice, under both roles.
     """
-    left_names, right_names = reference[0], subject[0]
-    lefts, rights = aligned(manifest, reference[1], subject[1])
-    pairs = list(zip(by_repeat(lefts), by_repeat(rights), strict=False))
-    known_checks = {about.check: about for about in abouts}
-    reported = [name for seen in (*lefts, *rights) for name in (*seen.transcript.records, *seen.transcript.started)]
-    checks = list(dict.fromkeys([*known_checks, *reported]))
-    results = [
-        _settle(manifest, known_checks.get(check, About(check=check)), left_names, right_names, pairs, check)
-        for check in checks
-    ]
+
+    manifest: Manifest
+    abouts: Sequence[About]  # the checks that were switched on
+    whole: bool = True  # these are all checks of the image
+    sides: Sequence[Booted]
+
+    def side(self, role: Role) -> Booted | None:
+        return next((side for side in self.sides if side.role == role), None)
+
+    @property
+    def reference(self) -> Booted:
+        return self.sides[0]
+
+    @property
+    def subject(self) -> Booted:
+        return self.sides[-1]
+
+    @property
+    def targets(self) -> dict[Role, str]:
+        return {side.role: side.names.target for side in self.sides}
+
+    @property
+    def versions(self) -> dict[str, str]:
+        """What the version ranges of a `[[known]]` entry speak of, by their keys; "" where it is not known."""
+        first = {side.role: side.boots[0].observation.identity for side in self.sides if side.boots}
+        reference, subject = first.get(Role.REFERENCE, {}), first.get(Role.SUBJECT, {})
+        return {
+            "kernels": subject.get("kernel", ""),
+            "bochs": reference.get("bochs", ""),
+            "host_bochs": subject.get("hosting bochs", ""),
+        }
+
+    @property
+    def hardware(self) -> str:
+        """What the CPU under the subject is, in words."""
+        host = self.side(Role.HOST_CPU)
+        if host is None or not host.boots:
+            return "the CPU under it"
+        identity = host.boots[0].observation.identity
+        return f"{host.names.implementation} {identity.get('bochs', '')} ({identity.get('cpu model', '')})"
+
+
+class _Outcome(msgspec.Struct, frozen=True, kw_only=True):
+    """One check in one repeated boot of all sides."""
+
+    verdict: Verdict
+    reason: str
+    hints: list[str] = []
+    evidence: dict[Role, Evidence] = {}
+    fields: list[Field] = []
+
+
+def judge(pairing: Pairing) -> list[Result]:
+    """All results of one case for one subject."""
+    pairing = _with_lines(pairing)
+    abouts = {about.check: about for about in pairing.abouts}
+    seens = [seen for side in (pairing.reference, pairing.subject) for seen in side.boots]
+    reported = [name for seen in seens for name in (*seen.transcript.records, *seen.transcript.started)]
+    checks = list(dict.fromkeys([*abouts, *reported]))
+    results = [_judged(pairing, abouts.get(check, About(check=check)), check) for check in checks]
     if not checks:
-        results.append(_settle(manifest, About(check=IMAGE), left_names, right_names, pairs, None))
-    elif all(result.verdict == Verdict.AGREE for result in results) or _suite_died(lefts, rights):
+        results.append(_judged(pairing, About(check=IMAGE, summary=pairing.manifest.title), None))
+    elif all(result.verdict == Verdict.AGREE for result in results) or _suite_died(seens):
         # Every check agrees; the image as a whole must too. Where a check differs, the rest follows from it, but a
         # suite that did not come to its end on one side has not passed there.
-        whole = _settle(manifest, About(check=IMAGE), left_names, right_names, pairs, None)
+        whole = _judged(pairing, About(check=IMAGE, summary=pairing.manifest.title), None)
         if whole.verdict != Verdict.AGREE:
             results.append(whole)
-    return results + _kernel_findings(manifest, left_names, right_names, lefts, rights)
+    return [*results, *_panics(pairing), *_kernel_faults(pairing)]
 
 
-def _suite_died(lefts: Sequence[Seen], rights: Sequence[Seen]) -> bool:
+def missing(pairing: Pairing, verdict: Verdict, reason: str) -> list[Result]:
+    """Results for sides that were not booted: a capability is missing, or a target could not be used."""
+    whole = [About(check=IMAGE, summary=pairing.manifest.title)]
+    return [_result(pairing, about, _Outcome(verdict=verdict, reason=reason)) for about in pairing.abouts or whole]
+
+
+def _with_lines(pairing: Pairing) -> Pairing:
+    lists = aligned(pairing.manifest, *(side.boots for side in pairing.sides))
+    sides = [
+        msgspec.structs.replace(side, boots=tuple(boots)) for side, boots in zip(pairing.sides, lists, strict=True)
+    ]
+    return msgspec.structs.replace(pairing, sides=tuple(sides))
+
+
+def _suite_died(seens: Sequence[Seen]) -> bool:
     """Whether a suite in lines broke off on one side: the boot ended badly, or what closes it on the other is
     missing.
     """
-    seens = [seen for seen in (*lefts, *rights) if seen.transcript.suite.lines]
+    seens = [seen for seen in seens if seen.transcript.suite.lines]
     broke_off = any(seen.observation.ending in FATAL for seen in seens)
     return broke_off or len({seen.transcript.suite.closed for seen in seens}) > 1
 
 
-def missing(
-    manifest: Manifest, abouts: Sequence[About], reference: Names, subject: Names, verdict: Verdict, reason: str
-) -> list[Result]:
-    """Results for a pair that was not booted: a capability is missing, or a target could not be used."""
-    whole = [About(check=IMAGE, summary=manifest.title)]
-    return [_result(manifest, about, reference, subject, verdict, reason, None, None, []) for about in abouts or whole]
-
-
-def _settle(
-    manifest: Manifest,
-    about: About,
-    reference: Names,
-    subject: Names,
-    pairs: Sequence[tuple[Parts, Parts]],
-    check: str | None,
-) -> Result:
-    """The verdict over all repeated boots: flaky when they do not all give the same."""
-    outcomes = []
-    for left, right in pairs:
-        screens = compared(manifest, left[0], right[0]) if check is None else Compared.NOTHING  # of no single check
-        sides = (side_of(manifest, left, check, screens), side_of(manifest, right, check, screens))
-        fields = _fields(*sides)
-        verdict, reason = _unfit(manifest, part_of(left, check), part_of(right, check), reference, subject) or _verdict(
-            *sides, reference, subject, fields
-        )
-        outcomes.append((verdict, reason, sides, fields))
+def _judged(pairing: Pairing, about: About, check: str | None) -> Result:
+    """The verdict over all repeated boots: flaky when the answer is not the same in all of them."""
+    boots = {side.role: by_repeat(side.boots) for side in pairing.sides}
+    references, subjects = boots[Role.REFERENCE], boots[Role.SUBJECT]
+    outcomes = [_outcome(pairing, boots, number, check) for number in sorted(references.keys() & subjects.keys())]
     if not outcomes:
-        return _result(
-            manifest, about, reference, subject, Verdict.INCONCLUSIVE, "no boot was observed", None, None, []
-        )
-    kinds = Counter(
-        (verdict, tuple((field.name, field.reference, field.subject) for field in fields if field.compared))
-        for verdict, _, _, fields in outcomes
+        return _result(pairing, about, _Outcome(verdict=Verdict.INCONCLUSIVE, reason="no boot was observed"))
+    outcomes += _contradictions(pairing, boots, check, outcomes)
+    answers = Counter(outcome.verdict for outcome in outcomes)
+    commonest, times = answers.most_common(1)[0]
+    chosen = next(outcome for outcome in outcomes if outcome.verdict == commonest)
+    undecided = next((outcome for outcome in outcomes if not MEANINGS[outcome.verdict].decided), None)
+    if len(answers) > 1 and undecided is not None:
+        chosen = undecided
+    elif len(answers) > 1:
+        reason = f"{times} of {len(outcomes)} boots gave one result, the others another ({chosen.reason})"
+        chosen = msgspec.structs.replace(chosen, verdict=Verdict.FLAKY, reason=reason)
+    elif len({_values(outcome) for outcome in outcomes}) > 1:
+        hint = "the values vary from boot to boot; the answer does not"
+        chosen = msgspec.structs.replace(chosen, hints=[*chosen.hints, hint])
+    return _result(pairing, about, chosen, f"{times}/{len(outcomes)}" if len(outcomes) > 1 else "")
+
+
+def _values(outcome: _Outcome) -> tuple[tuple[str, str | None], ...]:
+    return tuple(
+        (f"{target} {field.name}", value)
+        for field in outcome.fields
+        if field.compared
+        for target, value in sorted(field.values.items())
     )
-    (commonest, _), times = kinds.most_common(1)[0]
-    verdict, reason, (left_side, right_side), fields = next(outcome for outcome in outcomes if outcome[0] == commonest)
-    boots = f"{times}/{len(outcomes)}" if len(outcomes) > 1 else ""
-    if len(kinds) > 1 and not all(MEANINGS[kind].decided for kind, _ in kinds):
-        undecided = next(outcome for outcome in outcomes if not MEANINGS[outcome[0]].decided)
-        verdict, reason, (left_side, right_side), fields = undecided
-    elif len(kinds) > 1:
-        verdict = Verdict.FLAKY
-        reason = f"{times} of {len(outcomes)} boots gave one result, the others another ({reason})"
-    versions = _versions(*(parts[0] for parts in pairs[0]))
-    return _result(manifest, about, reference, subject, verdict, reason, left_side, right_side, fields, boots, versions)
 
 
-def _unfit(manifest: Manifest, left: Seen, right: Seen, reference: Names, subject: Names) -> tuple[Verdict, str] | None:
-    """Why these two observations carry no verdict at all, whatever the records say."""
-    for seen, names in ((left, reference), (right, subject)):
-        observation = seen.observation
-        if observation.image_sha256 != observation.image_sha256_after:
-            return Verdict.INCONCLUSIVE, f"{names.target}: the image's bytes changed while it was booted"
-        if observation.alarms:
-            return Verdict.INCONCLUSIVE, f"{names.target}: {visible(observation.alarms[0], 300)}"
-        believed = observation.ending in ORDERLY or settled(manifest, seen)
-        if seen.screen.problem and believed and not switched_off(seen):
-            return Verdict.INCONCLUSIVE, f"{names.target}: {visible(seen.screen.problem, 300)}"
-    whole = left.observation.part == right.observation.part == 0  # later parts differ in which checks are switched on
-    if whole and left.observation.image_sha256 != right.observation.image_sha256:
-        return Verdict.INCONCLUSIVE, "the two sides did not boot the same bytes"
-    return None
+def _contradictions(
+    pairing: Pairing, boots: Mapping[Role, Mapping[int, Parts]], check: str | None, outcomes: Sequence[_Outcome]
+) -> list[_Outcome]:
+    """A boot whose counterpart on the other side is missing decides nothing; but one that gave something else than the
+    boots that count takes the verdict away.
+    """
+    found = []
+    pairs = (Role.REFERENCE, Role.SUBJECT), (Role.SUBJECT, Role.REFERENCE)
+    for role, other in pairs:
+        for number in sorted(boots[role].keys() - boots[other].keys()):
+            status = evidence_of(pairing.manifest, boots[role][number], check, Compared.NOTHING).status
+            if status not in {outcome.evidence[role].status for outcome in outcomes if role in outcome.evidence}:
+                reason = (
+                    f"{pairing.targets[role]}: boot {number} gave {status.value}, which the others did not, and has no "
+                    f"counterpart on {pairing.targets[other]}"
+                )
+                found.append(_Outcome(verdict=Verdict.INCONCLUSIVE, reason=reason))
+    return found
 
 
-def _verdict(left: Side, right: Side, reference: Names, subject: Names, fields: Sequence[Field]) -> tuple[Verdict, str]:
-    """Expectation meets outcome: the one place where a comparison becomes a verdict."""
-    for side, names in ((left, reference), (right, subject)):
-        if not side.status:
-            return Verdict.INCONCLUSIVE, f"{names.target}: {side.reason}"
-    for side, names in ((left, reference), (right, subject)):
-        if side.status == "SKIP":
-            return Verdict.SKIPPED, f"{names.target}: {side.reason or 'the image skipped it'}"
-    same = not any(field.differs for field in fields)
-    left_bad, right_bad = left.status in ("FAIL", DIED), right.status in ("FAIL", DIED)
-    if DIED in (left.status, right.status):
-        if left.status == right.status:
-            return Verdict.INCONCLUSIVE, f"both sides died: {left.reason}"
-        if "OPEN" in (left.status, right.status):
-            return Verdict.DIFFER, left.reason if left.status == DIED else right.reason
-    if left_bad and right_bad:
-        if same and subject.inherits == reference.implementation:
-            return (
-                Verdict.INHERITED,
-                f"both break the SDM alike, and {reference.implementation} is {subject.target}'s hardware",
+def _outcome(pairing: Pairing, boots: Mapping[Role, Mapping[int, Parts]], number: int, check: str | None) -> _Outcome:
+    """One check in the repeated boot of this number. The CPU under the subject is booted once, for all of them."""
+    parts = {role: every.get(number) or every[min(every)] for role, every in boots.items() if every}
+    firsts = [parts[role][0] for role in (Role.REFERENCE, Role.SUBJECT)]
+    screens = compared(pairing.manifest, *firsts) if check is None else Compared.NOTHING  # of no single check
+    evidence = {role: evidence_of(pairing.manifest, one, check, screens) for role, one in parts.items()}
+    host = pairing.side(Role.HOST_CPU)
+    if host is not None and (unfit := _host_unfit(pairing, host, parts.get(Role.HOST_CPU), check)):
+        record = Record(check=check or IMAGE, status=Status.NOT_REPORTED)
+        evidence[Role.HOST_CPU] = Evidence(status=Status.NOT_REPORTED, reason=unfit, record=record)
+    fields = _fields(pairing, evidence)
+    for role in (Role.REFERENCE, Role.SUBJECT):
+        if unfit := _unfit(pairing.manifest, part_of(parts[role], check)):
+            return _Outcome(
+                verdict=Verdict.INCONCLUSIVE,
+                reason=f"{pairing.targets[role]}: {unfit}",
+                evidence=evidence,
+                fields=fields,
             )
-        return Verdict.BOTH_WRONG, _against_sdm(left, right, fields)
-    if right_bad:
-        return Verdict.SUBJECT_WRONG, _against_sdm(right, right, fields)
-    if left_bad:
-        return Verdict.REFERENCE_WRONG, _against_sdm(left, left, fields)
-    if not same or left.status != right.status:
-        names_of = ", ".join(field.name for field in fields if field.differs) or "the image's own judgement"
-        return Verdict.DIFFER, f"the sides differ in {names_of}, and nothing says which is right"
-    return Verdict.AGREE, "same on both sides" if left.status == "OPEN" else "same on both sides, as the SDM requires"
+    left, right = (part_of(parts[role], check) for role in (Role.REFERENCE, Role.SUBJECT))
+    whole = left.boot.part == right.boot.part == 0  # later parts differ in which checks are switched on
+    if whole and left.observation.image_sha256 != right.observation.image_sha256:
+        reason = "the two sides did not boot the same bytes"
+        return _Outcome(verdict=Verdict.INCONCLUSIVE, reason=reason, evidence=evidence, fields=fields)
+    found = attribute(evidence, pairing.targets, fields, pairing.hardware)
+    return _Outcome(verdict=found.verdict, reason=found.reason, hints=found.hints, evidence=evidence, fields=fields)
 
 
-def _against_sdm(side: Side, other: Side, fields: Sequence[Field]) -> str:
-    """What a failing side did against what is required, in one line."""
-    if DIED in (side.status, other.status):
-        return side.reason if side.status == DIED else other.reason
-    parts = []
-    for name in side.record.broken() or other.record.broken():
-        parts.append(
-            f"{name} is {side.record.fields.get(name, 'absent')}, the SDM requires {side.record.required.get(name)}"
-        )
-    return "; ".join(parts[:3]) or side.reason or "the image judged it wrong"
+def _host_unfit(pairing: Pairing, host: Booted, parts: Parts | None, check: str | None) -> str:
+    """Why what was observed of the CPU under the subject decides nothing, or ""."""
+    if parts is None:
+        return host.missing or "it was not booted"
+    seen = part_of(parts, check)
+    reference = pairing.reference.boots[0].observation.image_sha256
+    if seen.boot.part == 0 and reference != seen.observation.image_sha256:
+        return "it did not boot the same bytes"
+    return _unfit(pairing.manifest, seen)
 
 
-def _fields(left: Side, right: Side) -> list[Field]:
-    """Both records side by side, in the order in which the images printed them."""
-    required = {**left.record.required, **right.record.required}
-    names = dict.fromkeys([*left.record.fields, *right.record.fields, *required])
-    free = dict.fromkeys([*left.record.free, *right.record.free])
+def _unfit(manifest: Manifest, seen: Seen) -> str:
+    """Why an observation carries no verdict at all, whatever the records say, or ""."""
+    observation = seen.observation
+    if observation.image_sha256 != observation.image_sha256_after:
+        return "the image's bytes changed while it was booted"
+    if observation.alarms:
+        return visible(observation.alarms[0], 300)
+    believed = observation.ending in ORDERLY or settled(manifest, seen)
+    if seen.screen.problem and believed and not switched_off(seen):
+        return visible(seen.screen.problem, 300)
+    return ""
+
+
+def _fields(pairing: Pairing, evidence: Mapping[Role, Evidence]) -> list[Field]:
+    """All records side by side, in the order in which the images printed them."""
+    records = {pairing.targets[role]: one.record for role, one in evidence.items()}
+    left, right = (pairing.targets[role] for role in (Role.REFERENCE, Role.SUBJECT))
+    names = dict.fromkeys(name for one in records.values() for name in one.fields)
+    names |= dict.fromkeys(name for one in records.values() for name in one.required)
+    free = dict.fromkeys(name for one in records.values() for name in one.free)
     return [
         *(
             Field(
                 name=name,
-                reference=left.record.fields.get(name),
-                subject=right.record.fields.get(name),
-                required=required.get(name),
+                values={target: one.fields[name] for target, one in records.items() if name in one.fields},
+                required={target: one.required[name] for target, one in records.items() if name in one.required},
+                differs=_differs(records[left], records[right], name),
             )
             for name in names
         ),
         *(
-            Field(name=name, reference=left.record.free.get(name), subject=right.record.free.get(name), compared=False)
+            Field(
+                name=name,
+                values={target: one.free[name] for target, one in records.items() if name in one.free},
+                compared=False,
+            )
             for name in free
         ),
     ]
 
 
-def _kernel_findings(
-    manifest: Manifest, reference: Names, subject: Names, lefts: Sequence[Seen], seens: Sequence[Seen]
-) -> list[Result]:
-    """A WARN, BUG or oops of the kernel under test is a finding, whatever the guest saw."""
-    faults = [fault for seen in seens for fault in seen.observation.kernel_faults]
-    if not faults:
+def _differs(left: Record, right: Record, name: str) -> bool:
+    """Whether two sides differ in a field. Where each gives what the SDM requires of it, they do not: what is required
+    may depend on the CPU.
+    """
+    if left.fields.get(name) == right.fields.get(name):
+        return False
+    met = [name in one.required and one.fields.get(name) == one.required[name] for one in (left, right)]
+    return not all(met)
+
+
+def _panics(pairing: Pairing) -> list[Result]:
+    """What the reference's emulator gave up on is a finding of its own, whatever the guest saw."""
+    panicked = [seen for seen in pairing.reference.boots if seen.observation.panics]
+    if not panicked:
         return []
-    times = sum(1 for seen in seens if seen.observation.kernel_faults)
-    about = About(check=HOST_KERNEL, summary="the kernel's own log while it ran this image")
-    reason = visible(faults[0], 300)
-    boots = f"{times}/{len(seens)}" if len(seens) > 1 else ""
-    versions = _versions(lefts[0], seens[0])
-    return [
-        _result(manifest, about, reference, subject, Verdict.SUBJECT_WRONG, reason, None, None, [], boots, versions)
-    ]
+    seen = panicked[0]
+    during = seen.transcript.died_in() or next(reversed(seen.transcript.records), "")
+    where = f" in or after {during}" if during else ""
+    about = About(check=EMULATOR, summary="The emulator gives up on nothing while it runs this image.")
+    reason = f"panic{where}: {visible(seen.observation.panics[0], 300)}"
+    times = f"{len(panicked)}/{len(pairing.reference.boots)}" if len(pairing.reference.boots) > 1 else ""
+    return [_result(pairing, about, _Outcome(verdict=Verdict.REFERENCE_WRONG, reason=reason), times)]
 
 
-def _result(
-    manifest: Manifest,
-    about: About,
-    reference: Names,
-    subject: Names,
-    verdict: Verdict,
-    reason: str,
-    left: Side | None,
-    right: Side | None,
-    fields: list[Field],
-    boots: str = "",
-    versions: Mapping[str, str] | None = None,
-) -> Result:
-    applying = [known for known in manifest.known if _applies(known, about.check, subject.target, versions or {})]
-    # Several entries may speak of one check: the one that foresaw this verdict, or else the first.
-    known = next((known for known in applying if known.verdict == verdict), applying[0] if applying else None)
-    expected = not MEANINGS[verdict].diverges and MEANINGS[verdict].decided
-    if known is not None and verdict == known.verdict:
-        expected = True
-    elif known is not None and verdict == Verdict.AGREE:
-        expected = False
-        reason = f"a known divergence is gone: {known.reason}"
-    return Result(
-        case=manifest.name,
+def _kernel_faults(pairing: Pairing) -> list[Result]:
+    """A WARN, BUG or oops of the kernel under test is a finding, whatever the guest saw; one that no code of KVM is
+    part of is the kernel's and decides nothing about KVM.
+    """
+    boots = pairing.subject.boots
+    about = About(check=HOST_KERNEL, summary="The kernel's log has no warning of KVM's while it runs this image.")
+    faults = [fault for seen in boots for fault in seen.observation.kernel_faults]
+    in_kvm = [fault for fault in faults if fault.in_kvm]
+    if in_kvm:
+        lines = list(dict.fromkeys(visible(fault.line, 300) for fault in in_kvm))
+        known = applying(pairing.manifest.known, HOST_KERNEL, pairing.subject.names.target, pairing.versions)
+        uncovered = [line for line in lines if not any(matches(one, [line]) and one.pattern for one in known)]
+        times = sum(1 for seen in boots if any(fault.in_kvm for fault in seen.observation.kernel_faults))
+        trace = " < ".join(visible(name, 80) for name in in_kvm[0].trace[:MOST_FRAMES])
+        outcome = _Outcome(
+            verdict=Verdict.SUBJECT_WRONG,
+            reason=(uncovered or lines)[0],
+            hints=[f"call trace: {trace}"] if trace else [],
+        )
+        return [_result(pairing, about, outcome, f"{times}/{len(boots)}" if len(boots) > 1 else "")]
+    if faults:
+        reason = f"L0's kernel, not in KVM: {visible(faults[0].line, 300)}"
+        return [_result(pairing, about, _Outcome(verdict=Verdict.DIFFER, reason=reason))]
+    known = applying(pairing.manifest.known, HOST_KERNEL, pairing.subject.names.target, pairing.versions)
+    ran = pairing.whole and boots and all(seen.observation.ending in ORDERLY for seen in boots)
+    logged = all(KERNEL_LOG in seen.observation.logs for seen in boots)
+    if known and ran and logged:
+        return [_result(pairing, about, _Outcome(verdict=Verdict.AGREE, reason="nothing in the kernel's log"))]
+    return []
+
+
+def _result(pairing: Pairing, about: About, outcome: _Outcome, boots: str = "") -> Result:
+    result = Result(
+        case=pairing.manifest.name,
         check=about.check,
         sdm=about.sdm,
         summary=about.summary,
-        reference=reference.target,
-        subject=subject.target,
-        reference_name=reference.implementation,
-        subject_name=subject.implementation,
-        verdict=verdict,
-        reason=reason,
-        reference_status=(left.status if left else "") or "-",
-        subject_status=(right.status if right else "") or "-",
-        fields=fields,
+        sides=_sides(pairing, outcome.evidence),
+        verdict=outcome.verdict,
+        reason=outcome.reason,
+        hints=outcome.hints,
+        fields=outcome.fields,
         boots=boots,
-        known=known,
-        expected=expected,
+        expected=not MEANINGS[outcome.verdict].diverges and MEANINGS[outcome.verdict].decided,
     )
+    entries = applying(pairing.manifest.known, about.check, pairing.subject.names.target, pairing.versions)
+    if not entries:
+        return result
+    foreseen = next((one for one in entries if covers(one, result)), None)
+    if foreseen is not None:
+        return msgspec.structs.replace(result, known=foreseen, expected=True)
+    if outcome.verdict == Verdict.AGREE:
+        reason = f"a known divergence is gone: {entries[0].reason}"
+        return msgspec.structs.replace(result, known=entries[0], expected=False, reason=reason)
+    repaired = next((one for one in entries if result.verdict in REPAIRED.get(one.verdict, ())), None)
+    if repaired is not None:
+        reason = f"one side of a known divergence is repaired: {repaired.reason}; what is left: {result.reason}"
+        return msgspec.structs.replace(result, known=repaired, reason=reason)
+    if result.diverges:
+        hint = f"another divergence of this check is known: {entries[0].reason}"
+        return msgspec.structs.replace(result, hints=[*result.hints, hint])
+    return result
 
 
-def _versions(reference: Seen, subject: Seen) -> Mapping[str, str]:
-    """What the version ranges of a `[[known]]` entry speak of, by their keys; "" where it is not known."""
-    return {
-        "kernels": subject.observation.identity.get("kernel", ""),
-        "bochs": reference.observation.identity.get("bochs", ""),
-    }
-
-
-def _applies(known: Known, check: str, target: str, versions: Mapping[str, str]) -> bool:
-    """Whether a `[[known]]` entry speaks of this check, this target and these versions."""
-    if check not in known.checks or (known.targets and target not in known.targets):
-        return False
-    return all(_within(getattr(known, key), version) for key, version in versions.items())
-
-
-@functools.cache
-def _within(specifiers: str, version: str) -> bool:
-    """Whether the numbers that `version` begins with lie in a range; "" stands for all, and for not known."""
-    if not specifiers or not version:
-        return True
-    from packaging.specifiers import InvalidSpecifier, SpecifierSet
-    from packaging.version import InvalidVersion, Version
-
-    try:
-        number = re.match(r"\d+(\.\d+)*", version)
-        return number is not None and SpecifierSet(specifiers).contains(Version(number.group()))
-    except (InvalidSpecifier, InvalidVersion):
-        return False
+def _sides(pairing: Pairing, evidence: Mapping[Role, Evidence]) -> list[Side]:
+    """The sides as they are stored. A reference that is also the CPU under the subject is one side; a CPU that was not
+    booted is one where the verdict needs it.
+    """
+    sides = []
+    for booted in pairing.sides:
+        one = evidence.get(booted.role)
+        if booted.role == Role.HOST_CPU and (
+            one is None
+            or booted.names.target == pairing.reference.names.target
+            or not (booted.boots or evidence[Role.SUBJECT].status.bad)
+        ):
+            continue
+        sides.append(
+            Side(
+                role=booted.role,
+                target=booted.names.target,
+                implementation=booted.names.implementation,
+                status=one.status if one else Status.NOT_REPORTED,
+                reason=one.reason if one else "",
+            )
+        )
+    return sides

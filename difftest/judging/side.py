@@ -1,10 +1,10 @@
-"""One side of a comparison: what the boots of an image on one target say of each check, and of the image as a whole."""
+"""What the boots of an image on one side say of each check, and of the image as a whole."""
 
 from __future__ import annotations
 
 import enum
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import msgspec
 
@@ -15,27 +15,23 @@ from difftest.reading.screen_reading import VERDICT_ROWS
 from difftest.reading.seen import Parts, Seen
 from difftest.reading.suite import Line, identified, masked
 from difftest.text import visible
-from emulators.observation import Ending
+from difftest.verdict import Status
+from emulators.observation import FATAL, HUNG, ORDERLY, Ending
 from emulators.text_screen import shows
-
-# Ends after which a guest has said all it had to say, and ends that are a behaviour of the machine under test.
-ORDERLY = {Ending.FINISHED, Ending.HALTED, Ending.POWER_OFF}
-FATAL = {Ending.TRIPLE_FAULT, Ending.RESET, Ending.INTERNAL_ERROR}
-DIED = "DIED"
 
 
 class Compared(enum.Enum):
-    """What of the screen is held against the other side's."""
+    """What of the screen is compared with the other side's."""
 
     NOTHING = "nothing"
     ROWS = "rows"  # rows 20 to 23
-    LINES = "lines"  # what was printed below the firmware's words, wherever that stands
+    LINES = "lines"  # what was printed after the firmware's words, wherever on the screen that is
 
 
-class Side(msgspec.Struct, frozen=True, kw_only=True):
-    """One side of one check. `status` is PASS, FAIL, OPEN, SKIP, DIED, or "" with the reason why there is none."""
+class Evidence(msgspec.Struct, frozen=True, kw_only=True):
+    """What one side gave for one check. `reason` says why there is no status, or why this one."""
 
-    status: str
+    status: Status
     reason: str = ""
     record: Record
 
@@ -59,18 +55,18 @@ def _with_lines(seen: Seen, lines: dict[str, Line]) -> Seen:
 
 
 def _record(check: str, line: Line) -> Record:
-    fields = {"said": line.said} if line.status == "OPEN" else {}
+    fields = {"said": line.said} if line.status == Status.OPEN else {}
     return Record(
         check=check, status=line.status, fields=fields, free={"line": line.name} if line.name not in check else {}
     )
 
 
-def by_repeat(seens: Sequence[Seen]) -> list[Parts]:
-    """The parts of each repeated boot, in order."""
+def by_repeat(seens: Sequence[Seen]) -> Mapping[int, Parts]:
+    """The parts of each repeated boot, in order, by the number of the repeat."""
     groups: dict[int, list[Seen]] = {}
-    for seen in sorted(seens, key=lambda seen: seen.observation.part):
-        groups.setdefault(seen.observation.repeat, []).append(seen)
-    return [groups[repeat] for repeat in sorted(groups)]
+    for seen in sorted(seens, key=lambda seen: seen.boot.part):
+        groups.setdefault(seen.boot.repeat, []).append(seen)
+    return groups
 
 
 def part_of(parts: Parts, check: str | None) -> Seen:
@@ -82,9 +78,9 @@ def part_of(parts: Parts, check: str | None) -> Seen:
     return (reported or fatal or [parts[-1]])[0]
 
 
-def side_of(manifest: Manifest, parts: Parts, check: str | None, compared: Compared) -> Side:
-    """What a side says of a check, or of the image as a whole (None)."""
-    return _image_side(manifest, parts[0], compared) if check is None else _check_side(manifest, parts, check)
+def evidence_of(manifest: Manifest, parts: Parts, check: str | None, compared: Compared) -> Evidence:
+    """What a side gives for a check, or for the image as a whole (None)."""
+    return _of_image(manifest, parts[0], compared) if check is None else _of_check(manifest, parts, check)
 
 
 def compared(manifest: Manifest, *seens: Seen) -> Compared:
@@ -110,49 +106,53 @@ def settled(manifest: Manifest, seen: Seen) -> bool:
     return shows(seen.screen.text, manifest.end_screen)
 
 
-def _in_order(manifest: Manifest, seen: Seen) -> bool:
-    """Whether a boot ended as the case says it ends, with the image's closing count."""
-    ending = seen.observation.ending
-    return ending in ORDERLY and (not manifest.end or ending == Ending.FINISHED) and seen.transcript.complete
-
-
-def _ended(seen: Seen) -> str:
+def ended(seen: Seen) -> str:
+    """How a boot ended, in words."""
     return f"the boot ended with {seen.observation.ending} ({visible(seen.observation.detail, 200)})"
 
 
-def _check_side(manifest: Manifest, parts: Parts, check: str) -> Side:
+def _of_check(manifest: Manifest, parts: Parts, check: str) -> Evidence:
     """One side of a check that the image reports, or should have."""
     seen = part_of(parts, check)
     transcript, ending = seen.transcript, seen.observation.ending
     record = transcript.records.get(check)
     if record is None:
-        ended = _ended(seen)
-        nothing = Record(check=check, status="", fields={"ending": ending.value})
-        if transcript.died_in() == check and ending in FATAL:
-            return Side(status=DIED, reason=f"{ended} in this check", record=nothing)
-        if transcript.suite.lines and ending in ORDERLY:
-            return Side(status="", reason="no such result there, although the boot ended in order", record=nothing)
-        where = transcript.died_in()
-        return Side(status="", reason=f"not reported: {ended}" + (f" in {where}" if where else ""), record=nothing)
+        return _unreported(seen, check)
+
+    def no(reason: str) -> Evidence:
+        return Evidence(status=Status.NOT_REPORTED, reason=reason, record=record)
+
     if transcript.problems:
-        return Side(status="", reason=f"the transcript is broken: {transcript.problems[0]}", record=record)
-    if record.status == "PASS" and record.broken():
-        return Side(
-            status="", reason=f"the image says PASS although {record.broken()[0]} is not as required", record=record
-        )
-    # A later check may have killed this boot: then the boots behind it must have come to an orderly end.
-    killed_later = ending in FATAL and transcript.died_in() is not None and _in_order(manifest, parts[-1])
-    # What a suite printed before it died was printed; that it died is told of the image as a whole.
-    killed_later |= ending in FATAL and bool(transcript.suite.lines)
+        return no(f"the transcript is broken: {transcript.problems[0]}")
+    broken = record.broken()
+    if record.status == Status.PASS and broken:
+        return no(f"the image says PASS although {broken[0]} is not as required")
+    # What was reported before a later check ended or hung the guest was reported.
+    ended_later = transcript.died_in() is not None or (ending in FATAL and bool(transcript.suite.lines))
     in_order = settled(manifest, seen) or ending == Ending.FINISHED or (ending in ORDERLY and not manifest.end)
-    if not killed_later and not in_order:
-        return Side(status="", reason=f"reported, but {_ended(seen)}", record=record)
-    if not killed_later and not transcript.complete:
-        return Side(status="", reason="reported, but the image's closing count is missing", record=record)
-    return Side(status=record.status, reason=record.reason, record=record)
+    if not ended_later and not in_order:
+        return no(f"reported, but {ended(seen)}")
+    if not ended_later and not transcript.complete:
+        return no("reported, but the image's closing count is missing")
+    return Evidence(status=Status.FAIL if broken else record.status, reason=record.reason, record=record)
 
 
-def _image_side(manifest: Manifest, seen: Seen, compared: Compared) -> Side:
+def _unreported(seen: Seen, check: str) -> Evidence:
+    """A check without a record: the guest ended or hung in it, or was never there."""
+    transcript, ending, said = seen.transcript, seen.observation.ending, ended(seen)
+    nothing = Record(check=check, status=Status.NOT_REPORTED, fields={"ending": ending.value})
+    where = transcript.died_in()
+    if where == check and ending in FATAL | HUNG | ORDERLY:
+        how = f"the guest hung in this check: {said}" if ending in HUNG else f"{said} in this check"
+        return Evidence(status=Status.DIED, reason=how, record=nothing)
+    if transcript.suite.lines and ending in ORDERLY:
+        reason = "no such result there, although the boot ended in order"
+    else:
+        reason = f"not reported: {said}" + (f" in {where}" if where else "")
+    return Evidence(status=Status.NOT_REPORTED, reason=reason, record=nothing)
+
+
+def _of_image(manifest: Manifest, seen: Seen, compared: Compared) -> Evidence:
     """One side of an image as a whole: how it ended, its terminal line and what of its screen is compared."""
     observation, transcript, screen = seen.observation, seen.transcript, seen.screen
     own = [re.compile(expression) for expression in manifest.volatile]
@@ -171,21 +171,18 @@ def _image_side(manifest: Manifest, seen: Seen, compared: Compared) -> Side:
         "terminal_line": line,
         **({} if compared == Compared.NOTHING else shown),
     }
-    if not line and not switched_off(
-        seen
-    ):  # an image that says nothing on its ports: the last words on the screen stand for it
+    if not line and not switched_off(seen):  # nothing on its ports: the last words on the screen count instead
         fields["last_screen_line"] = masked(last_words(screen), own)
-    record = Record(check=IMAGE, status="", fields=fields, free={"ended_with": ending.value})
+    record = Record(check=IMAGE, status=Status.NOT_REPORTED, fields=fields, free={"ended_with": ending.value})
     if ending in FATAL:
-        return Side(status=DIED, reason=_ended(seen), record=record)
+        return Evidence(status=Status.DIED, reason=ended(seen), record=record)
     if not in_order or (manifest.end and ending in (Ending.HALTED, Ending.POWER_OFF)):
-        return Side(status="", reason=_ended(seen), record=record)
+        return Evidence(status=Status.NOT_REPORTED, reason=ended(seen), record=record)
     if not any((line, *shown.values(), fields.get("last_screen_line"))):
-        return Side(
-            status="", reason="the image showed nothing: no words on its ports, no text on the screen", record=record
-        )
+        nothing = "the image showed nothing: no words on its ports, no text on the screen"
+        return Evidence(status=Status.NOT_REPORTED, reason=nothing, record=record)
     words = [transcript.spoken, *(text.encode() for text in (*texts.values(), *lines.values()))]
-    for status, expression in (("FAIL", manifest.wrong), ("PASS", manifest.right)):
+    for status, expression in ((Status.FAIL, manifest.wrong), (Status.PASS, manifest.right)):
         if expression and any(re.search(expression.encode(), said) for said in words):
-            return Side(status=status, record=record)
-    return Side(status="OPEN", record=record)
+            return Evidence(status=status, record=record)
+    return Evidence(status=Status.OPEN, record=record)

@@ -18,6 +18,7 @@ import msgspec
 
 from difftest.reading.suite import Suite, parse_suite
 from difftest.text import visible
+from difftest.verdict import Status
 from emulators.observation import Observation
 
 MAX_LINE = 8192
@@ -34,7 +35,7 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     """One check as the image reported it. Values are printable ASCII without quotes."""
 
     check: str
-    status: str  # PASS, FAIL, OPEN, SKIP
+    status: Status  # PASS, FAIL, OPEN or SKIP
     fields: dict[str, str] = {}
     required: dict[str, str] = {}
     free: dict[str, str] = {}
@@ -150,5 +151,9 @@ def _record(match: re.Match[str]) -> Record | None:
     if parsed != len(tail):  # something stood between them
         return None
     return Record(
-        check=match.group(1), status=match.group(2), fields=kinds[""], required=kinds["must"], free=kinds["free"]
+        check=match.group(1),
+        status=Status(match.group(2)),
+        fields=kinds[""],
+        required=kinds["must"],
+        free=kinds["free"],
     )

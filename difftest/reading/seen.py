@@ -1,4 +1,4 @@
-"""One boot as it is judged and reported: the observation, and what was read from its serial port and its screen."""
+"""One boot as it is judged and reported: which boot of the run it is, what was observed, and what was read from it."""
 
 from __future__ import annotations
 
@@ -11,16 +11,29 @@ from difftest.reading.screen_reading import ScreenReading
 from emulators.observation import Observation
 
 
-class Seen(msgspec.Struct, frozen=True, kw_only=True):
-    """One boot as the judge sees it: the observation, and what was read from its serial port and its screen."""
+class BootRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """Which boot of a run an observation is of."""
 
+    number: int = 0  # of its folder: counts the boots of one case on one target
+    repeat: int = 0  # which of the repeated boots of the same bytes
+    part: int = 0  # 0: all checks; a later part runs the checks after one that ended, or hung, the guest
+    variant: str = ""  # a name of Target.variants(): another machine, booted to confirm; "" for the plain one
+
+
+class Seen(msgspec.Struct, frozen=True, kw_only=True):
+    """One boot as the judge and the reports see it."""
+
+    boot: BootRecord = BootRecord()
     observation: Observation
     transcript: Transcript
     screen: ScreenReading
 
 
-Parts = Sequence[Seen]  # one repeated boot: the whole image, then what was booted behind checks that killed the guest
+Parts = Sequence[Seen]  # one repeated boot: the whole image, then what was booted after checks that ended the guest
 
 
-def see(observation: Observation, screen: ScreenReading) -> Seen:
-    return Seen(observation=observation, transcript=transcript_of(observation), screen=screen)
+def see(observation: Observation, screen: ScreenReading, boot: BootRecord | None = None) -> Seen:
+    """A boot with its transcript parsed."""
+    return Seen(
+        boot=boot or BootRecord(), observation=observation, transcript=transcript_of(observation), screen=screen
+    )

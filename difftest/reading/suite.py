@@ -18,19 +18,17 @@ import msgspec
 
 from difftest.case.manifest import HOST_KERNEL, IMAGE
 from difftest.text import visible
+from difftest.verdict import Status
 
 MOST_LINES = 20_000
 LONGEST_NAME = 300
 
 # What the image says of a test, and how it counts: what it expected to fail decides nothing.
 STATUSES = {
-    "PASS": "PASS",
-    "FAIL": "FAIL",
-    "SKIP": "SKIP",
-    "XFAIL": "OPEN",
-    "XPASS": "OPEN",
-    "KFAIL": "OPEN",
-    "KPASS": "OPEN",
+    "PASS": Status.PASS,
+    "FAIL": Status.FAIL,
+    "SKIP": Status.SKIP,
+    **dict.fromkeys(("XFAIL", "XPASS", "KFAIL", "KPASS"), Status.OPEN),
 }
 _LINE = re.compile(rf"({'|'.join(STATUSES)}): ?(\S.*)")
 _SUMMARY = re.compile(r"SUMMARY: \d+ tests?\b.*")
@@ -53,7 +51,7 @@ class Line(msgspec.Struct, frozen=True):
     said: str
 
     @property
-    def status(self) -> str:
+    def status(self) -> Status:
         return STATUSES[self.said]
 
 

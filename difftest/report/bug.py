@@ -6,22 +6,31 @@ tried, the text says so and names the command that tries it.
 
 from __future__ import annotations
 
-from difftest.case.manifest import HOST_KERNEL, IMAGE
+import re
+from collections.abc import Mapping
+
+from difftest.case.manifest import EMULATOR, HOST_KERNEL
 from difftest.errors import StoreError
-from difftest.judging.confirmation import Outcome, Stage
-from difftest.judging.result import Result
-from difftest.reading.record import transcript_of
+from difftest.judging import result as judged
+from difftest.judging.confirmation import OTHER_HOST, Outcome, Stage
+from difftest.judging.result import Field, Result, Role
 from difftest.report.digest import Digest, Pair, Side, digest
-from difftest.report.find import CULPRITS, found, manifest_of
+from difftest.report.find import found, manifest_of
 from difftest.report.meaning import spelled
-from difftest.report.words import command_line, effect, reproduce, sentence
+from difftest.report.words import NO_CHECKS, command_line, effect, reproduce, sentence
 from difftest.run.store import StoredRun
 from difftest.text import visible
-from difftest.verdict import Verdict
+from difftest.verdict import Status, Verdict
 from emulators.observation import Observation
 
 IMAGE_NAME = "disk.img.gz"
 PROGRAMS = (("QEMU", "qemu"), ("Bochs", "bochs"))  # and their keys in an identity
+OF_KVM = ("kernel_irqchip=off", OTHER_HOST)  # stages that mean nothing to somebody who maintains an emulator
+SECTION = re.compile(r" \(Vol\. [^)]*\)")  # the number of a section, behind its title
+EXPECTED = {
+    HOST_KERNEL: "The kernel's log has no warning while the image runs.",
+    EMULATOR: "The emulator runs the image without a panic.",
+}
 NESTED = "vmx"  # the need of a case that is a hypervisor itself
 WHERE = {
     "KVM": "bugzilla.kernel.org, product Virtualization, component kvm; or a mail to kvm@vger.kernel.org",
@@ -36,27 +45,41 @@ def bug_report(run: StoredRun, check: str) -> str:
     """
     whole = digest(run)
     pair, result = found(whole, check)
-    if result.verdict not in CULPRITS:
+    if not result.wrong:
         raise StoreError(
             f"{visible(check, 200)}: {result.label}: {result.reason}",
             hint="a bug can be reported where one side breaks the SDM",
         )
-    forms = [_Form(whole, pair, result, culprit).text() for culprit in CULPRITS[result.verdict]]
+    siblings = {
+        other.meta.identities.get(result.subject.target, {}).get("kernel", ""): one
+        for other in run.siblings()
+        for one in other.all_results()
+        if _same(one, result)
+    }
+    forms = [_Form(whole, pair, result, side, siblings).text() for side in result.wrong]
     return "\n\n".join(forms)
 
 
 class _Form:
-    """One report; `culprit` is the place in (reference, subject) of the side that it is about."""
+    """One report; `culprit` is the side that it is about, `siblings` are the check's results in other runs of the
+    command.
+    """
 
-    def __init__(self, whole: Digest, pair: Pair, result: Result, culprit: int) -> None:
+    def __init__(
+        self, whole: Digest, pair: Pair, result: Result, culprit: judged.Side, siblings: Mapping[str, Result]
+    ) -> None:
         self.whole = whole
         self.pair = pair
         self.result = result
         self.culprit = culprit
-        self.wrong = pair.sides[culprit]
-        self.other = pair.sides[1 - culprit]
+        self.siblings = siblings
+        self.wrong = pair.side(culprit.target)
+        # The side that did right, if there is one: the other that was judged, or the CPU under the subject.
+        others = [side for side in result.sides if side.target != culprit.target]
+        self.other = next((side for side in others if side.status == Status.PASS), others[0])
         self.manifest = manifest_of(pair)
         self.nested = NESTED in self.manifest.needs
+        self.is_kvm = culprit.role == Role.SUBJECT
 
     def text(self) -> str:
         parts = [
@@ -114,14 +137,9 @@ class _Form:
         return [*lines, f"CPU model that the guest was given: {identity.get('cpu model', 'not recorded')}"]
 
     def _summary(self) -> str:
-        broken = effect(self.result, self.culprit)
-        what = self.result.summary or self.manifest.title or self.result.check
-        name = self.wrong.names.implementation
-        return (
-            f"{name} gives {broken}, where the SDM requires: {what}"
-            if broken
-            else f"{name}: not as the SDM requires: {what}"
-        )
+        broken = effect(self.result, self.culprit.target) or self.result.reason
+        what = (self.result.summary or self.manifest.title or self.result.check).rstrip(".")
+        return f"{self.wrong.names.implementation}: {what}: {broken}"
 
     def _guest(self) -> str:
         kind = "a hypervisor with a nested guest of its own, " if self.nested else ""
@@ -130,25 +148,30 @@ class _Form:
         return f"{kind}a BIOS disk image of {self.pair.case.image_bytes} bytes, {self.pair.case.name}{title}{needs}"
 
     def _tried(self) -> list[str]:
-        """What else it was tried with: the variants of the confirmation, and the targets that KVM or Bochs is not
-        needed for.
+        """What else it was tried with: the variants of the confirmation, the targets that need neither KVM nor Bochs,
+        and the other versions of the same command.
         """
         confirmation = self.pair.confirmation(self.result)
         stages = {stage.name: stage for stage in confirmation.stages} if confirmation else {}
-        lines = [self._stage(stage) for stage in stages.values()]
+        lines = [self._stage(stage) for stage in stages.values() if self.is_kvm or stage.name not in OF_KVM]
         if not stages:
-            again = f"{reproduce(self.pair, self.result)} --confirm all"
-            lines = [f"With kernel_irqchip=off, with another CPU model: not tried ({again})"]
+            again = f"{self._again()} --confirm all"
+            what = "With kernel_irqchip=off, with another CPU model" if self.is_kvm else "With another CPU model"
+            lines = [f"{what}: not tried ({again})"]
         for target, capabilities in self.whole.meta.idle.items():
             if lacking := sorted(set(self.manifest.needs) - set(capabilities)):
                 lines += [f"With {target}: cannot be tested, it has no {', '.join(lacking)}, which the guest requires"]
             else:
-                lines += [f"With {target}: not tried ({reproduce(self.pair, self.result)},{target})"]
+                lines += [f"With {target}: not tried ({self._again(target)})"]
         return lines + [
-            f"With {one.subject}: {one.label}"
+            f"With {one.subject.target}: {one.label}"
             for one in self.whole.results
-            if (one.case, one.check) == (self.result.case, self.result.check) and one.subject != self.result.subject
+            if (one.case, one.check) == (self.result.case, self.result.check)
+            and one.subject.target != self.result.subject.target
         ]
+
+    def _again(self, target: str = "") -> str:
+        return reproduce(self.pair, self.result, target, public=True)
 
     def _stage(self, stage: Stage) -> str:
         if stage.name in ("re-run", "second reading of the screen"):
@@ -161,12 +184,9 @@ class _Form:
             Outcome.DIFFERENT: f"this bug does not show ({stage.detail})",
             Outcome.UNKNOWN: f"tried, without a result ({stage.detail})",
         }[stage.outcome]
-        variants = [
-            boot
-            for boot, _ in self.pair.variants
-            if (boot.target, boot.variant) == (self.wrong.names.target, stage.name)
-        ]
-        given = f" ({variants[0].identity['cpu model']})" if variants and "cpu model" in variants[0].identity else ""
+        wanted = self.wrong.names.target, stage.name
+        boots = [one.observation for one in self.pair.variants if (one.observation.target, one.boot.variant) == wanted]
+        given = f" ({boots[0].identity['cpu model']})" if boots and "cpu model" in boots[0].identity else ""
         return f"With {stage.name}{given}: {words}"
 
     def _steps(self) -> list[str]:
@@ -181,63 +201,69 @@ class _Form:
             "",
             f"1. gunzip {IMAGE_NAME} (attached; sha256 of the image {sha}{source})",
             "2. Run the command line above, or rerun.sh of the attached bundle, or with difftest:",
-            f"   {reproduce(self.pair, self.result)}",
+            f"   {self._again()}",
         ]
-        return [*lines, f"3. {_shown(self.wrong, self.result, self.culprit)}"]
+        return [*lines, f"3. {_shown(self.wrong, self.result, self.culprit.status)}"]
 
     def _expected(self) -> list[str]:
-        status = (self.result.reference_status, self.result.subject_status)[1 - self.culprit]
-        right = self.result.verdict in (Verdict.SUBJECT_WRONG, Verdict.REFERENCE_WRONG) and status == "PASS"
+        right = self.other.status == Status.PASS
         lines = [
             f"Expected behavior ({self._who()} shows it; not tried on real hardware):"
             if right
             else "Expected behavior:"
         ]
-        required = [field for field in self.result.fields if field.required is not None]
-        lines += ["", *(f"  {field.name} = {spelled(field.name, field.required or '')}" for field in required)]
-        return [*lines, "", _shown(self.other, self.result, 1 - self.culprit)] if right else lines
+        if self.result.check in EXPECTED:
+            return [*lines, "", EXPECTED[self.result.check]]
+        required = [(field.name, field.required[self.culprit.target]) for field in self._required()]
+        lines += ["", *(f"  {name} = {spelled(name, value)}" for name, value in required)]
+        return (
+            [*lines, "", _shown(self.pair.side(self.other.target), self.result, self.other.status)] if right else lines
+        )
+
+    def _required(self) -> list[Field]:
+        return [field for field in self.result.fields if self.culprit.target in field.required]
 
     def _who(self) -> str:
-        identity = _identity(self.other)
-        name = self.other.names.implementation
+        side = self.pair.side(self.other.target)
+        identity, name = _identity(side), side.names.implementation
         versions = [
             f"{program} {identity[key]}" for program, key in (*PROGRAMS, ("kernel", "kernel")) if key in identity
         ]
         return f"{name} ({', '.join(versions).removeprefix(f'{name} ')})" if versions else name
 
     def _actual(self) -> list[str]:
-        lines = [f"Actual behavior: {effect(self.result, self.culprit) or self.result.reason}", ""]
+        target = self.culprit.target
+        lines = [f"Actual behavior: {effect(self.result, target) or self.result.reason}", ""]
         other_exit = any(field.name == "exit_reason" and field.differs for field in self.result.fields)
         for field in self.result.fields:
-            value = (field.reference, field.subject)[self.culprit]
+            value, wanted = field.values.get(target), field.required.get(target)
             if value is not None and field.compared:
                 wrong = (
-                    f"    instead of {spelled(field.name, field.required)}"
-                    if field.required not in (None, value)
-                    else ""
+                    f"    instead of {spelled(field.name, wanted)}" if wanted is not None and wanted != value else ""
                 )
                 lines.append(f"  {field.name} = {spelled(field.name, value)}{wrong}")
-            elif field.required is not None and not other_exit:
-                lines.append(f"  {field.name} absent    instead of {spelled(field.name, field.required)}")
-        for fault in _observed(self.wrong).kernel_faults:
-            lines.append(f"  kernel log: {fault}")
+            elif wanted is not None and not other_exit:
+                lines.append(f"  {field.name} absent    instead of {spelled(field.name, wanted)}")
+        for fault in _observed(self.wrong).kernel_faults if self.is_kvm else []:
+            lines.append(f"  kernel log: {fault.line}")
+            lines += [f"    {function}" for function in fault.trace]
         return lines
 
     def _explanation(self) -> list[str]:
         lines = ["Explanation:", ""]
         if self.nested:
-            lines += [
-                f"L0 is {self.wrong.names.implementation}, L1 the image, L2 the nested guest that the image runs.",
-                "",
-            ]
+            l0 = "L0 is KVM, L1 the image" if self.is_kvm else "L1 is the image, which runs directly on this CPU"
+            lines += [f"{l0}, L2 the nested guest that the image runs.", ""]
         if self.manifest.description:
             lines += [" ".join(self.manifest.description.split()), ""]
         if self.result.summary:
             lines += [sentence(self.result.summary)]
         if self.result.sdm:
-            lines += [f"Intel SDM: {self.result.sdm}"]
-        if self.result.verdict == Verdict.INHERITED:
-            lines += [f"{self.other.names.implementation} ran on top of it and showed the same."]
+            # KVM's maintainers cite sections by their titles: the numbers move from edition to edition.
+            lines += [f"Intel SDM: {SECTION.sub('', self.result.sdm) if self.is_kvm else self.result.sdm}"]
+        if self.result.verdict == Verdict.SHARED:
+            above = self.result.subject.implementation
+            lines += [f"{above}, which ran on top of it, broke the SDM as well: {self.result.reason}."]
         return lines
 
     def _cause(self) -> list[str]:
@@ -251,18 +277,27 @@ class _Form:
         return ["Likely cause (from the case's manifest; not observed in this run):", "", sentence(known.reason), *link]
 
     def _files(self) -> list[str]:
-        kernels = {_identity(self.wrong).get("kernel", "")} - {""}
-        regression = (
-            f"Whether it is a regression is not known: this run had only kernel {kernels.pop()}." if kernels else ""
-        )
-        made = (
-            f"Made by difftest {self.whole.meta.tool_version} from run {self.whole.meta.run} "
-            f"({self.whole.meta.started})."
-        )
-        return [*([regression] if regression else []), made]
+        meta = self.whole.meta
+        made = f"Made by difftest {meta.tool_version} from run {meta.run} ({meta.started})."
+        return [*self._regression(), made]
+
+    def _regression(self) -> list[str]:
+        """What the other kernels that the same command ran say of it."""
+        kernel = _identity(self.wrong).get("kernel", "")
+        if not kernel or not self.is_kvm:
+            return []
+        others = {version: one for version, one in self.siblings.items() if version != kernel}
+        if not others:
+            return [f"Whether it is a regression is not known: this run had only kernel {kernel}."]
+        lines = [f"  Linux {version}: {one.label}: {one.reason}" for version, one in others.items()]
+        return ["Other kernels, run by the same command:", *lines]
 
 
-def _shown(side: Side, result: Result, place: int) -> str:
+def _same(one: Result, other: Result) -> bool:
+    return (one.case, one.check, one.subject.target) == (other.case, other.check, other.subject.target)
+
+
+def _shown(side: Side, result: Result, status: Status) -> str:
     """What a person sees at the end of a boot: the words on the screen, and the serial port's last line."""
     observation = _observed(side)
     words = [
@@ -270,14 +305,13 @@ def _shown(side: Side, result: Result, place: int) -> str:
         for row, reading in sorted(side.screen.rows.items())
         if reading.memory.strip()
     ]
-    line = transcript_of(observation).terminal_line
+    line = side.terminal_line
     if line:
         words.append(f"The last line of serial output is:\n\n{line}\n\n")
-    if result.check in (IMAGE, HOST_KERNEL) or not line:
+    if result.check in NO_CHECKS or not line:
         words.append(f"The boot ended with {observation.ending.value} ({observation.detail}).")
-    status = (result.reference_status, result.subject_status)[place]
-    if result.check not in (IMAGE, HOST_KERNEL) and status not in ("-", "DIED"):
-        words.append(f'The line that begins with "difftest 1 check {result.check}" says {status}.')
+    if result.check not in NO_CHECKS and status not in (Status.NOT_REPORTED, Status.DIED):
+        words.append(f'The line that begins with "difftest 1 check {result.check}" says {status.value}.')
     return " ".join(words).replace("\n ", "\n")
 
 

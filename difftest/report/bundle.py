@@ -16,15 +16,14 @@ import jinja2
 import msgspec
 
 from difftest.case.case import Case
-from difftest.case.manifest import HOST_KERNEL, IMAGE
 from difftest.errors import StoreError
 from difftest.image.params import speaking
 from difftest.judging.result import Result
 from difftest.report.bug import IMAGE_NAME, bug_report
 from difftest.report.digest import Pair, Side, digest
 from difftest.report.environment import environments
-from difftest.report.find import CULPRITS, found, manifest_of
-from difftest.report.words import command_line, paragraph, title
+from difftest.report.find import found, manifest_of
+from difftest.report.words import NO_CHECKS, command_line, paragraph, title
 from difftest.run.store import StoredRun, file_name
 from difftest.text import visible
 from emulators.by_hand import IMAGE as HAND_IMAGE
@@ -49,7 +48,7 @@ def bundle(run: StoredRun, check: str, targets: Mapping[str, Target], *, carry: 
         raise StoreError(f"{pair.case.name} has a second disk, which a run does not keep", hint="send its case folder")
     image = speaking(run.image(pair.case))  # by hand there is COM1 only
     files = {IMAGE_NAME: gzip.compress(image, mtime=0), "environment.txt": _environment(run, pair)}
-    if result.verdict in CULPRITS:
+    if result.wrong:
         files["report.txt"] = bug_report(run, f"{result.case}/{result.check}").encode()
     files |= dict(_evidence(pair, result))
     files |= _rerun(pair, result, image, targets, carry)
@@ -90,7 +89,7 @@ def _evidence(pair: Pair, result: Result) -> Iterator[tuple[str, bytes]]:
 def _record(side: Side, result: Result) -> bytes:
     """The line that a side's verdict stands on: the check's record, or the last line of an image that prints none."""
     lines = [line.rstrip(b"\r") for line in side.observation.words.split(b"\n")] if side.observation else []
-    if result.check in (IMAGE, HOST_KERNEL):
+    if result.check in NO_CHECKS:
         return next((line for line in reversed(lines) if line.strip()), b"")
     return next((line for line in lines if line.startswith(f"difftest 1 check {result.check} ".encode())), b"")
 
@@ -116,7 +115,7 @@ def _rerun(pair: Pair, result: Result, image: bytes, targets: Mapping[str, Targe
         title=visible(f"{result.case} / {title(result)}: {result.label}", 300),
         words=visible(paragraph(result), 1000),
         sides=sides,
-        check="" if result.check in (IMAGE, HOST_KERNEL) else result.check,
+        check="" if result.check in NO_CHECKS else result.check,
         quiet=QUIET_SECONDS,
     )
     return files | {"rerun.sh": script.encode()}

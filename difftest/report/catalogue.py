@@ -1,70 +1,95 @@
-"""The catalogue of checks with what a run showed of each, in Markdown. All from a stored run, offline."""
+"""The catalogue of checks with what runs of several versions showed of each, in Markdown. All from stored runs,
+offline.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import msgspec
 
 from difftest.case.manifest import Manifest
+from difftest.history.compare import headings
 from difftest.judging.result import Result
 from difftest.report.digest import digest
 from difftest.report.environment import environments
+from difftest.report.findings import END, START, findings, table
 from difftest.report.markdown import cell
+from difftest.report.words import statuses, targets
 from difftest.run.store import CaseSnapshot, StoredRun
-from difftest.verdict import MEANINGS
+from difftest.verdict import MEANINGS, Verdict
 
 SHOWN_REASON = 240  # characters of a reason in the table
+INTRODUCTION = """\
+Written by `difftest report --catalogue` from stored runs; do not edit. PASS and FAIL are the image's own judgement by
+the SDM, OPEN is what the SDM leaves open, SKIP names a missing capability, DIED is a guest that ended or hung in the
+check. Section numbers are those of the 2024 edition of the SDM, Vol. 3; titles stay when numbers move."""
 
 
-def catalogue(run: StoredRun) -> str:
-    """docs/catalogue.md: one table a case, with the versions that the figures hold for."""
-    return "\n".join(_lines(run)) + "\n"
+def catalogue(runs: Sequence[StoredRun]) -> str:
+    """docs/catalogue.md: what was found, the versions, and a table for each case.
+
+    Raises StoreError for a run that cannot be read.
+    """
+    return "\n".join(_lines(runs)) + "\n"
 
 
-def _lines(run: StoredRun) -> Iterator[str]:
-    yield "# What the checks showed"
-    yield ""
-    yield (
-        "Written by `difftest report --catalogue` from one run; do not edit. PASS and FAIL are the image's own "
-        "judgement by"
-    )
-    yield (
-        "the SDM, OPEN is what the SDM leaves open, SKIP names a missing capability. Section numbers are those "
-        "of the 2024"
-    )
-    yield "edition of the SDM, Vol. 3; titles stay when numbers move."
-    yield ""
-    yield f"Run {run.meta.run}, difftest {run.meta.tool_version}."
-    yield ""
-    targets, lines = environments(digest(run).pairs, run.meta)
-    yield f"| | {' | '.join(targets)} |"
-    yield "|---" * (len(targets) + 1) + "|"
-    for line in lines:
-        yield f"| {cell(line.key)} | {' | '.join(cell(value, 80) for value in line.values)} |"
-    for snapshot in run.cases():
-        yield from _case(snapshot, run.results(snapshot.name))
+def _lines(runs: Sequence[StoredRun]) -> Iterator[str]:
+    names = headings(runs)
+    yield from ("# What the checks showed", "", INTRODUCTION, "", START, table(findings(runs)), END)
+    for name, run in zip(names, runs, strict=True):
+        yield from ("", f"## Run {run.meta.run}: {cell(name)}", "")
+        columns, lines = environments(digest(run).pairs, run.meta)
+        yield f"| | {' | '.join(columns)} |"
+        yield "|---" * (len(columns) + 1) + "|"
+        for line in lines:
+            yield f"| {cell(line.key)} | {' | '.join(cell(value, 80) for value in line.values)} |"
+    cases = {case.name: case for run in runs for case in run.cases()}
+    for snapshot in cases.values():
+        results = {name: run.results(snapshot.name) for name, run in zip(names, runs, strict=True)}
+        yield from _case(snapshot, results)
 
 
-def _case(snapshot: CaseSnapshot, results: list[Result]) -> Iterator[str]:
-    yield ""
-    yield f"## {cell(snapshot.name)}: {cell(snapshot.title)}"
-    for subject in dict.fromkeys(result.subject for result in results):
-        chosen = [result for result in results if result.subject == subject]
-        yield ""
-        yield f"| check | SDM | {chosen[0].reference} | {subject} | verdict | what differs |"
-        yield "|---|---|---|---|---|---|"
-        for result in chosen:
-            told = (
-                MEANINGS[result.verdict].diverges or not MEANINGS[result.verdict].decided or result.verdict == "skipped"
-            )
-            reason = cell(result.reason, SHOWN_REASON) if told else ""
-            cells = [f"`{cell(result.check)}` {cell(result.summary, 200)}", cell(result.sdm, 200)]
-            cells += [result.reference_status, result.subject_status, result.label, reason]
-            yield "| " + " | ".join(cells) + " |"
+def _case(snapshot: CaseSnapshot, results: Mapping[str, Sequence[Result]]) -> Iterator[str]:
+    yield from ("", f"## {cell(snapshot.name)}: {cell(snapshot.title)}")
+    every = [(name, result) for name, found in results.items() for result in found]
+    for subject in dict.fromkeys(result.subject.target for _, result in every):
+        yield from ("", f"| check | SDM | verdict on {subject} | each side | what differs |", "|---|---|---|---|---|")
+        checks = dict.fromkeys(result.check for _, result in every if result.subject.target == subject)
+        for check in checks:
+            found = {
+                name: result for name, result in every if (result.subject.target, result.check) == (subject, check)
+            }
+            yield _row(found, len(results))
     manifest = _manifest(snapshot)
     yield from _list("Rows of the catalogue that are no check here:", [(row.id, row.reason) for row in manifest.absent])
     yield from _list("Notes:", [(note.id, note.text) for note in manifest.note])
+
+
+def _row(found: Mapping[str, Result], runs: int) -> str:
+    """One check in all runs. What is the same in all of them is said once."""
+    first = next(iter(found.values()))
+    reasons = {name: cell(result.reason, SHOWN_REASON) for name, result in found.items() if _told(result)}
+    cells = [f"`{cell(first.check)}` {cell(first.summary, 200)}", cell(first.sdm, 200)]
+    cells.append(_by_version({name: cell(result.label) for name, result in found.items()}, runs))
+    sides = {name: f"{targets(result)}: {statuses(result)}" for name, result in found.items()}
+    cells.append(_by_version(sides, runs))
+    cells.append(_by_version(reasons, runs))
+    return f"| {' | '.join(cells)} |"
+
+
+def _by_version(values: Mapping[str, str], runs: int) -> str:
+    groups: dict[str, list[str]] = {}
+    for name, value in values.items():
+        groups.setdefault(value, []).append(name)
+    if len(groups) == 1 and len(values) == runs:
+        return next(iter(groups))
+    return "<br>".join(f"{value} ({cell(', '.join(names))})" for value, names in groups.items())
+
+
+def _told(result: Result) -> bool:
+    meaning = MEANINGS[result.verdict]
+    return meaning.diverges or not meaning.decided or result.verdict == Verdict.SKIPPED
 
 
 def _list(heading: str, rows: Sequence[tuple[str, str]]) -> Iterator[str]:

@@ -8,51 +8,74 @@ from collections.abc import Sequence
 import msgspec
 
 from difftest.judging.confirmation import Confirmation, counted
-from difftest.judging.result import Result
+from difftest.judging.result import Result, Role
 from difftest.reading.screen_reading import ScreenReading
+from difftest.reading.seen import Seen
 from difftest.run.store import CaseSnapshot, Meta, StoredRun
 from difftest.verdict import MEANINGS, Verdict
 from emulators.observation import Observation
 from emulators.target import Names
 
+ORDER = list(Role)  # of the sides in a report
 CHOOSING = ("--kernel", "--bochs", "--host-bochs", "--qemu", "--cpu-model")  # options that say what a target is
 
 
 class Side(msgspec.Struct, frozen=True, kw_only=True):
     """One target's boots of one case. Empty when it was never booted: a capability is missing, or the target broke."""
 
+    role: Role
     names: Names
-    boots: list[tuple[Observation, ScreenReading]] = []
+    boots: list[Seen] = []
+
+    @property
+    def seen(self) -> Seen | None:
+        """The boot that stands for the others in a report: the first."""
+        return self.boots[0] if self.boots else None
 
     @property
     def observation(self) -> Observation | None:
-        """The boot that stands for the others in a report: the first."""
-        return self.boots[0][0] if self.boots else None
+        return self.seen.observation if self.seen else None
 
     @property
     def screen(self) -> ScreenReading:
-        return self.boots[0][1] if self.boots else ScreenReading(problem="never booted")
+        return self.seen.screen if self.seen else ScreenReading(problem="never booted")
+
+    @property
+    def terminal_line(self) -> str:
+        return self.seen.transcript.terminal_line if self.seen else ""
 
 
 class Pair(msgspec.Struct, frozen=True, kw_only=True):
-    """One case on the reference and on one subject: the evidence, and the results that stand on it."""
+    """One case on the reference and on one subject: the evidence, and the results that rest on it.
+
+    `sides` has the reference first, the subject last, and between them the CPU under the subject where it was booted.
+    """
 
     case: CaseSnapshot
-    reference: Side
-    subject: Side
+    sides: list[Side]
     results: list[Result]
     choices: list[str] = []  # the words of the run's command line that say what its targets were
     confirmations: list[Confirmation] = []
-    variants: list[tuple[Observation, ScreenReading]] = []  # what was booted otherwise, to confirm
+    variants: list[Seen] = []  # what was booted otherwise, to confirm
 
     @property
-    def sides(self) -> tuple[Side, Side]:
-        return self.reference, self.subject
+    def reference(self) -> Side:
+        return self.sides[0]
+
+    @property
+    def subject(self) -> Side:
+        return self.sides[-1]
+
+    def side(self, target: str) -> Side:
+        """The side of a target that a result names. Raises KeyError."""
+        for side in self.sides:
+            if side.names.target == target:
+                return side
+        raise KeyError(target)
 
     def confirmation(self, result: Result) -> Confirmation | None:
-        return next(
-            (one for one in self.confirmations if (one.check, one.subject) == (result.check, result.subject)), None
-        )
+        wanted = result.check, result.subject.target
+        return next((one for one in self.confirmations if (one.check, one.subject) == wanted), None)
 
     @property
     def findings(self) -> list[Result]:
@@ -98,28 +121,29 @@ def digest(run: StoredRun) -> Digest:
     for case in run.cases():
         results = run.results(case.name)
         unjudged += not results
-        booted = {target: list(boots.values()) for target, boots in run.every_boot(case.name).items()}
-        boots = {target: [one for one in every if not one[0].variant] for target, every in booted.items()}
+        booted = run.every_boot(case.name)
+        boots = {target: [seen for seen in every if not seen.boot.variant] for target, every in booted.items()}
         confirmations = run.confirmations(case.name)
         again += confirmations
-        for reference, subject in dict.fromkeys((result.reference, result.subject) for result in results):
-            own = [result for result in results if (result.reference, result.subject) == (reference, subject)]
-            names = own[0].reference_name, own[0].subject_name
-            left, right = (
-                Side(names=_names(run.meta, target, name), boots=boots.get(target, []))
-                for target, name in zip((reference, subject), names, strict=True)
-            )
+        for reference, subject in dict.fromkeys((one.reference.target, one.subject.target) for one in results):
+            own = [one for one in results if (one.reference.target, one.subject.target) == (reference, subject)]
+            sides = {side.target: side for result in own for side in result.sides}
+            order = sorted(sides.values(), key=lambda side: ORDER.index(side.role))
             pairs.append(
                 Pair(
                     case=case,
-                    reference=left,
-                    subject=right,
+                    sides=[
+                        Side(
+                            role=side.role,
+                            names=Names(target=side.target, implementation=side.implementation),
+                            boots=boots.get(side.target, []),
+                        )
+                        for side in order
+                    ],
                     results=own,
                     choices=_choices(run.meta.command),
                     confirmations=confirmations,
-                    variants=[
-                        one for target in (reference, subject) for one in booted.get(target, []) if one[0].variant
-                    ],
+                    variants=[seen for side in order for seen in booted.get(side.target, []) if seen.boot.variant],
                 )
             )
     results = [result for pair in pairs for result in pair.results]
@@ -131,10 +155,22 @@ def notable(result: Result) -> bool:
     return meaning.diverges or not meaning.decided or not result.expected
 
 
+def grouped(results: Sequence[Result]) -> list[list[Result]]:
+    """Results for a reader, each alone, but for those without a verdict: many of one case have the same cause."""
+    groups: dict[tuple[str, ...], list[Result]] = {}
+    for result in results:
+        same = ("",) if MEANINGS[result.verdict].decided else (result.reason,)
+        key = (result.case, result.subject.target, result.verdict.value, *same, "" if same[0] else result.check)
+        groups.setdefault(key, []).append(result)
+    return list(groups.values())
+
+
 def standing(result: Result) -> str:
     """Whether a divergence was expected: "known", "new", "gone", or "" where there is none."""
     if MEANINGS[result.verdict].diverges:
-        return "known" if result.expected else "new"
+        if result.expected:
+            return "known"
+        return "gone" if result.known is not None else "new"  # one side of what is known is repaired
     return "gone" if result.verdict == Verdict.AGREE and not result.expected else ""
 
 
@@ -208,10 +244,6 @@ def _choices(command: Sequence[str]) -> list[str]:
         if option in CHOOSING:
             chosen += [option, value if equals else following]
     return chosen
-
-
-def _names(meta: Meta, target: str, implementation: str) -> Names:
-    return meta.targets.get(target) or Names(target=target, implementation=implementation)
 
 
 def _many(number: int, noun: str) -> str:

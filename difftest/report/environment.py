@@ -6,12 +6,10 @@ from collections.abc import Sequence
 
 import msgspec
 
-from difftest.reading.record import transcript_of
-from difftest.reading.screen_reading import ScreenReading
+from difftest.reading.seen import Seen
 from difftest.report.capabilities import only_here
 from difftest.report.digest import Pair
 from difftest.run.store import Meta
-from emulators.observation import Observation
 
 CPU_KEY = "CPU: "  # what begins the lines that the image has from the CPU itself
 
@@ -34,7 +32,7 @@ def environments(pairs: Sequence[Pair], meta: Meta) -> tuple[list[str], list[Env
     }
     booted: set[tuple[str, str]] = set()
     for side in (side for pair in pairs for side in pair.sides):
-        for observation, _ in side.boots:
+        for observation in (seen.observation for seen in side.boots):
             for key, value in observation.identity.items():
                 values = seen.setdefault(observation.target, {}).setdefault(key, [])
                 if (observation.target, key) not in booted:
@@ -52,10 +50,10 @@ def environments(pairs: Sequence[Pair], meta: Meta) -> tuple[list[str], list[Env
     return targets, lines
 
 
-def _cpu_lines(boots: Sequence[tuple[Observation, ScreenReading]], seen: dict[str, dict[str, list[str]]]) -> None:
+def _cpu_lines(boots: Sequence[Seen], seen: dict[str, dict[str, list[str]]]) -> None:
     """Add what the CPU said of itself to the images that ask it."""
-    for observation, _ in boots:
-        for name, value in transcript_of(observation).cpu.items():
-            values = seen.setdefault(observation.target, {}).setdefault(f"{CPU_KEY}{name.upper()}", [])
+    for boot in boots:
+        for name, value in boot.transcript.cpu.items():
+            values = seen.setdefault(boot.observation.target, {}).setdefault(f"{CPU_KEY}{name.upper()}", [])
             if value not in values:
                 values.append(value)

@@ -9,16 +9,6 @@ from difftest.errors import StoreError
 from difftest.judging.result import Result
 from difftest.report.digest import Digest, Pair
 from difftest.text import visible
-from difftest.verdict import Verdict
-
-# Whose bug a verdict is, as places in (reference, subject). What both share is the hardware's, and that is the
-# reference.
-CULPRITS = {
-    Verdict.SUBJECT_WRONG: (1,),
-    Verdict.REFERENCE_WRONG: (0,),
-    Verdict.BOTH_WRONG: (0, 1),
-    Verdict.INHERITED: (0,),
-}
 
 
 def found(whole: Digest, name: str) -> tuple[Pair, Result]:
@@ -42,7 +32,7 @@ def found(whole: Digest, name: str) -> tuple[Pair, Result]:
         raise StoreError(
             f"several cases have a check called {visible(name, 200)}", hint=f"one of {visible(cases, 600)}"
         )
-    return next((hit for hit in hits if hit[1].verdict in CULPRITS), hits[0])
+    return next((hit for hit in hits if hit[1].wrong), hits[0])
 
 
 def manifest_of(pair: Pair) -> Manifest:

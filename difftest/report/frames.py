@@ -4,26 +4,16 @@ from __future__ import annotations
 
 import pandas as pd
 
+from difftest.judging.result import Role
 from difftest.run.store import StoredRun
 
 RESULT_COLUMNS = [
-    *["run", "case", "check", "sdm", "summary", "reference", "subject", "reference_name", "subject_name", "verdict"],
-    *["label", "known", "expected", "reference_status", "subject_status", "boots", "reason"],
+    *["run", "case", "check", "sdm", "summary", "reference", "host_cpu", "subject", "verdict"],
+    *["label", "known", "expected", "reference_status", "host_cpu_status", "subject_status", "boots", "reason"],
 ]
 FIELD_COLUMNS = [
-    *[
-        "run",
-        "case",
-        "check",
-        "reference",
-        "subject",
-        "verdict",
-        "field",
-        "required",
-        "reference_value",
-        "subject_value",
-    ],
-    *["compared", "differs"],
+    *["run", "case", "check", "subject", "verdict", "field", "role", "target", "required", "value"],
+    *["compared", "differs", "broken"],
 ]
 TIMING_COLUMNS = ["run", "case", "target", "boot", "kind", "name", "value"]
 
@@ -34,10 +24,11 @@ def results_frame(run: StoredRun) -> pd.DataFrame:
     """
     rows = [
         (
-            *(run.meta.run, result.case, result.check, result.sdm, result.summary, result.reference, result.subject),
-            *(result.reference_name, result.subject_name, result.verdict.value, result.label),
-            *(result.known.reason if result.known else "", result.expected),
-            *(result.reference_status, result.subject_status, result.boots, result.reason),
+            *(run.meta.run, result.case, result.check, result.sdm, result.summary),
+            *(side.target if (side := result.side(role)) else "" for role in Role),
+            *(result.verdict.value, result.label, result.known.reason if result.known else "", result.expected),
+            *(side.status.value if (side := result.side(role)) else "" for role in Role),
+            *(result.boots, result.reason),
         )
         for result in run.all_results()
     ]
@@ -45,14 +36,16 @@ def results_frame(run: StoredRun) -> pd.DataFrame:
 
 
 def fields_frame(run: StoredRun) -> pd.DataFrame:
-    """A row per field of each result. Values are raw text, None where a side has no such field."""
+    """A row per side of each field of each result. Values are raw text, None where a side has no such field."""
     rows = [
         (
-            *(run.meta.run, result.case, result.check, result.reference, result.subject, result.verdict.value),
-            *(field.name, field.required, field.reference, field.subject, field.compared, field.differs),
+            *(run.meta.run, result.case, result.check, result.subject.target, result.verdict.value, field.name),
+            *(side.role.value, side.target, field.required.get(side.target), field.values.get(side.target)),
+            *(field.compared, field.differs, field.broken(side.target)),
         )
         for result in run.all_results()
         for field in result.fields
+        for side in result.sides
     ]
     return pd.DataFrame(rows, columns=FIELD_COLUMNS)
 
@@ -62,9 +55,9 @@ def timings_frame(run: StoredRun) -> pd.DataFrame:
     rows = [
         (run.meta.run, case.name, target, boot, kind, name, float(value))
         for case in run.cases()
-        for target, boots in run.observations(case.name).items()
-        for boot, (observation, _) in enumerate(boots)
-        for kind, numbers in (("seconds", observation.seconds), ("counter", observation.counters))
+        for target, boots in run.boots(case.name).items()
+        for boot, seen in enumerate(boots)
+        for kind, numbers in (("seconds", seen.observation.seconds), ("counter", seen.observation.counters))
         for name, value in numbers.items()
     ]
     return pd.DataFrame(rows, columns=TIMING_COLUMNS)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import struct
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,17 +17,17 @@ import msgspec
 from markupsafe import Markup
 
 from difftest.judging.result import Result
-from difftest.reading.record import transcript_of
-from difftest.report.digest import Digest, Pair, Side, counts, digest, headline, notable, standing
+from difftest.reading.seen import Seen
+from difftest.report.digest import Digest, Pair, Side, counts, digest, grouped, headline, notable, standing
 from difftest.report.environment import environments
 from difftest.report.linediff import Row, compare
 from difftest.report.meaning import meaning
 from difftest.report.qualification import decoded
-from difftest.report.words import command_line, paragraph, reproduce, title
+from difftest.report.words import called, command_line, paragraph, reproduce, required, sentence, title, titles
 from difftest.run.store import StoredRun
 from difftest.text import visible
 from difftest.verdict import MEANINGS, Verdict
-from emulators.observation import Ending, Observation
+from emulators.observation import ORDERLY, Ending, Observation
 
 TEMPLATE = Path(__file__).with_name("page.html.jinja")
 SCRIPT = Path(__file__).with_name("filter.js")
@@ -41,7 +41,7 @@ TEXT_MODE = {
 }  # sizes of an 80x25 text screen's picture: there, and only there, rows can be marked
 MOST_AGREEING = 40  # pairs of one case and subject that agree and still get their evidence on the page
 KERNEL_LOG = "kernel.log"
-ORDERLY = {Ending.FINISHED, Ending.HALTED, Ending.POWER_OFF, Ending.SETTLED}
+GOOD_ENDS = {*ORDERLY, Ending.SETTLED}
 
 
 class Picture(msgspec.Struct, frozen=True):
@@ -79,13 +79,18 @@ def html_report(run: StoredRun) -> str:
         counts=counts(whole.tally),
         pairs=[_pair(pair, index) for index, pair in enumerate(shown)],
         left_out=len(whole.pairs) - len(shown),
-        checks=[_check(result) for result in whole.results],
+        checks=[
+            _check(result) | {"anchor": _anchor(group[0])}
+            for pair in whole.pairs
+            for group in grouped(pair.results)
+            for result in group
+        ],
         targets=targets,
         environment=environment,
         verdicts=[verdict for verdict in Verdict if any(result.verdict == verdict for result in whole.results)],
         meanings=MEANINGS,
-        reference=_names(result.reference_name for result in whole.results),
-        subjects=_names(result.subject_name for result in whole.results),
+        reference=_names(result.reference.implementation for result in whole.results),
+        subjects=_names(result.subject.implementation for result in whole.results),
     )
 
 
@@ -131,24 +136,13 @@ def _check(result: Result) -> dict[str, Any]:
         "standing": standing(result),
         "notable": notable(result),
         "result": result,
+        "sides": [(side, called(side)) for side in result.sides],
     }
 
 
 def _pair(pair: Pair, number: int) -> dict[str, Any]:
-    findings = [
-        _check(result)
-        | {
-            "paragraph": paragraph(result),
-            "fields": result.fields,
-            "meaning": meaning,
-            "bits": decoded(result),
-            "stages": confirmation.stages if (confirmation := pair.confirmation(result)) else [],
-            "reproduce": reproduce(pair, result),
-            "link": _link(result),
-        }
-        for result in pair.findings
-    ]
-    left, right = (side.observation.words if side.observation else b"" for side in pair.sides)
+    findings = [_finding(pair, group) for group in grouped(pair.findings)]
+    left, right = (side.observation.words if side.observation else b"" for side in (pair.reference, pair.subject))
     rows = compare(left, right)
     return {
         "anchor": f"case-{number}",
@@ -160,7 +154,24 @@ def _pair(pair: Pair, number: int) -> dict[str, Any]:
         "serial": rows,
         "serial_differs": sum(_is_line(row) for row in rows if row.differs),
         "serial_sizes": [len(left), len(right)],
-        "variants": [_boot(observation) for observation, _ in pair.variants],
+        "variants": [_boot(seen) for seen in pair.variants],
+    }
+
+
+def _finding(pair: Pair, group: Sequence[Result]) -> dict[str, Any]:
+    """An article: one result, or those that have no verdict for one and the same reason."""
+    result = group[0]
+    alone = len(group) == 1
+    confirmation = pair.confirmation(result)
+    return _check(result) | {
+        "title": title(result) if alone else f"{len(group)} checks: {titles(group)}",
+        "paragraph": paragraph(result) if alone else sentence(result.reason),
+        "fields": [(field, required(result, field)) for field in result.fields] if alone else [],
+        "meaning": meaning,
+        "bits": decoded(result) if alone else [],
+        "stages": confirmation.stages if confirmation else [],
+        "reproduce": reproduce(pair, result),
+        "link": _link(result),
     }
 
 
@@ -173,20 +184,23 @@ def _side(side: Side) -> dict[str, Any]:
         "picture": _picture(observation.screen) if observation else None,
         "text": "\n".join(side.screen.text).rstrip(),
         "problem": side.screen.problem,
-        "boots": [_boot(observation) for observation, _ in side.boots],
+        "boots": [_boot(seen) for seen in side.boots],
+        "faults": [fault.line for fault in observation.kernel_faults] if observation else [],
+        "panics": observation.panics if observation else [],
         "commands": [command_line(argv) for argv in observation.commands] if observation else [],
         "logs": _logs(observation) if observation else [],
     }
 
 
-def _boot(observation: Observation) -> dict[str, Any]:
+def _boot(seen: Seen) -> dict[str, Any]:
     """One boot among several, in a line."""
+    observation = seen.observation
     return {
         "target": observation.target,
-        "variant": observation.variant,
+        "variant": seen.boot.variant,
         "ending": observation.ending.value,
         "detail": observation.detail,
-        "line": transcript_of(observation).terminal_line,
+        "line": seen.transcript.terminal_line,
         "seconds": observation.seconds.get("whole", 0.0),
     }
 
@@ -216,7 +230,7 @@ def _picture(png: bytes | None) -> Picture | None:
 
 def _logs(observation: Observation) -> list[Log]:
     """Port 0xE9, the kernel's log and an emulator's configuration always; other logs where the boot went wrong."""
-    wrong = observation.ending not in ORDERLY or observation.alarms
+    wrong = observation.ending not in GOOD_ENDS or observation.alarms
     logs = {**observation.logs, **({"port 0xE9": observation.debug} if observation.debug else {})}
     names = [name for name in logs if name == KERNEL_LOG or not name.endswith(".log") or (wrong and logs[name])]
     return [
@@ -236,7 +250,7 @@ def _names(names: Iterable[str]) -> str:
 
 
 def _anchor(result: Result) -> str:
-    return f"finding-{result.case}-{result.check}-{result.subject}"
+    return f"finding-{result.case}-{result.check}-{result.subject.target}"
 
 
 def _is_line(row: Row) -> bool:

@@ -1,15 +1,14 @@
 """A run for programs: as one JSON document, or as JSON Lines, an object a line.
 
-    schema        int, the version of this document (1)
+    schema        int, the version of this document (2)
     run           name, tool_version, command, started, ended, status, host, reference target
     answer        the headline, in words
     tally         results, agree, divergences, known, new, gone, inconclusive, skipped, unjudged: numbers; blame: label
     -> number targets       name -> implementation, inherits, identity (name -> value)
-    results       a list: case, check, sdm, summary, reference, subject (target names), reference_name, subject_name
-                  (implementations), verdict, label, diverges, standing ("known", "new", "gone" or ""), expected,
-                  reason, explanation (a paragraph), reference_status, subject_status, boots, reproduce (a shell line),
-                  known (null, or reason and link), fields: a list of name, reference, subject, required, compared,
-                  differs
+    results       a list: case, check, sdm, summary, sides: a list of role ("reference", "host-cpu", "subject"), target,
+                  implementation, status, reason; verdict, label, diverges, standing ("known", "new", "gone" or ""),
+                  expected, reason, hints, explanation (a paragraph), boots, reproduce (a shell line), known (null, or
+                  reason and link), fields: a list of name, values and required (target -> value), compared, differs
     confirmations a list: case, check, subject, stages: a list of name, outcome ("same", "different" or "unknown"),
     detail observations  a list: case, target, boot (from 0), variant ("" for the plain machine), folder (in the run's
     folder; the
@@ -28,16 +27,14 @@ from typing import Any
 import msgspec
 
 from difftest.judging.result import Result
-from difftest.reading.record import transcript_of
-from difftest.reading.screen_reading import ScreenReading
+from difftest.reading.seen import Seen
 from difftest.report.digest import Digest, Pair, digest, headline, standing
 from difftest.report.words import command_line, paragraph, reproduce
 from difftest.run.store import StoredRun, file_name
 from difftest.text import visible
 from difftest.verdict import MEANINGS
-from emulators.observation import Observation
 
-SCHEMA = 1
+SCHEMA = 2
 LONGEST_TEXT = 16_384  # characters of one string
 LONGEST_SERIAL = 65_536
 
@@ -70,17 +67,16 @@ def _document(run: StoredRun) -> dict[str, Any]:
         "targets": {
             name: {
                 "implementation": names.implementation,
-                "inherits": names.inherits,
                 "identity": run.meta.identities.get(name, {}),
             }
             for name, names in run.meta.targets.items()
         },
         "results": [_result(pair, result) for pair in whole.pairs for result in pair.results],
         "observations": [
-            _observation(case.name, target, boot, observation, screen)
+            _observation(case.name, target, seen)
             for case in run.cases()
             for target, boots in run.every_boot(case.name).items()
-            for boot, (observation, screen) in boots.items()
+            for seen in boots
         ],
         "confirmations": [
             {"case": case.name, **msgspec.to_builtins(one)}
@@ -113,17 +109,19 @@ def _result(pair: Pair, result: Result) -> dict[str, Any]:
         "explanation": paragraph(result),
         "reproduce": reproduce(pair, result),
         "known": {"reason": result.known.reason, "link": result.known.link} if result.known else None,
-        "fields": [msgspec.to_builtins(field) | {"differs": field.differs} for field in result.fields],
     }
 
 
-def _observation(case: str, target: str, boot: int, observation: Observation, screen: ScreenReading) -> dict[str, Any]:
+def _observation(case: str, target: str, seen: Seen) -> dict[str, Any]:
+    observation, boot, screen = seen.observation, seen.boot, seen.screen
     return {
         "case": case,
         "target": target,
-        "boot": boot,
-        "variant": observation.variant,
-        "folder": f"cases/{file_name(case)}/{file_name(target)}/{boot}",
+        "boot": boot.number,
+        "repeat": boot.repeat,
+        "part": boot.part,
+        "variant": boot.variant,
+        "folder": f"cases/{file_name(case)}/{file_name(target)}/{boot.number}",
         "ending": observation.ending.value,
         "detail": observation.detail,
         "image_sha256": observation.image_sha256,
@@ -131,12 +129,13 @@ def _observation(case: str, target: str, boot: int, observation: Observation, sc
         "serial_sha256": hashlib.sha256(observation.serial).hexdigest(),
         "serial": _Lines(visible(observation.serial, LONGEST_SERIAL, lines=True)),
         "ram_log": _Lines(visible(observation.ram_log, LONGEST_SERIAL, lines=True)),
-        "terminal_line": transcript_of(observation).terminal_line,
+        "terminal_line": seen.transcript.terminal_line,
         "rows": {str(row): msgspec.to_builtins(reading) for row, reading in screen.rows.items()},
         "screen_problem": screen.problem,
         "registers": observation.registers,
         "alarms": observation.alarms,
-        "kernel_faults": observation.kernel_faults,
+        "panics": observation.panics,
+        "kernel_faults": [msgspec.to_builtins(fault) for fault in observation.kernel_faults],
         "seconds": observation.seconds,
         "counters": observation.counters,
         "commands": [command_line(argv) for argv in observation.commands],

@@ -8,7 +8,7 @@ from junitparser.junitparser import FinalResult
 from difftest.judging.result import Result
 from difftest.report.digest import Pair, digest, standing
 from difftest.report.meaning import spelled
-from difftest.report.words import paragraph, reproduce
+from difftest.report.words import called, paragraph, reproduce, required
 from difftest.run.store import StoredRun
 from difftest.text import visible
 from difftest.verdict import MEANINGS, Verdict
@@ -28,7 +28,7 @@ def junit(run: StoredRun) -> bytes:
     xml.update_statistics()
     for pair, suite in zip(whole.pairs, suites, strict=True):
         # The boots' time, which many checks share: the library adds up the checks'.
-        seconds = sum(observation.seconds.get("whole", 0.0) for side in pair.sides for observation, _ in side.boots)
+        seconds = sum(seen.observation.seconds.get("whole", 0.0) for side in pair.sides for seen in side.boots)
         suite.time = round(seconds, 3)
     data: bytes = xml.tostring()
     return b'<?xml version="1.0" encoding="utf-8"?>\n' + data + b"\n"
@@ -38,7 +38,7 @@ def _suite(pair: Pair, started: str) -> TestSuite:
     suite = TestSuite(_text(f"{pair.case.name} on {pair.subject.names.target}"))
     suite.timestamp = _text(started.partition("+")[0])
     for result in pair.results:
-        case = TestCase(_text(result.check), classname=_text(f"{result.case}.{result.subject}"))
+        case = TestCase(_text(result.check), classname=_text(f"{result.case}.{result.subject.target}"))
         if outcome := _outcome(result):
             case.result = [outcome]
         case.system_out = _text("\n".join(_lines(pair, result)))
@@ -60,12 +60,11 @@ def _outcome(result: Result) -> FinalResult | None:
 def _lines(pair: Pair, result: Result) -> list[str]:
     lines = [paragraph(result), f"Intel SDM: {result.sdm}" if result.sdm else ""]
     for field in result.fields:
-        values = [
-            f"{name} {'absent' if value is None else spelled(field.name, value)}"
-            for name, value in ((result.reference_name, field.reference), (result.subject_name, field.subject))
-        ]
-        required = f", the SDM requires {spelled(field.name, field.required)}" if field.required is not None else ""
-        lines.append(f"{'!=' if field.differs else '  '} {field.name}: {', '.join(values)}{required}")
+        gave = {side.target: spelled(field.name, field.values.get(side.target, "absent")) for side in result.sides}
+        values = [f"{called(side)} {gave[side.target]}" for side in result.sides]
+        wanted = ", ".join(required(result, field))
+        of = f", the SDM requires {wanted}" if wanted else ""
+        lines.append(f"{'!=' if field.differs else '  '} {field.name}: {', '.join(values)}{of}")
     return [*lines, f"again: {reproduce(pair, result)}"]
 
 

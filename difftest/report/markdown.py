@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from difftest.judging.result import Result
 from difftest.report.digest import Digest, Pair, counts, digest, headline, standing
 from difftest.report.environment import environments
-from difftest.report.words import paragraph, reproduce, title
+from difftest.report.words import paragraph, reproduce, statuses, targets, title
 from difftest.run.store import StoredRun
 from difftest.text import visible
 
@@ -53,16 +53,16 @@ def _lines(whole: Digest) -> Iterator[str]:
             result.label + (f" {result.boots}" if result.boots else ""),
             standing(result),
         ]
-        cells += [f"{result.reference} : {result.subject}", f"{result.reference_status} : {result.subject_status}"]
+        cells += [targets(result), statuses(result)]
         yield f"| {' | '.join(cell(words) for words in cells)} |"
     for pair, result in findings[:MOST_FINDINGS]:
         yield from _finding(pair, result)
     if len(findings) > MOST_FINDINGS:
         yield f"\n{len(findings) - MOST_FINDINGS} more are in the report."
     yield ""
-    targets, lines = environments(whole.pairs, whole.meta)
-    yield f"| | {' | '.join(cell(name) for name in targets)} |"
-    yield "|---" * (len(targets) + 1) + "|"
+    names, lines = environments(whole.pairs, whole.meta)
+    yield f"| | {' | '.join(cell(name) for name in names)} |"
+    yield "|---" * (len(names) + 1) + "|"
     for line in lines:
         if line.key in IDENTITY:
             yield f"| {cell(line.key)} | {' | '.join(cell(value, 120) for value in line.values)} |"

@@ -124,36 +124,35 @@ class Row(msgspec.Struct, frozen=True):
 
     bits: str
     name: str
-    values: tuple[str | None, str | None]
+    values: tuple[str | None, ...]  # in the order of the result's sides
 
     @property
     def differs(self) -> bool:
-        return None not in self.values and self.values[0] != self.values[1]
+        return None not in self.values and len(set(self.values)) > 1
 
 
 def decoded(result: Result) -> list[Row]:
-    """Both sides' exit qualifications, bit by bit: one row for what both have, a row each where their exits differ in
+    """All sides' exit qualifications, bit by bit: one row for what both have, a row each where their exits differ in
     kind.
 
     Empty when the record holds no exit qualification, or only ones that the exit defines no bits of.
     """
-    sides = [_side(result, index) for index in (0, 1)]
+    sides = [_side(result, side.target) for side in result.sides]
     numbers = [_number(side.get("exit_qualification")) for side in sides]
     layouts = [_layout(side) if number is not None else () for side, number in zip(sides, numbers, strict=True)]
     rows = []
-    for part in dict.fromkeys((*layouts[0], *layouts[1])):
+    for part in dict.fromkeys(part for layout in layouts for part in layout):
         values = [
             part.told(number) if number is not None and part in layout else None
             for number, layout in zip(numbers, layouts, strict=True)
         ]
-        rows.append(Row(part.bits, part.name, (values[0], values[1])))
+        rows.append(Row(part.bits, part.name, tuple(values)))
     return rows
 
 
-def _side(result: Result, index: int) -> dict[str, str]:
+def _side(result: Result, target: str) -> dict[str, str]:
     """One side's fields. A field that is compared for one kind of exit and free for another stands there twice."""
-    values = ((field.name, (field.reference, field.subject)[index]) for field in result.fields)
-    return {name: value for name, value in values if value is not None}
+    return {field.name: field.values[target] for field in result.fields if target in field.values}
 
 
 def _layout(side: Mapping[str, str]) -> Sequence[Part]:

@@ -18,10 +18,21 @@ from rich.table import Table
 from rich.text import Text
 
 from difftest.judging.result import Field, Result
-from difftest.reading.record import transcript_of
-from difftest.report.digest import Digest, Pair, Side, counts, digest, headline, standing
+from difftest.report.digest import Digest, Pair, Side, counts, digest, grouped, headline, standing
 from difftest.report.meaning import spelled
-from difftest.report.words import command_line, paragraph, reproduce, title
+from difftest.report.words import (
+    called,
+    command_line,
+    faults,
+    paragraph,
+    reproduce,
+    required,
+    sentence,
+    statuses,
+    targets,
+    title,
+    titles,
+)
 from difftest.run.store import StoredRun
 from difftest.text import visible
 from difftest.verdict import MEANINGS, Verdict
@@ -72,8 +83,8 @@ def render(whole: Digest, *, full: bool = True) -> Iterator[RenderableType]:
         yield _table(rows)
     for pair in whole.pairs:
         told = [result for result in pair.findings if full or not result.expected]
-        for result in told:
-            yield Group(*_finding(pair, result))
+        for group in grouped(told):
+            yield Group(*(_finding(pair, group[0]) if len(group) == 1 else _alike(pair, group)))
         if told:
             yield Group(*_evidence(pair))
     yield _closing(whole)
@@ -95,15 +106,16 @@ def _table(results: Sequence[Result]) -> Table:
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for name in ("case", "check", "verdict", "", "sides", "said"):
         table.add_column(name, overflow="fold")
-    for result in results:
+    for group in grouped(results):
+        result = group[0]
         boots = f" {result.boots}" if result.boots else ""
         table.add_row(
             _text(result.case),
-            _text(title(result)),
+            _text(titles(group)),
             _text(result.label + boots, MEANINGS[result.verdict].style),
             _text(standing(result), STANDING_STYLES.get(standing(result), "")),
-            _text(f"{result.reference} : {result.subject}"),
-            _text(f"{result.reference_status} : {result.subject_status}"),
+            _text(targets(result)),
+            _text(statuses(result)),
         )
     return table
 
@@ -112,7 +124,7 @@ def _known(results: Sequence[Result]) -> Table:
     """Known divergences, of many a row: the checks of a case that have one verdict on one pair of targets."""
     groups: dict[tuple[str, str, str], list[str]] = {}
     for result in results:
-        key = (result.case, result.label, f"{result.reference} : {result.subject}")
+        key = (result.case, result.label, targets(result))
         groups.setdefault(key, []).append(title(result))
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for name in ("case", "known", "sides", "checks"):
@@ -142,26 +154,36 @@ def _finding(pair: Pair, result: Result) -> Iterator[RenderableType]:
     yield Padding(_text(reproduce(pair, result), "bold"), (0, 0, 0, 2))
 
 
+def _alike(pair: Pair, results: Sequence[Result]) -> Iterator[RenderableType]:
+    """Checks of one case that have no verdict for one and the same reason."""
+    first = results[0]
+    head = f"{first.case}: {len(results)} checks: {first.label}"
+    yield Rule(_text(head, MEANINGS[first.verdict].style), align="left", style="dim")
+    yield _text(f"{sentence(first.reason)} It concerns {titles(results)}.")
+    yield _text("see it again:")
+    yield Padding(_text(reproduce(pair, first), "bold"), (0, 0, 0, 2))
+
+
 def _fields(result: Result) -> Table:
     """Side by side; what differs is marked with a letter too, for a pipe and for eyes that see no colour."""
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for name in ("", "field", "SDM requires", visible(result.reference_name, 40), visible(result.subject_name, 40)):
+    for name in ("", "field", "SDM requires", *(visible(called(side), 40) for side in result.sides)):
         table.add_column(_text(name), overflow="fold")
     for field in result.fields:
         free = not field.compared
+        broken = any(field.broken(side.target) for side in result.sides)
         table.add_row(
-            _text("free" if free else "!=" if field.differs else "", "dim" if free else "bold yellow"),
+            _text("free" if free else "!=" if field.differs or broken else "", "dim" if free else "bold yellow"),
             _text(field.name, "dim" if free else ""),
-            _text(spelled(field.name, field.required) if field.required is not None else ""),
-            _value(field, field.reference),
-            _value(field, field.subject),
+            _text("\n".join(required(result, field))),
+            *(_value(field, side.target) for side in result.sides),
         )
     return table
 
 
-def _value(field: Field, value: str | None) -> Text:
-    broken = field.required is not None and value != field.required
-    style = "dim" if not field.compared else "bold red" if broken else "yellow" if field.differs else ""
+def _value(field: Field, target: str) -> Text:
+    value = field.values.get(target)
+    style = "dim" if not field.compared else "bold red" if field.broken(target) else "yellow" if field.differs else ""
     return _text(spelled(field.name, value) if value is not None else "-", style)
 
 
@@ -171,13 +193,14 @@ def _evidence(pair: Pair) -> Iterator[RenderableType]:
     for name in ("", *(f"{side.names.implementation} ({side.names.target})" for side in pair.sides)):
         table.add_column(_text(name), overflow="fold")
     table.add_row(_text("ended"), *(_text(_ending(side)) for side in pair.sides))
-    table.add_row(_text("last serial line"), *(_text(_last_line(side)) for side in pair.sides))
+    table.add_row(_text("last serial line"), *(_text(side.terminal_line) for side in pair.sides))
     for row in MARKED_ROWS:
         table.add_row(_text(f"row {row}"), *(_text(_row(side, row)) for side in pair.sides))
     for name, values in (
         ("screen", [side.screen.problem for side in pair.sides]),
         ("alarms", ["; ".join(side.observation.alarms) if side.observation else "" for side in pair.sides]),
-        ("kernel log", ["; ".join(side.observation.kernel_faults) if side.observation else "" for side in pair.sides]),
+        ("kernel log", [faults(side.observation) for side in pair.sides]),
+        ("panics", ["; ".join(side.observation.panics) if side.observation else "" for side in pair.sides]),
     ):
         if any(values):
             table.add_row(_text(name), *(_text(value, "bold yellow") for value in values))
@@ -195,10 +218,6 @@ def _ending(side: Side) -> str:
     seconds = side.observation.seconds.get("whole")
     after = f" after {seconds:.1f} s" if seconds is not None else ""
     return f"{side.observation.ending}{after}: {side.observation.detail}{more}"
-
-
-def _last_line(side: Side) -> str:
-    return transcript_of(side.observation).terminal_line if side.observation else ""
 
 
 def _row(side: Side, row: int) -> str:

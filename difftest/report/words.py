@@ -6,35 +6,41 @@ import re
 import shlex
 from collections.abc import Sequence
 
-from difftest.case.manifest import HOST_KERNEL, IMAGE
-from difftest.judging.result import Field, Result
+from difftest.case.manifest import EMULATOR, HOST_KERNEL, IMAGE
+from difftest.judging.result import Field, Result, Role, Side
 from difftest.report.digest import Pair, standing
 from difftest.report.meaning import meaning, spelled
 from difftest.text import visible
-from difftest.verdict import MEANINGS
+from difftest.verdict import MEANINGS, Verdict
+from emulators.observation import Observation
 
 MOST_FACTS = 4  # differing fields that a paragraph names; the table has all
 MOST_FACTS_BESIDE = 2  # the same where it was told already what happened
 LONGEST_FACT = 200
+MOST_NAMES = 3  # of checks with one cause that are named
+NO_CHECKS = (IMAGE, HOST_KERNEL, EMULATOR)  # ids of results that belong to no check of the image
+EVENT_FIELDS = ("exit_reason", "vector", "error_code")  # that say together what happened
+EXPLAINED_BY_REASON = (Verdict.SHARED, Verdict.BY_HOST, Verdict.FLAKY)
 
 
 def paragraph(result: Result) -> str:
     """What was tested, who was wrong and what was seen, for somebody who has not read the case. Safe to show."""
-    names = {"reference": result.reference_name, "subject": result.subject_name}
+    names = {"reference": result.reference.implementation, "subject": result.subject.implementation}
     meant = MEANINGS[result.verdict]
-    # Where nothing could be decided, what differs proves nothing: the reason alone is told.
-    differing = [field for field in result.fields if field.differs and meant.decided]
-    effects = [effect(result, place) if meant.decided else "" for place in (0, 1)]
-    told = all(effects) and effects[0] != effects[1]
+    # Where nothing could be decided, what differs proves nothing: only the reason is given.
+    notable = [field for field in result.fields if (field.differs or field.broken(_last(result))) and meant.decided]
+    effects = {side.target: effect(result, side.target) for side in result.sides} if meant.decided else {}
+    told = len(set(effects.values()) - {""}) > 1 and all(effects.values())
     sentences = [
         sentence(result.summary),
         sentence(meant.explanation.format(**names)),
-        f"{names['reference']}: {effects[0]}. {names['subject']}: {effects[1]}." if told else "",
-        *[_fact(result, field) for field in differing[: MOST_FACTS_BESIDE if told else MOST_FACTS]],
+        " ".join(f"{called(side)}: {effects[side.target]}." for side in result.sides) if told else "",
+        *[_fact(result, field) for field in notable[: MOST_FACTS_BESIDE if told else MOST_FACTS]],
     ]
     # The judge's reason often says of one field what the sentences above say of all.
-    if not any(field.name in result.reason for field in differing):
+    if not any(field.name in result.reason for field in notable) or result.verdict in EXPLAINED_BY_REASON:
         sentences.append(sentence(result.reason))
+    sentences += [sentence(hint) for hint in result.hints]
     if result.boots:
         sentences.append(f"Seen in {result.boots} boots.")
     if result.known is not None and standing(result) == "known":
@@ -42,37 +48,71 @@ def paragraph(result: Result) -> str:
     return visible(" ".join(sentence for sentence in sentences if sentence), 4000)
 
 
-def effect(result: Result, place: int) -> str:
-    """What happened on one side (0 the reference, 1 the subject) in a few words, or "" where the record does not tell.
-
-    The kit's nested guests end an exception that they do not expect in a VMCALL, so the exception is what happened
-    there.
+def effect(result: Result, target: str) -> str:
+    """What happened on one side in a few words, or "" where the record does not tell: the first requirement that it
+    broke, or else its exception or exit. Of an exception that a nested guest does not expect the kit makes a VMCALL, so
+    the exception is what happened there.
     """
-    sides = ((field.name, (field.reference, field.subject)[place]) for field in result.fields)
-    values = {name: value for name, value in sides if value is not None}
+    values = {field.name: field.values[target] for field in result.fields if target in field.values}
+    broken = next((field for field in result.fields if field.broken(target)), None)
+    if broken is not None and broken.name not in EVENT_FIELDS:
+        was = "absent" if target not in broken.values else spelled(broken.name, broken.values[target])
+        return f"{broken.name} is {was} instead of {spelled(broken.name, broken.required[target])}"
     reason, vector = values.get("exit_reason"), values.get("vector")
     if vector is not None:
-        where = "in the nested guest" if reason is not None else "in the guest"
+        nested = reason is not None or "l2_vector" in values
         code = f", error code {values['error_code']}" if "error_code" in values else ""
-        return f"{meaning('vector', vector).partition(', ')[2] or f'exception {vector}'} {where}{code}"
+        name = meaning("vector", vector).partition(", ")[2] or f"exception {vector}"
+        return f"{name} {'in the nested guest' if nested else 'in the guest'}{code}"
     if reason is not None:
         return f"a VM exit ({meaning('exit_reason', reason) or reason})"
     return f"the boot ends with {values['ending']}" if values.keys() == {"ending"} else ""
 
 
+def called(side: Side) -> str:
+    """A side's name where several of one implementation may take part."""
+    return f"{side.implementation} under KVM" if side.role == Role.HOST_CPU else side.implementation
+
+
+def statuses(result: Result) -> str:
+    """What the image said of each side: "PASS : FAIL"."""
+    return " : ".join(side.status.value for side in result.sides)
+
+
+def targets(result: Result) -> str:
+    """The sides by their targets' names: "bochs : kvm-hosted"."""
+    return " : ".join(side.target for side in result.sides)
+
+
 def title(result: Result) -> str:
     """A check's name as a reader meets it."""
-    special = {IMAGE: "the image as a whole", HOST_KERNEL: "the log of the kernel under test"}
+    special = {
+        IMAGE: "the image as a whole",
+        HOST_KERNEL: "the log of the kernel under test",
+        EMULATOR: "panics of the emulator",
+    }
     return visible(special.get(result.check, result.check), 200)
 
 
-def reproduce(pair: Pair, result: Result) -> str:
-    """The one line that shows a result again."""
-    argv = ["difftest", "run", pair.case.argument]
-    if result.check not in (IMAGE, HOST_KERNEL) and pair.case.checks:  # only images of the kit take a selection
+def titles(results: Sequence[Result]) -> str:
+    """The names of checks in a few words: all of a few, the first of many."""
+    names = ", ".join(title(result) for result in results[:MOST_NAMES])
+    more = len(results) - MOST_NAMES
+    return f"{names} and {more} more" if more > 0 else names
+
+
+def reproduce(pair: Pair, result: Result, target: str = "", *, public: bool = False) -> str:
+    """The one line that shows a result again, on its own or on another target. A Bochs that is wrong by itself needs no
+    other target than the one that the tool takes. A `public` line has no path of this machine.
+    """
+    argument = pair.case.argument
+    argv = ["difftest", "run", argument.rpartition("/")[2] if public else argument]
+    if result.check not in NO_CHECKS and pair.case.checks:  # only images of the kit take a selection
         argv += ["-k", result.check]
-    argv += ["--target", result.subject]
-    argv += pair.choices
+    if target or result.verdict != Verdict.REFERENCE_WRONG:
+        argv += ["--target", target or result.subject.target]
+    if not target:
+        argv += pair.choices
     times, _, of = result.boots.partition("/")
     if times != of:
         argv += ["--repeat", of]
@@ -84,20 +124,49 @@ def command_line(argv: Sequence[str]) -> str:
     return visible(shlex.join(argv), 8000)
 
 
+def required(result: Result, field: Field) -> list[str]:
+    """What the SDM requires of a field: one line, or where it depends on the CPU one for each side."""
+    wanted = {side.target: field.required[side.target] for side in result.sides if side.target in field.required}
+    if len(set(wanted.values())) <= 1:
+        return [spelled(field.name, value) for value in list(wanted.values())[:1]]
+    return [f"{target}: {spelled(field.name, value)}" for target, value in wanted.items()]
+
+
+def faults(observation: Observation | None) -> str:
+    """What the kernel's log has of faults, in one line."""
+    lines = [fault.line for fault in observation.kernel_faults] if observation else []
+    return "; ".join(lines)
+
+
+def _last(result: Result) -> str:
+    return result.subject.target
+
+
 def _fact(result: Result, field: Field) -> str:
     """One differing field as a sentence: what the SDM requires, where the check says so, and what each side gave."""
-    sides = [(result.reference_name, field.reference), (result.subject_name, field.subject)]
-    if field.required is None:
-        gave = ", ".join(f"{name} gave {_value(field, value)}" for name, value in sides)
-        return f"For {field.name} {gave}."
-    gave = ", ".join(
-        f"{name} gave {'that' if value == field.required else _value(field, value)}" for name, value in sides
-    )
-    return f"For {field.name} the SDM requires {_value(field, field.required)}: {gave}."
+    required = {field.required[side.target] for side in result.sides if side.target in field.required}
+    if len(required) == 1:
+        one = required.pop()
+        gave = ", ".join(
+            f"{called(side)} gave {'that' if field.values.get(side.target) == one else _value(field, side.target)}"
+            for side in result.sides
+        )
+        return f"For {field.name} the SDM requires {_spelled(field, one)}: {gave}."
+    parts = []
+    for side in result.sides:
+        wanted = field.required.get(side.target)
+        of = f" (required there: {_spelled(field, wanted)})" if wanted is not None else ""
+        parts.append(f"{called(side)} gave {_value(field, side.target)}{of}")
+    return f"For {field.name} {', '.join(parts)}."
 
 
-def _value(field: Field, value: str | None) -> str:
-    return "none" if value is None else visible(spelled(field.name, value), LONGEST_FACT) or "(nothing)"
+def _value(field: Field, target: str) -> str:
+    value = field.values.get(target)
+    return "none" if value is None else _spelled(field, value)
+
+
+def _spelled(field: Field, value: str) -> str:
+    return visible(spelled(field.name, value), LONGEST_FACT) or "(nothing)"
 
 
 def sentence(text: str) -> str:

@@ -8,16 +8,29 @@ from collections.abc import Sequence
 import msgspec
 
 from difftest.errors import StoreError, told
-from difftest.judging.confirmation import RERUN, SCREEN, Confirmation, Outcome, Stage, doubted, settled, stage_of
-from difftest.judging.result import Result
-from difftest.judging.side import by_repeat
+from difftest.image.prepare import Prepared
+from difftest.judging.confirmation import (
+    OTHER_HOST,
+    RERUN,
+    SCREEN,
+    Confirmation,
+    Outcome,
+    Stage,
+    confirmed,
+    doubted,
+    stage_of,
+)
+from difftest.judging.judge import Pairing, judge
+from difftest.judging.result import Result, Role
 from difftest.reading.screen import read_again
-from difftest.reading.seen import Parts
+from difftest.reading.seen import Seen
 from difftest.run.plan import Job
 from difftest.run.runner import Run
+from emulators.observation import Boot
 from emulators.target import Target
 
-Again = dict[tuple[str, str, str], range]  # (case, target, stage) -> numbers of the boots that were made to confirm
+Again = dict[tuple[str, str, str], list[int]]  # (case, target, stage) -> numbers of the boots that were made to confirm
+Round = tuple[Prepared, str, Boot]  # a boot to be made, and the stage that it is for
 
 
 async def confirm(run: Run) -> None:
@@ -33,31 +46,45 @@ async def confirm(run: Run) -> None:
     run.read_afresh = True
     async with asyncio.TaskGroup() as group:
         for target in (run.targets[name] for name in run.plan.targets() if jobs):
-            taking_part = [
+            concerned = [
                 job
                 for job in jobs
-                if target.name in (run.plan.reference, *(result.subject for result in doubts[job.prepared.case.name]))
+                if target.name in (run.plan.reference, *(one.subject.target for one in doubts[job.prepared.case.name]))
             ]
             # What a short cut showed is looked at again without it.
-            group.create_task(_boot_again(run, target.thorough() or target, taking_part, again))
+            group.create_task(_boot_again(run, target.thorough() or target, _rounds(target, concerned), again))
+            blamed = [job for job in concerned if any(_blames(one, target) for one in doubts[job.prepared.case.name])]
+            other = target.other_host() if blamed else None
+            for elsewhere in (other, other.host_cpu() if other else None):
+                if elsewhere is not None:
+                    rounds = [(job.prepared, OTHER_HOST, job.prepared.boot()) for job in blamed]
+                    group.create_task(_boot_again(run, elsewhere, rounds, again))
     for job in jobs:
         await _settle(run, job, doubts[job.prepared.case.name], again)
 
 
-async def _boot_again(run: Run, target: Target, jobs: Sequence[Job], again: Again) -> None:
-    """The re-run and the variants of these cases on one target. What breaks leaves the stages that it was for
-    undone.
-    """
+def _blames(result: Result, target: Target) -> bool:
+    return any(side.target == target.name and side.role == Role.SUBJECT for side in result.wrong)
+
+
+def _rounds(target: Target, jobs: Sequence[Job]) -> list[Round]:
+    """The re-run of these cases on a target, and the boots on its variants."""
     rounds = []
     for job in jobs:
-        plain = job.prepared.boot(run.plan.total_seconds)
+        plain = job.prepared.boot()
         rounds.append((job.prepared, RERUN, plain))
         for variant, machine in target.variants(plain.machine).items():
             rounds.append((job.prepared, variant, msgspec.structs.replace(plain, machine=machine)))
+    return rounds
+
+
+async def _boot_again(run: Run, target: Target, rounds: Sequence[Round], again: Again) -> None:
+    """Make these boots on one target. What breaks leaves the stages that it was for undone."""
     if not rounds:
         return
     async with run.slots:
         try:
+            await asyncio.to_thread(target.prepare, lambda line: run.say("confirming", target.name, line))
             begin = target.session(
                 [boot for _, _, boot in rounds], lambda line: run.say("confirming", target.name, line)
             )
@@ -76,28 +103,50 @@ async def _boot_again(run: Run, target: Target, jobs: Sequence[Job], again: Agai
 async def _settle(run: Run, job: Job, doubts: Sequence[Result], again: Again) -> None:
     """Work out the stages of one case's divergences, keep them, and judge the case once more."""
     name = job.prepared.case.name
-    reference = run.plan.reference
-    for target in (reference, *job.subjects):
+    for target in dict.fromkeys([run.plan.reference, *job.subjects, *(side for _, side, _ in again)]):
         await run.read_screens(name, target)
     confirmations = []
     for first in doubts:
         stages = [await _second_reading(run, name, first)]
-        tried = [stage for case, side, stage in again if (case, side) == (name, first.subject)]
-        for stage in tried:
-            # Where the reference has no such variant, its plain boot is what the subject's is held against.
-            numbers = again.get((name, reference, stage))
-            left: Parts = run.boots(name, reference, numbers) if numbers else by_repeat(run.seen(name, reference))[0]
-            right = run.boots(name, first.subject, again[name, first.subject, stage])
-            results = run.compared(job, first.subject, left, right)
+        subject = first.subject.target
+        for stage in [stage for case, side, stage in again if (case, side) == (name, subject)]:
+            results = judge(_pairing_of(run, job, subject, stage, again))
             stages.append(stage_of(stage, first, next((one for one in results if one.check == first.check), None)))
-        confirmations.append(Confirmation(check=first.check, subject=first.subject, stages=stages))
+        confirmations.append(Confirmation(check=first.check, subject=subject, stages=stages))
     run.writer.add_confirmations(name, confirmations)
-    run.results[name] = settled(run.judged(job), confirmations)
+    run.results[name] = confirmed(run.judged(job), confirmations)
     run.writer.add_results(name, run.results[name])
 
 
+def _pairing_of(run: Run, job: Job, subject: str, stage: str, again: Again) -> Pairing:
+    """The boots of one stage. A side that has no such variant takes part with its plain boot."""
+    name, reference = job.prepared.case.name, run.plan.reference
+    right = _first_repeat(run.boots(name, subject, again[name, subject, stage]))
+    numbers = again.get((name, reference, stage))
+    left = _first_repeat(run.boots(name, reference, numbers) if numbers else run.seen(name, reference))
+    host = run.host(job, subject)
+    if stage == OTHER_HOST and host is not None:
+        elsewhere = again.get((name, host.names.target, stage))
+        host = msgspec.structs.replace(
+            host,
+            boots=run.boots(name, host.names.target, elsewhere) if elsewhere else (),
+            missing="" if elsewhere else "the other CPU was not booted directly",
+        )
+    return run.pairing(job, subject, left, right, host)
+
+
+def _first_repeat(boots: Sequence[Seen]) -> list[Seen]:
+    """The first of repeated boots, as the first: a stage is one boot on each side."""
+    first = min(seen.boot.repeat for seen in boots)
+    return [
+        msgspec.structs.replace(seen, boot=msgspec.structs.replace(seen.boot, repeat=0))
+        for seen in boots
+        if seen.boot.repeat == first
+    ]
+
+
 async def _second_reading(run: Run, name: str, first: Result) -> Stage:
-    for target in (first.reference, first.subject):
+    for target in (first.reference.target, first.subject.target):
         seen = run.seen(name, target)[0]
         if not seen.screen.rows:
             return Stage(name=SCREEN, outcome=Outcome.UNKNOWN, detail=f"{target}: {seen.screen.problem}")

@@ -13,14 +13,20 @@ from difftest.run.store import RunWriter
 from emulators.target import Target
 
 
-async def execute(plan: Plan, targets: Mapping[str, Target], writer: RunWriter, say: Say) -> list[Result]:
-    """Do the plan. Returns all results in the plan's order; everything is on disk by then.
+async def execute(
+    plan: Plan,
+    targets: Mapping[str, Target],
+    writer: RunWriter,
+    say: Say,
+    hosts: Mapping[str, Target | str] | None = None,
+) -> list[Result]:
+    """Do the plan. Returns all results in the plan's order; everything is on disk by then. `hosts`: see Run.
 
     Cancelling ends all emulators; what was observed before stays.
     """
-    run = Run(plan, targets, writer, say)
+    run = Run(plan, targets, writer, say, hosts)
     async with contextlib.AsyncExitStack() as stack:
-        for target in targets.values():
+        for target in (*targets.values(), *(host for host in run.hosts.values() if not isinstance(host, str))):
             await stack.enter_async_context(target.sharing())
         await run.boot_all()
         await confirm(run)

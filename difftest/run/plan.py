@@ -15,7 +15,7 @@ from emulators.target import Names, Target
 
 
 class Job(msgspec.Struct, frozen=True, kw_only=True):
-    """A prepared case and the targets that are held against the reference on it."""
+    """A prepared case and the targets that are compared with the reference on it."""
 
     prepared: Prepared
     subjects: tuple[str, ...]
@@ -28,7 +28,6 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     reference: str = REFERENCE
     slots: int = 2  # boots that may go on side by side
     repeats: int = 1
-    total_seconds: float | None = None
     confirm: Confirm = Confirm.NONE
     read_afresh: bool = False  # screens are read by tesseract now, whatever it has read before
 
@@ -38,8 +37,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def names_of(target: Target) -> Names:
-    host = target.host_cpu()
-    return Names(target=target.name, implementation=target.implementation, inherits=host.implementation if host else "")
+    return Names(target=target.name, implementation=target.implementation)
 
 
 def subjects_for(case: Case, targets: Mapping[str, Target], asked: Sequence[str]) -> tuple[str, ...]:

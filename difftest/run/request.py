@@ -22,8 +22,9 @@ from difftest.judging.result import Result
 from difftest.run.execute import execute
 from difftest.run.plan import Job, Plan, names_of, subjects_for
 from difftest.run.progress import Progress, note
-from difftest.run.store import CaseSnapshot, Meta, RunWriter, StoredRun, new_run_id, now
+from difftest.run.store import CaseSnapshot, HostCpu, Meta, RunWriter, StoredRun, new_run_id, now
 from difftest.verdict import ExitCode, exit_code
+from emulators.host.errors import EmulatorError
 from emulators.host.files import cache_folder
 from emulators.registry import Versions, targets
 from emulators.target import Target
@@ -56,6 +57,7 @@ class Ready(msgspec.Struct, frozen=True, kw_only=True):
     request: Request
     plan: Plan
     targets: dict[str, Target]
+    hosts: dict[str, Target | str]  # by subject: the CPU under it as a target of its own, or why it cannot be had
     idle: dict[str, list[str]]  # see Meta
 
 
@@ -80,7 +82,6 @@ def made_ready(request: Request) -> Ready:
         jobs=jobs,
         slots=request.jobs,
         repeats=request.repeats,
-        total_seconds=request.timeout,
         confirm=request.confirm,
         read_afresh=request.cold,
     )
@@ -92,7 +93,25 @@ def made_ready(request: Request) -> Ready:
         )
     for target in taking_part.values():
         target.prepare(lambda line: None if request.quiet else note(line))
-    return Ready(request=request, plan=plan, targets=taking_part, idle=_idle(taking_part, every))
+    hosts = _hosts(taking_part, quiet=request.quiet)
+    return Ready(request=request, plan=plan, targets=taking_part, hosts=hosts, idle=_idle(taking_part, every))
+
+
+def _hosts(taking_part: Mapping[str, Target], *, quiet: bool) -> dict[str, Target | str]:
+    """The CPU under each target that has an emulated one. One that cannot be had is the reason why it is not
+    observed.
+    """
+    hosts: dict[str, Target | str] = {}
+    for name, target in taking_part.items():
+        host = target.host_cpu()
+        if host is None:
+            continue
+        try:
+            host.prepare(lambda line: None if quiet else note(line))
+            hosts[name] = host
+        except EmulatorError as error:
+            hosts[name] = f"{error}" + (f" ({error.hint})" if error.hint else "")
+    return hosts
 
 
 def images(request: Request) -> list[Prepared]:
@@ -100,12 +119,13 @@ def images(request: Request) -> list[Prepared]:
     chosen = _chosen(request)
     if not chosen:
         raise CaseError("nothing is selected", hint="`difftest list` shows the cases")
-    return [prepare(case, cache_folder(), request.checks) for case in chosen]
+    return [prepare(case, cache_folder(), request.checks, request.timeout) for case in chosen]
 
 
 def carry_out(ready: Ready) -> tuple[ExitCode, StoredRun | None]:
     """Boot, judge and keep it all. Raises StoreError; see `run_cases`."""
     request, plan, taking_part = ready.request, ready.plan, ready.targets
+    known = {**taking_part, **{host.name: host for host in ready.hosts.values() if not isinstance(host, str)}}
     meta = Meta(
         run=new_run_id(),
         tool_version=__version__,
@@ -113,15 +133,19 @@ def carry_out(ready: Ready) -> tuple[ExitCode, StoredRun | None]:
         started=now(),
         host=_host(),
         reference=plan.reference,
-        targets={name: names_of(target) for name, target in taking_part.items()},
-        identities={name: target.identity() for name, target in taking_part.items()},
+        targets={name: names_of(target) for name, target in known.items()},
+        identities={name: target.identity() for name, target in known.items()},
+        hosts={
+            name: HostCpu(missing=host) if isinstance(host, str) else HostCpu(target=host.name)
+            for name, host in ready.hosts.items()
+        },
         idle=ready.idle,
     )
     writer = RunWriter.create(request.results, meta)
     status = "interrupted"
     try:
         with Progress(quiet=request.quiet) as progress:
-            results = asyncio.run(_cancellable(plan, taking_part, writer, progress))
+            results = asyncio.run(_cancellable(ready, writer, progress))
         status = "finished"
     except (KeyboardInterrupt, asyncio.CancelledError):
         note(f"interrupted; what is finished is kept: difftest report {meta.run}")
@@ -132,19 +156,17 @@ def carry_out(ready: Ready) -> tuple[ExitCode, StoredRun | None]:
     return exit_code((result.verdict, result.expected) for result in results), stored
 
 
-async def _cancellable(
-    plan: Plan, taking_part: dict[str, Target], writer: RunWriter, progress: Progress
-) -> list[Result]:
+async def _cancellable(ready: Ready, writer: RunWriter, progress: Progress) -> list[Result]:
     """The run, cancelled by SIGTERM as asyncio cancels it by SIGINT: every emulator is ended on the way out."""
     task = asyncio.current_task()
     assert task is not None
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
     # The first emulators do not wait for the disk to have taken the images.
     async with asyncio.TaskGroup() as group:
-        group.create_task(asyncio.to_thread(_keep_cases, writer, plan.jobs))
-        ahead = group.create_task(_load_ahead(reads=plan.read_afresh))
+        group.create_task(asyncio.to_thread(_keep_cases, writer, ready.plan.jobs))
+        ahead = group.create_task(_load_ahead(reads=ready.plan.read_afresh))
         try:
-            return await execute(plan, taking_part, writer, progress.say)
+            return await execute(ready.plan, ready.targets, writer, progress.say, ready.hosts)
         finally:
             ahead.cancel()
 
@@ -200,6 +222,7 @@ def _snapshot(writer: RunWriter, job: Job) -> None:
         image_bytes=prepared.image.stat().st_size,
         argument=argument,
         checks=list(prepared.abouts),
+        whole=prepared.whole,
         cdrom=prepared.cdrom,
         second_sha256=prepared.second_sha256,
     )

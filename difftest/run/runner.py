@@ -1,4 +1,4 @@
-"""The main job: boots every case on every target, keeps each observation the moment it is made, judges, keeps the
+"""The main job: boots every case on every target, keeps each observation when it is made, judges, keeps the
 verdicts.
 """
 
@@ -9,53 +9,56 @@ from collections.abc import Callable, Mapping, Sequence
 
 import msgspec
 
-from difftest.case.manifest import About, Manifest
 from difftest.errors import StoreError, told
 from difftest.image.prepare import Prepared
-from difftest.judging.judge import judge, missing
-from difftest.judging.result import Result
-from difftest.judging.side import FATAL
+from difftest.judging.judge import Booted, Pairing, judge, missing
+from difftest.judging.result import Result, Role
 from difftest.reading.screen import read_screen
 from difftest.reading.screen_reading import ScreenReading
-from difftest.reading.seen import Seen, see
+from difftest.reading.seen import BootRecord, Seen, see
 from difftest.run.plan import Job, Plan, names_of
-from difftest.run.store import RunWriter
-from difftest.verdict import Verdict
-from emulators.observation import Boot, Ending, Observation
-from emulators.target import Names, Session, Target
+from difftest.run.store import Refusal, RunWriter
+from difftest.verdict import MEANINGS, Verdict
+from emulators.observation import FATAL, HUNG, Boot, Ending
+from emulators.target import Session, Target
 
 UNREAD = ScreenReading(rows={}, problem="the screen was not read")
+LOST_WITH_QEMU = {Ending.INTERNAL_ERROR, Ending.CRASH}  # ends that may take the guest's memory with them
+MOST_HANGS = 8  # boots of one case that may end in a check that hangs: each costs the time of silence
 Say = Callable[[str, str, str], None]  # (case, target, one line of what happens)
-
-
-class Refusal(msgspec.Struct, frozen=True):
-    """Why a pair of case and target gives no observation: a missing capability, or a target that cannot be used."""
-
-    verdict: Verdict
-    reason: str
 
 
 class Run:
     """A plan being done: every boot of it, and the results by case."""
 
-    def __init__(self, plan: Plan, targets: Mapping[str, Target], writer: RunWriter, say: Say) -> None:
+    def __init__(
+        self,
+        plan: Plan,
+        targets: Mapping[str, Target],
+        writer: RunWriter,
+        say: Say,
+        hosts: Mapping[str, Target | str] | None = None,
+    ) -> None:
+        """`hosts` has, by subject, the CPU under it as a target of its own, or why that cannot be had."""
         self.plan = plan
         self.targets = targets
+        self.hosts = hosts or {}
         self.writer = writer
         self.say = say
         self.slots = asyncio.Semaphore(plan.slots)
         self.read_afresh = plan.read_afresh
-        self._kept: dict[tuple[str, str], list[Seen]] = {}  # every boot, by the number of its folder
+        self.results: dict[str, list[Result]] = {}
+        self._seen: dict[tuple[str, str], list[Seen]] = {}  # every boot of a case on a target, by its number
         self._screens: dict[tuple[str, str], list[asyncio.Task[ScreenReading]]] = {}
         self._whole: dict[tuple[str, str], set[int]] = {}  # the repeats that were booted to their end
         self._refused: dict[tuple[str, str], Refusal] = {}
-        self.results: dict[str, list[Result]] = {}
+        self._judging = asyncio.Lock()
 
     async def boot_all(self) -> None:
         """Do all boots of the plan, and judge each case as soon as all of its boots are done."""
         await self._serve_all([(self.targets[name], self._wanted(self.targets[name])) for name in self.plan.targets()])
         for job in self.plan.jobs:
-            self._judge(job)
+            await self._judge(job)
 
     def _wanted(self, target: Target) -> list[Job]:
         """The jobs to be booted on a target; those that need what it lacks are refused."""
@@ -71,13 +74,12 @@ class Run:
         return wanted
 
     async def _serve_all(self, work: Sequence[tuple[Target, Sequence[Job]]]) -> None:
-        """Do all boots of each target's jobs, as many side by side as there are slots. A target whose start is dear
-        gets one session for all its jobs, and gets it first; on the others each job has its own.
+        """Do all boots of each target's jobs, as many side by side as there are slots. A target that is expensive to
+        start gets one session for all its jobs, and gets it first; on the others each job has its own.
         """
         together = [(target, jobs) for target, jobs in work if target.shares_start and jobs]
         alone = [(target, [job]) for target, jobs in work if not target.shares_start for job in jobs]
-        # A case after the other, on the reference a case later: its boots are short, and fill what is left of the last
-        # long one.
+        # Case by case, on the reference a case later: its boots are short, and fill what is left of the last long one.
         order = {job.prepared.case.name: number for number, job in enumerate(self.plan.jobs)}
 
         def turn(pair: tuple[Target, Sequence[Job]]) -> tuple[int, bool]:
@@ -91,7 +93,7 @@ class Run:
 
     async def _serve(self, target: Target, share: Sequence[Job], group: asyncio.TaskGroup) -> None:
         """Boot these cases on one target, one after the other. What breaks becomes a result, never a lost case."""
-        boots = [job.prepared.boot(self.plan.total_seconds) for job in share]
+        boots = [job.prepared.boot() for job in share]
         current = share[0].prepared.case.name
         try:
             async with self.slots, target.session(boots, lambda line: self.say(current, target.name, line)) as session:
@@ -103,7 +105,7 @@ class Run:
             for job in share:
                 if not self._done(job.prepared.case.name, target.name):
                     self._refuse(job, target, Verdict.INCONCLUSIVE, told(error))
-                    self._judge(job)
+                    group.create_task(self._judge(job))
 
     async def _boot(self, job: Job, target: Target, session: Session, boot: Boot) -> None:
         """All boots of one case on one target. Whatever breaks here is this case's result and nobody else's."""
@@ -117,46 +119,56 @@ class Run:
 
     async def boot_whole(
         self, prepared: Prepared, target: Target, session: Session, boot: Boot, repeat: int, variant: str = ""
-    ) -> range:
-        """Boot an image, and behind each check that kills the guest once more with the checks that are left.
+    ) -> list[int]:
+        """Boot an image, and after each check that ended or hung the guest once more with the checks that are left.
 
         Returns the numbers of these boots.
         """
-        first = len(self._kept.get((prepared.case.name, target.name), ()))
-        seen = self._keep(prepared, target, await session.boot(boot), repeat, 0, variant)
-        reported = set(seen.transcript.records)
-        part = 0
-        while seen.observation.ending in FATAL and (killer := seen.transcript.died_in()):
-            reported |= {killer}
-            left = [index for index, about in enumerate(prepared.abouts) if about.check not in reported]
-            if not left or killer not in {about.check for about in prepared.abouts}:
-                break
-            part += 1
-            self.say(
-                prepared.case.name, target.name, f"{killer} killed the guest; booting the {len(left)} checks behind it"
-            )
-            rest = msgspec.structs.replace(prepared.only(left, self.plan.total_seconds), machine=boot.machine)
-            seen = self._keep(prepared, target, await session.boot(rest), repeat, part, variant)
-            reported |= set(seen.transcript.records)
-        if not variant:
-            self._whole.setdefault((prepared.case.name, target.name), set()).add(repeat)
-        return range(first, first + part + 1)
-
-    def _keep(
-        self, prepared: Prepared, target: Target, observation: Observation, repeat: int, part: int, variant: str
-    ) -> Seen:
-        """Store an observation at once. Its screen is read meanwhile: no emulator waits for that."""
         name = prepared.case.name
-        kept = self._kept.setdefault((name, target.name), [])
-        observation = msgspec.structs.replace(observation, repeat=repeat, part=part, variant=variant)
-        self.writer.add_observation(name, len(kept), observation)
+        numbers: list[int] = []
+        reported: set[str] = set()
+        wanted, part, hangs, in_ram = list(range(len(prepared.abouts))), 0, 0, True
+        while True:
+            record = BootRecord(repeat=repeat, part=part, variant=variant)
+            seen = await self._observe(prepared, target, session, boot, record)
+            numbers.append(seen.boot.number)
+            reported |= set(seen.transcript.records)
+            ending, left_in = seen.observation.ending, seen.transcript.died_in()
+            lost = in_ram and prepared.ram_log is not None and not seen.observation.words.strip()
+            if lost and ending in LOST_WITH_QEMU:
+                in_ram = False
+                self.say(name, target.name, "the guest's memory is gone; booting it with its lines on COM1")
+            elif left_in in {about.check for about in prepared.abouts} and hangs < MOST_HANGS:
+                hangs += ending not in FATAL
+                reported |= {str(left_in)}
+                wanted = [at for at, about in enumerate(prepared.abouts) if about.check not in reported]
+                self.say(name, target.name, f"{left_in} {_what_it_did(ending)}; {len(wanted)} checks are left to boot")
+            else:
+                break
+            if not wanted:
+                break
+            boot = msgspec.structs.replace(prepared.only(wanted, in_ram=in_ram), machine=boot.machine)
+            part += 1
+        if not variant:
+            self._whole.setdefault((name, target.name), set()).add(repeat)
+        return numbers
+
+    async def _observe(
+        self, prepared: Prepared, target: Target, session: Session, boot: Boot, record: BootRecord
+    ) -> Seen:
+        """Boot once and store the observation at once. Its screen is read meanwhile: no emulator waits for that."""
+        name = prepared.case.name
+        observation = await session.boot(boot)
+        boots = self._seen.setdefault((name, target.name), [])
+        seen = see(observation, UNREAD, msgspec.structs.replace(record, number=len(boots)))
+        boots.append(seen)
         reading = asyncio.create_task(asyncio.to_thread(read_screen, observation, afresh=self.read_afresh))
         self._screens.setdefault((name, target.name), []).append(reading)
-        kept.append(see(observation, UNREAD))
+        await asyncio.to_thread(self.writer.add_observation, name, seen.boot, observation)
         seconds = observation.seconds.get("whole", 0.0)
         tail = "" if observation.ending == Ending.FINISHED else f" ({observation.detail})"
         self.say(name, target.name, f"{observation.ending} after {seconds:.1f} s{tail}")
-        return kept[-1]
+        return seen
 
     async def _finish(self, job: Job, target: Target) -> None:
         """Wait for what is read off the screens of a case on a target, and judge the case if all is there."""
@@ -164,61 +176,130 @@ class Run:
             await self.read_screens(job.prepared.case.name, target.name)
         except Exception as error:
             self._refuse(job, target, Verdict.INCONCLUSIVE, told(error))
-        self._judge(job)
+        await self._judge(job)
 
     async def read_screens(self, case: str, target: str) -> None:
         """Wait for what is read off the screens of a case on a target, and keep it."""
-        kept = self._kept.get((case, target), [])
+        boots = self._seen.get((case, target), [])
         for number, reading in enumerate(self._screens.get((case, target), [])):
             screen = await reading
-            if kept[number].screen is UNREAD:
+            if boots[number].screen is UNREAD:
                 self.writer.add_screen(case, target, number, screen)
-                kept[number] = msgspec.structs.replace(kept[number], screen=screen)
+                boots[number] = msgspec.structs.replace(boots[number], screen=screen)
 
     def seen(self, case: str, target: str) -> list[Seen]:
         """The boots that are judged: those of the plain machine."""
-        return [seen for seen in self._kept.get((case, target), []) if not seen.observation.variant]
+        return [seen for seen in self._seen.get((case, target), []) if not seen.boot.variant]
 
-    def boots(self, case: str, target: str, numbers: range) -> list[Seen]:
-        return [self._kept[case, target][number] for number in numbers]
+    def boots(self, case: str, target: str, numbers: Sequence[int]) -> list[Seen]:
+        return [self._seen[case, target][number] for number in numbers]
 
     def _refuse(self, job: Job, target: Target, verdict: Verdict, reason: str) -> None:
         name = job.prepared.case.name
-        self._refused[name, target.name] = Refusal(verdict, reason)
+        self._refused[name, target.name] = Refusal(target=target.name, verdict=verdict, reason=reason)
         self.say(name, target.name, f"{verdict}: {reason}")
 
-    def _judge(self, job: Job) -> None:
-        """Judge a case as soon as every target has given, or refused, all it will."""
+    async def _judge(self, job: Job) -> None:
+        """Judge a case as soon as every target has given, or refused, all it will. Where a subject fails or differs,
+        the CPU under it is booted first.
+        """
         name = job.prepared.case.name
-        if name in self.results or not all(self._done(name, side) for side in (self.plan.reference, *job.subjects)):
-            return
+        async with self._judging:
+            done = all(self._done(name, side) for side in (self.plan.reference, *job.subjects))
+            if name in self.results or not done:
+                return
+            self.results[name] = []
+        for subject in job.subjects:
+            if any(_concerns_the_host(result) for result in self._judged(job, subject)):
+                await self._boot_host(job, subject)
+        if refused := [refusal for (case, _), refusal in self._refused.items() if case == name]:
+            self.writer.add_refusals(name, refused)
         self.results[name] = self.judged(job)
         self.writer.add_results(name, self.results[name])
 
+    async def _boot_host(self, job: Job, subject: str) -> None:
+        """Boot a case on the CPU under a subject, unless that is the reference itself or cannot be had."""
+        host, name = self.hosts.get(subject), job.prepared.case.name
+        if host is None or isinstance(host, str) or self._reference_is(host, name):
+            return
+        if (name, host.name) in self._seen or (name, host.name) in self._refused:
+            return
+        boot = job.prepared.boot()
+        try:
+            async with self.slots, host.session([boot], lambda line: self.say(name, host.name, line)) as session:
+                await self.boot_whole(job.prepared, host, session, boot, 0)
+            await self.read_screens(name, host.name)
+        except StoreError:
+            raise
+        except Exception as error:
+            self._refuse(job, host, Verdict.INCONCLUSIVE, told(error))
+
+    def _reference_is(self, host: Target, case: str) -> bool:
+        """Whether the reference's boots of a case were boots of the very CPU under the subject."""
+        boots = self.seen(case, self.plan.reference)
+        identity = host.identity()
+        return bool(boots) and all(boots[0].observation.identity.get(key) == one for key, one in identity.items())
+
     def judged(self, job: Job) -> list[Result]:
         """The verdicts on all that was observed of a case by now."""
+        return [result for subject in job.subjects for result in self._judged(job, subject)]
+
+    def _judged(self, job: Job, subject: str) -> list[Result]:
         name = job.prepared.case.name
-        results: list[Result] = []
-        for subject in job.subjects:
-            refusal = self._refused.get((name, self.plan.reference)) or self._refused.get((name, subject))
-            if refusal:
-                results += missing(*self._of(job), *self._names(subject), refusal.verdict, refusal.reason)
-            else:
-                results += self.compared(job, subject, self.seen(name, self.plan.reference), self.seen(name, subject))
-        return results
+        pairing = self.pairing(
+            job, subject, self.seen(name, self.plan.reference), self.seen(name, subject), self.host(job, subject)
+        )
+        for target in (self.plan.reference, subject):
+            if refusal := self._refused.get((name, target)):
+                return missing(pairing, refusal.verdict, refusal.reason)
+        return judge(pairing)
 
-    def compared(self, job: Job, subject: str, left: Sequence[Seen], right: Sequence[Seen]) -> list[Result]:
-        """The verdicts on these boots of the reference and of a subject."""
-        reference_name, subject_name = self._names(subject)
-        return judge(*self._of(job), (reference_name, left), (subject_name, right))
+    def pairing(
+        self, job: Job, subject: str, left: Sequence[Seen], right: Sequence[Seen], host: Booted | None
+    ) -> Pairing:
+        """These boots of the reference, of a subject, and of the CPU under it, as they are compared."""
+        reference = names_of(self.targets[self.plan.reference])
+        sides = [
+            Booted(role=Role.REFERENCE, names=reference, boots=left),
+            *([host] if host else []),
+            Booted(role=Role.SUBJECT, names=names_of(self.targets[subject]), boots=right),
+        ]
+        prepared = job.prepared
+        return Pairing(
+            manifest=prepared.case.manifest, abouts=prepared.abouts, whole=prepared.whole, sides=tuple(sides)
+        )
 
-    def _names(self, subject: str) -> tuple[Names, Names]:
-        return names_of(self.targets[self.plan.reference]), names_of(self.targets[subject])
-
-    def _of(self, job: Job) -> tuple[Manifest, Sequence[About]]:
-        return job.prepared.case.manifest, job.prepared.abouts
+    def host(self, job: Job, subject: str) -> Booted | None:
+        """What was observed of the CPU under a subject; None where there is none, or nobody has asked for it yet."""
+        host, name = self.hosts.get(subject), job.prepared.case.name
+        if host is None:
+            return None
+        reference = names_of(self.targets[self.plan.reference])
+        if isinstance(host, str):
+            return Booted(role=Role.HOST_CPU, names=reference, missing=host)
+        if self._reference_is(host, name):
+            return Booted(role=Role.HOST_CPU, names=reference, boots=self.seen(name, self.plan.reference))
+        if refusal := self._refused.get((name, host.name)):
+            return Booted(role=Role.HOST_CPU, names=names_of(host), missing=refusal.reason)
+        boots = self.seen(name, host.name)
+        return Booted(role=Role.HOST_CPU, names=names_of(host), boots=boots) if boots else None
 
     def _done(self, case: str, target: str) -> bool:
         key = case, target
-        unread = any(seen.screen is UNREAD for seen in self._kept.get(key, ()))
+        unread = any(seen.screen is UNREAD for seen in self._seen.get(key, ()))
         return key in self._refused or (len(self._whole.get(key, ())) >= self.plan.repeats and not unread)
+
+
+def _concerns_the_host(result: Result) -> bool:
+    """Whether what the CPU under the subject does may change a verdict: the subject fails or differs, or all sides
+    died.
+    """
+    return result.subject.status.bad or (
+        MEANINGS[result.verdict].diverges and result.verdict != Verdict.REFERENCE_WRONG
+    )
+
+
+def _what_it_did(ending: Ending) -> str:
+    if ending in FATAL:
+        return "ended the guest"
+    return "hung the guest" if ending in HUNG else f"did not come to its end ({ending})"

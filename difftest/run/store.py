@@ -4,9 +4,11 @@
     results/<run>/images/<sha256>.img.gz          the bytes that were booted
     results/<run>/cases/<case>/case.json          the case as it was: manifest, checks, image hash
     results/<run>/cases/<case>/results.json       the verdicts, written when the case was judged
-    results/<run>/cases/<case>/confirmation.json  what looking at its divergences again showed, where that was done
-    results/<run>/cases/<case>/<target>/<n>/      one observation: observation.json, serial.bin, debug.bin,
-                                                  ram-log.bin, screen.png, text.bin, screen.json, logs/
+    results/<run>/cases/<case>/refusals.json      the targets that were not booted, and why
+    results/<run>/cases/<case>/confirmation.json  what confirming its divergences showed, where that was done
+    results/<run>/cases/<case>/<target>/<n>/      one boot: boot.json (which of the run's it is), observation.json,
+                                                  serial.bin, debug.bin, ram-log.bin, screen.png, text.bin,
+                                                  screen.json, logs/
 
 Every file is written beside its place and renamed; an observation's folder is renamed as a whole. A kill at any moment
 leaves whole observations and whole cases, never a half one.
@@ -14,6 +16,7 @@ leaves whole observations and whole cases, never a half one.
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import hashlib
 import io
@@ -34,13 +37,27 @@ from difftest.errors import StoreError
 from difftest.judging.confirmation import Confirmation
 from difftest.judging.result import Result
 from difftest.reading.screen_reading import ScreenReading
+from difftest.reading.seen import BootRecord, Seen, see
+from difftest.run import schema1
 from difftest.text import visible
+from difftest.verdict import Verdict
 from emulators.observation import Observation
 from emulators.target import Names
 
-__all__ = ["SCHEMA", "CaseSnapshot", "Meta", "RunWriter", "StoreError", "StoredRun", "file_name", "new_run_id", "now"]
+__all__ = [
+    "SCHEMA",
+    "CaseSnapshot",
+    "Meta",
+    "Refusal",
+    "RunWriter",
+    "StoreError",
+    "StoredRun",
+    "file_name",
+    "new_run_id",
+    "now",
+]
 
-SCHEMA = 1
+SCHEMA = 2
 LARGEST_BLOB = 256 << 20
 LARGEST_STORED_IMAGE = 64 << 20
 T = TypeVar("T")
@@ -52,6 +69,13 @@ BLOBS = {
     "screen": "screen.png",
     "text_memory": "text.bin",
 }
+
+
+class HostCpu(msgspec.Struct, frozen=True, kw_only=True):
+    """The emulated CPU under a subject: as a target of its own, or why it could not be had."""
+
+    target: str = ""
+    missing: str = ""
 
 
 class Meta(msgspec.Struct, frozen=True, kw_only=True):
@@ -68,7 +92,21 @@ class Meta(msgspec.Struct, frozen=True, kw_only=True):
     reference: str
     targets: dict[str, Names]
     identities: dict[str, dict[str, str]]
+    hosts: dict[str, HostCpu] = {}  # by subject: the emulated CPU under it
     idle: dict[str, list[str]] = {}  # capabilities of the targets whose implementation took no part
+
+    @property
+    def host_targets(self) -> set[str]:
+        """The names of the targets that took part only as the CPU under another."""
+        return {host.target for host in self.hosts.values() if host.target}
+
+
+class Refusal(msgspec.Struct, frozen=True, kw_only=True):
+    """Why a case was not booted on a target: a capability is missing, or the target could not be used."""
+
+    target: str
+    verdict: Verdict
+    reason: str
 
 
 class CaseSnapshot(msgspec.Struct, frozen=True, kw_only=True):
@@ -80,7 +118,8 @@ class CaseSnapshot(msgspec.Struct, frozen=True, kw_only=True):
     image_sha256: str
     image_bytes: int
     argument: str  # what `difftest run` takes to run this case again
-    checks: list[About] = []
+    checks: list[About] = []  # that were switched on
+    whole: bool = True  # these are all checks of the image
     cdrom: bool = False  # the image is a CD
     second_sha256: str = ""  # of a second disk, which is not kept
 
@@ -115,7 +154,7 @@ class RunWriter:
                 write(stored, gzip.compress(image.read_bytes(), compresslevel=1, mtime=0))
             write(folder / "case.json", encode(snapshot))
 
-    def add_observation(self, case: str, number: int, observation: Observation) -> None:
+    def add_observation(self, case: str, boot: BootRecord, observation: Observation) -> None:
         """Keep an observation: it is there as a whole, or not at all."""
         parent = self._case(case) / file_name(observation.target)
         with writing(parent):
@@ -123,8 +162,9 @@ class RunWriter:
             temporary = Path(tempfile.mkdtemp(prefix=".new-", dir=parent))
             try:
                 _fill(temporary, observation)
+                write(temporary / "boot.json", encode(boot))
                 temporary.chmod(0o755)
-                temporary.replace(parent / str(number))
+                temporary.replace(parent / str(boot.number))
                 sync(parent)
             finally:
                 shutil.rmtree(temporary, ignore_errors=True)
@@ -137,6 +177,11 @@ class RunWriter:
 
     def add_confirmations(self, case: str, confirmations: list[Confirmation]) -> None:
         self._add(self._case(case) / "confirmation.json", confirmations)
+
+    def add_refusals(self, case: str, refusals: list[Refusal]) -> None:
+        with writing(self._case(case)):
+            self._case(case).mkdir(parents=True, exist_ok=True)
+        self._add(self._case(case) / "refusals.json", refusals)
 
     def finish(self, status: str) -> None:
         """Say how the run ended: "finished" or "interrupted"."""
@@ -165,9 +210,9 @@ class StoredRun:
         folder = folder.resolve()
         path = folder / "run.json"
         head = read_json(folder, path, dict[str, Any])
-        if head.get("schema") != SCHEMA:
+        if head.get("schema") not in (SCHEMA, schema1.SCHEMA):
             raise StoreError(
-                f"{path}: schema version {visible(repr(head.get('schema')), 40)}, this difftest reads {SCHEMA}",
+                f"{path}: schema version {visible(repr(head.get('schema')), 40)}, this difftest reads 1 to {SCHEMA}",
                 hint="report it with the version that wrote it",
             )
         return cls(folder, read_json(folder, path, Meta))
@@ -180,6 +225,19 @@ class StoredRun:
             raise StoreError(f"no run {visible(name, 200)} in {root}", hint="`difftest run` makes one")
         return cls.open(folder)
 
+    def siblings(self) -> list[StoredRun]:
+        """The other runs beside this one that the same command made, in their order: one command may run many
+        versions.
+        """
+        found = []
+        for folder in sorted(self._list(self.folder.parent)):
+            if folder.resolve() != self.folder and not folder.is_symlink() and (folder / "run.json").is_file():
+                with contextlib.suppress(StoreError):
+                    run = StoredRun.open(folder)
+                    if run.meta.command == self.meta.command:
+                        found.append(run)
+        return found
+
     def cases(self) -> list[CaseSnapshot]:
         paths = sorted(self._list(self.folder / "cases"))
         return [self._json(path / "case.json", CaseSnapshot) for path in paths if (path / "case.json").exists()]
@@ -187,7 +245,11 @@ class StoredRun:
     def results(self, case: str) -> list[Result]:
         """The verdicts on a case; empty when it was never judged."""
         path = self._case(case) / "results.json"
-        return self._json(path, list[Result]) if path.exists() else []
+        if not path.exists():
+            return []
+        if self.meta.schema == schema1.SCHEMA:
+            return [schema1.result(one) for one in self._json(path, list[schema1.FormerResult])]
+        return self._json(path, list[Result])
 
     def all_results(self) -> list[Result]:
         return [result for case in self.cases() for result in self.results(case.name)]
@@ -196,26 +258,28 @@ class StoredRun:
         path = self._case(case) / "confirmation.json"
         return self._json(path, list[Confirmation]) if path.exists() else []
 
-    def observations(self, case: str) -> dict[str, list[tuple[Observation, ScreenReading]]]:
-        """Each target's observations in the order of the boots, with what was read from the screen. Without
-        variants.
-        """
+    def refusals(self, case: str) -> list[Refusal]:
+        path = self._case(case) / "refusals.json"
+        return self._json(path, list[Refusal]) if path.exists() else []
+
+    def boots(self, case: str) -> dict[str, list[Seen]]:
+        """Each target's boots in their order, without variants."""
         return {
             target: plain
             for target, boots in self.every_boot(case).items()
-            if (plain := [(observation, screen) for observation, screen in boots.values() if not observation.variant])
+            if (plain := [seen for seen in boots if not seen.boot.variant])
         }
 
-    def every_boot(self, case: str) -> dict[str, dict[int, tuple[Observation, ScreenReading]]]:
-        """All that was booted, variants too: target -> number of the boot's folder -> observation and screen."""
-        found: dict[str, dict[int, tuple[Observation, ScreenReading]]] = {}
+    def every_boot(self, case: str) -> dict[str, list[Seen]]:
+        """All that was booted, variants too, by target, in the order of the boots."""
+        found: dict[str, list[Seen]] = {}
         for target in sorted(path for path in self._list(self._case(case)) if path.is_dir()):
             boots = [path for path in self._list(target) if BOOT.fullmatch(path.name)]
             for folder in sorted(boots, key=lambda path: int(path.name)):
-                observation = self._observation(folder)
+                observation, boot = self._observation(folder)
                 screen = folder / "screen.json"
                 reading = self._json(screen, ScreenReading) if screen.exists() else ScreenReading(problem="never read")
-                found.setdefault(observation.target, {})[int(folder.name)] = observation, reading
+                found.setdefault(observation.target, []).append(see(observation, reading, boot))
         return found
 
     def image(self, snapshot: CaseSnapshot) -> bytes:
@@ -233,15 +297,20 @@ class StoredRun:
     def _case(self, name: str) -> Path:
         return self.folder / "cases" / file_name(name)
 
-    def _observation(self, folder: Path) -> Observation:
-        bare = self._json(folder / "observation.json", Observation)
+    def _observation(self, folder: Path) -> tuple[Observation, BootRecord]:
+        path, number = folder / "observation.json", int(folder.name)
+        if self.meta.schema == schema1.SCHEMA:
+            bare, boot = schema1.observation(self._json(path, schema1.FormerObservation), number)
+        else:
+            bare = self._json(path, Observation)
+            boot = msgspec.structs.replace(self._json(folder / "boot.json", BootRecord), number=number)
         blobs = {
             field: read(self.folder, folder / name, LARGEST_BLOB)
             for field, name in BLOBS.items()
             if (folder / name).exists()
         }
         logs = {path.name: read(self.folder, path, LARGEST_BLOB) for path in sorted(self._list(folder / "logs"))}
-        return msgspec.structs.replace(bare, **blobs, logs=logs)
+        return msgspec.structs.replace(bare, **blobs, logs=logs), boot
 
     def _list(self, folder: Path) -> list[Path]:
         """What is in a folder, without what a killed writer left unfinished. Empty when there is no such folder."""

@@ -45,6 +45,10 @@ LOG_ENDS = re.compile(
     rb"|(?P<halted>HLT instruction with IF=0)",
     re.MULTILINE,
 )
+PANIC = re.compile(rb"^\d+p\[(?!BIOS )[^\n]*", re.MULTILINE)
+NO_RESOLUTION = b"exception with no resolution"
+STAMP = re.compile(r"^\d+p")  # the time and kind of a line of the log
+MOST_PANICS = 20
 LOST_SERIAL = re.compile(rb"com1: (?:write to tx hold register when not empty|transmit FIFO overflow)")
 
 
@@ -108,6 +112,9 @@ class Bochs:
 
     def thorough(self) -> None:
         """There is no short cut."""
+
+    def other_host(self) -> None:
+        """There is none: it is a CPU itself."""
 
     def host_cpu(self) -> None:
         """It is a CPU itself."""
@@ -207,6 +214,7 @@ class BochsSession:
                 "bochsrc": (folder / "bochsrc").read_bytes(),
             },
             alarms=_alarms(log),
+            panics=_panics(log),
             seconds={"start": watch.started - begun, **watch.seconds, "whole": time.monotonic() - begun},
             counters={
                 "cpu seconds": cpu,
@@ -298,7 +306,7 @@ def _log_end(log: bytes, resets: int, cpus: int) -> tuple[End | None, int]:
         elif kind == "power_off":
             return (Ending.POWER_OFF, "the guest switched the machine off"), resets
         elif kind == "panic":
-            if b"exception with no resolution" not in match.group():
+            if NO_RESOLUTION not in match.group():
                 return (Ending.CRASH, match.group().decode(errors="replace")), resets
             return (Ending.TRIPLE_FAULT, "the CPU entered shutdown: third exception with no resolution"), resets
         elif cpus == 1:  # with several CPUs one may halt for good while another goes on: the deadlines decide there
@@ -315,6 +323,14 @@ def _alarms(log: bytes) -> list[str]:
         f"UART loses too;"
         " it must wait for THRE, bit 5 of the line status register"
     ]
+
+
+def _panics(log: bytes) -> list[str]:
+    """What Bochs gave up on, but for a triple fault, which is the guest's end: the lines of its log, each once."""
+    lines = [
+        match.group().decode(errors="replace") for match in PANIC.finditer(log) if NO_RESOLUTION not in match.group()
+    ]
+    return list(dict.fromkeys(STAMP.sub("", line) for line in lines))[:MOST_PANICS]
 
 
 def bochs_requirements(wanted: str | None, display: str) -> list[Requirement]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import re
 import tempfile
 import time
 from collections.abc import Awaitable, Callable, Sequence
@@ -18,6 +17,7 @@ from emulators.hosted.appliance.machine import DUMP, KERNEL_LOG, PORTS, QEMU_LOG
 from emulators.hosted.appliance.quirks import known_trouble
 from emulators.hosted.appliance.snapshot import DISK, Shape, can_start, resumed, snapshot
 from emulators.hosted.appliance.start import MODEL, Hosting, booted
+from emulators.hosted.kernel_log import faults
 from emulators.observation import WHOLE_CPU, Boot, Ending, Limits, Observation
 from emulators.qemu.dump import Dump, dump, read_dump
 from emulators.qemu.machine import Looks, Qemu, kvm_failure, qemu_argv, qemu_line
@@ -40,11 +40,6 @@ MOST_CHANGES = (
     64  # bytes in which an image may differ from one that the appliance has: the size of a selection of checks
 )
 SETTLE = 0.1  # seconds that the tail of a boot gets; the guest also runs on while QEMU is told to stop
-
-# What L0's kernel says when KVM has a bug of its own.
-KERNEL_FAULT = re.compile(
-    r"\b(?:WARNING:|BUG:|Oops:|general protection fault|kernel BUG at|invalid opcode:|divide error:)"
-)
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
@@ -277,9 +272,7 @@ class HostedSession:
             **msgspec.structs.asdict(left),
             registers=registers,
             logs={QEMU_LOG: log, KERNEL_LOG: kernel_log},
-            kernel_faults=[
-                line.strip() for line in kernel_log.decode(errors="replace").splitlines() if KERNEL_FAULT.search(line)
-            ],
+            kernel_faults=faults(kernel_log),
             counters={
                 "cpu seconds": cpu - cpu_before,
                 "cpu seconds to ready": machine.cpu_to_ready,

@@ -80,6 +80,9 @@ class NativeQemu:
     def thorough(self) -> None:
         """There is no short cut."""
 
+    def other_host(self) -> None:
+        """What is under it is this machine alone."""
+
     def host_cpu(self) -> None:
         """What is under it is this machine."""
 

@@ -1,0 +1,64 @@
+"""Which `[[known]]` entry of a manifest covers a result."""
+
+from __future__ import annotations
+
+import functools
+import re
+from collections.abc import Iterable, Mapping, Sequence
+
+from difftest.case.manifest import Known
+from difftest.judging.result import Result, Side
+from difftest.verdict import Status, Verdict
+
+
+def applying(known: Iterable[Known], check: str, target: str, versions: Mapping[str, str]) -> list[Known]:
+    """The entries that speak of this check, this subject and these versions, by the keys of the version ranges."""
+    return [
+        one
+        for one in known
+        if check in one.checks
+        and (not one.targets or target in one.targets)
+        and all(within(getattr(one, key), version) for key, version in versions.items())
+    ]
+
+
+def covers(known: Known, result: Result) -> bool:
+    """Whether an entry foresaw this result: its verdict, and what the wrong side showed."""
+    if known.verdict != result.verdict:
+        return False
+    side = covered_side(result)
+    if (side.status == Status.DIED) != known.died:
+        return False
+    # A field that is compared in one kind of exit and free in another is there twice.
+    values = {field.name: field.values[side.target] for field in result.fields if side.target in field.values}
+    for name, wanted in known.match.items():
+        if values.get(name) not in ([wanted] if isinstance(wanted, str) else wanted):
+            return False
+    return matches(known, [result.reason])
+
+
+def covered_side(result: Result) -> Side:
+    """The side whose values an entry speaks of: the one that is wrong, the subject where both are or none is named."""
+    return result.reference if result.verdict == Verdict.REFERENCE_WRONG else result.subject
+
+
+def matches(known: Known, reasons: Sequence[str]) -> bool:
+    """Whether an entry's pattern, if it has one, is found in each of these texts."""
+    return not known.pattern or all(re.search(known.pattern, reason) for reason in reasons)
+
+
+@functools.cache
+def within(specifiers: str, version: str) -> bool:
+    """Whether the numbers that `version` begins with lie in a range. "" is the range of all; a version that is not
+    known lies in no other.
+    """
+    if not specifiers:
+        return True
+    from packaging.specifiers import InvalidSpecifier, SpecifierSet
+    from packaging.version import InvalidVersion, Version
+
+    try:
+        number = re.match(r"\d+(\.\d+)*", version)
+        return number is not None and SpecifierSet(specifiers).contains(Version(number.group()))
+    except (InvalidSpecifier, InvalidVersion):
+        return False

@@ -1,0 +1,131 @@
+"""What some runs found, a row for each fault: who is wrong, in which versions, what it is, and the checks that show it.
+
+The table in README and at the head of docs/catalogue.md. From stored runs of several versions, offline.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+
+import msgspec
+
+from difftest.judging.result import Result, Role
+from difftest.report.words import sentence
+from difftest.run.store import StoredRun
+from difftest.text import visible
+from difftest.verdict import Verdict
+
+START, END = "<!-- findings: written by `make catalogue`, do not edit -->", "<!-- end of findings -->"
+ROW = re.compile(r"([A-Z]+\d*)-(\d+)")
+SUBJECT = "KVM"  # whose faults come first
+LEAST_RANGE = 3  # numbers in a row that are written as a range
+
+
+class Finding(msgspec.Struct, frozen=True, kw_only=True):
+    """One fault. `who` is the implementation with the versions that show it, `checks` are full ids."""
+
+    who: str
+    what: str
+    link: str
+    checks: list[str]
+
+
+class _Group(msgspec.Struct):
+    versions: set[str] = msgspec.field(default_factory=set)
+    checks: dict[str, None] = msgspec.field(default_factory=dict)
+    link: str = ""
+
+
+def findings(runs: Sequence[StoredRun]) -> list[Finding]:
+    """The faults that these runs show, KVM's first, else in the order of the checks.
+
+    Raises StoreError for a run that cannot be read.
+    """
+    groups: dict[tuple[str, str], _Group] = {}
+    tried: dict[str, set[str]] = {}
+    for run in runs:
+        for result in run.all_results():
+            for name, version in _versions(run, result):
+                tried.setdefault(name, set()).add(version)
+            for name, version in _blamed(run, result):
+                what = result.known.reason if result.known else result.summary or result.reason
+                group = groups.setdefault((name, what), _Group())
+                group.versions.add(version)
+                group.checks.setdefault(result.check)
+                group.link = group.link or (result.known.link if result.known else "")
+    found = [
+        Finding(who=_who(name, group.versions, tried[name]), what=what, link=group.link, checks=list(group.checks))
+        for (name, what), group in groups.items()
+    ]
+    return sorted(found, key=lambda one: one.who.partition(" ")[0] != SUBJECT)
+
+
+def table(found: Sequence[Finding]) -> str:
+    """The findings as a Markdown table."""
+    lines = ["| who | what | checks |", "|---|---|---|"]
+    for one in found:
+        link = f" ([report]({one.link}))" if one.link.startswith("https://") else ""
+        cells = [one.who, f"{_cell(sentence(one.what).rstrip('.'))}{link}", ", ".join(_rows(one.checks))]
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def put_into(text: str, rows: str) -> str:
+    """A document with the table between its marks replaced. Raises ValueError for one without the marks."""
+    head, start, rest = text.partition(START)
+    _, end, tail = rest.partition(END)
+    if not start or not end:
+        raise ValueError(f"no marks {START} and {END}")
+    return f"{head}{START}\n{rows}\n{END}{tail}"
+
+
+def _versions(run: StoredRun, result: Result) -> Iterator[tuple[str, str]]:
+    """Each side that was judged, by the name that a finding has for it, with its version."""
+    for side in result.sides:
+        identity = run.meta.identities.get(side.target, {})
+        key = "kernel" if side.role == Role.SUBJECT and "kernel" in identity else "bochs"
+        version = re.match(r"\d+\.\d+", identity.get(key, ""))
+        yield side.implementation, version[0] if version else ""
+
+
+def _blamed(run: StoredRun, result: Result) -> Iterator[tuple[str, str]]:
+    """The sides that a result blames, as in `_versions`. What is shared is blamed on the CPU, which fails on its
+    own.
+    """
+    wrong = {(side.role, side.target) for side in result.wrong}
+    if result.verdict == Verdict.SHARED and result.reference.status.bad:
+        wrong.add((Role.REFERENCE, result.reference.target))
+    for side, named in zip(result.sides, _versions(run, result), strict=True):
+        if (side.role, side.target) in wrong:
+            yield named
+
+
+def _who(name: str, versions: set[str], tried: set[str]) -> str:
+    """The implementation alone where all its versions that were run show it."""
+    if versions == tried and len(tried) > 1:
+        return name
+    numbers = sorted(versions - {""}, key=lambda one: [int(part) for part in one.split(".")])
+    return f"{name} {', '.join(numbers)}".strip()
+
+
+def _rows(checks: Sequence[str]) -> list[str]:
+    """The rows of the catalogue that checks belong to, in code marks, with runs of numbers as ranges."""
+    names = list(dict.fromkeys(check.partition("/")[0] for check in checks))
+    parts: list[list[str]] = []
+    for name in names:
+        now, before = ROW.fullmatch(name), ROW.fullmatch(parts[-1][-1]) if parts else None
+        follows = now and before and now[1] == before[1] and int(now[2]) == int(before[2]) + 1
+        if follows:
+            parts[-1].append(name)
+        else:
+            parts.append([name])
+    shown = []
+    for part in parts:
+        long = len(part) >= LEAST_RANGE
+        shown += [f"`{part[0]}` to `{part[-1]}`"] if long else [f"`{name}`" for name in part]
+    return shown
+
+
+def _cell(text: str) -> str:
+    return visible(text, 400).replace("|", "\\|")
