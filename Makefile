@@ -10,19 +10,24 @@ PACKAGES := python3-venv gcc binutils cpio lz4 xz-utils zstd gpg gpg-agent \
 	bochs bochs-x bochs-sdl bochsbios vgabios xvfb xdotool xfonts-base \
 	qemu-system-x86 qemu-utils seabios busybox-static grub-pc-bin grub-common \
 	tesseract-ocr tesseract-ocr-eng
+TEST_PACKAGES := chromium fonts-dejavu-core
 
-.PHONY: run test units lint bench setup clean
+.PHONY: run test units proof lint bench setup test-setup clean
 
 run: setup
 	$(BIN)/difftest run --group seed --html results/seed.html
 
-test: PACKAGES += chromium fonts-dejavu-core
-test: setup lint
+# A test that is skipped fails here: tests/conftest.py.
+test: test-setup lint
 	$(BIN)/pytest
 
 # Seconds instead of minutes: everything that boots no emulator.
-units: setup
+units: test-setup
 	$(BIN)/pytest -m "not boots and not hosted"
+
+# What takes too long for every change: tests marked `proof`, which the other targets leave out.
+proof: test-setup
+	$(BIN)/pytest -m proof
 
 lint: setup
 	$(BIN)/ruff check .
@@ -37,8 +42,11 @@ bench: setup
 setup: $(VENV)/ready
 	@$(BIN)/python -m compileall -q difftest emulators
 
-$(VENV)/ready: pyproject.toml Makefile
-	@missing=(); for package in $(PACKAGES); do \
+test-setup: setup $(VENV)/ready-for-tests
+
+# $(call install,PACKAGES): install those that are missing.
+define install
+	@missing=(); for package in $(1); do \
 	    dpkg-query -W -f '$${Status}' $$package 2>/dev/null | grep -q '^install ok installed' || missing+=($$package); \
 	done; \
 	if [ $${#missing[@]} -gt 0 ] || ! apt-cache depends linux-image-cloud-amd64 2>/dev/null | grep -q Depends; then \
@@ -48,8 +56,16 @@ $(VENV)/ready: pyproject.toml Makefile
 	    echo "installing: $${missing[*]}"; \
 	    $(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends "$${missing[@]}"; \
 	fi
+endef
+
+$(VENV)/ready: pyproject.toml Makefile
+	$(call install,$(PACKAGES))
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --editable '.[dev]'
+	touch $@
+
+$(VENV)/ready-for-tests: $(VENV)/ready
+	$(call install,$(TEST_PACKAGES))
 	touch $@
 
 clean:
