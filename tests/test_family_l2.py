@@ -77,12 +77,12 @@ BROKEN: dict[str, tuple[list[Edit], set[str]]] = {
         [("stage.c", f"{RUN}    must_violate_at", f"    ept_identity();\n    ept_flush();\n{RUN}    must_violate_at"),
          ("stage.c", f"{RUN}    must_misconf", f"    ept_identity();\n    ept_flush();\n{RUN}    must_misconf"),
          ("rights.c", f"    ept_protect(pdpt, EPT_WRITE);\n{RUN}", RUN),
-         ("moves.c", "ept_protect(&both_tables, 0)", "ept_protect(&both_tables, EPT_ALL)"),
-         ("other-modes.c", "ept_protect(l2_tables.pml4, 0)", "ept_protect(l2_tables.pml4, EPT_ALL)"),
-         ("other-modes.c", f"ept_protect(other_root, 0);\n{RUN}    must_violate", f"ept_flush();\n{RUN}    "
+         ("moves.c", "ept_protect(&both_tables, EPT_NOTHING)", "ept_protect(&both_tables, EPT_ALL)"),
+         ("other-modes.c", "ept_protect(l2_tables.pml4, EPT_NOTHING)", "ept_protect(l2_tables.pml4, EPT_ALL)"),
+         ("other-modes.c", f"ept_protect(other_root, EPT_NOTHING);\n{RUN}    must_violate", f"ept_flush();\n{RUN}    "
                                                                                   f"must_violate"),
-         ("other-modes.c", f"ept_protect(other_root, 0);\n{RUN}    must_walk", f"ept_flush();\n{RUN}    must_walk"),
-         ("other-modes.c", f"    ept_protect(l2_tables.directory, 0);\n{RUN}    must_walk_to_hole(&exit, "
+         ("other-modes.c", f"ept_protect(other_root, EPT_NOTHING);\n{RUN}    must_walk", f"ept_flush();\n{RUN}    must_walk"),
+         ("other-modes.c", f"    ept_protect(l2_tables.directory, EPT_NOTHING);\n{RUN}    must_walk_to_hole(&exit, "
                            f"l2_tables.directory, "
           "l2_mov_cr0_then, VIOLATION_READ);", f"{RUN}    must_walk_to_hole(&exit, l2_tables.directory, "
                                                f"l2_mov_cr0_then, 1);")],
@@ -103,16 +103,17 @@ BROKEN: dict[str, tuple[list[Edit], set[str]]] = {
         | _ids(19, "mapped", "clts") | _ids(21, "pdpte0", "pdpte1", "pdpte2", "pdpte3"),
     ),
     "flags are set beforehand, or by the walk": (
-        [("accessed-dirty.c", "    if (ept_track())\n", "    *ept_entry(WINDOW, EPT_PTE) |= EPT_DIRTY;\n    if "
-                                                        "(ept_track())\n"),
-         ("accessed-dirty.c", "    put_table_behind_window();\n    must_load(pdpt);\n    must_flag(0, 0);",
-          "    put_table_behind_window();\n    ept_track();\n    must_load(pdpt);\n    must_flag(0, 0);"),
+        [("accessed-dirty.c", "*ept_entry(WINDOW, EPT_PTE) & EPT_DIRTY, dirty)",
+          "*ept_entry(WINDOW, EPT_PTE) & EPT_DIRTY, dirty ^ EPT_DIRTY)"),
+         ("accessed-dirty.c", "about_to_write();\n    ept_log_from(EPT_LOG_FULL)", "about_to_write();\n    ept_log_from(0)"),
+         ("accessed-dirty.c", "    put_table_behind_window();\n    run_must_load(pdpt);\n    must_flag(0, 0);",
+          "    put_table_behind_window();\n    ept_track();\n    run_must_load(pdpt);\n    must_flag(0, 0);"),
          ("accessed-dirty.c", "    ept_mark_used(l2_tables.pae.directories[0]);\n", ""),
          ("accessed-dirty.c", "other_pdpt, EPT_READ);\n    struct", "other_pdpt, EPT_ALL);\n    struct"),
          ("other-modes.c", "IN_WORDS(SELECTOR_CODE_64)", "IN_WORDS(SELECTOR_CODE)"),
          ("other-modes.c", f"about_to_use_32_bit(l2_mov_cr0, L2_CR0 | CR0_PG);\n{RUN}    must(",
           f"about_to_use_32_bit(l2_mov_cr0, L2_CR0);\n{RUN}    must(")],
-        _ids(10, "off", "mov-cr0", "mov-cr3", "mov-cr4") | _ids(11, "mov-cr0", "mov-cr3") | _ids(23, "mapped",
+        _ids(10, "write", "off", "mov-cr0", "mov-cr3", "mov-cr4") | _ids(11, "mov-cr0", "mov-cr3") | _ids(23, "mapped",
         "mov-cr0")
         | _ids(12, "write-full", "mov-cr0", "mov-cr3", "violation-after-full") | _ids(24, "mapped"),
     ),

@@ -38,9 +38,9 @@ async def test_no_check_depends_on_another(tmp_path: Path) -> None:
 
 # One boot with the masks left out, one with every bit masked, and one in which each instruction or expectation is
 # another: what fails then, as patterns. `!` takes away.
-CR3_LOAD = "vmcs_add_controls(PRIMARY_PROCESSOR_BASED_CONTROLS, CR3_LOAD_EXITING))"
-CR3_STORE = "vmcs_add_controls(PRIMARY_PROCESSOR_BASED_CONTROLS, CR3_STORE_EXITING))"
-NO_CONTROL = "vmcs_add_controls(PRIMARY_PROCESSOR_BASED_CONTROLS, 0))"
+CR3_LOAD = "vmcs_set_controls(PRIMARY_PROCESSOR_BASED_CONTROLS, CR3_LOAD_EXITING,"
+CR3_STORE = "vmcs_set_controls(PRIMARY_PROCESSOR_BASED_CONTROLS, CR3_STORE_EXITING,"
+NO_CONTROL = "vmcs_set_controls(PRIMARY_PROCESSOR_BASED_CONTROLS, 0,"
 BROKEN: list[tuple[list[Edit], list[str]]] = [
     ([
         ("stage.h", "vmcs_write(cr->mask, mask);", "vmcs_write(cr->mask, mask & 0);"),
@@ -84,7 +84,7 @@ BROKEN: list[tuple[list[Edit], list[str]]] = [
         ("machine-status-word.c", "vmcs_write(GUEST_DS_LIMIT, OPERAND_FAULT_LIMIT);", "vmcs_write(GUEST_DS_LIMIT, "
                                                                                       "~0u);"),
         ("machine-status-word.c", "vmcs_write(GUEST_DS_ACCESS_RIGHTS, 0x4093);", "(void)OPERAND_FAULT_LIMIT;"),
-        ("machine-status-word.c", "ept_protect(operand, 0);", "ept_protect(operand, EPT_ALL);"),
+        ("machine-status-word.c", "ept_protect(operand, EPT_NOTHING);", "ept_protect(operand, EPT_ALL);"),
         ("cr3-targets.c", "vmcs_write(CR3_TARGET_COUNT, count);", "vmcs_write(CR3_TARGET_COUNT, count * 0);"),
         ("cache-bits.c", "exit.registers.eax, L2_CR0 | l1_bits);", "exit.registers.eax, L2_CR0 | field);"),
         ("cache-bits.c", "l1_cr0_then & CACHE_BITS, l2_bits);", "l1_cr0_then & CACHE_BITS, l1_bits);"),

@@ -6,8 +6,8 @@
 #define CACHE_BITS (CR0_CD | CR0_NW)
 #define CR0_RESERVED 0x1FFAFFC0
 
-/* With these of CD and NW in L1, enter L2 to read CR0, the guest CR0 field having `field`. VM entry must not have changed them,
-   and VM exit neither. */
+/* With these of CD and NW in L1, enter L2 to read CR0, the guest CR0 field having `field`. VM entry must not have
+   changed them, and VM exit neither. */
 static void entry_keeps(u32 l1_bits, u32 field)
 {
     u32 l1_cr0 = read_cr0();

@@ -4,7 +4,8 @@
 #define SDM_TARGETS "CR3-Target Controls (Vol. 3, 25.6.7); " SDM_EXITS
 
 enum { INVALID_CONTROLS = 7, MOST_TARGETS = 4 };
-static const u32 values[MOST_TARGETS] = { 0x10000, 0x21018, 0x32FE0, 0x400000 }; /* without paging, CR3 holds what it may */
+/* Any value that CR3 may hold: L2 runs without paging. */
+static const u32 values[MOST_TARGETS] = { 0x10000, 0x21018, 0x32FE0, 0x400000 };
 
 L2_CODE(mov_to_cr3, "movl %eax, %cr3");
 
@@ -12,19 +13,17 @@ L2_CODE(mov_to_cr3, "movl %eax, %cr3");
 static struct vm_exit load_cr3(u32 count, u32 value)
 {
     l2_prepare(mov_to_cr3.start);
-    if (!vmcs_add_controls(PRIMARY_PROCESSOR_BASED_CONTROLS, CR3_LOAD_EXITING))
-        skip("no CR3-load exiting");
+    vmcs_set_controls(PRIMARY_PROCESSOR_BASED_CONTROLS, CR3_LOAD_EXITING, "no CR3-load exiting");
     for (u32 target = 0; target < MOST_TARGETS && target < vmx_cr3_targets(); target++)
         vmcs_write(CR3_TARGET_VALUE0 + target * FIELD_STEP, values[target]);
     vmcs_write(CR3_TARGET_COUNT, count);
     return l2_try_with(&mov_to_cr3, value);
 }
 
-static bool targets_lacking(u32 needed)
+static void need_targets(u32 needed)
 {
     if (vmx_cr3_targets() < needed)
         skip("too few CR3-target values");
-    return vmx_cr3_targets() < needed;
 }
 
 CHECK(no_targets, "M-16/control", NEEDS_L2, SDM_TARGETS,
@@ -37,8 +36,7 @@ CHECK(no_targets, "M-16/control", NEEDS_L2, SDM_TARGETS,
 
 static void target_matches(u32 target)
 {
-    if (targets_lacking(target + 1))
-        return;
+    need_targets(target + 1);
     struct vm_exit exit = load_cr3(target + 1, values[target]);
     must_execute(&exit, &mov_to_cr3);
     must("cr3", exit.cr3, values[target]);
@@ -66,8 +64,7 @@ CHECK(target_3, "M-16/target-3", NEEDS_L2, SDM_TARGETS, "MOV to CR3 of CR3-targe
 
 CHECK(no_match, "M-16/no-match", NEEDS_L2, SDM_TARGETS, "MOV to CR3 of a value that differs from the targets in one bit: exit")
 {
-    if (targets_lacking(1))
-        return;
+    need_targets(1);
     struct vm_exit exit = load_cr3(1, values[0] ^ 1u << 3);
     must_exit_on(&exit, &mov_to_cr3, MOV_TO_CR(3, EAX));
     must("cr3", exit.cr3, 0);
@@ -76,8 +73,7 @@ CHECK(no_match, "M-16/no-match", NEEDS_L2, SDM_TARGETS, "MOV to CR3 of a value t
 CHECK(beyond_count, "M-16/beyond-count", NEEDS_L2, SDM_TARGETS,
       "only as many targets as the count says: value 1 with a count of 1 exits")
 {
-    if (targets_lacking(2))
-        return;
+    need_targets(2);
     struct vm_exit exit = load_cr3(1, values[1]);
     must_exit_on(&exit, &mov_to_cr3, MOV_TO_CR(3, EAX));
     must("cr3", exit.cr3, 0);

@@ -12,7 +12,7 @@ static void with_paging(void)
 
 static void restrict_guest(void)
 {
-    vmcs_write(SECONDARY_PROCESSOR_BASED_CONTROLS, vmcs_read(SECONDARY_PROCESSOR_BASED_CONTROLS) & ~UNRESTRICTED_GUEST);
+    vmcs_clear_controls(SECONDARY_PROCESSOR_BASED_CONTROLS, UNRESTRICTED_GUEST, "unrestricted guest cannot be off");
 }
 
 static void l2_executes(const struct control_register *cr, u32 value)
@@ -113,8 +113,7 @@ static void ready_for_paging(u32 efer)
     l2_prepare(mov_to_cr0.start);
     l2_use_32_bit_paging();
     vmcs_write64(GUEST_IA32_EFER, efer);
-    if (!vmcs_add_controls(VM_ENTRY_CONTROLS, LOAD_IA32_EFER))
-        skip("no load IA32_EFER at VM entry");
+    vmcs_set_controls(VM_ENTRY_CONTROLS, LOAD_IA32_EFER, "no load of IA32_EFER by VM entry");
 }
 
 CHECK(pg_without_lme, "M-06/control-lme", NEEDS_L2, SDM_CHANGES, "control: LME=0, PAE=0, an unrestricted L2 sets PG")
@@ -156,8 +155,9 @@ CHECK(clears_vmxe, "M-08/vmxe", NEEDS_L2, SDM_CHANGES "; " SDM_RESTRICTIONS,
     l2_faults(&cr4, 0);
 }
 
-/* For `trap_in`: load a control register, read it into `value_read`, and go back to what it was; in registers alone, as paging
-   or protection may be off in between. CS is loaded again, as clearing PE may have made it one of real-address mode. */
+/* For `trap_in`: load a control register, read it into `value_read`, and go back to what it was; in registers alone, as
+   paging or protection may be off in between. CS is loaded again, as clearing PE may have made it one of real-address
+   mode. */
 u32 value_read;
 
 #define MOV_THERE_AND_BACK(cr)                                                            \

@@ -89,8 +89,8 @@ CHECK(source_memory, "M-12/source-memory", NEEDS_L2, SDM_QUALIFICATION,
     each_source(IN_MEMORY, &lmsw_memory);
 }
 
-/* Turn 2 * shadow + source for one masked bit, whose real value is the contrary of the source: which of the four exit. None of
-   them may change the bit. */
+/* Turn 2 * shadow + source for one masked bit, whose real value is the contrary of the source: which of the four exit.
+   None of them may change the bit. */
 static u32 turns_that_exit(u32 bit)
 {
     u32 exits = 0;
@@ -178,7 +178,7 @@ CHECK(lmsw_operand_unmapped, "M-12/operand-unmapped", NEEDS_L2, SDM_PRIORITY,
 {
     l2_prepare(lmsw_memory.start);
     own(&cr0, 0xF, 0);
-    ept_protect(operand, 0);
+    ept_protect(operand, EPT_NOTHING);
     struct vm_exit exit = lmsw(IN_MEMORY, 0xF);
     must("exit_reason", exit.reason, EXIT_EPT_VIOLATION);
     must("guest_physical_address", exit.guest_physical_address, address_of(operand));
@@ -186,8 +186,8 @@ CHECK(lmsw_operand_unmapped, "M-12/operand-unmapped", NEEDS_L2, SDM_PRIORITY,
     saw_exit(&exit, lmsw_memory.start);
 }
 
-/* M-13: TS is masked, its shadow is `ts`, which is what L2 writes there, and the real TS is the contrary. The other bits that L2
-   writes are its own: MP is set, EM cleared. The real TS shows in what FNINIT does behind it. */
+/* M-13: TS is masked, its shadow is `ts`, which is what L2 writes there, and the real TS is the contrary. The other
+   bits that L2 writes are its own: MP is set, EM cleared. The real TS shows in what FNINIT does behind it. */
 #define FNINIT_BYTES 2
 L2_CODE(mov_fninit, "movl %eax, %cr0; fninit");
 L2_CODE(lmsw_fninit, "lmsw %ax; fninit");

@@ -1,4 +1,5 @@
-/* M-01 and M-02: MOV to CR0 and CR4 against the guest/host masks and read shadows, MOV to and from CR3 with their controls. */
+/* M-01 and M-02: MOV to CR0 and CR4 against the guest/host masks and read shadows, MOV to and from CR3 with their
+   controls. */
 #include "stage.h"
 #include "sweep.h"
 
@@ -32,9 +33,10 @@ static void each_bit_exits(const struct control_register *cr, bool write_ones)
     l2_prepare(cr->mov_to->start);
     for (u32 bit = 0; bit < BITS; bit++) {
         own(cr, 1u << bit, write_ones ? 0 : 1u << bit);
-        struct vm_exit exit = l2_try_with(cr->mov_to, write_ones ? cr->initial | 1u << bit : cr->initial & ~(1u << bit));
-        bool unchanged = vmcs_read(cr->guest) == cr->initial;
-        sweep_turn(&sweep, bit, exited_on(&exit, cr->mov_to, MOV_TO_CR(cr->number, EAX)) && unchanged, &exit, cr->mov_to);
+        u32 value = write_ones ? cr->initial | 1u << bit : cr->initial & ~(1u << bit);
+        struct vm_exit exit = l2_try_with(cr->mov_to, value);
+        bool right = exited_on(&exit, cr->mov_to, MOV_TO_CR(cr->number, EAX)) && vmcs_read(cr->guest) == cr->initial;
+        sweep_turn(&sweep, bit, right, &exit, cr->mov_to);
     }
     must_all(&sweep, EACH_BIT);
 }
@@ -104,8 +106,7 @@ CHECK(registers_to_cr3, "M-01/cr3-load-each-register", NEEDS_L2, SDM_EXITS "; " 
       "CR3-load exiting without CR3 targets: MOV to CR3 from each general register exits")
 {
     l2_prepare(moves_to_cr3);
-    if (!vmcs_add_controls(PRIMARY_PROCESSOR_BASED_CONTROLS, CR3_LOAD_EXITING))
-        return skip("no CR3-load exiting");
+    vmcs_set_controls(PRIMARY_PROCESSOR_BASED_CONTROLS, CR3_LOAD_EXITING, "no CR3-load exiting");
     each_register_exits(moves_to_cr3, 3, MOV_TO);
 }
 
@@ -113,8 +114,7 @@ CHECK(registers_from_cr3, "M-01/cr3-store-each-register", NEEDS_L2, SDM_EXITS ";
       "CR3-store exiting: MOV from CR3 to each general register exits")
 {
     l2_prepare(moves_from_cr3);
-    if (!vmcs_add_controls(PRIMARY_PROCESSOR_BASED_CONTROLS, CR3_STORE_EXITING))
-        return skip("no CR3-store exiting");
+    vmcs_set_controls(PRIMARY_PROCESSOR_BASED_CONTROLS, CR3_STORE_EXITING, "no CR3-store exiting");
     each_register_exits(moves_from_cr3, 3, MOV_FROM);
 }
 

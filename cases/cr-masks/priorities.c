@@ -80,8 +80,8 @@ static void everything_exits(void)
     l2_prepare(mov_to_cr0.start);
     own(&cr0, CR0_TS, CR0_TS);
     own(&cr4, CR4_PSE, CR4_PSE);
-    if (!vmcs_add_controls(PRIMARY_PROCESSOR_BASED_CONTROLS, CR3_LOAD_EXITING | CR3_STORE_EXITING))
-        skip("no CR3-load and CR3-store exiting");
+    vmcs_set_controls(PRIMARY_PROCESSOR_BASED_CONTROLS, CR3_LOAD_EXITING | CR3_STORE_EXITING,
+                      "no CR3-load and CR3-store exiting");
 }
 
 CHECK(cpl0_exits, "M-04/control", NEEDS_L2, SDM_EXITS, "control: at CPL 0, each of the accesses of M-04 exits")

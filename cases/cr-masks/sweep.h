@@ -9,7 +9,8 @@ struct sweep {
 };
 
 /* Turn number `turn`, 0 to 31, went right or not. */
-static inline void sweep_turn(struct sweep *sweep, u32 turn, bool right, const struct vm_exit *exit, const struct l2_code *code)
+static inline void sweep_turn(struct sweep *sweep, u32 turn, bool right, const struct vm_exit *exit,
+                              const struct l2_code *code)
 {
     if (right) {
         sweep->right |= 1u << turn;

@@ -1,5 +1,5 @@
 /* M-10 and M-11: VMXON with values of CR0 and CR4 that VMX operation does not support. */
-#include "real_mode.h"
+#include "real.h"
 #include "stage.h"
 
 #define SDM_VMXON "VMXON (Vol. 3, VMX Instruction Reference); " SDM_RESTRICTIONS
@@ -64,20 +64,22 @@ CHECK(vmxon_ne_and_vmxe, "M-11/vmxe-and-ne", NEEDS_L2, SDM_VMXON, "VMXON with CR
 }
 
 extern const char clts_in_real_mode[], vmxon_in_real_mode[];
-asm(".pushsection .text.real, \"ax\"\n.code16\n"
+asm(".pushsection .text\n.code16\n"
     "clts_in_real_mode:  clts\n"
-    "                    ret\n"
+    "                    movl %cr0, %eax\n"
+    "                    lretw\n"
     "vmxon_in_real_mode: vmxon 0x500\n"
-    "                    ret\n"
+    "                    lretw\n"
     ".code32\n.popsection\n");
 
 CHECK(real_mode, "M-11/control-pe", NEEDS_L2, SDM_VMXON, "control: real-address mode executes what it may, CLTS")
 {
     vmx_off();
     write_cr0(read_cr0() | CR0_TS);
-    must_not_fault(trap_in_real_mode(clts_in_real_mode));
-    must("cr0_ts", read_cr0() & CR0_TS, 0);
+    struct trap trap = trap_in_real(clts_in_real_mode, 0);
     write_cr0(read_cr0() & ~CR0_TS);
+    must_not_fault(trap);
+    must("cr0_ts", real_result() & CR0_TS, 0);
     if (!vmx_on())
         give_up("VMXON failed");
 }
@@ -85,7 +87,7 @@ CHECK(real_mode, "M-11/control-pe", NEEDS_L2, SDM_VMXON, "control: real-address 
 CHECK(vmxon_without_pe, "M-11/pe", NEEDS_L2, SDM_VMXON, "VMXON in real-address mode: #UD")
 {
     vmx_off();
-    must_fault(trap_in_real_mode(vmxon_in_real_mode), VECTOR_UD, 0, vmxon_in_real_mode);
+    must_fault(trap_in_real(vmxon_in_real_mode, 0), VECTOR_UD, 0, vmxon_in_real_mode);
     if (!vmx_on())
         give_up("VMXON failed");
 }

@@ -44,7 +44,7 @@ CHECK(mapped, "mapped", NEEDS_L2, "PDPTE Registers (Vol. 3, 4.4.1)",
     struct vm_exit exit = control = set_pg_with(EPT_ALL);
     must("exit_reason", exit.reason, EXIT_VMCALL);
     must("eax", exit.registers.eax, REACHED_END);
-    must("rip_offset", exit.rip - address_of(l2_mov_to_cr0), (u32)(l2_vmcall - l2_mov_to_cr0));
+    must("rip_offset", rip_offset(&exit, l2_mov_to_cr0), (u32)(l2_vmcall - l2_mov_to_cr0));
     must("cr0", exit.cr0, CR0_PE | CR0_ET | CR0_NE | CR0_PG);
     must("guest_pdpte0", exit.pdpte[0] & PDPTE_SAVED, tables.pdpt[0]);
     must("guest_pdpte1", exit.pdpte[1] & PDPTE_SAVED, tables.pdpt[1]);
@@ -57,16 +57,16 @@ CHECK(not_present, "not-present", NEEDS_L2,
       "PDPTE Registers (Vol. 3, 4.4.1); EPT Violations (Vol. 3, 29.3.3.2)",
       "CR3's page is absent from EPT: MOV to CR0 that sets PG with PAE causes an EPT violation at CR3")
 {
-    struct vm_exit exit = load = set_pg_with(0);
-    must_violate_at_pdptes(&exit, exit.cr3, 0);
+    struct vm_exit exit = load = set_pg_with(EPT_NOTHING);
+    must_violate_at_pdptes(&exit, exit.cr3, EPT_NOTHING);
     must_stop_at(&exit, l2_mov_to_cr0);
     must("cr0", exit.cr0, CR0_PE | CR0_ET | CR0_NE);
     must("cr3", exit.cr3, address_of(tables.pdpt));
     saw_exit(&exit, l2_mov_to_cr0);
 }
 
-/* The words on the screen stand where the first report of the bug had them. They are about `not-present`, and a control that
-   fails takes its place: then nothing is known of the bug, and GOOD or BAD would be a guess. */
+/* The words on the screen stand where the first report of the bug had them. They are about `not-present`, and a control
+   that fails takes its place: then nothing is known of the bug, and GOOD or BAD would be a guess. */
 struct condition case_end(void)
 {
     bool control_failed = verdict_of("mapped") == FAIL;

@@ -1,4 +1,4 @@
-/* What this CPU says of itself, one line for the tester's table of environments; no check stands on it. */
+/* The CPU's identification, one line for the tester's table of environments; no check depends on it. */
 #include "capabilities.h"
 
 #include "console.h"
@@ -13,10 +13,10 @@ enum { CPUID_FEATURES = 1 };
 
 /* From IA32_VMX_BASIC on, one MSR after the other (SDM, appendix "VMX Capability Reporting Facility"). */
 static const char *const names[] = {
-    "basic",           "pinbased_ctls", "procbased_ctls",     "exit_ctls",           "entry_ctls",     "misc",
-    "cr0_fixed0",      "cr0_fixed1",    "cr4_fixed0",         "cr4_fixed1",          "vmcs_enum",
-    "procbased_ctls2", "ept_vpid_cap",  "true_pinbased_ctls", "true_procbased_ctls", "true_exit_ctls", "true_entry_ctls",
-    "vmfunc",
+    "basic",           "pinbased_ctls",      "procbased_ctls",      "exit_ctls",      "entry_ctls",
+    "misc",            "cr0_fixed0",         "cr0_fixed1",          "cr4_fixed0",     "cr4_fixed1",
+    "vmcs_enum",       "procbased_ctls2",    "ept_vpid_cap",        "true_pinbased_ctls",
+    "true_procbased_ctls", "true_exit_ctls", "true_entry_ctls",     "vmfunc",
 };
 
 static u32 may_be_1(u32 number)
@@ -24,7 +24,7 @@ static u32 may_be_1(u32 number)
     return (u32)(read_msr(IA32_VMX_BASIC + number) >> 32);
 }
 
-/* The same appendix tells which of them there are: reading another one is #GP. */
+/* The same appendix says which of them exist: reading another one causes #GP. */
 static bool exists(u32 number)
 {
     if (number >= TRUE_FIRST && number <= TRUE_LAST)
@@ -33,7 +33,8 @@ static bool exists(u32 number)
         return true;
     if (!(may_be_1(PROCBASED) >> 31))
         return false;
-    return number == PROCBASED2 || may_be_1(PROCBASED2) & (number == VMFUNC ? ENABLE_VM_FUNCTIONS : ENABLE_EPT | ENABLE_VPID);
+    u32 enables = number == VMFUNC ? ENABLE_VM_FUNCTIONS : ENABLE_EPT | ENABLE_VPID;
+    return number == PROCBASED2 || may_be_1(PROCBASED2) & enables;
 }
 
 void say_capabilities(void)

@@ -5,7 +5,8 @@
 #include "cpu.h"
 #include "ram_log.h"
 
-enum { COM1 = 0x3F8, DIVISOR_LOW = 0, DIVISOR_HIGH = 1, FIFO_CONTROL = 2, LINE_CONTROL = 3, MODEM_CONTROL = 4, LINE_STATUS = 5 };
+enum { COM1 = 0x3F8 };
+enum { DIVISOR_LOW = 0, DIVISOR_HIGH = 1, FIFO_CONTROL = 2, LINE_CONTROL = 3, MODEM_CONTROL = 4, LINE_STATUS = 5 };
 enum { TRANSMITTER_EMPTY = 0x20, FIFO_BYTES = 16 };
 enum { COLUMNS = 80, ROWS = 25, LIGHT_GREY = 0x07 };
 
@@ -27,12 +28,12 @@ void console_start(bool in_ram)
     out8(COM1 + MODEM_CONTROL, 0x03);
     /* One string instruction: where video memory is emulated, each store of a loop would be a VM exit. */
     fill32((void *)text_memory, (LIGHT_GREY << 8 | ' ') * 0x00010001u, COLUMNS * ROWS / 2);
-    /* The cursor off, or the picture of a row would depend on when it is taken. */
+    /* Cursor off, or the picture of a row would depend on when it is taken. */
     out8(0x3D4, 0x0A);
     out8(0x3D5, 0x20);
 }
 
-/* With an empty FIFO 16 bytes may go without a further look at the line status: each port access is a VM exit under KVM. */
+/* An empty FIFO takes 16 bytes without a further look at the line status: each port access is a VM exit under KVM. */
 static void send(const char *bytes, u32 count)
 {
     while (count) {
@@ -45,7 +46,7 @@ static void send(const char *bytes, u32 count)
     }
 }
 
-/* A whole line is gathered before it is sent: each look at the line status costs, too. */
+/* A whole line is gathered before it is sent, for each look at the line status costs, too. */
 static char line[1024];
 static u32 line_length;
 
@@ -121,7 +122,7 @@ void say(const char *format, ...)
             format += 4;
             put_hexadecimal(va_arg(arguments, u64));
         } else {
-            put('%'); /* whatever else stands here shows as it is */
+            put('%'); /* any other directive is printed as it is */
         }
     }
     va_end(arguments);

@@ -90,11 +90,18 @@ struct cpuid {
     u32 eax, ebx, ecx, edx;
 };
 
-static inline struct cpuid cpuid(u32 leaf)
+static inline struct cpuid cpuid_of(u32 leaf, u32 sub_leaf)
 {
     struct cpuid answer;
-    asm volatile("cpuid" : "=a"(answer.eax), "=b"(answer.ebx), "=c"(answer.ecx), "=d"(answer.edx) : "a"(leaf), "c"(0));
+    asm volatile("cpuid"
+                 : "=a"(answer.eax), "=b"(answer.ebx), "=c"(answer.ecx), "=d"(answer.edx)
+                 : "a"(leaf), "c"(sub_leaf));
     return answer;
+}
+
+static inline struct cpuid cpuid(u32 leaf)
+{
+    return cpuid_of(leaf, 0);
 }
 
 static inline u64 read_msr(u32 index)
@@ -147,5 +154,8 @@ static inline __attribute__((noreturn)) void halt_for_good(void)
 /* EFLAGS.AC suspends SMAP for explicit accesses. */
 static inline void write_ac(bool ac)
 {
-    asm volatile("pushfl; andl %0, (%%esp); orl %1, (%%esp); popfl" : : "i"(~EFLAGS_AC), "r"(ac ? EFLAGS_AC : 0) : "memory", "cc");
+    asm volatile("pushfl; andl %0, (%%esp); orl %1, (%%esp); popfl"
+                 :
+                 : "i"(~EFLAGS_AC), "r"(ac ? EFLAGS_AC : 0)
+                 : "memory", "cc");
 }

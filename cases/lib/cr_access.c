@@ -1,6 +1,6 @@
 #include "cr_access.h"
 
-#include "check.h"
+#include "record.h"
 
 enum { RESERVED = 0xF080 }; /* of the exit qualification, "cleared to 0": bits 7 and 15:12 */
 
@@ -11,8 +11,9 @@ static u32 qualification_of(struct cr_access access)
 
 bool exited_on(const struct vm_exit *exit, const struct l2_code *code, struct cr_access access)
 {
-    return !exit->failed_entry && exit->reason == EXIT_CONTROL_REGISTER_ACCESS && exit->rip == address_of(code->start) &&
-           exit->instruction_length == (u32)(code->end - code->start) && exit->qualification == qualification_of(access);
+    return !exit->failed_entry && exit->reason == EXIT_CONTROL_REGISTER_ACCESS &&
+           exit->rip == address_of(code->start) && exit->instruction_length == (u32)(code->end - code->start) &&
+           exit->qualification == qualification_of(access);
 }
 
 void must_exit_on(const struct vm_exit *exit, const struct l2_code *code, struct cr_access access)

@@ -15,8 +15,8 @@ struct cr_access {
     enum general_register general_register;
     u16 source;
 };
-#define MOV_TO_CR(number, register) ((struct cr_access){ .cr = number, .type = MOV_TO, .general_register = register })
-#define MOV_FROM_CR(number, register) ((struct cr_access){ .cr = number, .type = MOV_FROM, .general_register = register })
+#define MOV_TO_CR(number, from) ((struct cr_access){ .cr = number, .type = MOV_TO, .general_register = from })
+#define MOV_FROM_CR(number, to) ((struct cr_access){ .cr = number, .type = MOV_FROM, .general_register = to })
 #define CLTS_ACCESS ((struct cr_access){ .type = CLTS })
 #define LMSW_OF(where, data) ((struct cr_access){ .type = LMSW, .operand = where, .source = data })
 

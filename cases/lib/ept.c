@@ -1,6 +1,6 @@
 #include "ept.h"
 
-#include "check.h"
+#include "outcome.h"
 #include "vmx.h"
 
 enum { ENTRIES = 512, SMALL_TABLES = EPT_SMALL_BYTES >> 21, SPARE_TABLES = 8 };
@@ -15,7 +15,7 @@ static u64 spare[SPARE_TABLES][ENTRIES] PAGE_ALIGNED; /* for what checks map bes
 static u32 spares_used, tracking;
 u64 ept_log[EPT_LOG_ENTRIES] PAGE_ALIGNED;
 
-/* A hypervisor below us may watch these pages, and each write is then an exit: write only what differs. */
+/* A hypervisor below L1 may write-protect these pages, and each write is then an exit: write only what differs. */
 static void set(u64 *entry, u64 value)
 {
     if (*entry != value)
@@ -52,10 +52,10 @@ u64 *ept_entry(u64 guest_physical, enum ept_level level)
         if (at == level)
             return entry;
         if (*entry & EPT_LARGE)
-            give_up("ept_entry: this address is mapped by a large entry");
+            misused("ept_entry: this address is mapped by a large entry");
         if (!*entry) {
             if (spares_used == SPARE_TABLES)
-                give_up("ept_entry: no spare table is left");
+                misused("ept_entry: no spare table is left");
             *entry = address_of(spare[spares_used++]) | EPT_ALL;
         }
         table = (u64 *)(u32)(*entry & ADDRESS_BITS);
@@ -84,13 +84,12 @@ u64 ept_pointer(void)
     return address_of(pml4) | WALK_LENGTH_4 | POINTER_WRITE_BACK | tracking;
 }
 
-bool ept_track(void)
+void ept_track(void)
 {
     if (!(ept_capabilities() & EPT_CAPABILITY_ACCESSED_DIRTY))
-        return false;
+        skip("no accessed and dirty flags for EPT");
     tracking = POINTER_ACCESSED_DIRTY;
     vmcs_write64(EPT_POINTER, ept_pointer());
-    return true;
 }
 
 void ept_mark_used(const volatile void *page)
@@ -102,14 +101,13 @@ void ept_mark_used(const volatile void *page)
     ept_flush();
 }
 
-bool ept_log_from(u32 index)
+void ept_log_from(u32 index)
 {
+    ept_track();
     clear(ept_log, ept_log + EPT_LOG_ENTRIES);
-    if (!tracking || !vmcs_add_controls(SECONDARY_PROCESSOR_BASED_CONTROLS, SECONDARY_ENABLE_PML))
-        return false;
+    vmcs_set_controls(SECONDARY_PROCESSOR_BASED_CONTROLS, SECONDARY_ENABLE_PML, "no page-modification logging");
     vmcs_write64(PML_ADDRESS, address_of(ept_log));
     vmcs_write(GUEST_PML_INDEX, index);
-    return true;
 }
 
 void ept_flush(void)

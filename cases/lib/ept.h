@@ -6,6 +6,7 @@
 #define EPT_READ (1u << 0)
 #define EPT_WRITE (1u << 1)
 #define EPT_EXECUTE (1u << 2)
+#define EPT_NOTHING 0u
 #define EPT_ALL (EPT_READ | EPT_WRITE | EPT_EXECUTE)
 #define EPT_MEMORY_TYPE(type) ((u32)(type) << 3)
 #define EPT_WRITE_BACK EPT_MEMORY_TYPE(6)
@@ -18,34 +19,37 @@
 /* An entry of the map, by what it is: each table has 512. */
 enum ept_level { EPT_PTE, EPT_PDE, EPT_PDPTE, EPT_PML4E };
 
-/* Make the identity map of the first GiB anew, write-back, everything allowed, without accessed and dirty flags. */
+/* Make the identity map of the first GiB: write-back, everything allowed, without accessed and dirty flags. What
+   earlier checks have edited is gone. */
 void ept_identity(void);
 
-/* The entry that a guest-physical address is translated by at this level, to be edited; `ept_flush` before L2 runs on.
-   Tables that are missing above it are put in, with everything allowed. */
+/* The entry that a guest-physical address is translated by at this level, to be edited; call `ept_flush` before L2 runs
+   on. Tables that are missing above it are added, with everything allowed. */
 u64 *ept_entry(u64 guest_physical, enum ept_level level);
 
 /* The leaf entry that maps a page below EPT_SMALL_BYTES. */
 u64 *ept_leaf(const volatile void *page);
 
-/* Map a page to a guest-physical address with these rights only (bits of EPT_ALL; 0 makes it not present), and flush. */
+/* Map a page to a guest-physical address with these rights only (bits of EPT_ALL; EPT_NOTHING makes it not present),
+   and flush. */
 void ept_map(u64 guest_physical, const volatile void *page, u32 rights);
 
 /* The same, of a page below EPT_SMALL_BYTES to itself. */
 void ept_protect(const volatile void *page, u32 rights);
 
-/* Forget what the CPU has cached of the map (INVEPT). */
+/* Drop what the CPU has cached of the map (INVEPT). */
 void ept_flush(void);
 
 u64 ept_pointer(void);
 
-/* After `l2_prepare`: switch accessed and dirty flags on (bit 6 of EPTP). False where the CPU has none. */
-bool ept_track(void);
+/* After `l2_prepare`: switch accessed and dirty flags on (bit 6 of EPTP); `skip` where the CPU has none. */
+void ept_track(void);
 
-/* Set accessed and dirty flags beforehand, in all entries that translate this page: the CPU has nothing to set there then. */
+/* Set accessed and dirty flags beforehand in all entries that translate this page: nothing is left for the CPU to
+   set. */
 void ept_mark_used(const volatile void *page);
 
-/* After `ept_track`: log the pages whose dirty flag is set, from this index downwards. False where the CPU cannot. */
+/* `ept_track`, and log the pages whose dirty flag is set, from this index downwards; `skip` where the CPU cannot. */
 enum { EPT_LOG_ENTRIES = 512, EPT_LOG_FULL = 0xFFFF };
 extern u64 ept_log[EPT_LOG_ENTRIES];
-bool ept_log_from(u32 index);
+void ept_log_from(u32 index);

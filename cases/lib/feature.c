@@ -1,7 +1,7 @@
 #include "feature.h"
 
-#include "check.h"
 #include "cpu.h"
+#include "record.h"
 
 /* Beyond the highest leaf CPUID answers with something else (SDM, CPUID instruction). */
 static bool leaf_exists(u32 leaf)
@@ -19,12 +19,10 @@ bool has(struct feature feature)
     return registers[feature.place] >> feature.bit & 1;
 }
 
-bool lacks(struct feature feature)
+void need(struct feature feature)
 {
-    if (has(feature))
-        return false;
-    skip(feature.absent);
-    return true;
+    if (!has(feature))
+        skip(feature.absent);
 }
 
 const char *intel_lacking(void)
@@ -34,10 +32,9 @@ const char *intel_lacking(void)
     return intel ? NULL : "not one of Intel's CPUs";
 }
 
-bool lacks_intel(void)
+void need_intel(void)
 {
     const char *reason = intel_lacking();
     if (reason)
         skip(reason);
-    return reason;
 }

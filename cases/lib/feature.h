@@ -1,4 +1,4 @@
-/* What CPUID says the CPU has. `if (lacks(FEATURE_SMEP)) return;` makes a check SKIP where it is missing. */
+/* What CPUID says the CPU has. `need(FEATURE_SMEP)` ends a check with SKIP where it is missing. */
 #pragma once
 
 #include "types.h"
@@ -43,8 +43,8 @@ struct feature {
 #define FEATURE_LONG_MODE FEATURE("no Intel 64", 0x80000001, EDX, 29)
 
 bool has(struct feature feature);
-bool lacks(struct feature feature); /* the same turned around, and the running check SKIPs */
+void need(struct feature feature); /* `skip`, unless the CPU has it */
 
-/* NULL, or that this is not one of Intel's CPUs: the SDM is not about it. And the same as `lacks` has it. */
+/* NULL, or that this is not one of Intel's CPUs, which the SDM is about; `skip` in that case. */
 const char *intel_lacking(void);
-bool lacks_intel(void);
+void need_intel(void);

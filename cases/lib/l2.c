@@ -1,9 +1,9 @@
 #include "l2.h"
 
-#include "check.h"
 #include "cpu.h"
 #include "ept.h"
 #include "l2_long.h"
+#include "outcome.h"
 #include "trap.h"
 #include "vmx.h"
 
@@ -13,11 +13,11 @@ enum { FLAT_CODE = 0xC09B, FLAT_DATA = 0xC093, BUSY_TSS = 0x8B, UNUSABLE = 1 << 
 enum { RFLAGS_FIXED = 2, DR7_FIXED = 0x400, USER = 3 };
 #define INFORMATION_VALID (1u << 31)
 enum { INFORMATION_TYPE = 7 << 8, HARDWARE_EXCEPTION = 3 << 8, ERROR_CODE_VALID = 1 << 11 };
-/* A VM entry that fails for its guest state comes back as an exit with this bit (SDM, "VM-Entry Failures During or After
-   Loading Guest State"). L2 has not run then, and the VMCS is not "launched". */
+/* A VM entry that fails for its guest state comes back as an exit with this bit (SDM, "VM-Entry Failures During or
+   After Loading Guest State"). L2 has not run then, and the VMCS is not "launched". */
 #define REASON_ENTRY_FAILURE (1u << 31)
 
-extern const char l2_entries[], l2_entries_end[];
+extern const char l2_entries[], l2_entries_end[], vm_exit_entry[];
 u32 vm_enter(struct general_registers *registers, u32 resume);
 
 struct general_registers l2_registers;
@@ -57,6 +57,8 @@ void l2_prepare(const void *entry)
     launched = long_host = false;
     ept_identity();
     vmcs_fresh();
+    vmcs_write64(EPT_POINTER, ept_pointer());
+    vmcs_write(HOST_RIP, address_of(vm_exit_entry));
     ept_flush();
     write_segments();
     vmcs_write(CR0_GUEST_HOST_MASK, 0);
@@ -99,13 +101,13 @@ void l2_real_mode(void)
     vmcs_write(EXCEPTION_BITMAP, 0xFFFFFFFF);
 }
 
-bool l2_under_64_bit_host(void)
+void l2_under_64_bit_host(void)
 {
-    long_host = l2_long_host();
-    return long_host;
+    l2_long_host();
+    long_host = true;
 }
 
-/* An exception that is an exit tells of itself in the VM-exit interruption information. */
+/* An exception that is itself the exit: the VM-exit interruption information describes it. */
 static void read_intercepted(struct vm_exit *exit)
 {
     u32 information = exit->interruption_information;
@@ -132,7 +134,7 @@ static void read_exception(struct vm_exit *exit)
     exit->exception_cr2 = exit->registers.ecx;
 }
 
-/* Each VMREAD is a VM exit where a hypervisor runs below us: what the SDM leaves undefined for this exit is not read. */
+/* Each VMREAD is a VM exit under a hypervisor: what the SDM leaves undefined for this exit is not read. */
 static void read_exit_information(struct vm_exit *exit)
 {
     exit->qualification = vmcs_read(EXIT_QUALIFICATION);
@@ -168,8 +170,8 @@ struct vm_exit l2_run(void)
 {
     struct vm_exit exit = { 0 };
     if (vmcs_refused_field())
-        give_up("VMWRITE to a field that this CPU does not have");
-    exit.failed_entry = long_host ? l2_long_enter() : vm_enter(&l2_registers, launched);
+        misused("VMWRITE to a field that this CPU does not have");
+    exit.failed_entry = long_host ? l2_long_enter(&l2_registers) : vm_enter(&l2_registers, launched);
     if (exit.failed_entry) {
         exit.instruction_error = vmcs_read(VM_INSTRUCTION_ERROR);
         return exit;

@@ -1,7 +1,7 @@
 #include "l2_code.h"
 
-#include "check.h"
 #include "cpu.h"
+#include "record.h"
 #include "vectors.h"
 #include "vmx.h"
 
@@ -13,7 +13,7 @@ struct vm_exit l2_try(const struct l2_code *code)
     return l2_run();
 }
 
-/* An exit for an exception tells of it in this field (SDM, "Information for VM Exits Due to Vectored Events"). */
+/* What this field holds for an exit by an exception (SDM, "Information for VM Exits Due to Vectored Events"). */
 static u32 interruption_information_of(u32 vector, u32 cr0)
 {
     return 1u << 31 | (PUSHES_ERROR_CODE(vector) && cr0 & CR0_PE ? 1u << 11 : 0) | HARDWARE_EXCEPTION | vector;
@@ -44,7 +44,8 @@ void must_take_exception(const struct vm_exit *exit, const struct l2_code *code,
             must("error_code", exit->error_code, error_code);
         }
         if (exit->exception && intercepted)
-            must("exit_interruption_information", exit->interruption_information, interruption_information_of(vector, exit->cr0));
+            must("exit_interruption_information", exit->interruption_information,
+                 interruption_information_of(vector, exit->cr0));
         must_stop_at(exit, code->start);
     }
     saw_exit(exit, code->start);

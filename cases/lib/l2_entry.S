@@ -1,12 +1,13 @@
 # Entering and leaving L2, and L2's own exception handlers.
 
+#include "l2_registers.h"
 #include "vectors.h"
 
 #define HOST_RSP 0x6C14
 
 .text
-# u32 vm_enter(struct general_registers *, bool resume): 0 after a VM exit; 1 when there is a VM-instruction error; 2 when
-# not even that could be stored (no current VMCS).
+# u32 vm_enter(struct general_registers *, bool resume): 0 after a VM exit; 1 when there is a VM-instruction error; 2
+# when not even that could be stored (no current VMCS).
 .globl vm_enter
 vm_enter:
     pushl %ebp
@@ -16,14 +17,8 @@ vm_enter:
     movl $HOST_RSP, %edx
     vmwrite %esp, %edx
     movl 20(%esp), %eax
-    cmpl $0, 24(%esp)       # ZF decides below: the moves leave it alone
-    movl 4(%eax), %ebx
-    movl 8(%eax), %ecx
-    movl 12(%eax), %edx
-    movl 16(%eax), %esi
-    movl 20(%eax), %edi
-    movl 24(%eax), %ebp
-    movl (%eax), %eax
+    cmpl $0, 24(%esp)
+    load_l2_registers %eax
     jne 1f
     vmlaunch
     jmp refused
@@ -38,13 +33,7 @@ refused:
 vm_exit_entry:
     pushl %eax
     movl 24(%esp), %eax
-    popl (%eax)
-    movl %ebx, 4(%eax)
-    movl %ecx, 8(%eax)
-    movl %edx, 12(%eax)
-    movl %esi, 16(%eax)
-    movl %edi, 20(%eax)
-    movl %ebp, 24(%eax)
+    store_l2_registers %eax, %ecx
     xorl %eax, %eax
 leave:
     popl %edi
@@ -53,8 +42,8 @@ leave:
     popl %ebp
     ret
 
-# L2's handlers, 16 bytes each, so that the address of the VMCALL tells the vector: EDX = error code, EBX = faulting EIP,
-# ECX = CR2.
+# L2's handlers, 16 bytes each, so that the address of the VMCALL gives the vector: EDX = error code, EBX = faulting
+# EIP, ECX = CR2.
 .macro l2_entry vector
     .balign 16
     .if PUSHES_ERROR_CODE(\vector)

@@ -1,7 +1,14 @@
 # Entering and leaving L2 in 64-bit mode: see l2_long.h, and l2_entry.S for what is returned.
 
+#include "l2_registers.h"
+
 #define HOST_RSP 0x6C14
 #define CR4_VMXE_BIT 13
+
+# Offsets in l2_long_stage.
+#define VMXON_REGION 0
+#define VMCS_REGION 8
+#define REGISTERS 16
 
 .text
 .code64
@@ -14,22 +21,16 @@ l2_long_body:
     movq %cr4, %rax
     btsq $CR4_VMXE_BIT, %rax
     movq %rax, %cr4
-    movl $l2_long_regions, %ecx
+    movl $l2_long_stage, %ecx
     movl $2, %ebx
-    vmxon (%rcx)
+    vmxon VMXON_REGION(%rcx)
     jbe off
-    vmptrld 8(%rcx)
+    vmptrld VMCS_REGION(%rcx)
     jbe leave
     movl $HOST_RSP, %edx
     vmwrite %rsp, %rdx
-    movl $l2_registers, %eax
-    movl 4(%rax), %ebx
-    movl 8(%rax), %ecx
-    movl 12(%rax), %edx
-    movl 16(%rax), %esi
-    movl 20(%rax), %edi
-    movl 24(%rax), %ebp
-    movl (%rax), %eax
+    movl REGISTERS(%rcx), %eax
+    load_l2_registers %rax
     vmlaunch
     movl $2, %ebx
     jc leave
@@ -38,20 +39,14 @@ l2_long_body:
 
 .globl l2_long_exit
 l2_long_exit:
-    pushq %rcx
-    movl $l2_registers, %ecx
-    movl %eax, (%rcx)
-    movl %ebx, 4(%rcx)
-    popq %rax
-    movl %eax, 8(%rcx)
-    movl %edx, 12(%rcx)
-    movl %esi, 16(%rcx)
-    movl %edi, 20(%rcx)
-    movl %ebp, 24(%rcx)
+    pushq %rax
+    movl $l2_long_stage, %eax
+    movl REGISTERS(%rax), %eax
+    store_l2_registers %rax, %rcx
     xorl %ebx, %ebx
 leave:
-    movl $l2_long_regions, %ecx
-    vmclear 8(%rcx)
+    movl $l2_long_stage, %ecx
+    vmclear VMCS_REGION(%rcx)
     vmxoff
 off:
     movq %cr4, %rax

@@ -1,6 +1,5 @@
 #include "l2_modes.h"
 
-#include "check.h"
 #include "cpu.h"
 #include "vmx.h"
 
@@ -22,14 +21,11 @@ void l2_use_pae_paging(void)
     vmcs_write(GUEST_CR4, CR4_VMXE | CR4_PAE);
 }
 
-bool l2_use_4_level_paging(void)
+void l2_use_4_level_paging(void)
 {
-    if (!l2_under_64_bit_host())
-        return false;
-    if (!vmcs_add_controls(VM_ENTRY_CONTROLS, LOAD_IA32_EFER) || !vmcs_add_controls(VM_EXIT_CONTROLS, SAVE_IA32_EFER)) {
-        skip("IA32_EFER is not switched by VM entry and exit");
-        return false;
-    }
+    l2_under_64_bit_host();
+    vmcs_set_controls(VM_ENTRY_CONTROLS, LOAD_IA32_EFER, "no load of IA32_EFER by VM entry");
+    vmcs_set_controls(VM_EXIT_CONTROLS, SAVE_IA32_EFER, "no save of IA32_EFER by VM exit");
     l2_use_pae_paging();
     for (u32 entry = 0; entry < ARRAY_SIZE(l2_tables.pdpt); entry++) {
         u64 directory = l2_tables.pae.pdpt[entry];
@@ -39,7 +35,6 @@ bool l2_use_4_level_paging(void)
     vmcs_write(GUEST_CR3, address_of(l2_tables.pml4));
     vmcs_write64(GUEST_IA32_EFER, EFER_LME);
     vmcs_write(EXCEPTION_BITMAP, 0xFFFFFFFF); /* the gates of L2's IDT are 32-bit ones */
-    return true;
 }
 
 void l2_turn_paging_on(void)

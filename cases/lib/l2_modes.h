@@ -1,8 +1,8 @@
-/* L2 in a paging mode, with page tables that map the first 4 GiB one to one (and are writable, supervisor, 2 or 4 MiB pages).
+/* L2 in a paging mode, with page tables that map the first 4 GiB one to one by large pages, writable and supervisor.
 
        l2_prepare(entry);
-       l2_use_pae_paging();      everything is ready for the mode, only CR0.PG is still 0: the instruction under test may set it,
-       l2_turn_paging_on();      or L2 starts in the mode right away
+       l2_use_pae_paging();      all is ready for the mode, only CR0.PG is 0: the instruction under test may set it,
+       l2_turn_paging_on();      or L2 starts in the mode
 */
 #pragma once
 
@@ -15,13 +15,13 @@ extern struct l2_tables {
     u32 directory[1024];       /* of 32-bit paging */
 } l2_tables;
 
-/* Make the tables anew, point CR3 at them and set what the mode needs in CR4. */
+/* Fill in the tables, point CR3 at them and set what the mode needs in CR4. */
 void l2_use_32_bit_paging(void);
 void l2_use_pae_paging(void);
 
-/* The same for IA-32e mode, under a 64-bit hypervisor and with IA32_EFER.LME set. L2 must turn paging on by itself;
-   SELECTOR_CODE_64 is its code segment then, and its exceptions are exits. False where the CPU cannot, and the check SKIPs. */
-bool l2_use_4_level_paging(void);
+/* The same for IA-32e mode, under a 64-bit hypervisor and with IA32_EFER.LME set; `skip` where the CPU cannot. L2 must
+   turn paging on by itself; SELECTOR_CODE_64 is its code segment then, and its exceptions are exits. */
+void l2_use_4_level_paging(void);
 
-/* CR0.PG, and with PAE paging the PDPTE fields from the table that CR3 points at. */
+/* Set CR0.PG, and with PAE paging the PDPTE fields from the table that CR3 points at. */
 void l2_turn_paging_on(void);

@@ -1,16 +1,16 @@
-/* How a check of an L2 exit is put into words: the fields that the SDM defines for the exit, and no others. */
-#include "check.h"
+/* The record of an L2 exit: the fields that the SDM defines for the exit, and no others. */
 #include "ept.h"
 #include "l2.h"
+#include "record.h"
 
 enum { INFORMATION_VALID = 1u << 31, PDPTES_BYTES = 32 };
 
-/* What a VM exit saves of a PDPTE: bits 11:9 are undefined, and so is all but bit 0 of one that is not present (SDM,
+/* What a VM exit saves of a PDPTE: bits 11:9 are undefined, and all but bit 0 of one that is not present are, too (SDM,
    "Saving Non-Register State"). */
 enum { PDPTE_UNDEFINED = 0xE00, PDPTE_PRESENT = 1 };
 
-/* Exit qualification of an EPT violation, field by field. Bit 6 (without mode-based execute control) and bits 11:9 (without
-   a linear address) are undefined: SDM, "Exit Qualification for EPT Violations". */
+/* Exit qualification of an EPT violation, field by field. Bit 6 (without mode-based execute control) and bits 11:9
+   (without a linear address) are undefined: SDM, "Exit Qualification for EPT Violations". */
 struct violation {
     u32 access, allowed, linear_address_valid, translated;
 };
@@ -18,7 +18,12 @@ struct violation {
 static struct violation violation_of(const struct vm_exit *exit)
 {
     u32 qualification = exit->qualification;
-    return (struct violation){ qualification & 7, qualification >> 3 & 7, qualification >> 7 & 1, qualification >> 8 & 1 };
+    return (struct violation){
+        .access = qualification & 7,
+        .allowed = qualification >> 3 & 7,
+        .linear_address_valid = qualification >> 7 & 1,
+        .translated = qualification >> 8 & 1,
+    };
 }
 
 u32 rip_offset(const struct vm_exit *exit, const void *instruction)

@@ -28,8 +28,8 @@ void long_stage(void)
     /* Unlike those of PAE paging, these PDPTEs have a writable bit. */
     for (u32 entry = 0; entry < 4; entry++)
         tables.pdpt[entry] |= PTE_WRITABLE;
-    /* The PML4 table serves 32-bit paging as well, for a CPU that wrongly goes there: its first entry is the one of a page
-       directory, too, and the PDPTEs above 8 GiB, which nobody uses, are the page table of the first 4 MiB. */
+    /* The PML4 table serves 32-bit paging as well, for a CPU that wrongly goes there: its first entry is also that of a
+       page directory, and the PDPTEs above 8 GiB, which nobody uses, are the page table of the first 4 MiB. */
     u32 *page_table = (u32 *)tables.pdpt;
     for (u32 page = 16; page < 1024; page++)
         page_table[page] = page * PAGE_SIZE | PTE_WRITABLE | PTE_PRESENT;

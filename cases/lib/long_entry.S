@@ -13,7 +13,7 @@ long_call:
 .code64
 in_64_bit_mode:
     movl %esp, %esp         # upper halves of registers are undefined after a change of mode
-    movl $long_body, %ecx   # an ELF file of 32-bit code has no relocation for an absolute address in a 64-bit instruction
+    movl $long_body, %ecx   # a 32-bit ELF file has no relocation for an absolute address in a 64-bit instruction
     movl (%rcx), %ecx
     movl $long_argument, %eax
     movq (%rax), %rax

@@ -1,7 +1,8 @@
 #include "mode.h"
 
-#include "check.h"
 #include "cpu.h"
+#include "outcome.h"
+#include "vmx.h"
 
 static struct mode home;
 static bool away;
@@ -19,8 +20,8 @@ static void load(struct mode mode)
 
 void mode_enter(struct mode mode)
 {
-    if (read_cr4() & CR4_VMXE)
-        give_up("mode_enter in VMX operation, which fixes CR0.PG: keep such checks and those of L2 in two images");
+    if (vmx_in_operation())
+        misused("mode_enter in VMX operation, which fixes CR0.PG: vmx_off first, or keep such checks in another image");
     if (!away)
         home = (struct mode){ read_cr0(), read_cr3(), read_cr4() };
     away = true;

@@ -4,8 +4,9 @@
        struct trap trap = trap_in(mov_to_cr4, CR4_PAE | CR4_PGE);
        mode_leave();
 
-   The tables must map the image itself one to one, or not even an exception comes back. Not in VMX operation, which fixes
-   CR0.PG to 1: a check that needs L2 and one that goes to another mode belong in two images. Not while CR4.PCIDE is set. */
+   The tables must map the image itself one to one, or not even an exception is returned. Not in VMX operation, which
+   fixes CR0.PG to 1: a check that needs L2 and one that goes to another mode belong in two images. Not while CR4.PCIDE
+   is set. */
 #pragma once
 
 #include "types.h"
@@ -14,10 +15,11 @@ struct mode {
     u32 cr0, cr3, cr4;
 };
 
-/* Go there by way of paging off and CR4 = 0, so that nothing of the mode before has a say: no TLB entry, no PDPTE register. */
+/* Go there by way of paging off and CR4 = 0, so that nothing is left of the mode before: no TLB entry, no PDPTE
+   register. */
 void mode_enter(struct mode mode);
 
-/* Back to the mode in which the first `mode_enter` found L1, whatever has become of the registers and tables since. */
+/* Go back to the mode in which the first `mode_enter` found L1, whatever registers and tables hold now. */
 void mode_leave(void);
 
 /* For `trap_in`: one MOV each. When it faults, EIP is at `mov_to_cr<n>_instruction`. */

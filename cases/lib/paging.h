@@ -17,7 +17,8 @@
 #define PF_RESERVED (1u << 3)
 #define PF_FETCH (1u << 4)
 
-/* Turn on 32-bit paging with 4 MiB identity pages: VMX operation needs CR0.PG (SDM, "Restrictions on VMX Operation"). */
+/* Turn on 32-bit paging with 4 MiB identity pages: VMX operation needs CR0.PG (SDM, "Restrictions on VMX
+   Operation"). */
 void paging_start(void);
 
 /* A page directory for 32-bit paging that maps 4 GiB one to one with 4 MiB pages: CR4.PSE must be set. */
@@ -31,14 +32,14 @@ struct pae_tables {
 
 void pae_identity(struct pae_tables *tables);
 
-/* NULL, or why this CPU has no PAE paging; and why none with PDPTE registers as the SDM has them: AMD's CPUs may read the
-   four entries from memory whenever they translate. */
+/* NULL, or why this CPU has no PAE paging; and why none with PDPTE registers as the SDM defines them: AMD's CPUs may
+   read the four entries from memory whenever they translate. */
 const char *pae_lacking(void);
 const char *pdpte_registers_lacking(void);
 
 /* MAXPHYADDR (SDM, "Enumeration of Paging Features by CPUID"): physical addresses have bits below this one. */
 u32 physical_address_bits(void);
 
-/* Bits of a present PDPTE that must be 0 (SDM, table "Format of a PAE Page-Directory-Pointer-Table Entry (PDPTE)"): 2:1, 8:5,
-   63:MAXPHYADDR. Bit 63 is among them whatever IA32_EFER.NXE is. */
+/* Bits of a present PDPTE that must be 0 (SDM, table "Format of a PAE Page-Directory-Pointer-Table Entry (PDPTE)"):
+   2:1, 8:5, 63:MAXPHYADDR. Bit 63 is among them whatever IA32_EFER.NXE is. */
 u64 pdpte_reserved(void);

@@ -1,5 +1,6 @@
-/* Lines that are left in memory for the tester to read when all is over: under KVM each byte on COM1 is a VM exit. It lies at
-   a fixed address behind the kit's data, and is not cleared: what was written last is there however the guest died. */
+/* Lines that are left in memory for the tester to read after the boot: under KVM each byte on COM1 is a VM exit. The
+   log has a fixed address above the kit's data, and is not cleared: what was written last is there however the guest
+   died. */
 #pragma once
 
 #include "types.h"
@@ -17,5 +18,5 @@ extern struct ram_log ram_log;
 
 void ram_log_start(void);
 
-/* What does not fit in is left out: the tester then misses records, and says so. */
+/* What does not fit is dropped: the tester then misses records, and reports that. */
 void ram_log_add(const char *bytes, u32 count);

@@ -1,5 +1,5 @@
-# Real-address mode: the way there, its exceptions, and the way back. Data lies above 64 KiB, within reach by the limits that
-# the segment registers keep from protected mode.
+# Real-address mode: the way there, its exceptions, and the way back. Data lies above 64 KiB; the segment registers keep
+# their limits of protected mode, so that it can be accessed.
 
 #include "selectors.h"
 
@@ -33,6 +33,8 @@ in_real_mode:
     movl (%edx), %eax
     movl $real_body, %edx
     lcallw *(%edx)
+    movl $real_eax, %edx
+    movl %eax, (%edx)
     movl $back, %ecx
     jmp to_protected_mode
 

@@ -25,7 +25,7 @@ static void set_task(struct tss *task, u16 selector, u32 cr3)
     gdt_write(selector, tss_descriptor(task));
 }
 
-static u32 task_behind_jump;
+static u32 task_after_jump;
 
 static void jump(u32 argument)
 {
@@ -37,7 +37,7 @@ static void jump(u32 argument)
                  "1: popl %%ebp\n"
                  "str %%eax\n"
                  "movl %%eax, %2"
-                 : "=m"(next.esp), "=m"(next.eip), "=m"(task_behind_jump)
+                 : "=m"(next.esp), "=m"(next.eip), "=m"(task_after_jump)
                  : "i"(SELECTOR_NEXT)
                  : "eax", "ebx", "ecx", "edx", "esi", "edi", "memory", "cc");
 }
@@ -55,7 +55,7 @@ struct task_switch task_switch(u32 cr3)
         trap_by_task(vectors[index], selector);
     }
     seen.trap = trap_in(jump, 0);
-    seen.in_new_task = !seen.trap.taken && (u16)task_behind_jump == SELECTOR_NEXT;
+    seen.in_new_task = !seen.trap.taken && (u16)task_after_jump == SELECTOR_NEXT;
     for (u32 index = 0; index < ARRAY_SIZE(vectors); index++) {
         trap_by_task(vectors[index], 0);
         if (seen.trap.taken && seen.trap.vector == vectors[index]) {

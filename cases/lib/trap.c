@@ -1,7 +1,8 @@
 #include "trap.h"
 
-#include "check.h"
 #include "cpu.h"
+#include "outcome.h"
+#include "record.h"
 
 enum { INTERRUPT_GATE = 0x8E00, TASK_GATE = 0x8500 };
 
@@ -84,6 +85,17 @@ struct trap trap_in(void (*body)(u32 argument), u32 argument)
     return trap_seen;
 }
 
+void trap_give_up(const struct trap *trap)
+{
+    if (record_running()) {
+        saw("unexpected_vector", trap->vector);
+        saw("unexpected_error_code", trap->error_code);
+        noted("unexpected_eip", trap->eip);
+        noted("unexpected_cr2", trap->cr2);
+    }
+    give_up("unexpected exception in L1");
+}
+
 void must_fault(struct trap trap, u32 vector, u32 error_code, const char *instruction)
 {
     must("fault", trap.taken, true);
@@ -105,5 +117,5 @@ void must_not_fault(struct trap trap)
 
 void trap_unexpected(void)
 {
-    give_up_on_trap(&trap_seen);
+    trap_give_up(&trap_seen);
 }

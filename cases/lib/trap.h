@@ -1,4 +1,4 @@
-/* Exceptions in L1: captured when they are expected, told and fatal when not. */
+/* Exceptions in L1: captured where they are expected; elsewhere they end the image. */
 #pragma once
 
 #include "selectors.h"
@@ -15,8 +15,11 @@ struct trap {
 
 void trap_start(void);
 
-/* Call `body` with `argument`; an exception in it ends it and is told in the answer. */
+/* Call `body` with `argument`. An exception in it ends it and is returned. */
 struct trap trap_in(void (*body)(u32 argument), u32 argument);
+
+/* End the image for an exception that no `trap_in` expected. */
+__attribute__((noreturn)) void trap_give_up(const struct trap *trap);
 
 /* What the SDM requires of that answer: this exception at this instruction, or none. */
 void must_fault(struct trap trap, u32 vector, u32 error_code, const char *instruction);
@@ -34,17 +37,18 @@ struct tss {
 u32 tss_address(void);
 u64 tss_descriptor(const struct tss *tss); /* available */
 
-/* TR at the kit's own TSS, from wherever a task switch left it. */
+/* Load TR with the kit's own TSS, whatever a task switch left there. */
 void tss_load(void);
 
-/* The entry point of an exception, and its gate in L1's IDT: a task gate to the TSS at `selector`, or with 0 the usual one. */
+/* The entry point of an exception, and its gate in L1's IDT: a task gate to the TSS at `selector`, or with 0 the usual
+   one. */
 u32 trap_entry(u32 vector);
 void trap_by_task(u32 vector, u16 selector);
 
-/* IDTR at the kit's own IDT for 32-bit code. */
+/* Load IDTR with the kit's own IDT for 32-bit code. */
 void idt_load(void);
 
-/* An IDT of interrupt gates, for L1 and for L2. The entries lie one behind the other, EXCEPTION_ENTRY_BYTES apart. */
+/* An IDT of interrupt gates, for L1 and for L2. The entry points are EXCEPTION_ENTRY_BYTES apart. */
 enum { EXCEPTIONS = 32, EXCEPTION_ENTRY_BYTES = 16 };
 struct gate {
     u16 offset_low, selector, attributes, offset_high;

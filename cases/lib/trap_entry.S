@@ -34,7 +34,7 @@ trap_common:                # vector, error code, EIP, CS, EFLAGS
     movl %cr2, %eax
     movl %eax, trap_seen + 16
     movb $1, trap_seen
-# From here on for exceptions in other modes, too (long_entry.S): `trap_seen` is written, the code segment is ours again.
+# Exceptions in other modes come here, too (long_entry.S, real_entry.S), with `trap_seen` written and our code segment.
 .globl trap_end
 trap_end:
     movl $SELECTOR_DATA, %eax

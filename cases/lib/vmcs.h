@@ -1,4 +1,5 @@
-/* VMCS fields by the SDM's names (Vol. 3, appendix "Field Encoding in VMCS"). 64-bit fields have their high half at +1. */
+/* VMCS fields by the SDM's names (Vol. 3, appendix "Field Encoding in VMCS"). A 64-bit field has its high half at
+   +1. */
 #pragma once
 
 enum vmcs_field {
@@ -67,6 +68,7 @@ enum vmcs_field {
     GUEST_INTERRUPTIBILITY_STATE = 0x4824,
     GUEST_ACTIVITY_STATE = 0x4826,
     GUEST_IA32_SYSENTER_CS = 0x482A,
+    VMX_PREEMPTION_TIMER_VALUE = 0x482E,
     HOST_IA32_SYSENTER_CS = 0x4C00,
 
     CR0_GUEST_HOST_MASK = 0x6000,
@@ -131,6 +133,7 @@ enum exit_reason {
     EXIT_EPT_VIOLATION = 48,
     EXIT_EPT_MISCONFIGURATION = 49,
     EXIT_INVEPT = 50,
+    EXIT_PREEMPTION_TIMER = 52,
     EXIT_VMFUNC = 59,
     EXIT_PML_FULL = 62,
 };

@@ -1,9 +1,8 @@
 #include "vmx.h"
 
-#include "check.h"
 #include "cpu.h"
-#include "ept.h"
 #include "feature.h"
+#include "outcome.h"
 #include "trap.h"
 
 enum {
@@ -23,13 +22,12 @@ enum {
     IA32_VMX_CR4_FIXED1 = 0x489,
     IA32_VMX_PROCBASED_CTLS2 = 0x48B,
     IA32_VMX_EPT_VPID_CAP = 0x48C,
-    TRUE_CONTROLS = 0x48D - 0x481, /* from a control's MSR to its TRUE one, where IA32_VMX_BASIC[55] says that it exists */
+    TRUE_CONTROLS = 0x48D - 0x481, /* from a control's MSR to its TRUE one, which IA32_VMX_BASIC[55] reports */
 };
 
 enum {
     FEATURE_CONTROL_LOCKED = 1 << 0,
     FEATURE_CONTROL_VMX_OUTSIDE_SMX = 1 << 2,
-    HLT_EXITING = 1 << 7,
     SECONDARY_ENABLE_EPT = 1 << 1,
 };
 #define ACTIVATE_SECONDARY_CONTROLS (1u << 31)
@@ -43,9 +41,8 @@ struct vmx_region {
 } PAGE_ALIGNED;
 
 static struct vmx_region vmxon_region, vmcs;
+static bool in_operation;
 static u32 refused_field;
-
-void vm_exit_entry(void); /* l2_entry.S */
 
 u64 ept_capabilities(void)
 {
@@ -53,7 +50,7 @@ u64 ept_capabilities(void)
 }
 
 /* What a control field may hold: the bits that must be 1 in the low half, those that may be in the high half (SDM,
-   "Algorithms for Determining VMX Capabilities"). Each is read once: where a hypervisor runs below us that is a VM exit. */
+   "Algorithms for Determining VMX Capabilities"). Each is read once, for under a hypervisor that is a VM exit. */
 static u64 allowed_controls(u32 msr)
 {
     static u64 allowed[IA32_VMX_PROCBASED_CTLS2 - IA32_VMX_PINBASED_CTLS + 1];
@@ -82,17 +79,30 @@ __attribute__((noinline, noclone)) bool vmx_on(void)
     u64 address = address_of(&vmxon_region);
     bool failed;
     asm volatile(".globl vmxon_instruction; vmxon_instruction: vmxon %1" : "=@ccna"(failed) : "m"(address) : "memory");
+    if (!failed)
+        in_operation = true;
     return !failed;
 }
 
 void vmx_off(void)
 {
     asm volatile("vmxoff" : : : "cc");
+    in_operation = false;
+}
+
+bool vmx_in_operation(void)
+{
+    return in_operation;
 }
 
 u32 vmx_cr3_targets(void)
 {
     return (u32)read_msr(IA32_VMX_MISC) >> 16 & 0x1FF;
+}
+
+u32 vmx_preemption_timer_shift(void)
+{
+    return (u32)read_msr(IA32_VMX_MISC) & 31;
 }
 
 static void enter_vmx_operation(void)
@@ -168,7 +178,8 @@ void vmcs_write64(enum vmcs_field field, u64 value)
     vmcs_write(field + 1, (u32)(value >> 32));
 }
 
-bool vmcs_add_controls(enum vmcs_field field, u32 bits)
+/* What a control field may hold, by its MSR. */
+static u64 allowed_in(enum vmcs_field field)
 {
     static const struct {
         enum vmcs_field field;
@@ -180,15 +191,24 @@ bool vmcs_add_controls(enum vmcs_field field, u32 bits)
         { VM_EXIT_CONTROLS, IA32_VMX_EXIT_CTLS },
         { VM_ENTRY_CONTROLS, IA32_VMX_ENTRY_CTLS },
     };
-    for (unsigned index = 0; index < ARRAY_SIZE(fields); index++) {
-        if (fields[index].field != field)
-            continue;
-        if (bits & ~(u32)(allowed_controls(fields[index].msr) >> 32))
-            return false;
-        vmcs_write(field, vmcs_read(field) | bits);
-        return true;
-    }
-    give_up("vmcs_add_controls: not a control field");
+    for (unsigned index = 0; index < ARRAY_SIZE(fields); index++)
+        if (fields[index].field == field)
+            return allowed_controls(fields[index].msr);
+    misused("vmcs_set_controls or vmcs_clear_controls of a field that holds no controls");
+}
+
+void vmcs_set_controls(enum vmcs_field field, u32 bits, const char *absent)
+{
+    if (bits & ~(u32)(allowed_in(field) >> 32))
+        skip(absent);
+    vmcs_write(field, vmcs_read(field) | bits);
+}
+
+void vmcs_clear_controls(enum vmcs_field field, u32 bits, const char *absent)
+{
+    if (bits & (u32)allowed_in(field))
+        skip(absent);
+    vmcs_write(field, vmcs_read(field) & ~bits);
 }
 
 static void write_controls(void)
@@ -208,7 +228,6 @@ static void write_controls(void)
     vmcs_write(VM_EXIT_MSR_LOAD_COUNT, 0);
     vmcs_write(VM_ENTRY_MSR_LOAD_COUNT, 0);
     vmcs_write(VM_ENTRY_INTERRUPTION_INFORMATION, 0);
-    vmcs_write64(EPT_POINTER, ept_pointer());
 }
 
 static void write_host_state(void)
@@ -229,7 +248,6 @@ static void write_host_state(void)
     vmcs_write(HOST_IA32_SYSENTER_CS, (u32)read_msr(IA32_SYSENTER_CS));
     vmcs_write(HOST_IA32_SYSENTER_ESP, (u32)read_msr(IA32_SYSENTER_ESP));
     vmcs_write(HOST_IA32_SYSENTER_EIP, (u32)read_msr(IA32_SYSENTER_EIP));
-    vmcs_write(HOST_RIP, address_of(vm_exit_entry));
 }
 
 static void clear_vmcs(void)

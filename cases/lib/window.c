@@ -14,7 +14,7 @@ static u64 table[512] PAGE_ALIGNED, directory[512] PAGE_ALIGNED, pdpt[512] PAGE_
 static u32 table_32_bit[1024] PAGE_ALIGNED, directory_32_bit[1024] PAGE_ALIGNED;
 static struct pae_tables pae;
 
-/* The same bytes serve 64-bit code, with the address in RAX, and behind a prologue 32-bit C. */
+/* The same bytes serve 64-bit code, with the address in RAX, and after a prologue 32-bit C. */
 extern const char window_read[], window_write[], window_fetch[];
 void window_read_32(u32 address), window_write_32(u32 address), window_fetch_32(u32 address);
 #define ACCESS_BODY(name, instruction)                       \
@@ -37,10 +37,11 @@ u64 window_address(void)
     return current == PAGING_4_LEVEL ? WINDOW_4_LEVEL : WINDOW;
 }
 
-/* The entry of each level; NULL where the mode has none of it. */
+/* The entry of each level. */
 static u64 *wide_entry(enum level level)
 {
-    u64 *const entries[] = { table, current == PAGING_PAE ? &pae.directories[WINDOW >> 30][0] : directory, pdpt, &long_pml4[1] };
+    u64 *const pde = current == PAGING_PAE ? &pae.directories[WINDOW >> 30][0] : directory;
+    u64 *const entries[] = { table, pde, pdpt, &long_pml4[1] };
     return entries[level];
 }
 

@@ -1,5 +1,5 @@
-/* One 4 KiB page at a linear address of its own, in each of the three paging modes, with a say over every entry that leads to
-   it. The rest is mapped one to one.
+/* One 4 KiB page at a linear address of its own, in each of the three paging modes, with every entry that translates it
+   under the check's control. The rest is mapped one to one.
 
        window_enter(PAGING_PAE, PTE_USER | PTE_WRITABLE | PTE_PRESENT);
        window_set(LEVEL_PDE, window_entry(LEVEL_PDE) & ~(u64)PTE_WRITABLE);
@@ -18,21 +18,21 @@ enum paging { PAGING_32_BIT, PAGING_PAE, PAGING_4_LEVEL };
 enum level { LEVEL_PTE, LEVEL_PDE, LEVEL_PDPTE, LEVEL_PML4E };
 enum access { ACCESS_READ, ACCESS_WRITE, ACCESS_FETCH };
 
-/* Go to a paging mode with fresh tables, `rights` in the entry of each level. CR0.WP and all of CR4 but PSE or PAE are 0;
+/* Go to a paging mode with new tables, `rights` in the entry of each level. CR0.WP and all of CR4 but PSE or PAE are 0;
    set more of both then. 4-level paging needs FEATURE_LONG_MODE, and C code runs in compatibility mode. */
 void window_enter(enum paging paging, u64 rights);
 void window_leave(void);
 
-/* How many levels have rights: a PDPTE of PAE paging has none. */
+/* The number of levels that have rights: a PDPTE of PAE paging has none. */
 u32 window_levels(enum paging paging);
 
 /* The entries, as they are in memory. The CPU may use what it read before until `window_flush`, a MOV to CR3. */
-void window_rights(u64 rights); /* fresh entries, as `window_enter` makes them */
+void window_rights(u64 rights); /* new entries, as `window_enter` makes them */
 u64 window_entry(enum level level);
 void window_set(enum level level, u64 entry);
 void window_flush(void);
 
-/* Where the page is in the linear-address space, and the page itself. Its first byte is a RET: what ACCESS_FETCH runs. */
+/* The page's linear address, and the page itself. Its first byte is a RET: what ACCESS_FETCH runs. */
 u64 window_address(void);
 extern u8 window_page[PAGE_SIZE];
 

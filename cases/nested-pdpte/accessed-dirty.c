@@ -17,24 +17,6 @@ static void about_to_write(void)
     ept_map(WINDOW, other_pdpt, EPT_ALL);
 }
 
-static bool track(void)
-{
-    if (ept_track())
-        return true;
-    skip("no accessed and dirty flags for EPT");
-    return false;
-}
-
-static bool log_from(u32 index)
-{
-    if (!track())
-        return false;
-    if (ept_log_from(index))
-        return true;
-    skip("no page-modification logging");
-    return false;
-}
-
 /* The flags in the entries that translate the window alone. */
 static void must_flag(u32 accessed, u32 dirty)
 {
@@ -48,8 +30,7 @@ CHECK(flags_written, "L2-10/write", NEEDS_L2, EPT_FLAGS,
       "control: a write of L2 sets the accessed flags and the dirty flag")
 {
     about_to_write();
-    if (!track())
-        return;
+    ept_track();
     struct vm_exit exit = l2_run();
     must("exit_reason", exit.reason, EXIT_VMCALL);
     must_flag(EPT_ACCESSED, EPT_DIRTY);
@@ -61,7 +42,7 @@ CHECK(flags_off, "L2-10/off", NEEDS_L2, EPT_FLAGS,
 {
     about_to_set_pg();
     put_table_behind_window();
-    must_load(pdpt);
+    run_must_load(pdpt);
     must_flag(0, 0);
 }
 
@@ -70,9 +51,8 @@ CHECK(flags_cr0, "L2-10/mov-cr0", NEEDS_L2, EPT_FLAGS,
 {
     about_to_set_pg();
     put_table_behind_window();
-    if (!track())
-        return;
-    must_load(pdpt);
+    ept_track();
+    run_must_load(pdpt);
     must_flag(EPT_ACCESSED, 0);
 }
 
@@ -80,9 +60,8 @@ CHECK(flags_cr3, "L2-10/mov-cr3", NEEDS_L2, EPT_FLAGS, "the same with MOV to CR3
 {
     about_to(l2_mov_cr3, WINDOW);
     ept_map(WINDOW, other_pdpt, EPT_ALL);
-    if (!track())
-        return;
-    must_load(other_pdpt);
+    ept_track();
+    run_must_load(other_pdpt);
     must_flag(EPT_ACCESSED, 0);
 }
 
@@ -90,9 +69,8 @@ CHECK(flags_cr4, "L2-10/mov-cr4", NEEDS_L2, EPT_FLAGS, "the same with MOV to CR4
 {
     about_to(l2_mov_cr4, L2_CR4 | CR4_PSE);
     put_table_behind_window();
-    if (!track())
-        return;
-    must_load(pdpt);
+    ept_track();
+    run_must_load(pdpt);
     must_flag(EPT_ACCESSED, 0);
 }
 
@@ -102,9 +80,8 @@ CHECK(read_only_cr0, "L2-11/mov-cr0", NEEDS_L2, EPT_VIOLATIONS "; " EPT_FLAGS,
     about_to_set_pg();
     put_table_behind_window();
     ept_map(WINDOW, pdpt, EPT_READ);
-    if (!track())
-        return;
-    must_load(pdpt);
+    ept_track();
+    run_must_load(pdpt);
     must_flag(EPT_ACCESSED, 0);
 }
 
@@ -112,20 +89,19 @@ CHECK(read_only_cr3, "L2-11/mov-cr3", NEEDS_L2, EPT_VIOLATIONS "; " EPT_FLAGS, "
 {
     about_to(l2_mov_cr3, WINDOW);
     ept_map(WINDOW, other_pdpt, EPT_READ);
-    if (!track())
-        return;
-    must_load(other_pdpt);
+    ept_track();
+    run_must_load(other_pdpt);
     must_flag(EPT_ACCESSED, 0);
 }
 
-/* With the flags on page walks are writes, and logged. What the code behind the MOV needs is marked beforehand: its page, and
-   the page directory that maps it. Then the load of the PDPTEs is all that could be logged. */
-static bool log_loads_alone(u32 index)
+/* With the flags on page walks are writes, and logged. What the code behind the MOV needs is marked beforehand: its
+   page, and the page directory that maps it. Then the load of the PDPTEs is all that could be logged. */
+static void log_loads_alone(u32 index)
 {
     ept_mark_used(l2_mov_cr0);
     ept_mark_used(l2_mov_cr3_then);
     ept_mark_used(l2_tables.pae.directories[0]);
-    return log_from(index);
+    ept_log_from(index);
 }
 
 static void must_have_logged(u32 index, u64 entry)
@@ -137,8 +113,7 @@ static void must_have_logged(u32 index, u64 entry)
 CHECK(log_written, "L2-12/write", NEEDS_L2, EPT_LOG, "control: a write of L2 is logged, and the PML index goes down by 1")
 {
     about_to_write();
-    if (!log_from(EPT_LOG_ENTRIES - 1))
-        return;
+    ept_log_from(EPT_LOG_ENTRIES - 1);
     struct vm_exit exit = l2_run();
     must("exit_reason", exit.reason, EXIT_VMCALL);
     must_have_logged(EPT_LOG_ENTRIES - 2, WINDOW);
@@ -149,8 +124,7 @@ CHECK(log_full_written, "L2-12/write-full", NEEDS_L2, EPT_LOG,
       "control: the log is full, so a write of L2 ends in a page-modification log-full exit and sets no flag")
 {
     about_to_write();
-    if (!log_from(EPT_LOG_FULL))
-        return;
+    ept_log_from(EPT_LOG_FULL);
     struct vm_exit exit = l2_run();
     must("exit_reason", exit.reason, EXIT_PML_FULL);
     must_stop_at(&exit, l2_writes);
@@ -163,9 +137,8 @@ CHECK(log_cr3, "L2-12/mov-cr3", NEEDS_L2, EPT_LOG "; " EPT_FLAGS, "MOV to CR3 lo
 {
     about_to(l2_mov_cr3, WINDOW);
     ept_map(WINDOW, other_pdpt, EPT_ALL);
-    if (!log_loads_alone(EPT_LOG_ENTRIES - 1))
-        return;
-    must_load(other_pdpt);
+    log_loads_alone(EPT_LOG_ENTRIES - 1);
+    run_must_load(other_pdpt);
     must_have_logged(EPT_LOG_ENTRIES - 1, 0);
 }
 
@@ -173,13 +146,13 @@ CHECK(log_cr0, "L2-12/mov-cr0", NEEDS_L2, EPT_LOG "; " EPT_FLAGS, "MOV to CR0 lo
 {
     about_to_set_pg();
     put_table_behind_window();
-    if (!log_loads_alone(EPT_LOG_ENTRIES - 1))
-        return;
-    must_load(pdpt);
+    log_loads_alone(EPT_LOG_ENTRIES - 1);
+    run_must_load(pdpt);
     must_have_logged(EPT_LOG_ENTRIES - 1, 0);
 }
 
-/* The accessed flags of the window are set beforehand: a processor may look at the log for the sake of one of them, too. */
+/* The accessed flags of the window are set beforehand: a processor may look at the log for the sake of one of them,
+   too. */
 static void mark_window_accessed(void)
 {
     for (enum ept_level level = EPT_PTE; level <= EPT_PML4E; level++)
@@ -190,8 +163,7 @@ CHECK(log_full_fetch, "L2-12/fetch-full", NEEDS_L2, EPT_LOG,
       "control: the log is full and all flags that L2 needs are set: it runs")
 {
     l2_prepare(l2_mov_cr0_then);
-    if (!log_loads_alone(EPT_LOG_FULL))
-        return;
+    log_loads_alone(EPT_LOG_FULL);
     struct vm_exit exit = l2_run();
     must("exit_reason", exit.reason, EXIT_VMCALL);
     must("eax", exit.registers.eax, REACHED_END);
@@ -205,9 +177,8 @@ CHECK(log_full_cr0, "L2-12/mov-cr0-full", NEEDS_L2, EPT_LOG "; " EPT_FLAGS,
     about_to_set_pg();
     put_table_behind_window();
     mark_window_accessed();
-    if (!log_loads_alone(EPT_LOG_FULL))
-        return;
-    must_load(pdpt);
+    log_loads_alone(EPT_LOG_FULL);
+    run_must_load(pdpt);
     must_flag(EPT_ACCESSED, 0);
     must_have_logged(EPT_LOG_FULL, 0);
 }
@@ -218,8 +189,7 @@ CHECK(log_full_then, "L2-12/violation-after-full", NEEDS_L2, EPT_LOG "; " EPT_VI
     about_to_set_pg();
     put_table_behind_window();
     mark_window_accessed();
-    if (!log_loads_alone(EPT_LOG_FULL))
-        return;
+    log_loads_alone(EPT_LOG_FULL);
     l2_run();
     about_to_write();
     ept_map(WINDOW, other_pdpt, EPT_READ);

@@ -20,7 +20,7 @@ CHECK(memory_type_uncacheable, "L2-05/memory-type-0", NEEDS_L2, EPT_MISCONFIGURA
       "control: memory type 0 (UC) is not reserved")
 {
     memory_type(0);
-    must_load(pdpt);
+    run_must_load(pdpt);
 }
 
 #define RESERVED_MEMORY_TYPE(type)                                                                 \
@@ -28,7 +28,7 @@ CHECK(memory_type_uncacheable, "L2-05/memory-type-0", NEEDS_L2, EPT_MISCONFIGURA
           "the EPT entry of CR3's page has the reserved memory type " #type ": EPT misconfiguration") \
     {                                                                                              \
         memory_type(type);                                                                         \
-        must_misconfigure();                                                                       \
+        run_must_misconfigure();                                                                       \
     }
 RESERVED_MEMORY_TYPE(2)
 RESERVED_MEMORY_TYPE(3)
@@ -39,7 +39,7 @@ CHECK(ignored_bits, "L2-05/ignored-bits", NEEDS_L2, EPT_TRANSLATION,
 {
     about_to_set_pg();
     edit_leaf(0, (u64)0xFFF << 52);
-    must_load(pdpt);
+    run_must_load(pdpt);
 }
 
 CHECK(address_bits, "L2-05/address-bits", NEEDS_L2, EPT_MISCONFIGURATIONS,
@@ -47,7 +47,7 @@ CHECK(address_bits, "L2-05/address-bits", NEEDS_L2, EPT_MISCONFIGURATIONS,
 {
     u64 misconfigured = 0, lacking = ((u64)1 << 52) - ((u64)1 << physical_address_bits());
     if (!lacking)
-        return skip("no address bit is reserved");
+        skip("no address bit is reserved");
     about_to_set_pg();
     for (u32 bit = physical_address_bits(); bit < 52; bit++) {
         edit_leaf(lacking, (u64)1 << bit);
@@ -58,7 +58,7 @@ CHECK(address_bits, "L2-05/address-bits", NEEDS_L2, EPT_MISCONFIGURATIONS,
     }
     noted("reserved_bits", lacking);
     must("reserved_bits_not_misconfigured", lacking & ~misconfigured, 0);
-    must_misconfigure(); /* the last one again, field by field */
+    run_must_misconfigure(); /* the last one again, field by field */
 }
 
 static void hole_at(enum ept_level level)
@@ -67,7 +67,7 @@ static void hole_at(enum ept_level level)
     put_table_behind_window();
     *ept_entry(WINDOW, level) = 0;
     ept_flush();
-    must_violate(0);
+    run_must_violate(EPT_NOTHING);
 }
 
 CHECK(no_hole, "L2-06/mapped", NEEDS_L2, EPT_TRANSLATION,
@@ -75,7 +75,7 @@ CHECK(no_hole, "L2-06/mapped", NEEDS_L2, EPT_TRANSLATION,
 {
     about_to_set_pg();
     put_table_behind_window();
-    must_load(pdpt);
+    run_must_load(pdpt);
 }
 
 CHECK(hole_pte, "L2-06/pte", NEEDS_L2, EPT_TRANSLATION, "the EPT PTE of CR3's page is 0: EPT violation")
@@ -93,8 +93,8 @@ CHECK(hole_pdpte, "L2-06/pdpte", NEEDS_L2, EPT_TRANSLATION, "the EPT PDPTE above
     hole_at(EPT_PDPTE);
 }
 
-/* CR3 has 32 bits, so the first EPT PML4E translates it whatever it is. All else that L2 uses goes through the second one,
-   which maps the same memory: its page tables and what they map lie there. Paging must be on for that. */
+/* CR3 has 32 bits, so the first EPT PML4E translates it whatever it is. All else that L2 uses goes through the second
+   one, which maps the same memory: its page tables and what they map lie there. Paging must be on for that. */
 #define BEYOND_PML4E ((u64)1 << 39)
 
 static void use_second_pml4e(void)
@@ -115,20 +115,20 @@ CHECK(no_hole_pml4e, "L2-06/pml4e-mapped", NEEDS_L2, EPT_TRANSLATION,
       "control: all but CR3's page is translated by the second EPT PML4E")
 {
     if (physical_address_bits() < 40)
-        return skip("physical addresses of less than 40 bits: there is one EPT PML4E alone");
+        skip("physical addresses of less than 40 bits: there is one EPT PML4E alone");
     use_second_pml4e();
-    must_load(pdpt);
+    run_must_load(pdpt);
 }
 
 CHECK(hole_pml4e, "L2-06/pml4e", NEEDS_L2, EPT_TRANSLATION,
       "the EPT PML4E above CR3's page is 0: MOV to CR4 that toggles PSE causes an EPT violation")
 {
     if (physical_address_bits() < 40)
-        return skip("physical addresses of less than 40 bits: there is one EPT PML4E alone");
+        skip("physical addresses of less than 40 bits: there is one EPT PML4E alone");
     use_second_pml4e();
     *ept_entry(0, EPT_PML4E) = 0;
     ept_flush();
-    must_violate(0);
+    run_must_violate(EPT_NOTHING);
 }
 
 /* The last 32 bytes of the page; what lies at its beginning would be #GP. */
@@ -147,7 +147,7 @@ CHECK(offset_mapped, "L2-07/mapped", NEEDS_L2, PDPTE_REGISTERS,
 {
     about_to_set_pg();
     use_table(table_at_fe0());
-    must_load(pdpt + 508);
+    run_must_load(pdpt + 508);
 }
 
 CHECK(offset, "L2-07/offset-fe0", NEEDS_L2, EXIT_INFORMATION,
@@ -155,16 +155,16 @@ CHECK(offset, "L2-07/offset-fe0", NEEDS_L2, EXIT_INFORMATION,
 {
     about_to_set_pg();
     use_table(table_at_fe0());
-    ept_protect(pdpt, 0);
-    must_violate(0);
+    ept_protect(pdpt, EPT_NOTHING);
+    run_must_violate(EPT_NOTHING);
 }
 
 CHECK(offset_cr3, "L2-07/offset-fe0-mov-cr3", NEEDS_L2, EXIT_INFORMATION,
       "the same with the PDPTEs that MOV to CR3 loads")
 {
     about_to(l2_mov_cr3, address_of(other_pdpt + 508));
-    ept_protect(other_pdpt, 0);
-    must_violate(0);
+    ept_protect(other_pdpt, EPT_NOTHING);
+    run_must_violate(EPT_NOTHING);
 }
 
 CHECK(low_bits, "L2-07/low-bits", NEEDS_L2, PDPTE_REGISTERS "; " EXIT_INFORMATION,
@@ -172,43 +172,41 @@ CHECK(low_bits, "L2-07/low-bits", NEEDS_L2, PDPTE_REGISTERS "; " EXIT_INFORMATIO
 {
     about_to_set_pg();
     use_table((u64 *)(address_of(pdpt + 4) | 0x1F));
-    ept_protect(pdpt, 0);
-    must_violate(0);
+    ept_protect(pdpt, EPT_NOTHING);
+    run_must_violate(EPT_NOTHING);
 }
 
 CHECK(both_read_write, "L2-08/mapped", NEEDS_L2, EXIT_QUALIFICATION_TABLE,
       "control: the EPT PDE and the PTE allow all but fetches, so MOV to CR0 succeeds")
 {
     rights_by_level(EPT_READ | EPT_WRITE, EPT_READ | EPT_WRITE);
-    must_load(pdpt);
+    run_must_load(pdpt);
 }
 
 CHECK(upper_execute_only, "L2-08/execute-above-all", NEEDS_L2, EXIT_QUALIFICATION_TABLE,
       "the EPT PDE allows fetches alone, the PTE everything: bits 5:3 are 100b, bit 0 is 1, bits 7 and 8 are 0")
 {
-    if (!execute_only())
-        return;
+    need_execute_only();
     rights_by_level(EPT_EXECUTE, EPT_ALL);
-    must_violate(EPT_EXECUTE);
+    run_must_violate(EPT_EXECUTE);
 }
 
 CHECK(disjoint, "L2-08/execute-above-read-write", NEEDS_L2, EXIT_QUALIFICATION_TABLE,
       "the EPT PDE allows fetches alone, the PTE all but fetches: bits 5:3 are the AND of both, 000b")
 {
-    if (!execute_only())
-        return;
+    need_execute_only();
     rights_by_level(EPT_EXECUTE, EPT_READ | EPT_WRITE);
-    must_violate(0);
+    run_must_violate(EPT_NOTHING);
 }
 
 /* The first exit is judged by L2-01 and the like in full; here it is what comes after it that counts. */
 static void faults_then_loads(u64 *table)
 {
-    ept_protect(table, 0);
+    ept_protect(table, EPT_NOTHING);
     struct vm_exit exit = l2_run();
     must("exit_reason_first", exit.reason, EXIT_EPT_VIOLATION);
     ept_protect(table, EPT_ALL);
-    must_load(table);
+    run_must_load(table);
 }
 
 CHECK(retry_cr0, "L2-09/mov-cr0", NEEDS_L2, PDPTE_REGISTERS "; Architectural State Before a VM Exit (Vol. 3, 28.1)",

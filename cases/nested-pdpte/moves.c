@@ -8,14 +8,14 @@ static u64 *const pdpt = l2_tables.pae.pdpt;
 static void load_by(const char *instruction, u32 operand)
 {
     about_to(instruction, operand);
-    must_load(pdpt);
+    run_must_load(pdpt);
 }
 
 static void violate_by(const char *instruction, u32 operand)
 {
     about_to(instruction, operand);
-    ept_protect(pdpt, 0);
-    must_violate(0);
+    ept_protect(pdpt, EPT_NOTHING);
+    run_must_violate(EPT_NOTHING);
 }
 
 CHECK(pse_mapped, "L2-13/mapped", NEEDS_L2, PDPTE_REGISTERS, "control: MOV to CR4 toggles PSE and loads the PDPTEs")
@@ -31,20 +31,20 @@ CHECK(pse, "L2-13/pse", NEEDS_L2, PDPTE_REGISTERS,
 
 CHECK(smep_mapped, "L2-14/mapped", NEEDS_L2, PDPTE_REGISTERS, "control: MOV to CR4 toggles SMEP and loads the PDPTEs")
 {
-    if (!lacks(FEATURE_SMEP))
-        load_by(l2_mov_cr4, L2_CR4 | CR4_SMEP);
+    need(FEATURE_SMEP);
+    load_by(l2_mov_cr4, L2_CR4 | CR4_SMEP);
 }
 
 CHECK(smep_unmapped, "L2-14/smep", NEEDS_L2, PDPTE_REGISTERS,
       "MOV to CR4 toggles SMEP and CR3's page is absent from EPT: EPT violation")
 {
-    if (!lacks(FEATURE_SMEP))
-        violate_by(l2_mov_cr4, L2_CR4 | CR4_SMEP);
+    need(FEATURE_SMEP);
+    violate_by(l2_mov_cr4, L2_CR4 | CR4_SMEP);
 }
 
-/* L2 turns from 32-bit to PAE paging, CR4.PAE 0 -> 1 with CR0.PG = 1. The page that must be absent holds both tables, the page
-   directory, and the PDPTEs at FE0h: it goes out of use and comes back by MOV to CR3 alone, while L2's code lives on in a
-   global translation. A CPU need not keep that ("Global Pages"): then there is nothing to see here. */
+/* L2 turns from 32-bit to PAE paging, CR4.PAE 0 -> 1 with CR0.PG = 1. The page that must be absent holds both tables,
+   the page directory, and the PDPTEs at FE0h: it goes out of use and comes back by MOV to CR3 alone, while L2's code
+   lives on in a global translation. A CPU need not keep that ("Global Pages"): then there is nothing to see here. */
 static union {
     u32 pdes[1024];
     u64 pdptes[512];
@@ -98,12 +98,12 @@ CHECK(pae, "L2-15/pae", NEEDS_L2, PDPTE_REGISTERS,
 {
     enum { LINEAR_VALID = 1 << 7 };
     struct control_registers registers = about_to_set_pae();
-    ept_protect(&both_tables, 0);
+    ept_protect(&both_tables, EPT_NOTHING);
     struct vm_exit exit = l2_run();
     bool fetch = exit.rip == address_of(l2_sets_pae) && !(exit.idt_vectoring_information >> 31);
     if (fetch && exit.reason == EXIT_EPT_VIOLATION && exit.qualification & LINEAR_VALID)
-        return skip("this CPU did not keep the global translation of L2's code");
-    must_violate_at_pdptes(&exit, registers.cr3, 0);
+        skip("this CPU did not keep the global translation of L2's code");
+    must_violate_at_pdptes(&exit, registers.cr3, EPT_NOTHING);
     must_stop_at(&exit, l2_sets_pae);
     must_have(&exit, registers);
     saw_exit(&exit, l2_sets_pae);
@@ -123,15 +123,15 @@ CHECK(pge, "L2-16/pge", NEEDS_L2, PDPTE_REGISTERS,
 CHECK(cr3_mapped, "L2-17/mapped", NEEDS_L2, PDPTE_REGISTERS, "control: MOV to CR3 loads the PDPTEs of the new table")
 {
     about_to(l2_mov_cr3, address_of(other_pdpt));
-    must_load(other_pdpt);
+    run_must_load(other_pdpt);
 }
 
 CHECK(cr3_unmapped, "L2-17/mov-cr3", NEEDS_L2, PDPTE_REGISTERS,
       "MOV to CR3 and the new table's page is absent from EPT: EPT violation at the new address, CR3 keeps the old")
 {
     about_to(l2_mov_cr3, address_of(other_pdpt));
-    ept_protect(other_pdpt, 0);
-    must_violate(0);
+    ept_protect(other_pdpt, EPT_NOTHING);
+    run_must_violate(EPT_NOTHING);
 }
 
 CHECK(cr3_same, "L2-17/same-value", NEEDS_L2, PDPTE_REGISTERS,
@@ -140,8 +140,8 @@ CHECK(cr3_same, "L2-17/same-value", NEEDS_L2, PDPTE_REGISTERS,
     violate_by(l2_mov_cr3, address_of(pdpt));
 }
 
-/* CR0.CD and NW outlive VM entries and exits ("VMX Instructions and Caching", "Loading Guest Control Registers"): L1 has to
-   set them for L2, and to clear what L2 has set. */
+/* CR0.CD and NW outlive VM entries and exits ("VMX Instructions and Caching", "Loading Guest Control Registers"): L1
+   has to set them for L2, and to clear what L2 has set. */
 static void caches(u32 bits)
 {
     write_cr0((read_cr0() & ~(CR0_CD | CR0_NW)) | bits);
@@ -171,7 +171,7 @@ CHECK(nw_mapped, "L2-18/nw-mapped", NEEDS_L2, PDPTE_REGISTERS,
       "control: CD is set, MOV to CR0 sets NW, too, and loads the PDPTEs")
 {
     about_to_set_nw();
-    must_load(pdpt);
+    run_must_load(pdpt);
     caches(0);
 }
 
@@ -179,8 +179,8 @@ CHECK(nw, "L2-18/nw", NEEDS_L2, PDPTE_REGISTERS,
       "CD is set, MOV to CR0 sets NW, too, and CR3's page is absent from EPT: EPT violation")
 {
     about_to_set_nw();
-    ept_protect(pdpt, 0);
-    must_violate(0);
+    ept_protect(pdpt, EPT_NOTHING);
+    run_must_violate(EPT_NOTHING);
     caches(0);
 }
 
@@ -190,14 +190,14 @@ CHECK(toggle_mapped, "L2-19/mapped", NEEDS_L2, PDPTE_REGISTERS,
     about_to(l2_mov_cr0, L2_CR0 | CR0_PG | CR0_WP);
     for (u32 index = 0; index < 4; index++)
         pdpt[index] &= ~(u64)PDPTE_PWT; /* as the registers have it: whether it is loaded does not show */
-    must_not_load();
+    run_must_not_load();
 }
 
 static void pass_by(const char *instruction, u32 operand)
 {
     about_to(instruction, operand);
-    ept_protect(pdpt, 0);
-    must_not_load();
+    ept_protect(pdpt, EPT_NOTHING);
+    run_must_not_load();
 }
 
 #define NO_LOAD(bit, name)                                                                                      \
@@ -223,8 +223,8 @@ CHECK(clts, "L2-19/clts", NEEDS_L2, PDPTE_REGISTERS,
 {
     about_to(l2_clts, 0);
     starts_with_cr0(L2_CR0 | CR0_PG | CR0_TS);
-    ept_protect(pdpt, 0);
-    must_not_load();
+    ept_protect(pdpt, EPT_NOTHING);
+    run_must_not_load();
 }
 
 CHECK(intercepted_mapped, "L2-20/mapped", NEEDS_L2, PDPTE_REGISTERS,
@@ -232,7 +232,7 @@ CHECK(intercepted_mapped, "L2-20/mapped", NEEDS_L2, PDPTE_REGISTERS,
 {
     about_to_set_pg();
     vmcs_write(EXCEPTION_BITMAP, 1 << GENERAL_PROTECTION);
-    must_load(pdpt);
+    run_must_load(pdpt);
 }
 
 CHECK(intercepted, "L2-20/gp-intercepted", NEEDS_L2, EPT_VIOLATIONS,
@@ -240,6 +240,6 @@ CHECK(intercepted, "L2-20/gp-intercepted", NEEDS_L2, EPT_VIOLATIONS,
 {
     about_to_set_pg();
     vmcs_write(EXCEPTION_BITMAP, 1 << GENERAL_PROTECTION);
-    ept_protect(pdpt, 0);
-    must_violate(0);
+    ept_protect(pdpt, EPT_NOTHING);
+    run_must_violate(EPT_NOTHING);
 }

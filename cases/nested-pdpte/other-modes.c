@@ -1,4 +1,5 @@
-/* L2-23 and L2-24: the paging modes without PDPTE registers. MOV to CR loads nothing; the first walk meets the absent page. */
+/* L2-23 and L2-24: the paging modes without PDPTE registers. MOV to CR loads nothing; the first walk meets the absent
+   page. */
 #include "stage.h"
 
 #include "selectors.h"
@@ -23,12 +24,12 @@ asm(".pushsection .text\n"
 /* The PML4 table, or page directory, for MOV to CR3; what it holds does not matter when its page is absent. */
 static u64 other_root[512] PAGE_ALIGNED;
 
-static bool about_to_enter_64_bit(const u64 *root)
+static void about_to_enter_64_bit(const u64 *root)
 {
     l2_prepare(l2_enters_64_bit);
     l2_registers.eax = L2_CR0 | CR0_PG;
     l2_registers.ecx = address_of(root);
-    return l2_use_4_level_paging();
+    l2_use_4_level_paging();
 }
 
 static void must_be_in_ia32e(const struct vm_exit *exit, const u64 *root)
@@ -40,8 +41,7 @@ static void must_be_in_ia32e(const struct vm_exit *exit, const u64 *root)
 CHECK(long_mapped, "L2-23/mapped", NEEDS_L2, "Initializing IA-32e Mode (Vol. 3, 10.8.5)",
       "control: MOV to CR0 sets PG with IA32_EFER.LME, L2 runs 64-bit code and loads CR3")
 {
-    if (!about_to_enter_64_bit(l2_tables.pml4))
-        return;
+    about_to_enter_64_bit(l2_tables.pml4);
     struct vm_exit exit = l2_run();
     must("exit_reason", exit.reason, EXIT_VMCALL);
     must("eax", exit.registers.eax, REACHED_END);
@@ -52,9 +52,8 @@ CHECK(long_mapped, "L2-23/mapped", NEEDS_L2, "Initializing IA-32e Mode (Vol. 3, 
 CHECK(long_cr0, "L2-23/mov-cr0", NEEDS_L2, EPT_VIOLATIONS "; " EXIT_QUALIFICATION_TABLE,
       "the PML4 table's page is absent from EPT: MOV to CR0 sets PG, the fetch behind it meets an EPT violation")
 {
-    if (!about_to_enter_64_bit(l2_tables.pml4))
-        return;
-    ept_protect(l2_tables.pml4, 0);
+    about_to_enter_64_bit(l2_tables.pml4);
+    ept_protect(l2_tables.pml4, EPT_NOTHING);
     struct vm_exit exit = l2_run();
     must_violate_in_walk(&exit, address_of(l2_tables.pml4), address_of(l2_in_ia32e), VIOLATION_READ);
     must_stop_at(&exit, l2_in_ia32e);
@@ -67,9 +66,8 @@ CHECK(long_cr0, "L2-23/mov-cr0", NEEDS_L2, EPT_VIOLATIONS "; " EXIT_QUALIFICATIO
 CHECK(long_cr3, "L2-23/mov-cr3", NEEDS_L2, EPT_VIOLATIONS "; " EXIT_QUALIFICATION_TABLE,
       "64-bit code moves to CR3 a PML4 table whose page is absent from EPT: the fetch behind it meets an EPT violation")
 {
-    if (!about_to_enter_64_bit(other_root))
-        return;
-    ept_protect(other_root, 0);
+    about_to_enter_64_bit(other_root);
+    ept_protect(other_root, EPT_NOTHING);
     struct vm_exit exit = l2_run();
     must_violate_in_walk(&exit, address_of(other_root), address_of(l2_mov_cr3_64_then), VIOLATION_READ);
     must_stop_at(&exit, l2_mov_cr3_64_then);
@@ -93,7 +91,8 @@ static void about_to_use_32_bit(const char *instruction, u32 operand)
 
 static void must_walk_to_hole(const struct vm_exit *exit, const void *root, const char *then, u32 access)
 {
-    must_violate_in_walk(exit, address_of(root) + (address_of(then) >> PDE_SHIFT) * PDE_BYTES, address_of(then), access);
+    u32 entry = address_of(root) + (address_of(then) >> PDE_SHIFT) * PDE_BYTES;
+    must_violate_in_walk(exit, entry, address_of(then), access);
     must_stop_at(exit, then);
     must_have(exit, paging_32_bit(root));
     saw_exit(exit, then);
@@ -114,7 +113,7 @@ CHECK(legacy_cr0, "L2-24/mov-cr0", NEEDS_L2, EPT_VIOLATIONS "; " EXIT_QUALIFICAT
       "the page directory's page is absent from EPT: MOV to CR0 sets PG, the fetch behind it meets an EPT violation")
 {
     about_to_use_32_bit(l2_mov_cr0, L2_CR0 | CR0_PG);
-    ept_protect(l2_tables.directory, 0);
+    ept_protect(l2_tables.directory, EPT_NOTHING);
     struct vm_exit exit = l2_run();
     must_walk_to_hole(&exit, l2_tables.directory, l2_mov_cr0_then, VIOLATION_READ);
     ept_protect(l2_tables.directory, EPT_ALL);
@@ -126,7 +125,7 @@ CHECK(legacy_cr3, "L2-24/mov-cr3", NEEDS_L2, EPT_VIOLATIONS "; " EXIT_QUALIFICAT
 {
     about_to_use_32_bit(l2_mov_cr3, address_of(other_root));
     l2_turn_paging_on();
-    ept_protect(other_root, 0);
+    ept_protect(other_root, EPT_NOTHING);
     struct vm_exit exit = l2_run();
     must_walk_to_hole(&exit, other_root, l2_mov_cr3_then, VIOLATION_READ);
 }
@@ -135,9 +134,8 @@ CHECK(legacy_tracked, "L2-24/accessed-dirty", NEEDS_L2, EXIT_QUALIFICATION_TABLE
       "accessed and dirty flags are on for EPT, so a page walk's access is a write: bits 0 and 1 are both set")
 {
     about_to_use_32_bit(l2_mov_cr0, L2_CR0 | CR0_PG);
-    if (!ept_track())
-        return skip("no accessed and dirty flags for EPT");
-    ept_protect(l2_tables.directory, 0);
+    ept_track();
+    ept_protect(l2_tables.directory, EPT_NOTHING);
     struct vm_exit exit = l2_run();
     must_walk_to_hole(&exit, l2_tables.directory, l2_mov_cr0_then, VIOLATION_READ | VIOLATION_WRITE);
 }

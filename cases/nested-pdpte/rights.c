@@ -7,15 +7,15 @@ CHECK(mapped, "L2-01/mapped", NEEDS_L2, PDPTE_REGISTERS,
       "control: CR3's page is mapped by EPT, so MOV to CR0 turns PAE paging on")
 {
     about_to_set_pg();
-    must_load(pdpt);
+    run_must_load(pdpt);
 }
 
 CHECK(not_present, "L2-01/not-present", NEEDS_L2, PDPTE_REGISTERS "; " EPT_VIOLATIONS,
       "CR3's page is absent from EPT: MOV to CR0 that sets PG causes an EPT violation at CR3")
 {
     about_to_set_pg();
-    ept_protect(pdpt, 0);
-    must_violate(0);
+    ept_protect(pdpt, EPT_NOTHING);
+    run_must_violate(EPT_NOTHING);
 }
 
 CHECK(read_only, "L2-02/read", NEEDS_L2, EPT_VIOLATIONS "; " EPT_FLAGS,
@@ -23,7 +23,7 @@ CHECK(read_only, "L2-02/read", NEEDS_L2, EPT_VIOLATIONS "; " EPT_FLAGS,
 {
     about_to_set_pg();
     ept_protect(pdpt, EPT_READ);
-    must_load(pdpt);
+    run_must_load(pdpt);
 }
 
 CHECK(read_execute, "L2-02/read-execute", NEEDS_L2, EPT_VIOLATIONS "; " EPT_FLAGS,
@@ -31,14 +31,14 @@ CHECK(read_execute, "L2-02/read-execute", NEEDS_L2, EPT_VIOLATIONS "; " EPT_FLAG
 {
     about_to_set_pg();
     ept_protect(pdpt, EPT_READ | EPT_EXECUTE);
-    must_load(pdpt);
+    run_must_load(pdpt);
 }
 
 CHECK(read_only_above, "L2-02/read-above-all", NEEDS_L2, EPT_VIOLATIONS "; " EPT_FLAGS,
       "the EPT PDE above CR3's page allows reads alone, the PTE everything: MOV to CR0 succeeds")
 {
     rights_by_level(EPT_READ, EPT_ALL);
-    must_load(pdpt);
+    run_must_load(pdpt);
 }
 
 CHECK(read_only_cr3, "L2-02/mov-cr3", NEEDS_L2, EPT_VIOLATIONS "; " EPT_FLAGS,
@@ -46,27 +46,25 @@ CHECK(read_only_cr3, "L2-02/mov-cr3", NEEDS_L2, EPT_VIOLATIONS "; " EPT_FLAGS,
 {
     about_to(l2_mov_cr3, address_of(other_pdpt));
     ept_protect(other_pdpt, EPT_READ);
-    must_load(other_pdpt);
+    run_must_load(other_pdpt);
 }
 
 CHECK(execute_only_cr0, "L2-03/mov-cr0", NEEDS_L2, EPT_VIOLATIONS,
       "CR3's page is executable alone (100b): EPT violation, a read, bits 5:3 are 100b")
 {
-    if (!execute_only())
-        return;
+    need_execute_only();
     about_to_set_pg();
     ept_protect(pdpt, EPT_EXECUTE);
-    must_violate(EPT_EXECUTE);
+    run_must_violate(EPT_EXECUTE);
 }
 
 CHECK(execute_only_cr3, "L2-03/mov-cr3", NEEDS_L2, EPT_VIOLATIONS,
       "the same with the page that MOV to CR3 loads from")
 {
-    if (!execute_only())
-        return;
+    need_execute_only();
     about_to(l2_mov_cr3, address_of(other_pdpt));
     ept_protect(other_pdpt, EPT_EXECUTE);
-    must_violate(EPT_EXECUTE);
+    run_must_violate(EPT_EXECUTE);
 }
 
 CHECK(write_only, "L2-04/write", NEEDS_L2, EPT_MISCONFIGURATIONS,
@@ -74,7 +72,7 @@ CHECK(write_only, "L2-04/write", NEEDS_L2, EPT_MISCONFIGURATIONS,
 {
     about_to_set_pg();
     ept_protect(pdpt, EPT_WRITE);
-    must_misconfigure();
+    run_must_misconfigure();
 }
 
 CHECK(write_execute, "L2-04/write-execute", NEEDS_L2, EPT_MISCONFIGURATIONS,
@@ -82,7 +80,7 @@ CHECK(write_execute, "L2-04/write-execute", NEEDS_L2, EPT_MISCONFIGURATIONS,
 {
     about_to_set_pg();
     ept_protect(pdpt, EPT_WRITE | EPT_EXECUTE);
-    must_misconfigure();
+    run_must_misconfigure();
 }
 
 CHECK(write_only_cr3, "L2-04/mov-cr3", NEEDS_L2, EPT_MISCONFIGURATIONS,
@@ -90,7 +88,7 @@ CHECK(write_only_cr3, "L2-04/mov-cr3", NEEDS_L2, EPT_MISCONFIGURATIONS,
 {
     about_to(l2_mov_cr3, address_of(other_pdpt));
     ept_protect(other_pdpt, EPT_WRITE);
-    must_misconfigure();
+    run_must_misconfigure();
 }
 
 extern const char l2_reads[];

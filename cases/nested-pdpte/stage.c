@@ -85,12 +85,10 @@ void rights_by_level(u32 directory, u32 leaf)
     ept_map(WINDOW, l2_tables.pae.pdpt, leaf);
 }
 
-bool execute_only(void)
+void need_execute_only(void)
 {
-    if (ept_capabilities() & EPT_CAPABILITY_EXECUTE_ONLY)
-        return true;
-    skip("no execute-only EPT entries");
-    return false;
+    if (!(ept_capabilities() & EPT_CAPABILITY_EXECUTE_ONLY))
+        skip("no execute-only EPT entries");
 }
 
 void about_to_again(void)
@@ -142,7 +140,7 @@ static struct vm_exit must_complete(void)
     return exit;
 }
 
-void must_load(const u64 pdptes[4])
+void run_must_load(const u64 pdptes[4])
 {
     struct vm_exit exit = must_complete();
     if (exit.cr0 & CR0_PG)
@@ -150,7 +148,7 @@ void must_load(const u64 pdptes[4])
     saw_exit(&exit, instruction);
 }
 
-void must_not_load(void)
+void run_must_not_load(void)
 {
     struct vm_exit exit = must_complete();
     must_keep_pdptes(&exit);
@@ -165,14 +163,14 @@ static void must_be_a_fault(const struct vm_exit *exit)
     saw_exit(exit, instruction);
 }
 
-void must_violate(u32 allowed)
+void run_must_violate(u32 allowed)
 {
     struct vm_exit exit = l2_run();
     must_violate_at_pdptes(&exit, after().cr3, allowed);
     must_be_a_fault(&exit);
 }
 
-void must_misconfigure(void)
+void run_must_misconfigure(void)
 {
     struct vm_exit exit = l2_run();
     must_misconfigure_at_pdptes(&exit, after().cr3);

@@ -1,6 +1,6 @@
-/* The stage of this family: L2 with PAE tables in `l2_tables.pae`, about to run one instruction on a control register that
-   loads the PDPTEs, or must not. What the instruction must do is told by the PDPTE registers, too: wherever paging is on
-   already, the table in memory (PWT set) is another than the one the registers were loaded from.
+/* The stage of this family: L2 with PAE tables in `l2_tables.pae`, about to run one instruction on a control register
+   that must load the PDPTEs, or must not. The PDPTE registers show what the instruction did: wherever paging is on
+   already, the table in memory (PWT set) differs from the one that the registers were loaded from.
 
        about_to_set_pg();                                 paging is off
        about_to(l2_mov_cr4, L2_CR4 | CR4_PSE);            PAE paging is on
@@ -47,8 +47,8 @@ void put_table_behind_window(void);
 /* `about_to_set_pg` with these rights in the EPT PDE above the window, and in the PTE. */
 void rights_by_level(u32 directory, u32 leaf);
 
-/* Whether EPT entries may allow fetches alone; if not, the check SKIPs. */
-bool execute_only(void);
+/* `skip`, unless EPT entries may allow fetches alone. */
+void need_execute_only(void);
 
 /* Let CR3 point at these PDPTEs, which L2 is then about to load. */
 void use_table(u64 *pdptes);
@@ -56,11 +56,11 @@ void use_table(u64 *pdptes);
 /* Back to the instruction, after an exception or an exit that it should not have caused. */
 void about_to_again(void);
 
-/* Run L2 and state what must come of the instruction. */
-void must_load(const u64 pdptes[4]); /* it completes, and these are in the PDPTE registers */
-void must_not_load(void);            /* it completes, and the PDPTE registers are what they were */
-void must_violate(u32 allowed);      /* EPT violation at the PDPTEs, where EPT allows this; nothing else has changed */
-void must_misconfigure(void);        /* EPT misconfiguration at the PDPTEs; nothing else has changed */
+/* Run L2 and require this of the instruction. */
+void run_must_load(const u64 pdptes[4]); /* it completes, and these are in the PDPTE registers */
+void run_must_not_load(void);            /* it completes, and the PDPTE registers are what they were */
+void run_must_violate(u32 allowed);      /* EPT violation at the PDPTEs, where EPT allows `allowed`: bits of EPT_ALL */
+void run_must_misconfigure(void);        /* EPT misconfiguration at the PDPTEs; in both cases nothing else changes */
 
 /* The control registers, as the VMCS must hold them. */
 struct control_registers {

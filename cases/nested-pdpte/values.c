@@ -9,7 +9,7 @@ CHECK(ignored_bits, "L2-21/ignored-bits", NEEDS_L2, PDPTE_REGISTERS,
     about_to_set_pg();
     for (u32 index = 0; index < 4; index++)
         pdpt[index] |= 0xE18;
-    must_load(pdpt);
+    run_must_load(pdpt);
 }
 
 /* Each reserved bit in turn; whether the MOV faulted as it must, L2's own handler of #GP tells. */
@@ -56,7 +56,7 @@ CHECK(translated_cr0, "L2-22/mov-cr0", NEEDS_L2, EPT_TRANSLATION,
     about_to(l2_mov_cr0, 0); /* for `other_pdpt` */
     about_to_set_pg();
     translate(pdpt, other_pdpt);
-    must_load(other_pdpt);
+    run_must_load(other_pdpt);
 }
 
 CHECK(translated_cr3, "L2-22/mov-cr3", NEEDS_L2, EPT_TRANSLATION, "the same with MOV to CR3")
@@ -64,12 +64,12 @@ CHECK(translated_cr3, "L2-22/mov-cr3", NEEDS_L2, EPT_TRANSLATION, "the same with
     static u64 third_pdpt[512] PAGE_ALIGNED;
     about_to(l2_mov_cr3, address_of(third_pdpt));
     translate(third_pdpt, other_pdpt);
-    must_load(other_pdpt);
+    run_must_load(other_pdpt);
 }
 
 CHECK(translated_cr4, "L2-22/mov-cr4", NEEDS_L2, EPT_TRANSLATION, "the same with MOV to CR4 that toggles PSE")
 {
     about_to(l2_mov_cr4, L2_CR4 | CR4_PSE);
     translate(pdpt, other_pdpt);
-    must_load(other_pdpt);
+    run_must_load(other_pdpt);
 }

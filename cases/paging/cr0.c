@@ -98,7 +98,8 @@ CHECK(nw_without_cd, "L1-02/nw-without-cd", NEEDS_NOTHING, "Control Registers (V
     must("cr0_changed", changed, 0);
 }
 
-/* The MOV instruction's description has it that reserved bits of CR0 remain clear, and that writing them has no effect. */
+/* The MOV instruction's description has it that reserved bits of CR0 remain clear, and that writing them has no
+   effect. */
 CHECK(reserved_low_bits, "L1-03/reserved-low-bits", NEEDS_NOTHING, "MOV - Move to/from Control Registers (Vol. 2)",
       "each reserved bit of CR0 below bit 32 set by MOV: no fault, and it reads as 0")
 {
@@ -117,8 +118,7 @@ CHECK(reserved_low_bits, "L1-03/reserved-low-bits", NEEDS_NOTHING, "MOV - Move t
 CHECK(high_half, "L1-03/high-half", NEEDS_NOTHING, "Control Registers (Vol. 3, 2.5)",
       "64-bit MOV to CR0 with each of bits 63:32 set: #GP(0)")
 {
-    if (lacks(FEATURE_LONG_MODE))
-        return;
+    need(FEATURE_LONG_MODE);
     long_enter();
     u32 base = read_cr0();
     struct trap control = trap_in_64(mov_to_cr0_64, base);

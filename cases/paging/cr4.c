@@ -27,8 +27,8 @@ static void must_refuse(u32 value)
 CHECK(la57_without_paging, "L1-11/without-paging", NEEDS_NOTHING, LA57,
       "control: MOV to CR4 sets and clears LA57 with CR0.PG=0: no fault")
 {
-    if (lacks(FEATURE_LONG_MODE) || lacks(FEATURE_LA57))
-        return;
+    need(FEATURE_LONG_MODE);
+    need(FEATURE_LA57);
     long_stage();
     u32 cr4 = read_cr4();
     bool set_faults = trap_in(mov_to_cr4, cr4 | CR4_LA57).taken;
@@ -44,8 +44,8 @@ CHECK(la57_without_paging, "L1-11/without-paging", NEEDS_NOTHING, LA57,
 
 CHECK(la57_compatibility, "L1-11/compatibility", NEEDS_NOTHING, LA57, "MOV to CR4 sets LA57 in compatibility mode: #GP(0)")
 {
-    if (lacks(FEATURE_LONG_MODE) || lacks(FEATURE_LA57))
-        return;
+    need(FEATURE_LONG_MODE);
+    need(FEATURE_LA57);
     long_enter();
     must_refuse(read_cr4() | CR4_LA57);
     long_leave();
@@ -53,8 +53,8 @@ CHECK(la57_compatibility, "L1-11/compatibility", NEEDS_NOTHING, LA57, "MOV to CR
 
 CHECK(la57_64, "L1-11/64-bit", NEEDS_NOTHING, LA57, "MOV to CR4 sets LA57 in 64-bit mode: #GP(0)")
 {
-    if (lacks(FEATURE_LONG_MODE) || lacks(FEATURE_LA57))
-        return;
+    need(FEATURE_LONG_MODE);
+    need(FEATURE_LA57);
     long_enter();
     u32 cr4 = read_cr4();
     struct trap trap = trap_in_64(mov_to_cr4_64, cr4 | CR4_LA57);
@@ -67,8 +67,8 @@ CHECK(la57_64, "L1-11/64-bit", NEEDS_NOTHING, LA57, "MOV to CR4 sets LA57 in 64-
 CHECK(pcide_control, "L1-12/control", NEEDS_NOTHING, PCIDS,
       "control: MOV to CR4 sets PCIDE in IA-32e mode with CR3[11:0]=0, and clears it: no fault")
 {
-    if (lacks(FEATURE_LONG_MODE) || lacks(FEATURE_PCID))
-        return;
+    need(FEATURE_LONG_MODE);
+    need(FEATURE_PCID);
     long_enter();
     u32 cr4 = read_cr4();
     struct trap trap = trap_in(mov_to_cr4, cr4 | CR4_PCIDE);
@@ -80,13 +80,13 @@ CHECK(pcide_control, "L1-12/control", NEEDS_NOTHING, PCIDS,
     must("clear_faults", clear_faults, false);
 }
 
-/* Without PCIDE only PWT and PCD of CR3[11:0] mean anything. The others are ignored, and a CPU need not keep them: what it
-   keeps, it must refuse. */
+/* Without PCIDE only PWT and PCD of CR3[11:0] mean anything. The others are ignored, and a CPU need not keep them: what
+   it keeps, it must refuse. */
 CHECK(pcide_cr3, "L1-12/cr3-low-bits", NEEDS_NOTHING, PCIDS,
       "MOV to CR4 sets PCIDE with each bit of CR3[11:0] that the CPU keeps: #GP(0)")
 {
-    if (lacks(FEATURE_LONG_MODE) || lacks(FEATURE_PCID))
-        return;
+    need(FEATURE_LONG_MODE);
+    need(FEATURE_PCID);
     long_enter();
     u32 cr3 = read_cr3(), cr4 = read_cr4(), kept = 0, faults = 0;
     for (u32 bit = 1; bit < PAGE_SIZE; bit <<= 1) {
@@ -104,15 +104,13 @@ CHECK(pcide_cr3, "L1-12/cr3-low-bits", NEEDS_NOTHING, PCIDS,
 
 CHECK(pcide_32_bit, "L1-12/32-bit-paging", NEEDS_NOTHING, PCIDS, "MOV to CR4 sets PCIDE under 32-bit paging: #GP(0)")
 {
-    if (lacks(FEATURE_PCID))
-        return;
+    need(FEATURE_PCID);
     must_refuse(read_cr4() | CR4_PCIDE);
 }
 
 CHECK(pcide_pae, "L1-12/pae-paging", NEEDS_NOTHING, PCIDS, "MOV to CR4 sets PCIDE under PAE paging: #GP(0)")
 {
-    if (lacks(FEATURE_PCID))
-        return;
+    need(FEATURE_PCID);
     window_enter(PAGING_PAE, PTE_PRESENT);
     must_refuse(read_cr4() | CR4_PCIDE);
     window_leave();
@@ -121,24 +119,24 @@ CHECK(pcide_pae, "L1-12/pae-paging", NEEDS_NOTHING, PCIDS, "MOV to CR4 sets PCID
 CHECK(pcide_without_paging, "L1-12/without-paging", NEEDS_NOTHING, PCIDS,
       "MOV to CR4 sets PCIDE with CR0.PG=0 and LME=1: #GP(0)")
 {
-    if (lacks(FEATURE_LONG_MODE) || lacks(FEATURE_PCID))
-        return;
+    need(FEATURE_LONG_MODE);
+    need(FEATURE_PCID);
     long_stage();
     must_refuse(read_cr4() | CR4_PCIDE);
     long_leave();
 }
 
-static bool lacks_cet(void)
+static void need_cet(void)
 {
-    return !has(FEATURE_CET_IBT) && lacks(FEATURE_CET_SS);
+    if (!has(FEATURE_CET_IBT))
+        need(FEATURE_CET_SS);
 }
 
 /* Neither MOV turns shadow stacks or branch tracking on: their MSRs are 0. */
 CHECK(cet_control, "L1-17/control", NEEDS_NOTHING, CONTROL_REGISTERS,
       "control: MOV to CR4 sets CET with CR0.WP=1, and clears it: no fault")
 {
-    if (lacks_cet())
-        return;
+    need_cet();
     u32 cr0 = read_cr0(), cr4 = read_cr4();
     write_cr0(cr0 | CR0_WP);
     struct trap trap = trap_in(mov_to_cr4, cr4 | CR4_CET);
@@ -152,8 +150,7 @@ CHECK(cet_control, "L1-17/control", NEEDS_NOTHING, CONTROL_REGISTERS,
 
 CHECK(cet_set, "L1-17/cet-set", NEEDS_NOTHING, CONTROL_REGISTERS, "MOV to CR4 sets CET with CR0.WP=0: #GP(0)")
 {
-    if (lacks_cet())
-        return;
+    need_cet();
     u32 cr0 = read_cr0();
     write_cr0(cr0 & ~CR0_WP);
     must_refuse(read_cr4() | CR4_CET);
@@ -162,8 +159,7 @@ CHECK(cet_set, "L1-17/cet-set", NEEDS_NOTHING, CONTROL_REGISTERS, "MOV to CR4 se
 
 CHECK(wp_cleared, "L1-17/wp-cleared", NEEDS_NOTHING, CONTROL_REGISTERS, "MOV to CR0 clears WP with CR4.CET=1: #GP(0)")
 {
-    if (lacks_cet())
-        return;
+    need_cet();
     u32 cr0 = read_cr0(), cr4 = read_cr4();
     write_cr0(cr0 | CR0_WP);
     write_cr4(cr4 | CR4_CET);
@@ -201,8 +197,7 @@ static u32 supported_bits(void)
 CHECK(cr4_bits, "L1-18/each-bit", NEEDS_NOTHING, CONTROL_REGISTERS,
       "MOV to CR4 sets each bit, with CR0.PG=0: #GP(0) for one that the CPU does not have, and for no other")
 {
-    if (lacks_intel()) /* others have other bits */
-        return;
+    need_intel(); /* others have other bits */
     u32 supported = supported_bits(), asked = ~(CR4_PCE | CR4_PCIDE);
     if (has(FEATURE_SMEP) && cpuid(7).eax) /* there are sub-leaves */
         asked &= ~CR4_OF_SUB_LEAF_1;
@@ -217,8 +212,8 @@ CHECK(cr4_bits, "L1-18/each-bit", NEEDS_NOTHING, CONTROL_REGISTERS,
 CHECK(cr4_high_half, "L1-18/high-half", NEEDS_NOTHING, CONTROL_REGISTERS,
       "64-bit MOV to CR4 with each of bits 63:33 set: #GP(0)")
 {
-    if (lacks_intel() || lacks(FEATURE_LONG_MODE))
-        return;
+    need_intel();
+    need(FEATURE_LONG_MODE);
     u64 asked = ~(u64)0 << 33; /* bit 32 is CR4.FRED */
     long_enter();
     u32 cr4 = read_cr4();

@@ -30,24 +30,21 @@ static void must_refuse_other_lme(void)
 
 CHECK(lme_set_32_bit, "L1-13/set-under-32-bit-paging", NEEDS_NOTHING, ENABLING, "WRMSR sets LME under 32-bit paging: #GP(0)")
 {
-    if (lacks(FEATURE_LONG_MODE))
-        return;
+    need(FEATURE_LONG_MODE);
     window_enter(PAGING_32_BIT, PTE_PRESENT);
     must_refuse_other_lme();
 }
 
 CHECK(lme_set_pae, "L1-13/set-under-pae-paging", NEEDS_NOTHING, ENABLING, "WRMSR sets LME under PAE paging: #GP(0)")
 {
-    if (lacks(FEATURE_LONG_MODE))
-        return;
+    need(FEATURE_LONG_MODE);
     window_enter(PAGING_PAE, PTE_PRESENT);
     must_refuse_other_lme();
 }
 
 CHECK(lme_clear, "L1-13/clear-in-ia-32e-mode", NEEDS_NOTHING, ENABLING, "WRMSR clears LME in IA-32e mode: #GP(0)")
 {
-    if (lacks(FEATURE_LONG_MODE))
-        return;
+    need(FEATURE_LONG_MODE);
     window_enter(PAGING_4_LEVEL, PTE_PRESENT);
     must_refuse_other_lme();
 }
@@ -55,8 +52,7 @@ CHECK(lme_clear, "L1-13/clear-in-ia-32e-mode", NEEDS_NOTHING, ENABLING, "WRMSR c
 CHECK(lme_same, "L1-13/same-value", NEEDS_NOTHING, ENABLING,
       "WRMSR with the LME that is there, in each paging mode; toggling it without paging: no fault")
 {
-    if (lacks(FEATURE_LONG_MODE))
-        return;
+    need(FEATURE_LONG_MODE);
     u32 faults = 0, changed = 0;
     efer_high = 0;
     for (enum paging paging = PAGING_32_BIT; paging <= PAGING_4_LEVEL; paging++) {
@@ -93,16 +89,14 @@ static void must_keep_lma(void)
 
 CHECK(lma_set, "L1-14/set", NEEDS_NOTHING, EXTENDED_FEATURES, "WRMSR sets LMA outside IA-32e mode, with LME=1: LMA stays 0")
 {
-    if (lacks(FEATURE_LONG_MODE))
-        return;
+    need(FEATURE_LONG_MODE);
     long_stage();
     must_keep_lma();
 }
 
 CHECK(lma_clear, "L1-14/clear", NEEDS_NOTHING, EXTENDED_FEATURES, "WRMSR clears LMA in IA-32e mode: LMA stays 1")
 {
-    if (lacks(FEATURE_LONG_MODE))
-        return;
+    need(FEATURE_LONG_MODE);
     long_enter();
     must_keep_lma();
 }
@@ -110,8 +104,8 @@ CHECK(lma_clear, "L1-14/clear", NEEDS_NOTHING, EXTENDED_FEATURES, "WRMSR clears 
 /* SCE belongs to SYSCALL, which CPUID reports in 64-bit mode only: left alone, as are LME and LMA. */
 CHECK(efer_reserved, "L1-15/reserved", NEEDS_NOTHING, EXTENDED_FEATURES, "WRMSR sets each reserved bit of IA32_EFER: #GP(0)")
 {
-    if (lacks_intel() || lacks(FEATURE_LONG_MODE))
-        return;
+    need_intel();
+    need(FEATURE_LONG_MODE);
     u32 base = efer();
     u64 faults = faulting_bits(write_efer, write_efer_instruction, base, (u32)~EFER_DEFINED);
     for (u32 bit = 1; bit; bit <<= 1) {
@@ -128,10 +122,9 @@ CHECK(efer_reserved, "L1-15/reserved", NEEDS_NOTHING, EXTENDED_FEATURES, "WRMSR 
 CHECK(nxe_unsupported, "L1-15/nxe-unsupported", NEEDS_NOTHING, EXTENDED_FEATURES,
       "WRMSR sets NXE where CPUID reports no execute-disable: #GP(0)")
 {
-    if (lacks(FEATURE_LONG_MODE)) /* without it there may be no IA32_EFER */
-        return;
+    need(FEATURE_LONG_MODE); /* without it there may be no IA32_EFER */
     if (has(FEATURE_NX))
-        return skip("the CPU has execute-disable");
+        skip("the CPU has execute-disable");
     efer_high = 0;
     struct trap trap = trap_in(write_efer, efer() | EFER_NXE);
     must_fault(trap, VECTOR_GP, 0, write_efer_instruction);
@@ -140,8 +133,7 @@ CHECK(nxe_unsupported, "L1-15/nxe-unsupported", NEEDS_NOTHING, EXTENDED_FEATURES
 CHECK(nxe_supported, "L1-15/nxe-supported", NEEDS_NOTHING, EXTENDED_FEATURES,
       "control: WRMSR sets NXE where CPUID reports execute-disable, and it reads back")
 {
-    if (lacks(FEATURE_NX))
-        return;
+    need(FEATURE_NX);
     u32 before = efer();
     efer_high = 0;
     struct trap trap = trap_in(write_efer, before | EFER_NXE);

@@ -27,9 +27,10 @@ asm(".pushsection .text\n"
     ".popsection\n");
 _Static_assert(SELECTOR_SPARE == 0x20 && SELECTOR_CODE == 0x08, "the assembly above knows them");
 
-/* 64-bit code that clears CR0.PG. A CPU that lets it pass goes on here outside IA-32e mode, in 16-bit or in 32-bit code: MOV
-   to AX, then a jump to the second far JMP; or MOV to EAX, whose operand that jump is, and the first far JMP. What they lead
-   to takes the return address off the stack and returns as 64-bit code would. In 64-bit mode far JMPs are invalid opcodes. */
+/* 64-bit code that clears CR0.PG. A CPU that lets it pass goes on here outside IA-32e mode, in 16-bit or in 32-bit
+   code: MOV to AX, then a jump to the second far JMP; or MOV to EAX, whose operand that jump is, and the first far JMP.
+   What they lead to takes the return address off the stack and returns as 64-bit code would. In 64-bit mode far JMPs
+   are invalid opcodes. */
 extern const char clear_pg_in_64_bit_code[];
 asm(".pushsection .text\n"
     ".code64\n"
@@ -69,8 +70,7 @@ static void must_stay_inside(struct trap trap, const char *instruction, u32 cr4_
 
 CHECK(activated, "L1-16/activated", NEEDS_NOTHING, ENABLING, "MOV to CR0 sets PG with PAE and LME: IA-32e mode, LMA=1")
 {
-    if (lacks(FEATURE_LONG_MODE))
-        return;
+    need(FEATURE_LONG_MODE);
     long_stage();
     u64 before = read_msr(IA32_EFER);
     struct trap trap = trap_in(mov_to_cr0, read_cr0() | CR0_PG);
@@ -86,8 +86,7 @@ CHECK(activated, "L1-16/activated", NEEDS_NOTHING, ENABLING, "MOV to CR0 sets PG
 CHECK(deactivated, "L1-16/deactivated", NEEDS_NOTHING, ENABLING,
       "MOV to CR0 clears PG in compatibility mode: LMA=0, LME stays set")
 {
-    if (lacks(FEATURE_LONG_MODE))
-        return;
+    need(FEATURE_LONG_MODE);
     long_enter();
     u64 before = read_msr(IA32_EFER);
     struct trap trap = trap_in(mov_to_cr0, read_cr0() & ~CR0_PG);
@@ -102,8 +101,7 @@ CHECK(deactivated, "L1-16/deactivated", NEEDS_NOTHING, ENABLING,
 
 CHECK(no_pae, "L1-05", NEEDS_NOTHING, ENABLING, "MOV to CR0 sets PG with LME=1 and CR4.PAE=0: #GP(0)")
 {
-    if (lacks(FEATURE_LONG_MODE))
-        return;
+    need(FEATURE_LONG_MODE);
     long_stage();
     write_cr4(0);
     must_stay_outside(trap_in(mov_to_cr0, read_cr0() | CR0_PG), mov_to_cr0_instruction);
@@ -112,8 +110,7 @@ CHECK(no_pae, "L1-05", NEEDS_NOTHING, ENABLING, "MOV to CR0 sets PG with LME=1 a
 CHECK(cs_l_control, "L1-06/control", NEEDS_NOTHING, INITIALIZING,
       "control: MOV to CR0 in a 16-bit code segment with L=0 activates IA-32e mode")
 {
-    if (lacks(FEATURE_LONG_MODE))
-        return;
+    need(FEATURE_LONG_MODE);
     gdt_write(SELECTOR_SPARE, CODE_16_BIT);
     long_stage();
     struct trap trap = trap_in(mov_to_cr0_in_16_bit_code, read_cr0() | CR0_PG);
@@ -125,8 +122,7 @@ CHECK(cs_l_control, "L1-06/control", NEEDS_NOTHING, INITIALIZING,
 
 CHECK(cs_l, "L1-06/cs-l", NEEDS_NOTHING, INITIALIZING, "MOV to CR0 sets PG with LME=1 in a code segment with L=1: #GP(0)")
 {
-    if (lacks(FEATURE_LONG_MODE))
-        return;
+    need(FEATURE_LONG_MODE);
     gdt_write(SELECTOR_SPARE, CODE_64_BIT);
     long_stage();
     must_stay_outside(trap_in(mov_to_cr0_in_16_bit_code, read_cr0() | CR0_PG), mov_in_16_bit_code);
@@ -135,8 +131,7 @@ CHECK(cs_l, "L1-06/cs-l", NEEDS_NOTHING, INITIALIZING, "MOV to CR0 sets PG with 
 CHECK(tss_16_bit, "L1-07", NEEDS_NOTHING, INITIALIZING, "MOV to CR0 sets PG with LME=1 and a 16-bit TSS in TR: #GP(0)")
 {
     static struct tss tss;
-    if (lacks(FEATURE_LONG_MODE))
-        return;
+    need(FEATURE_LONG_MODE);
     gdt_write(SELECTOR_SPARE, (tss_descriptor(&tss) & ~TSS_TYPE) | TSS_16_BIT_AVAILABLE);
     write_tr(SELECTOR_SPARE);
     long_stage();
@@ -145,8 +140,7 @@ CHECK(tss_16_bit, "L1-07", NEEDS_NOTHING, INITIALIZING, "MOV to CR0 sets PG with
 
 CHECK(clear_pg_64, "L1-08", NEEDS_NOTHING, ENABLING, "MOV to CR0 clears PG in 64-bit mode: #GP(0)")
 {
-    if (lacks(FEATURE_LONG_MODE))
-        return;
+    need(FEATURE_LONG_MODE);
     long_enter();
     u32 cr4 = read_cr4();
     must_stay_inside(trap_in_64(clear_pg_in_64_bit_code, read_cr0() & ~CR0_PG), clear_pg_in_64_bit_code, cr4);
@@ -154,8 +148,8 @@ CHECK(clear_pg_64, "L1-08", NEEDS_NOTHING, ENABLING, "MOV to CR0 clears PG in 64
 
 CHECK(clear_pg_pcide, "L1-09", NEEDS_NOTHING, ENABLING, "MOV to CR0 clears PG in compatibility mode with CR4.PCIDE=1: #GP(0)")
 {
-    if (lacks(FEATURE_LONG_MODE) || lacks(FEATURE_PCID))
-        return;
+    need(FEATURE_LONG_MODE);
+    need(FEATURE_PCID);
     long_enter();
     write_cr4(read_cr4() | CR4_PCIDE);
     u32 cr4 = read_cr4();
@@ -166,8 +160,7 @@ CHECK(clear_pg_pcide, "L1-09", NEEDS_NOTHING, ENABLING, "MOV to CR0 clears PG in
 CHECK(clear_pae_compatibility, "L1-10/compatibility", NEEDS_NOTHING, ENABLING,
       "MOV to CR4 clears PAE in compatibility mode: #GP(0)")
 {
-    if (lacks(FEATURE_LONG_MODE))
-        return;
+    need(FEATURE_LONG_MODE);
     long_enter();
     u32 cr4 = read_cr4();
     must_stay_inside(trap_in(mov_to_cr4, cr4 & ~CR4_PAE), mov_to_cr4_instruction, cr4);
@@ -175,8 +168,7 @@ CHECK(clear_pae_compatibility, "L1-10/compatibility", NEEDS_NOTHING, ENABLING,
 
 CHECK(clear_pae_64, "L1-10/64-bit", NEEDS_NOTHING, ENABLING, "MOV to CR4 clears PAE in 64-bit mode: #GP(0)")
 {
-    if (lacks(FEATURE_LONG_MODE))
-        return;
+    need(FEATURE_LONG_MODE);
     long_enter();
     u32 cr4 = read_cr4();
     must_stay_inside(trap_in_64(mov_to_cr4_64, cr4 & ~CR4_PAE), mov_to_cr4_64, cr4);

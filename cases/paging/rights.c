@@ -31,9 +31,10 @@ static void set(struct setting with, struct setting before)
     write_ac(with.ac);
 }
 
-/* Withdraw or grant `flip` in the window's entry of one level after the other, and access the page. Bit `level` of the answer:
-   a page fault at this access with just this error code; bit 8 + `level`: any other exception. */
-static u32 faulting_levels(enum paging paging, u64 rights, u64 flip, struct setting with, enum access access, u32 error_code)
+/* Withdraw or grant `flip` in the window's entry of one level after the other, and access the page. Bit `level` of the
+   answer: a page fault at this access with just this error code; bit 8 + `level`: any other exception. */
+static u32 faulting_levels(enum paging paging, u64 rights, u64 flip, struct setting with, enum access access,
+                           u32 error_code)
 {
     struct setting before = { read_cr0(), read_cr4(), with.efer ? (u32)read_msr(IA32_EFER) : 0, false };
     u32 levels = 0;
@@ -43,7 +44,8 @@ static u32 faulting_levels(enum paging paging, u64 rights, u64 flip, struct sett
         window_set(level, window_entry(level) ^ flip);
         window_flush();
         struct trap trap = window_access(access);
-        if (trap.taken && trap.vector == VECTOR_PF && trap.error_code == error_code && trap.cr2 >> 12 == window_address() >> 12)
+        bool in_window = trap.cr2 >> 12 == window_address() >> 12;
+        if (trap.taken && trap.vector == VECTOR_PF && trap.error_code == error_code && in_window)
             levels |= 1u << level;
         else if (trap.taken)
             levels |= 256u << level;
@@ -54,27 +56,31 @@ static u32 faulting_levels(enum paging paging, u64 rights, u64 flip, struct sett
     return levels;
 }
 
-static bool lacks_paging(enum paging paging)
+static void need_paging(enum paging paging)
 {
-    return paging == PAGING_4_LEVEL ? lacks(FEATURE_LONG_MODE) : paging == PAGING_PAE && lacks(FEATURE_PAE);
+    if (paging == PAGING_4_LEVEL)
+        need(FEATURE_LONG_MODE);
+    else if (paging == PAGING_PAE)
+        need(FEATURE_PAE);
 }
 
-/* The same check in each paging mode, in the window. `all` is a bit for each level. */
-#define CHECK_PAGING(body, id, paging, sdm, summary)                                                                    \
-    CHECK(body##_##paging, id, NEEDS_NOTHING, sdm, summary)                                                             \
-    {                                                                                                                   \
-        if (lacks_paging(paging))                                                                                       \
-            return;                                                                                                     \
-        window_enter(paging, USER_PAGE);                                                                                \
-        body(paging, (1u << window_levels(paging)) - 1);                                                                \
-        window_leave();                                                                                                 \
+/* The same check in each paging mode, in the window. `all` is a bit for each level; `needed` is a statement,
+   `need(...)` or nothing. */
+#define CHECK_PAGING(body, id, paging, needed, sdm, summary)                                                           \
+    CHECK(body##_##paging, id, NEEDS_NOTHING, sdm, summary)                                                            \
+    {                                                                                                                  \
+        need_paging(paging);                                                                                           \
+        needed;                                                                                                        \
+        window_enter(paging, USER_PAGE);                                                                               \
+        body(paging, (1u << window_levels(paging)) - 1);                                                               \
+        window_leave();                                                                                                \
     }
-#define CHECK_WIDE_PAGING(body, id, sdm, summary)                                                                       \
-    CHECK_PAGING(body, id "/pae-paging", PAGING_PAE, sdm, summary)                                                      \
-    CHECK_PAGING(body, id "/4-level-paging", PAGING_4_LEVEL, sdm, summary)
-#define CHECK_EACH_PAGING(body, id, sdm, summary)                                                                       \
-    CHECK_PAGING(body, id "/32-bit-paging", PAGING_32_BIT, sdm, summary)                                                \
-    CHECK_WIDE_PAGING(body, id, sdm, summary)
+#define CHECK_WIDE_PAGING(body, id, needed, sdm, summary)                                                              \
+    CHECK_PAGING(body, id "/pae-paging", PAGING_PAE, needed, sdm, summary)                                             \
+    CHECK_PAGING(body, id "/4-level-paging", PAGING_4_LEVEL, needed, sdm, summary)
+#define CHECK_EACH_PAGING(body, id, needed, sdm, summary)                                                              \
+    CHECK_PAGING(body, id "/32-bit-paging", PAGING_32_BIT, needed, sdm, summary)                                       \
+    CHECK_WIDE_PAGING(body, id, needed, sdm, summary)
 
 static void write_protection(enum paging paging, u32 all)
 {
@@ -86,25 +92,21 @@ static void write_protection(enum paging paging, u32 all)
     must("writable_page_wp_1", faulting_levels(paging, SUPERVISOR_PAGE, 0, WP, ACCESS_WRITE, error), 0);
     must("read_wp_1", faulting_levels(paging, USER_PAGE, PTE_WRITABLE, WP, ACCESS_READ, error), 0);
 }
-CHECK_EACH_PAGING(write_protection, "L1-20/supervisor", ACCESS_RIGHTS,
+CHECK_EACH_PAGING(write_protection, "L1-20/supervisor", , ACCESS_RIGHTS,
                   "supervisor write to a page that is read-only at one level: a fault with CR0.WP=1, none with WP=0")
 
 static void smep_fetch(enum paging paging, u32 all)
 {
     u32 error = PF_PRESENT | PF_FETCH;
-    if (lacks(FEATURE_SMEP))
-        return;
     must("user_page_smep_0", faulting_levels(paging, USER_PAGE, 0, PLAIN, ACCESS_FETCH, error), 0);
     must("user_page_smep_1", faulting_levels(paging, USER_PAGE, 0, SMEP, ACCESS_FETCH, error), all);
     must("supervisor_at_one_level_smep_1", faulting_levels(paging, USER_PAGE, PTE_USER, SMEP, ACCESS_FETCH, error), 0);
     must("read_smep_1", faulting_levels(paging, USER_PAGE, 0, SMEP, ACCESS_READ, error), 0);
 }
-CHECK_EACH_PAGING(smep_fetch, "L1-21/smep", ACCESS_RIGHTS, "supervisor fetch from a user page: a fault with CR4.SMEP=1")
+CHECK_EACH_PAGING(smep_fetch, "L1-21/smep", need(FEATURE_SMEP), ACCESS_RIGHTS, "supervisor fetch from a user page: a fault with CR4.SMEP=1")
 
 static void smap_access(enum paging paging, u32 all)
 {
-    if (lacks(FEATURE_SMAP))
-        return;
     must("read_smap_0", faulting_levels(paging, USER_PAGE, 0, PLAIN, ACCESS_READ, PF_PRESENT), 0);
     must("read_smap_1", faulting_levels(paging, USER_PAGE, 0, SMAP, ACCESS_READ, PF_PRESENT), all);
     must("write_smap_1", faulting_levels(paging, USER_PAGE, 0, SMAP, ACCESS_WRITE, PF_PRESENT | PF_WRITE), all);
@@ -112,43 +114,40 @@ static void smap_access(enum paging paging, u32 all)
     must("write_ac_1", faulting_levels(paging, USER_PAGE, 0, SMAP_AND_AC, ACCESS_WRITE, PF_PRESENT | PF_WRITE), 0);
     must("supervisor_at_one_level", faulting_levels(paging, USER_PAGE, PTE_USER, SMAP, ACCESS_READ, PF_PRESENT), 0);
 }
-CHECK_EACH_PAGING(smap_access, "L1-21/smap", ACCESS_RIGHTS,
+CHECK_EACH_PAGING(smap_access, "L1-21/smap", need(FEATURE_SMAP), ACCESS_RIGHTS,
                   "supervisor access to a user page: a fault with CR4.SMAP=1 and EFLAGS.AC=0, none with AC=1")
 
 static void xd_reserved(enum paging paging, u32 all)
 {
-    if (lacks(FEATURE_NX))
-        return;
     u32 error = PF_PRESENT | PF_RESERVED;
     must("read", faulting_levels(paging, SUPERVISOR_PAGE, PTE_XD, PLAIN, ACCESS_READ, error), all);
     must("write", faulting_levels(paging, SUPERVISOR_PAGE, PTE_XD, PLAIN, ACCESS_WRITE, error | PF_WRITE), all);
     must("fetch", faulting_levels(paging, SUPERVISOR_PAGE, PTE_XD, PLAIN, ACCESS_FETCH, error), all);
 }
-CHECK_WIDE_PAGING(xd_reserved, "L1-23/nxe-0", PAGE_FAULTS,
+CHECK_WIDE_PAGING(xd_reserved, "L1-23/nxe-0", need(FEATURE_NX), PAGE_FAULTS,
                   "XD=1 at one level with NXE=0: each access is a fault with the error code's RSVD set")
 
 static void xd_fetch(enum paging paging, u32 all)
 {
     u32 error = PF_PRESENT | PF_FETCH;
-    if (lacks(FEATURE_NX))
-        return;
     must("fetch", faulting_levels(paging, SUPERVISOR_PAGE, PTE_XD, NXE, ACCESS_FETCH, error), all);
     must("fetch_xd_0", faulting_levels(paging, SUPERVISOR_PAGE, 0, NXE, ACCESS_FETCH, error), 0);
     must("read", faulting_levels(paging, SUPERVISOR_PAGE, PTE_XD, NXE, ACCESS_READ, PF_PRESENT), 0);
     must("write", faulting_levels(paging, SUPERVISOR_PAGE, PTE_XD, NXE, ACCESS_WRITE, PF_PRESENT | PF_WRITE), 0);
 }
-CHECK_WIDE_PAGING(xd_fetch, "L1-23/nxe-1", PAGE_FAULTS,
+CHECK_WIDE_PAGING(xd_fetch, "L1-23/nxe-1", need(FEATURE_NX), PAGE_FAULTS,
                   "XD=1 at one level with NXE=1: a fetch is a fault with the error code's I/D set, reads and writes are none")
 
 /* User code in the window itself: one access to the page, then HLT. */
-extern const char user_write[], user_write_hlt[], user_read[], user_read_hlt[], set_smep[], behind_set_smep[], set_smep_end[];
+extern const char user_write[], user_write_hlt[], user_read[], user_read_hlt[];
+extern const char set_smep[], set_smep_then[], set_smep_end[];
 asm(".pushsection .text\n"
     "user_write:     movl %eax, 64(%eax)\n"
     "user_write_hlt: hlt\n"
     "user_read:      movl 64(%eax), %eax\n"
     "user_read_hlt:  hlt\n"
     "set_smep:       movl %eax, %cr4\n"
-    "behind_set_smep: ret\n"
+    "set_smep_then:  ret\n"
     "set_smep_end:\n"
     ".popsection\n");
 
@@ -158,11 +157,17 @@ static void copy_to_window(const char *from, const char *to)
         window_page[index] = (u8)from[index];
 }
 
-/* Run user code in the window, with `rights` in its entries, under 32-bit paging. */
-static struct trap user_access(const char *code, const char *hlt, u64 rights, struct setting with)
+/* User code that makes one access, and its HLT. */
+struct user_code {
+    const char *start, *hlt;
+};
+static const struct user_code writes = { user_write, user_write_hlt }, reads = { user_read, user_read_hlt };
+
+/* Run it in the window, with `rights` in its entries, under 32-bit paging. */
+static struct trap user_access(const struct user_code *code, u64 rights, struct setting with)
 {
     window_enter(PAGING_32_BIT, rights);
-    copy_to_window(code, hlt + 1);
+    copy_to_window(code->start, code->hlt + 1);
     write_cr0(read_cr0() | with.cr0);
     write_cr4(read_cr4() | with.cr4);
     struct trap trap = trap_in_user((u32)window_address(), (u32)window_address());
@@ -170,23 +175,25 @@ static struct trap user_access(const char *code, const char *hlt, u64 rights, st
     return trap;
 }
 
-static void must_reach_hlt(const char *field, struct trap trap, u32 offset)
+static void must_reach_hlt(const char *field, const struct user_code *code, u64 rights, struct setting with)
 {
-    must(field, trap.vector == VECTOR_GP && trap.eip == (u32)window_address() + offset, true);
+    struct trap trap = user_access(code, rights, with);
+    u32 hlt = (u32)window_address() + (u32)(code->hlt - code->start);
+    must(field, trap.vector == VECTOR_GP && trap.eip == hlt, true);
 }
 
 CHECK(user_write_control, "L1-20/user-control", NEEDS_NOTHING, ACCESS_RIGHTS,
       "control: user code writes to a writable user page, and reads a read-only one")
 {
-    must_reach_hlt("writes", user_access(user_write, user_write_hlt, USER_PAGE, WP), (u32)(user_write_hlt - user_write));
-    must_reach_hlt("reads", user_access(user_read, user_read_hlt, USER_PAGE & ~PTE_WRITABLE, WP), (u32)(user_read_hlt - user_read));
+    must_reach_hlt("writes", &writes, USER_PAGE, WP);
+    must_reach_hlt("reads", &reads, USER_PAGE & ~PTE_WRITABLE, WP);
 }
 
 CHECK(user_write_wp, "L1-20/user", NEEDS_NOTHING, ACCESS_RIGHTS,
       "user code writes to a read-only user page: a fault whatever CR0.WP is")
 {
-    struct trap without = user_access(user_write, user_write_hlt, USER_PAGE & ~PTE_WRITABLE, PLAIN);
-    struct trap with = user_access(user_write, user_write_hlt, USER_PAGE & ~PTE_WRITABLE, WP);
+    struct trap without = user_access(&writes, USER_PAGE & ~PTE_WRITABLE, PLAIN);
+    struct trap with = user_access(&writes, USER_PAGE & ~PTE_WRITABLE, WP);
     must("vector_wp_0", without.vector, VECTOR_PF);
     must("error_code_wp_0", without.error_code, PF_PRESENT | PF_WRITE | PF_USER);
     must("vector_wp_1", with.vector, VECTOR_PF);
@@ -194,16 +201,18 @@ CHECK(user_write_wp, "L1-20/user", NEEDS_NOTHING, ACCESS_RIGHTS,
     must("cr2_offset", with.cr2 - window_address(), 64);
 }
 
-CHECK(user_smep, "L1-21/user-smep", NEEDS_NOTHING, ACCESS_RIGHTS, "user code runs and reads in a user page with CR4.SMEP=1: no fault")
+CHECK(user_smep, "L1-21/user-smep", NEEDS_NOTHING, ACCESS_RIGHTS,
+      "user code runs and reads in a user page with CR4.SMEP=1: no fault")
 {
-    if (!lacks(FEATURE_SMEP))
-        must_reach_hlt("reads", user_access(user_read, user_read_hlt, USER_PAGE, SMEP), (u32)(user_read_hlt - user_read));
+    need(FEATURE_SMEP);
+    must_reach_hlt("reads", &reads, USER_PAGE, SMEP);
 }
 
-CHECK(user_smap, "L1-21/user-smap", NEEDS_NOTHING, ACCESS_RIGHTS, "user code writes to a user page with CR4.SMAP=1: no fault")
+CHECK(user_smap, "L1-21/user-smap", NEEDS_NOTHING, ACCESS_RIGHTS,
+      "user code writes to a user page with CR4.SMAP=1: no fault")
 {
-    if (!lacks(FEATURE_SMAP))
-        must_reach_hlt("writes", user_access(user_write, user_write_hlt, USER_PAGE, SMAP), (u32)(user_write_hlt - user_write));
+    need(FEATURE_SMAP);
+    must_reach_hlt("writes", &writes, USER_PAGE, SMAP);
 }
 
 /* Call supervisor code that lies in the window, a user page: it sets CR4 from EAX. */
@@ -215,8 +224,7 @@ static void call_window_with_smep(u32 cr4)
 CHECK(smep_set_there, "L1-21/smep-set-in-user-page", NEEDS_NOTHING, ACCESS_RIGHTS,
       "MOV to CR4 that sets SMEP lies in a user page: the fetch of the next instruction faults")
 {
-    if (lacks(FEATURE_SMEP))
-        return;
+    need(FEATURE_SMEP);
     window_enter(PAGING_32_BIT, USER_PAGE);
     copy_to_window(set_smep, set_smep_end);
     u32 cr4 = read_cr4();
@@ -227,16 +235,15 @@ CHECK(smep_set_there, "L1-21/smep-set-in-user-page", NEEDS_NOTHING, ACCESS_RIGHT
     must("control_faults", control.taken, false);
     must("vector", trap.vector, VECTOR_PF);
     must("error_code", trap.error_code, PF_PRESENT | PF_FETCH);
-    must("eip_offset", trap.eip - (u32)window_address(), (u32)(behind_set_smep - set_smep));
-    must("cr2_offset", trap.cr2 - window_address(), (u32)(behind_set_smep - set_smep));
+    must("eip_offset", trap.eip - (u32)window_address(), (u32)(set_smep_then - set_smep));
+    must("cr2_offset", trap.cr2 - window_address(), (u32)(set_smep_then - set_smep));
     must("cr4", after, cr4 | CR4_SMEP);
 }
 
 CHECK(smap_set_there, "L1-21/smap-set-before-access", NEEDS_NOTHING, ACCESS_RIGHTS,
       "a user page was read, then MOV to CR4 sets SMAP: the next read faults")
 {
-    if (lacks(FEATURE_SMAP))
-        return;
+    need(FEATURE_SMAP);
     window_enter(PAGING_32_BIT, USER_PAGE);
     bool control = window_access(ACCESS_READ).taken;
     write_cr4(read_cr4() | CR4_SMAP);

@@ -5,13 +5,15 @@
 #include "mode.h"
 #include "window.h"
 
-#define TABLE_4_MIB "32-Bit Paging (Vol. 3, 4.3), table \"Format of a 32-Bit Page-Directory Entry that Maps a 4-MByte Page\""
+#define TABLE_4_MIB                        \
+    "32-Bit Paging (Vol. 3, 4.3), table "  \
+    "\"Format of a 32-Bit Page-Directory Entry that Maps a 4-MByte Page\""
 #define INVALIDATION "Operations that Invalidate TLBs and Paging-Structure Caches (Vol. 3, 4.10.4.1)"
 
 enum { LARGE_PAGE = PTE_LARGE | PTE_WRITABLE | PTE_PRESENT };
 
-/* Bits 21:13 of an entry for a 4 MiB page that are reserved: 20:13 hold address bits 39:32, as far as PSE-36 and MAXPHYADDR
-   go; 21 always is. */
+/* Bits 21:13 of an entry for a 4 MiB page that are reserved: 20:13 hold address bits 39:32, as far as PSE-36 and
+   MAXPHYADDR go; 21 always is. */
 static u32 reserved_bits(void)
 {
     u32 width = has(FEATURE_PSE36) ? physical_address_bits() : 32;
@@ -19,7 +21,8 @@ static u32 reserved_bits(void)
     return 0x3FE000 & ~(((1u << address_bits) - 1) << 13);
 }
 
-/* Which of bits 21:13 make a read through a 4 MiB page fault with this error code; shifted up by 10 those that fault else. */
+/* Which of bits 21:13 make a read through a 4 MiB page fault with this error code; shifted up by 10 those that fault
+   else. */
 static u32 faulting(u32 error_code)
 {
     u32 bits = 0;
@@ -38,8 +41,7 @@ static u32 faulting(u32 error_code)
 CHECK(large_reserved, "L1-19/reserved", NEEDS_NOTHING, TABLE_4_MIB,
       "reads through a 4 MiB page with each of bits 21:13 set: a fault with RSVD for a reserved bit, none for an address bit")
 {
-    if (lacks(FEATURE_PSE))
-        return;
+    need(FEATURE_PSE);
     u32 reserved = reserved_bits(), faults = faulting(PF_PRESENT | PF_RESERVED);
     noted("reserved_bits", reserved);
     must("wrongly_accepted", reserved & ~faults, 0);
@@ -48,8 +50,7 @@ CHECK(large_reserved, "L1-19/reserved", NEEDS_NOTHING, TABLE_4_MIB,
 
 CHECK(large_control, "L1-19/control", NEEDS_NOTHING, TABLE_4_MIB, "control: a 4 MiB page without those bits reads what is there")
 {
-    if (lacks(FEATURE_PSE))
-        return;
+    need(FEATURE_PSE);
     u8 *byte = &window_page[16];
     window_enter(PAGING_32_BIT, PTE_PRESENT);
     *byte = 0x5A;
@@ -69,8 +70,8 @@ static u8 through_window(void)
 
 enum { OLD = 0x0D, NEW = 0x3E };
 
-/* Let the CPU see the window's page, map another page there behind its back, do what may invalidate the translation: which of
-   the two is seen then? */
+/* Let the CPU see the window's page, map another page there behind its back, do what may invalidate the translation:
+   which of the two is seen then? */
 static u8 page_seen_after(void (*body)(u32 argument), u32 cr4, u32 argument, u32 global)
 {
     window_page[16] = OLD;
@@ -90,16 +91,15 @@ static u8 page_seen_after(void (*body)(u32 argument), u32 cr4, u32 argument, u32
 CHECK(cr3_flushes, "L1-22/mov-cr3-not-global", NEEDS_NOTHING, INVALIDATION,
       "MOV to CR3 with CR4.PGE=1 invalidates the translation of a page that is not global")
 {
-    if (!lacks(FEATURE_PGE))
-        must("page_after", page_seen_after(mov_to_cr3, CR4_PGE, 0, 0), NEW);
+    need(FEATURE_PGE);
+    must("page_after", page_seen_after(mov_to_cr3, CR4_PGE, 0, 0), NEW);
 }
 
 /* The CPU may keep the translation, and need not. */
 CHECK(cr3_keeps, "L1-22/mov-cr3-global", NEEDS_NOTHING, INVALIDATION,
       "MOV to CR3 with CR4.PGE=1 need not invalidate the translation of a global page: which one is used is open")
 {
-    if (lacks(FEATURE_PGE))
-        return;
+    need(FEATURE_PGE);
     u8 seen = page_seen_after(mov_to_cr3, CR4_PGE, 0, PTE_GLOBAL);
     must("old_or_new", seen == OLD || seen == NEW, true);
     noted("page_after", seen);
@@ -109,13 +109,13 @@ CHECK(cr3_keeps, "L1-22/mov-cr3-global", NEEDS_NOTHING, INVALIDATION,
 CHECK(pge_cleared, "L1-22/pge-cleared", NEEDS_NOTHING, INVALIDATION,
       "MOV to CR4 that clears PGE invalidates the translation of a global page")
 {
-    if (!lacks(FEATURE_PGE))
-        must("page_after", page_seen_after(mov_to_cr4, CR4_PGE, CR4_PSE, PTE_GLOBAL), NEW);
+    need(FEATURE_PGE);
+    must("page_after", page_seen_after(mov_to_cr4, CR4_PGE, CR4_PSE, PTE_GLOBAL), NEW);
 }
 
 CHECK(pge_set, "L1-22/pge-set", NEEDS_NOTHING, INVALIDATION,
       "MOV to CR4 that sets PGE invalidates the translation of a page that is marked global")
 {
-    if (!lacks(FEATURE_PGE))
-        must("page_after", page_seen_after(mov_to_cr4, 0, CR4_PSE | CR4_PGE, PTE_GLOBAL), NEW);
+    need(FEATURE_PGE);
+    must("page_after", page_seen_after(mov_to_cr4, 0, CR4_PSE | CR4_PGE, PTE_GLOBAL), NEW);
 }

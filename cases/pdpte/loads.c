@@ -50,7 +50,6 @@ CHECK(pse, "P-12/pse", NEEDS_PDPTE_REGISTERS, LOADS, "MOV to CR4 that toggles PS
 CHECK(smep, "P-12/smep", NEEDS_PDPTE_REGISTERS, LOADS,
       "MOV to CR4 that toggles SMEP loads the PDPTEs: #GP(0) when one is corrupt")
 {
-    if (lacks(FEATURE_SMEP))
-        return;
+    need(FEATURE_SMEP);
     must_load((struct toggle){ .cr4 = CR4_SMEP });
 }

@@ -38,8 +38,8 @@ CHECK(am, "P-10/am", NEEDS_PDPTE_REGISTERS, LOADS, MOV_TO("CR0 that toggles AM")
     must_not_load((struct toggle){ .cr0 = CR0_AM });
 }
 
-/* Run `body` with a corrupt PDPTE in memory and these bits of CR0 set: what it raises. It must change `changes` of CR0 and load
-   nothing. */
+/* Run `body` with a corrupt PDPTE in memory and these bits of CR0 set: what it raises. It must change `changes` of CR0
+   and load nothing. */
 static struct trap must_not_load_in(void (*body)(u32 argument), u32 argument, u32 with_cr0, u32 changes)
 {
     struct mode mode = pae();
@@ -77,36 +77,32 @@ CHECK(clts_clears, "P-11/clts", NEEDS_PDPTE_REGISTERS, LOADS, "corrupt PDPTE, CL
 
 CHECK(smap, "P-13/smap", NEEDS_PDPTE_REGISTERS, LOADS, MOV_TO("CR4 that toggles SMAP"))
 {
-    if (lacks(FEATURE_SMAP))
-        return;
+    need(FEATURE_SMAP);
     must_not_load((struct toggle){ .cr4 = CR4_SMAP });
 }
 
 CHECK(pke, "P-14/pke", NEEDS_PDPTE_REGISTERS, LOADS, MOV_TO("CR4 that toggles PKE"))
 {
-    if (lacks(FEATURE_PKU))
-        return;
+    need(FEATURE_PKU);
     must_not_load((struct toggle){ .cr4 = CR4_PKE });
 }
 
 CHECK(pks, "P-14/pks", NEEDS_PDPTE_REGISTERS, LOADS, MOV_TO("CR4 that toggles PKS"))
 {
-    if (lacks(FEATURE_PKS))
-        return;
+    need(FEATURE_PKS);
     must_not_load((struct toggle){ .cr4 = CR4_PKS });
 }
 
 CHECK(cet, "P-14/cet", NEEDS_PDPTE_REGISTERS, LOADS, MOV_TO("CR4 that toggles CET (with CR0.WP = 1)"))
 {
-    if (!has(FEATURE_CET_SS) && lacks(FEATURE_CET_IBT))
-        return;
+    if (!has(FEATURE_CET_SS))
+        need(FEATURE_CET_IBT);
     must_not_load((struct toggle){ .cr4 = CR4_CET, .with_cr0 = CR0_WP });
 }
 
 CHECK(la57, "P-14/la57", NEEDS_PDPTE_REGISTERS, LOADS, MOV_TO("CR4 that toggles LA57 (outside IA-32e mode)"))
 {
-    if (lacks(FEATURE_LA57))
-        return;
+    need(FEATURE_LA57);
     must_not_load((struct toggle){ .cr4 = CR4_LA57 });
 }
 
@@ -122,15 +118,13 @@ CHECK(tsd, "P-15/tsd", NEEDS_PDPTE_REGISTERS, LOADS, MOV_TO("CR4 that toggles TS
 
 CHECK(osfxsr, "P-15/osfxsr", NEEDS_PDPTE_REGISTERS, LOADS, MOV_TO("CR4 that toggles OSFXSR"))
 {
-    if (lacks(FEATURE_FXSR))
-        return;
+    need(FEATURE_FXSR);
     must_not_load((struct toggle){ .cr4 = CR4_OSFXSR });
 }
 
 CHECK(mce, "P-15/mce", NEEDS_PDPTE_REGISTERS, LOADS, MOV_TO("CR4 that toggles MCE"))
 {
-    if (lacks(FEATURE_MCE))
-        return;
+    need(FEATURE_MCE);
     must_not_load((struct toggle){ .cr4 = CR4_MCE });
 }
 
@@ -156,7 +150,8 @@ CHECK(returns, "P-21/iret", NEEDS_PDPTE_REGISTERS, LOADS, "corrupt PDPTE, IRET: 
     must_not_fault(must_not_load_in(iret, 0, 0, 0));
 }
 
-/* To the instruction behind it, on the stack as it is: SYSENTER loads CS and SS with flat segments whatever the GDT holds. */
+/* To the instruction behind it, on the stack as it is: SYSENTER loads CS and SS with flat segments whatever the GDT
+   holds. */
 static void sysenter(u32 argument)
 {
     (void)argument;
@@ -174,8 +169,7 @@ static void sysenter(u32 argument)
 
 CHECK(sysenters, "P-21/sysenter", NEEDS_PDPTE_REGISTERS, LOADS, "corrupt PDPTE, SYSENTER: no load, no #GP")
 {
-    if (lacks(FEATURE_SEP))
-        return;
+    need(FEATURE_SEP);
     must_not_fault(must_not_load_in(sysenter, 0, 0, 0));
     write_msr(IA32_SYSENTER_CS, 0);
 }

@@ -66,8 +66,7 @@ CHECK(mov_cr0, "P-01/mov-cr0", NEEDS_PDPTE_REGISTERS, FORMAT,
 CHECK(mov_cr0_nxe, "P-01/mov-cr0-nxe", NEEDS_PDPTE_REGISTERS, FORMAT,
       "the same with IA32_EFER.NXE: bit 63 of a PDPTE is reserved all the same")
 {
-    if (lacks(FEATURE_NX))
-        return;
+    need(FEATURE_NX);
     execute_disable(true);
     mov_to_cr0_checks_pdptes();
     execute_disable(false);

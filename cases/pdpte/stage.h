@@ -1,8 +1,8 @@
 /* The stage of every check here: PAE tables that map the image one to one, and a window.
 
-   The window is the fourth quarter of the linear addresses. All its pages show HERE; PDPTE 3 can be pointed at another page
-   directory, in which all of them show OTHER. What is read there tells which PDPTE the CPU translates with: the one that lies in
-   memory now, or the one that it has loaded into its register before. */
+   The window is the fourth quarter of the linear addresses. All its pages show HERE; PDPTE 3 can be pointed at another
+   page directory, in which all of them show OTHER. What is read there tells which PDPTE the CPU translates with: the
+   one that lies in memory now, or the one that it has loaded into its register before. */
 #pragma once
 
 #include "cpu.h"

@@ -35,7 +35,8 @@ CHECK(corrupt_table, "P-19/corrupt-table", NEEDS_PDPTE_REGISTERS, LOADS,
     struct mode mode = pae();
     mode.cr4 |= CR4_PGE;
     set_other_table(other_pdpte() | PDPTE_RESERVED);
-    /* The image in global pages: so IDT, GDT and TSS are found even if the PDPTE registers are emptied first, as Bochs does. */
+    /* The image in global pages: so IDT, GDT and TSS are found even if the PDPTE registers are emptied first, as Bochs
+       does. */
     tables.directories[0][0] |= PTE_GLOBAL;
     tables.directories[0][1] |= PTE_GLOBAL;
     mode_enter(mode);

@@ -16,7 +16,8 @@ static struct outcome run(struct toggle toggle, bool clearing, u64 pdpte)
     stage_set();
     mode_enter(mode);
     tables.pdpt[WINDOW] = pdpte;
-    struct trap trap = toggle.cr0 ? trap_in(mov_to_cr0, mode.cr0 ^ toggle.cr0) : trap_in(mov_to_cr4, mode.cr4 ^ toggle.cr4);
+    struct trap trap =
+        toggle.cr0 ? trap_in(mov_to_cr0, mode.cr0 ^ toggle.cr0) : trap_in(mov_to_cr4, mode.cr4 ^ toggle.cr4);
     u32 changed = (read_cr0() ^ mode.cr0) | (read_cr4() ^ mode.cr4);
     struct outcome outcome = { trap, changed, through_window() };
     mode_leave();

@@ -8,8 +8,8 @@ struct toggle {
     u32 cr0, cr4, with_cr0;
 };
 
-/* Setting and clearing the bits loads the PDPTEs: a sound one takes effect, one with a reserved bit causes #GP(0), which leaves
-   control register and PDPTE registers alone. */
+/* Setting and clearing the bits loads the PDPTEs: a sound one takes effect, one with a reserved bit causes #GP(0),
+   which leaves control register and PDPTE registers alone. */
 void must_load(struct toggle toggle);
 
 /* Setting and clearing the bits works, and what PDPTE lies in memory does not matter. */

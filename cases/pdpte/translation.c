@@ -123,8 +123,7 @@ CHECK(large_page_reserved, "P-18/large-page", NEEDS_PAE, LARGE_PAGES,
 CHECK(large_page_reserved_nxe, "P-18/large-page-nxe", NEEDS_PAE, LARGE_PAGES,
       "the same with IA32_EFER.NXE = 1: bit 63 is no longer reserved, and a read works")
 {
-    if (lacks(FEATURE_NX))
-        return;
+    need(FEATURE_NX);
     execute_disable(true);
     must_fault_at_bits(reserved_in_large_page() & ~((u64)1 << 63));
     execute_disable(false);
