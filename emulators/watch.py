@@ -18,6 +18,7 @@ from emulators.text_screen import Screen, shows, text_rows
 
 SETTLE = 0.25  # seconds that the tail of a boot gets: the last serial bytes, the last picture
 MARKER_WINDOW = 4096  # bytes before a new chunk that are searched again for the terminal marker
+HALTED_SHARE = 0.5  # of the quiet limit: how long a guest in HLT with interrupts off may take to be woken
 SHUTDOWN_WORD = b"Shutdown"  # written to port 0x8900, it switches an old Bochs BIOS' machine off
 
 End = tuple[Ending, str]
@@ -34,6 +35,7 @@ class Watch:
         self.cap = boot.limits.serial_bytes
         self.end = re.compile(boot.end.encode(), re.MULTILINE) if boot.end else None
         self.last = self.started
+        self.halted = False  # seen in HLT with interrupts off, which a VM exit may end, and silent since
         self._boot = boot
 
     def go(self) -> None:
@@ -94,13 +96,16 @@ class Watch:
         limits = self._boot.limits
         while True:
             now = time.monotonic()
-            quiet_left = self.last + limits.quiet - now
+            quiet = limits.quiet * (HALTED_SHARE if self.halted else 1)
+            quiet_left = self.last + quiet - now
             total_left = self.started + limits.total - now
             if total_left <= 0:
                 return Ending.TOTAL, f"not over after {limits.total:g} s"
+            if quiet_left <= 0 and self.halted:
+                return Ending.HALTED, f"HLT with interrupts off, and nothing woke it for {quiet:g} s"
             if quiet_left <= 0:
                 return Ending.QUIET, f"nothing new on its ports and its screen for {limits.quiet:g} s"
-            await asyncio.sleep(min(quiet_left, total_left))
+            await asyncio.sleep(min(quiet_left, total_left, 1.0))
 
 
 class Port:
@@ -117,6 +122,7 @@ class Port:
         watch = self._watch
         watch.mark(f"first byte on {self._name}")
         watch.last = time.monotonic()
+        watch.halted = False
         start = max(0, len(self.data) - MARKER_WINDOW)
         self.data += chunk[: max(0, watch.cap - len(self.data))]
         if watch.end is not None and not self._marked and watch.end.search(self.data, start):

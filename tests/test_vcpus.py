@@ -119,3 +119,28 @@ async def test_registers_are_asked_for_once_and_only_of_a_cpu_that_sleeps(tmp_pa
     assert end[0] == Ending.HALTED and qemu.looks == 3
     assert await qemu.registers() == {"rax": "0x1", "rflags": "0x2"}
     assert qemu.asked == ["cont", "query-cpus-fast", "human-monitor-command"]
+
+
+class HaltsNested(Halts):
+    """Sleeps for ever, as a nested guest in HLT does that only a timer could wake."""
+
+    async def asleep(self, threads: Sequence[int]) -> bool:
+        self.looks += 1
+        return True
+
+
+async def test_where_a_marker_is_to_come_a_cpu_that_halts_may_still_be_woken(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("emulators.qemu.machine.WAKES", 0.5)
+    image = tmp_path / "image"
+    image.write_bytes(b"")
+    for marker, least in (("", 0.0), ("^never$", 0.5)):
+        qemu = HaltsNested()
+        boot = Boot(image=image, image_sha256="", limits=Limits(quiet=20, total=20), end=marker)
+        looks = Looks(tmp_path, 20, qemu.asleep, 0.01)  # type: ignore[arg-type]
+        begun = time.monotonic()
+        end = await qemu.run(boot, Watch(boot), asyncio.StreamReader(), asyncio.StreamReader(), looks=looks)
+        assert end[0] == Ending.HALTED
+        assert least <= time.monotonic() - begun < least + 1
+        assert qemu.asked.count("human-monitor-command") == 1

@@ -85,3 +85,18 @@ async def test_no_look_is_taken_while_the_ports_speak() -> None:
 
 def test_what_is_no_text_memory_has_no_rows() -> None:
     assert text_rows(b"") == text_rows(None) == []
+
+
+@pytest.mark.parametrize(("halted", "speaks", "expected"), [
+    (False, False, (Ending.QUIET, 0.4)), (True, False, (Ending.HALTED, 0.2)), (True, True, (Ending.QUIET, 0.4)),
+])  # fmt: skip
+async def test_a_halted_guest_that_nothing_wakes_is_over_sooner(
+    tmp_path: Path, halted: bool, speaks: bool, expected: tuple[Ending, float]
+) -> None:
+    watch = Watch(Boot(image=tmp_path, image_sha256="", limits=LIMITS, end="^never$"))
+    watch.halted = halted
+    if speaks:
+        watch.serial.feed(b"awake\n")
+    begun = time.monotonic()
+    ending, _ = await watch.deadlines()
+    assert (ending, time.monotonic() - begun) == (expected[0], pytest.approx(expected[1], abs=0.15))

@@ -4,10 +4,12 @@
     difftest 1 cpu name=value ...
     difftest 1 start <check>
     difftest 1 check <check> <PASS|FAIL|OPEN|SKIP> key=value ...
+    difftest 1 problem <check> "<words>"
     difftest 1 end checks=<n>
 
 Keys: `name=` a raw field, compared between the sides; `must.name=` what the SDM requires of it; `free.name=` recorded
-only. The guest is not trusted: a line that does not parse to the end is a problem that is told, never a guess.
+only. A `problem` is a fault of the check, such as more fields than a record holds, and no verdict comes from that boot.
+The guest is not trusted: a line that does not parse to the end is a problem that is told, never a guess.
 """
 
 from __future__ import annotations
@@ -27,6 +29,7 @@ MAX_RECORDS = 4096
 _CHECK = re.compile(r"difftest 1 check ([\w.:/+-]{1,120}) (PASS|FAIL|OPEN|SKIP)((?: .*)?)")
 _START = re.compile(r"difftest 1 start ([\w.:/+-]{1,120})")
 _END = re.compile(r"difftest 1 end checks=(\d{1,6})")
+_PROBLEM = re.compile(r'difftest 1 problem ([\w.:/+-]{1,120}) "([^"\\]{1,400})"')
 _CPU = re.compile(r"difftest 1 cpu((?: [a-z][a-z0-9_]{0,60}=0x[0-9a-f]{1,16}){1,40})")
 _PAIR = re.compile(r' (?:(must|free)\.)?([a-z][a-z0-9_]{0,60})=(0x[0-9a-f]{1,32}|[\w.+/:-]{1,120}|"[^"\\]{0,400}")')
 
@@ -110,6 +113,8 @@ def _parse(serial: bytes) -> Transcript:
                 problems.append(f"second record of {record.check}")
             else:
                 records[record.check] = record
+        elif match := _PROBLEM.fullmatch(text):
+            problems.append(f"the check {match.group(1)} is faulty: {visible(match.group(2), 400)}")
         elif match := _START.fullmatch(text):
             started.append(match.group(1))
         elif match := _CPU.fullmatch(text):

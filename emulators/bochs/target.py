@@ -167,7 +167,7 @@ class BochsSession:
                 end = await first(
                     watch.serial.reader(stream),
                     _debug_port_says(machine, watch),
-                    _log_says(machine.log, boot.machine.cpus),
+                    _log_says(machine.log, boot.machine.cpus, watch),
                     _exits(machine, boot.machine.cpus),
                     watch.looks(machine, LOOK),
                     watch.deadlines(),
@@ -266,14 +266,18 @@ async def _exits(machine: BochsMachine, cpus: int) -> End:
     return said or (Ending.CRASH, f"Bochs ended with exit code {code}")
 
 
-async def _log_says(log: Path, cpus: int) -> End:
-    """Follow Bochs' log until it tells that the guest is over."""
+async def _log_says(log: Path, cpus: int, watch: Watch) -> End:
+    """Follow Bochs' log until it tells that the guest is over. Where a terminal marker is to come, HLT with interrupts
+    off is not the end: it may be a nested guest's, which an NMI, the preemption timer or the monitor trap flag wakes.
+    """
     kept, resets, size = b"", 0, 0
     async for fresh in appended(log, POLL):
         size += len(fresh)
         whole, _, kept = (kept + fresh).rpartition(b"\n")  # a line that is not whole yet is looked at again
         end, resets = _log_end(whole, resets, cpus)
-        if end is not None:
+        if end is not None and end[0] == Ending.HALTED and watch.end is not None:
+            watch.halted = True
+        elif end is not None:
             return end
         if size > LOG_CAP:
             return Ending.FLOOD, f"the guest made Bochs log more than {LOG_CAP} bytes"

@@ -10,6 +10,7 @@ import importlib
 import re
 import shlex
 import socket
+import time
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from types import ModuleType
 from typing import Any, NamedTuple, cast
@@ -24,6 +25,7 @@ from emulators.text_screen import Screen
 from emulators.watch import SETTLE, End, Watch, first
 
 RESUME_SECONDS = 20.0
+WAKES = 2.0  # seconds in which a nested guest in HLT with interrupts off is woken, if ever
 FIRST_WORDS = 4  # times as long as later a guest may be silent at first: it is being loaded
 RESET_PORTS = {0x64, 0x92, 0xCF9}  # keyboard controller, fast reset, PCI reset control
 KVM_FAILED = re.compile(rb"^.*(?:KVM internal error|kvm run failed|KVM: entry failed).*$", re.MULTILINE)
@@ -179,6 +181,7 @@ class Qemu:
             async def halts() -> End:
                 threads: list[int] = []
                 often = pause = looks.asleep_seconds
+                slept_from = 0.0
                 while True:
                     await asyncio.sleep(pause)
                     least = often if watch.spoken() else often * FIRST_WORDS
@@ -186,7 +189,12 @@ class Qemu:
                         pause = min(max(left, often / 4), often)
                         continue
                     threads = threads or await self._threads()
-                    if await looks.asleep(threads) and await self.halted():
+                    if not await looks.asleep(threads):
+                        slept_from = 0.0
+                    elif boot.end and time.monotonic() - (slept_from := slept_from or time.monotonic()) < WAKES:
+                        pause = often
+                        continue
+                    elif await self.halted():
                         return Ending.HALTED, "HLT with interrupts off"
                     pause = min(
                         2 * max(pause, often), 16 * often
