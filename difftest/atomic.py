@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from difftest.errors import StoreError
+from difftest.errors import StoreError, refusal
 from difftest.text import visible
 
 LARGEST_JSON = 64 << 20
@@ -51,13 +51,13 @@ def _encodable(value: Any) -> Any:
 
 @contextlib.contextmanager
 def writing(where: Path) -> Iterator[None]:
-    """What the disk refuses becomes a StoreError."""
+    """What the disk refuses becomes a DiskError, what is wrong with the name a StoreError."""
     try:
         yield
     except OSError as error:
         path = error.filename or where
-        hint = "is the disk full? `--results` chooses another place"
-        raise StoreError(f"cannot write {path}: {error.strerror or error}", hint=hint) from error
+        hint = "is the disk full, or read-only? `--results` chooses another place"
+        raise refusal(error, f"cannot write {path}: {error.strerror or error}", hint=hint) from error
 
 
 def write(path: Path, data: bytes) -> None:
@@ -99,7 +99,8 @@ def read(root: Path, path: Path, largest: int) -> bytes:
                 raise StoreError(f"{path}: larger than {largest} bytes", hint="no run of difftest writes such a file")
             return file.read(largest)
     except (OSError, RuntimeError) as error:  # RuntimeError: a loop of symbolic links
-        raise StoreError(f"{path}: {getattr(error, 'strerror', None) or error}", hint=NO_RUN) from error
+        words = f"{path}: {getattr(error, 'strerror', None) or error}"
+        raise refusal(error, words, hint=NO_RUN) from error
 
 
 def read_json(root: Path, path: Path, kind: type[T]) -> T:

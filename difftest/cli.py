@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import functools
 import gc
 import os
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib import import_module
-from typing import Annotated, NamedTuple, NoReturn
+from typing import Annotated, Any, NamedTuple, NoReturn
 
 import typer
 
 from difftest import __version__
 from difftest.commands.options import EXIT_CODES
+from difftest.commands.streams import open_streams
 from difftest.verdict import ExitCode
 
 GC_THRESHOLD = 20_000  # objects between two looks for garbage; what is loaded at the start is none of it
@@ -78,48 +80,59 @@ def application(arguments: Sequence[str] | None = None) -> typer.Typer:
     for name, command in {only: COMMANDS[only]}.items() if only in COMMANDS else COMMANDS.items():
         module = import_module(f"difftest.commands.{command.module}")
         epilog = getattr(module, "EXIT_CODES", EXIT_CODES) if command.exit_codes else None
-        app.command(name, epilog=epilog)(getattr(module, command.function))
+        app.command(name, epilog=epilog)(_guarded(getattr(module, command.function)))
     return app
 
 
-def _leave(code: int) -> NoReturn:
-    """End at once: all that was begun is cleaned up by now, and taking the interpreter apart takes its time."""
-    for stream in (sys.stdout, sys.stderr):
+def _guarded(command: Callable[..., None]) -> Callable[..., None]:
+    """The command, with the errors in groups that typer would make exit codes of its own of."""
+
+    @functools.wraps(command)
+    def call(*arguments: Any, **options: Any) -> None:
         try:
-            stream.flush()
-        except (OSError, ValueError):  # nobody reads any more
-            code = code or 120  # as Python itself would
-    os._exit(code)
+            command(*arguments, **options)
+        except (OSError, EOFError) as error:
+            raise ExceptionGroup("in the command", [error]) from None
+
+    return call
 
 
-def _fail(message: str, hint: str, code: ExitCode) -> NoReturn:
+def main() -> NoReturn:
+    """Entry point: turns every error into one clear message and its exit code."""
+    gc.set_threshold(GC_THRESHOLD)
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is not signal.SIG_IGN:  # as under nohup
+            signal.signal(number, signal.default_int_handler)  # what was begun is cleaned up
+    open_streams()
+    code = code_of(lambda: application(sys.argv[1:])(standalone_mode=True))
+    written = code_of(sys.stdout.flush)
+    sys.stderr.flush()
+    # End at once: all that was begun is cleaned up by now, and taking the interpreter apart takes its time.
+    os._exit(code or written)
+
+
+def code_of(act: Callable[[], object]) -> int:
+    """Do something; the exit code that it ends with. What goes wrong is printed."""
+    from difftest.errors import explained, show_traceback
+
+    try:
+        act()
+    except SystemExit as left:
+        return left.code if isinstance(left.code, int) else 0
+    except BaseException as error:
+        show_traceback(error)
+        reason = explained(error)
+        _print("error", reason.message, 6000)
+        if reason.hint:
+            _print("hint", reason.hint, 2000)
+        return reason.code
+    return ExitCode.EXPECTED
+
+
+def _print(kind: str, words: str, limit: int) -> None:
     from difftest.text import visible
 
-    typer.echo(f"error: {visible(message, 6000, lines=True)}", err=True)
-    if hint:
-        typer.echo(f"hint: {visible(hint, 2000, lines=True)}", err=True)
-    _leave(code)
-
-
-def main() -> None:
-    """Entry point: turns every error into one clear message and its exit code."""
-    from difftest.errors import explained
-
-    gc.set_threshold(GC_THRESHOLD)
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # whatever was begun is cleaned up then, too
-    try:
-        application(sys.argv[1:])(standalone_mode=True)
-    except SystemExit as left:
-        if left.code is None or isinstance(left.code, int):
-            _leave(left.code or 0)
-        raise
-    except KeyboardInterrupt:
-        _fail("interrupted", "", ExitCode.INTERRUPTED)
-    except Exception as error:
-        told = explained(error)
-        if told is None:
-            raise
-        _fail(told.message, told.hint, told.code)
+    typer.echo(f"{kind}: {visible(words, limit, lines=True)}", err=True)
 
 
 def __getattr__(name: str) -> typer.Typer:

@@ -95,10 +95,11 @@ class ExitCode(enum.IntEnum):
     """What `difftest` ends with. Scripts rely on these numbers."""
 
     EXPECTED = 0
-    DIVERGED = 1
-    USAGE = 2
-    NO_VERDICT = 3
-    INTERNAL = 4
+    DIVERGED = 1  # an unexpected divergence, or a known one that vanished
+    USAGE = 2  # the user's mistake: a wrong option, a name of nothing, a manifest that does not hold
+    NO_VERDICT = 3  # some case got no verdict
+    INTERNAL = 4  # a mistake in difftest
+    HOST = 5  # this machine's fault: a full disk, a mirror that does not answer, an emulator that does not start
     INTERRUPTED = 130
 
 

@@ -16,11 +16,12 @@ from difftest.authoring.add import Wish, add, case_name
 from difftest.authoring.propose import propose
 from difftest.case.case import load
 from difftest.case.manifest import Manifest
-from difftest.errors import CaseError
+from difftest.errors import CaseError, Failure
 from difftest.image import unpack as unpack_module
 from difftest.image.kind import Kind, look
 from difftest.image.prepare import bootable, prepare, unpacked
 from difftest.reading.screen_reading import RowReading, ScreenReading
+from difftest.verdict import ExitCode
 from emulators.fake import Fake, observation
 from emulators.observation import TEXT_BYTES, Boot, Ending, Observation
 
@@ -70,11 +71,11 @@ def boots(serial: bytes) -> Fake:
     return Fake("bochs", script)
 
 
-def refused(tmp_path: Path, file: Path, **wish: object) -> CaseError:
+def refused(tmp_path: Path, file: Path, **wish: object) -> Failure:
     """The error that adding a file gives; the folder for cases is empty afterwards, and so is the cache."""
     cases, cache = tmp_path / "cases", tmp_path / "cache"
     cases.mkdir(exist_ok=True)
-    with pytest.raises(CaseError) as caught:
+    with pytest.raises(Failure) as caught:
         add(Wish(file=file, folder=cases / "mine", **wish), boots(b""), cache, lambda line: None)  # type: ignore[arg-type]
     assert not list(cases.iterdir())
     assert not list(cache.glob("images/*"))
@@ -141,7 +142,8 @@ def test_a_full_disk_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("difftest.authoring.add.private_copy", full)
-    assert "No space left on device" in str(refused(tmp_path, disk(tmp_path)))
+    error = refused(tmp_path, disk(tmp_path))
+    assert "No space left on device" in str(error) and error.code == ExitCode.HOST
 
 
 def test_a_reference_that_cannot_start_it_leaves_nothing(tmp_path: Path) -> None:

@@ -260,7 +260,7 @@ def test_an_image_that_never_ends_gives_no_verdict(tmp_path: Path) -> None:
     assert b"inconclusive" in done.stdout
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_an_interrupted_run_leaves_no_process_and_a_readable_run(tmp_path: Path, number: signal.Signals) -> None:
     image = boot_sector(tmp_path, b"a", HANG)
     argv = [sys.executable, "-m", "difftest.cli", "run", str(image), "--target", "tcg"]

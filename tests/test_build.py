@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from difftest.case.case import load
-from difftest.errors import BuildError, CaseError
+from difftest.errors import BuildError, CaseError, HostError
 from difftest.image import build
 from difftest.image.build import KIT, build_case
 from difftest.image.disk import CYLINDER
@@ -116,7 +116,7 @@ def test_a_source_that_is_not_there(tmp_path: Path) -> None:
 def test_a_machine_without_a_compiler_is_told_how_to_get_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     build._versions.cache_clear()
-    with pytest.raises(BuildError, match="gcc is missing") as caught:
+    with pytest.raises(HostError, match="gcc is missing") as caught:
         _seed(tmp_path / "cache")
     assert "apt-get install gcc binutils" in caught.value.hint
 

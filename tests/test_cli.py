@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
+
+from difftest.cli import COMMANDS
+from difftest.commands.options import EXIT_CODES
+from difftest.errors import TRACEBACK, explained
+from difftest.verdict import ExitCode
+from emulators.host.errors import ChoiceError, EmulatorError
 
 from . import mirror
 
@@ -20,7 +29,27 @@ def difftest(folder: Path, *arguments: str, **environment: str) -> subprocess.Co
     return subprocess.run(argv, cwd=folder, capture_output=True, text=True, check=False, timeout=60, env=env)
 
 
-COMMANDS = ("run", "list", "show", "new", "add", "report", "compare", "bisect", "kernels", "doctor")
+# One command with a mistake of ours in it, or one that waits to be interrupted, in the place of the real one.
+REPLACED = """
+import sys, time
+from importlib import import_module
+from difftest import cli
+from pathlib import Path
+
+def wait():
+    Path("ready").touch()
+    time.sleep(3)
+
+command = cli.COMMANDS[sys.argv[1]]
+setattr(import_module(f"difftest.commands.{command.module}"), command.function, BODY)
+cli.main()
+"""
+
+
+def replaced(folder: Path, body: str, command: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    argv = [sys.executable, "-c", REPLACED.replace("BODY", body), command]
+    env = ENVIRONMENT | environment
+    return subprocess.run(argv, cwd=folder, capture_output=True, text=True, check=False, timeout=60, env=env)
 
 
 @pytest.mark.parametrize("command", [[], *([name] for name in COMMANDS)])
@@ -88,7 +117,7 @@ def test_a_mirror_that_does_not_answer_is_told(tmp_path: Path) -> None:
     more = {"APT_CONFIG": str(conf), "XDG_CACHE_HOME": str(tmp_path / "cache")}
     for arguments in (["doctor", "--kernel", "1.2.3"], ["run", "ept-pdpte-load", "-t", "tcg", "--bochs", "9.9"]):
         done = difftest(tmp_path, *arguments, **more)
-        assert done.returncode == 2
+        assert done.returncode == 5
         assert "no kernel 1.2.3" in done.stderr or "no Bochs 9.9" in done.stderr
         assert "Could not connect" in done.stderr and "there are: none" in done.stderr
     listed = difftest(tmp_path, "kernels", **more)
@@ -127,3 +156,94 @@ def test_the_cache_shows_and_clears_what_was_read_and_asked(tmp_path: Path) -> N
     assert [path.name for path in cache.iterdir()] == ["kernels"]
     told("--clear", "--everything")
     assert list(cache.iterdir()) == []
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_a_mistake_of_ours_is_told_as_one_and_where_it_is_if_asked(tmp_path: Path, command: str) -> None:
+    plain = replaced(tmp_path, "lambda: 1 / 0", command)
+    assert plain.returncode == ExitCode.INTERNAL
+    assert "difftest itself failed: ZeroDivisionError" in plain.stderr and f"hint: set {TRACEBACK}=1" in plain.stderr
+    assert "Traceback" not in plain.stderr
+    shown = replaced(tmp_path, "lambda: 1 / 0", command, **{TRACEBACK: "1"})
+    assert shown.returncode == ExitCode.INTERNAL
+    assert "Traceback" in shown.stderr and "<lambda>" in shown.stderr and "difftest itself failed" in shown.stderr
+
+
+def test_an_error_of_the_user_shows_its_traceback_only_if_asked(tmp_path: Path) -> None:
+    assert "Traceback" not in difftest(tmp_path, "show", "none", **{TRACEBACK: "0"}).stderr
+    shown = difftest(tmp_path, "show", "none", **{TRACEBACK: "1"})
+    assert shown.returncode == 2 and "Traceback" in shown.stderr and "error: no case is called none" in shown.stderr
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (EmulatorError("the mirror does not answer"), ExitCode.HOST),
+        (ChoiceError("no such version"), ExitCode.USAGE),
+        (OSError(28, "No space left on device", "/tmp/x"), ExitCode.HOST),
+        (FileNotFoundError(2, "No such file"), ExitCode.INTERNAL),
+        (MemoryError(), ExitCode.HOST),
+        (BaseExceptionGroup("", [ValueError(), ExceptionGroup("", [OSError(5, "I/O error")])]), ExitCode.HOST),
+        (BaseExceptionGroup("", [ValueError(), KeyError()]), ExitCode.INTERNAL),
+    ],
+)
+def test_whose_fault_an_error_is(error: BaseException, code: ExitCode) -> None:
+    assert explained(error).code == code
+
+
+def test_every_exit_code_is_in_the_help() -> None:
+    assert [code for code in ExitCode if f" {code.value} " not in EXIT_CODES] == []
+
+
+def test_an_output_that_takes_nothing_is_the_machines_fault(tmp_path: Path) -> None:
+    argv = [sys.executable, "-m", "difftest.cli"]
+    for arguments in (["list"], ["--version"], ["run", "--help"]):
+        with Path("/dev/full").open("wb") as full:
+            done = subprocess.run(
+                [*argv, *arguments], stdout=full, stderr=subprocess.PIPE, check=False, env=ENVIRONMENT
+            )
+        assert done.returncode == ExitCode.HOST
+        assert done.stderr.decode().startswith("error: cannot write the output: No space left on device\nhint: ")
+        assert done.stderr.count(b"error") == 1
+    with Path("/dev/full").open("wb") as full:  # and the errors, too
+        done = subprocess.run([*argv, "show", "none"], stdout=full, stderr=full, check=False, env=ENVIRONMENT)
+    assert done.returncode == ExitCode.USAGE
+
+
+@pytest.mark.parametrize(
+    ("ends", "code"),
+    [
+        ("| head -n 1", 0),
+        (">&-", 0),
+        ("2>&-", 0),
+        (">&- 2>&- <&-", 0),
+        ("2>&1 | head -n 0", 0),
+    ],
+)
+def test_a_reader_that_goes_away_changes_nothing(tmp_path: Path, ends: str, code: int) -> None:
+    script = f"set -o pipefail; {sys.executable} -m difftest.cli list --checks {ends}"
+    done = subprocess.run(["bash", "-c", script], cwd=tmp_path, capture_output=True, check=False, env=ENVIRONMENT)
+    assert done.returncode == code
+    assert b"Traceback" not in done.stderr and b"error" not in done.stderr.lower()
+
+
+def test_the_exit_code_is_that_of_the_command_when_nobody_reads(tmp_path: Path) -> None:
+    for ends in ("2>&1 | head -n 0", ">&- 2>&-"):
+        script = f"set -o pipefail; {sys.executable} -m difftest.cli show none {ends}"
+        assert subprocess.run(["bash", "-c", script], cwd=tmp_path, check=False, env=ENVIRONMENT).returncode == 2
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
+@pytest.mark.parametrize("ignored", [False, True])
+def test_signals_interrupt_unless_they_are_ignored(tmp_path: Path, number: signal.Signals, ignored: bool) -> None:
+    def ignore() -> None:
+        signal.signal(number, signal.SIG_IGN if ignored else signal.SIG_DFL)
+
+    argv = [sys.executable, "-c", REPLACED.replace("BODY", "wait"), "list"]
+    with subprocess.Popen(argv, cwd=tmp_path, env=ENVIRONMENT, preexec_fn=ignore) as process:
+        deadline = time.monotonic() + 30
+        while not (tmp_path / "ready").exists() and time.monotonic() < deadline:
+            time.sleep(0.02)
+        with contextlib.suppress(ProcessLookupError):
+            process.send_signal(number)
+        assert process.wait(timeout=30) == (0 if ignored else ExitCode.INTERRUPTED)

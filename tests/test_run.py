@@ -6,11 +6,13 @@ import asyncio
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from difftest.case.case import Case
 from difftest.case.manifest import About, Manifest
+from difftest.errors import DiskError, explained
 from difftest.history.rejudge import rejudge
 from difftest.image.params import LAYOUT, MAGIC, VERSION, params_of
 from difftest.image.prepare import Prepared
@@ -21,7 +23,7 @@ from difftest.run import runner as run_module
 from difftest.run.plan import Job, Plan, names_of
 from difftest.run.runner import MOST_HANGS
 from difftest.run.store import CaseSnapshot, HostCpu, Meta, RunWriter, StoredRun, new_run_id, now
-from difftest.verdict import Verdict
+from difftest.verdict import ExitCode, Verdict
 from emulators.fake import Fake, observation
 from emulators.host.errors import EmulatorError
 from emulators.observation import Boot, Ending, Limits, Observation
@@ -181,6 +183,24 @@ def test_an_emulator_that_blows_up_loses_no_other_case(tmp_path: Path) -> None:
     results, _ = execute(tmp_path, *plain("bochs"), Fake("kvm", once), cases=2)
     assert [result.verdict for result in results] == [Verdict.INCONCLUSIVE, Verdict.AGREE]
     assert "ZeroDivisionError" in results[0].reason
+
+
+def test_a_disk_that_takes_an_observation_no_more_ends_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Once is enough: what could not be kept is no evidence."""
+    calls = 0
+    real = RunWriter.add_observation
+
+    def once(writer: RunWriter, *arguments: Any) -> None:
+        nonlocal calls
+        calls += 1
+        if calls == 1:
+            raise DiskError("cannot write", hint="is the disk full?")
+        real(writer, *arguments)
+
+    monkeypatch.setattr(RunWriter, "add_observation", once)
+    with pytest.raises(ExceptionGroup) as caught:
+        execute(tmp_path, Fake("bochs", fine("bochs")), Fake("kvm", fine("kvm")), cases=2)
+    assert explained(caught.value).code == ExitCode.HOST
 
 
 def test_a_missing_capability_is_a_skip_and_boots_nothing(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from difftest.case.case import MANIFEST
 from difftest.case.manifest import NAME
-from difftest.errors import CaseError
+from difftest.errors import CaseError, refusal
 
 TEMPLATES = Path(__file__).with_name("templates")
 
@@ -34,9 +34,8 @@ def new_case_folder(folder: Path) -> Iterator[Path]:
             yield filled
             filled.rename(folder)
     except OSError as error:
-        raise CaseError(
-            f"cannot write {folder}: {error.strerror or error}", hint="is there room, and may you write there?"
-        ) from error
+        message, hint = f"cannot write {folder}: {error.strerror or error}", "is there room, and may you write there?"
+        raise refusal(error, message, hint=hint, otherwise=CaseError) from error
 
 
 def new_case(folder: Path) -> Path:

@@ -8,7 +8,7 @@ from pathlib import Path
 import msgspec
 
 from difftest.case.manifest import Manifest, as_toml, check
-from difftest.errors import CaseError
+from difftest.errors import CaseError, refusal
 from difftest.verdict import FORMER_SHARED
 from emulators.observation import Limits, Machine
 
@@ -57,7 +57,8 @@ def load(folder: Path) -> Case:
         if FORMER_SHARED in text:
             _no_former_words(text, manifest, path)
     except OSError as error:
-        raise CaseError(f"{path}: {error.strerror}", hint="a case is a folder with a case.toml") from error
+        hint = "a case is a folder with a case.toml"
+        raise refusal(error, f"{path}: {error.strerror}", hint=hint, otherwise=CaseError) from error
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise CaseError(f"{path}: {error}", hint="see docs/case.md for the keys of a manifest") from error
     check(manifest, folder, path)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 TARGET = "kvm-hosted"
 EXIT_CODES = """Exit codes: 0 a pair is named; 2 wrong usage; 3 no pair can be named: an end does not show what was said
-of it; 4 difftest itself failed; 130 interrupted, and the next call goes on there."""
+of it; 4 difftest itself failed; 5 this machine failed; 130 interrupted, and the next call goes on there."""
 
 
 def bisect(

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from difftest.run.store import StoredRun
 
 EXIT_CODES = """Exit codes: 0 nothing got worse; 1 a check is new among the divergences, or changed; 2 wrong usage; 3 a
-check cannot be compared because a run gave no verdict on it."""
+check cannot be compared because a run gave no verdict on it; 4 difftest itself failed; 5 this machine failed."""
 
 
 def compare(

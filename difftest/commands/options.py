@@ -12,7 +12,8 @@ if TYPE_CHECKING:
     from emulators.registry import Versions
 
 EXIT_CODES = """Exit codes: 0 all as expected; 1 an unexpected divergence, or a known one that vanished; 2 wrong usage,
-or nothing selected; 3 some case got no verdict; 4 difftest itself failed; 130 interrupted."""
+or nothing selected; 3 some case got no verdict; 4 difftest itself failed; 5 this machine failed: its disk, an emulator
+that does not start, a mirror that does not answer; 130 interrupted."""
 
 Results = Annotated[Path, typer.Option("--results", help="Folder that runs are kept in.")]
 Folders = Annotated[list[Path] | None, typer.Option("--cases", help="More folders with cases; repeatable.")]

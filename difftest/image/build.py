@@ -20,7 +20,7 @@ from pathlib import Path
 import msgspec
 
 from difftest.case.manifest import About
-from difftest.errors import BuildError
+from difftest.errors import HOST_ERRORS, BuildError, HostError, refusal
 from difftest.image.disk import whole_cylinders
 from difftest.image.params import MAGIC
 from emulators.host.answers import Answer, kept
@@ -28,6 +28,8 @@ from emulators.host.files import cache_folder
 
 KIT = Path(__file__).resolve().parent.parent.parent / "cases" / "lib"
 ABOUT_SECTION = ".difftest.checks"
+# What the compiler says when it is this machine that has no room or no memory for it.
+REFUSED = (*map(os.strerror, HOST_ERRORS), "Killed signal")
 CHECK_ID = re.compile(r"[\w.:/+-]{1,120}", re.ASCII)
 FLAGS = [
     *["-m32", "-march=i586", "-std=gnu11", "-Os", "-ffreestanding", "-nostdlib", "-fno-pic", "-fno-pie"],
@@ -73,11 +75,10 @@ def build_case(name: str, folder: Path, sources: Sequence[str], cache: Path) -> 
             with contextlib.suppress(OSError):  # another run was faster, with the same result
                 ready.rename(done)
     except OSError as error:
-        raise BuildError(
-            f"cannot build in {cache}: {error.strerror}", hint="is there room, and may you write there?"
-        ) from error
+        hint = "is there room, and may you write there? XDG_CACHE_HOME chooses another place"
+        raise refusal(error, f"cannot build in {cache}: {error.strerror}", hint=hint, otherwise=BuildError) from error
     if (built := _read(done)) is None:
-        raise BuildError(f"what was built in {done} cannot be read back", hint="is the disk full?")
+        raise HostError(f"what was built in {done} cannot be read back", hint="is the disk full?")
     return built
 
 
@@ -174,11 +175,13 @@ def _checks(folder: Path, out: Path) -> tuple[About, ...]:
 def _tool(argv: list[str], folder: Path) -> str:
     """Run one of the compiler's programs in `folder`; its output. Raises BuildError with what it said."""
     if shutil.which(argv[0]) is None:
-        raise BuildError(f"{argv[0]} is missing", hint="apt-get install gcc binutils")
+        raise HostError(f"{argv[0]} is missing", hint="apt-get install gcc binutils")
     environment = {**os.environ, "LC_ALL": "C"}
     done = subprocess.run(
         argv, cwd=folder, env=environment, capture_output=True, text=True, check=False, errors="replace"
     )
+    if done.returncode < 0 or any(words in done.stderr for words in REFUSED):
+        raise HostError(f"{argv[0]} did not get through in {folder}:\n{done.stderr[:4000]}", hint="is there room left?")
     if done.returncode:
         raise BuildError(f"{argv[0]} failed in {folder}:\n{done.stderr[:4000]}", hint="mend the source and run again")
     return done.stdout

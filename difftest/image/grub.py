@@ -16,7 +16,7 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from difftest.errors import CaseError
+from difftest.errors import CaseError, HostError
 
 GRUB = Path("/usr/lib/grub/i386-pc")
 INSTALL = "apt-get install grub-pc-bin grub-common"
@@ -68,16 +68,16 @@ def _quoted(path: Path, words: Sequence[str]) -> list[str]:
 def _core(commands: str) -> bytes:
     """GRUB's core image with these commands inside."""
     if not (GRUB / "boot.img").exists():
-        raise CaseError("a multiboot kernel is booted by GRUB, which is missing", hint=INSTALL)
+        raise HostError("a multiboot kernel is booted by GRUB, which is missing", hint=INSTALL)
     with tempfile.TemporaryDirectory(prefix="difftest-grub-") as folder:
         (Path(folder) / "commands").write_text(commands)
         argv = ["grub-mkimage", "-O", "i386-pc", "-p", "/", "-c", "commands", "-o", "core.img", *_MODULES]
         try:
             done = subprocess.run(argv, cwd=folder, capture_output=True, check=False)
         except OSError as error:
-            raise CaseError(f"grub-mkimage: {error.strerror}", hint=INSTALL) from error
+            raise HostError(f"grub-mkimage: {error.strerror}", hint=INSTALL) from error
         if done.returncode:
-            raise CaseError(f"grub-mkimage failed: {done.stderr[:2000].decode(errors='replace')}", hint=INSTALL)
+            raise HostError(f"grub-mkimage failed: {done.stderr[:2000].decode(errors='replace')}", hint=INSTALL)
         return (Path(folder) / "core.img").read_bytes()
 
 

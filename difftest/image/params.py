@@ -18,7 +18,7 @@ from pathlib import Path
 import msgspec
 
 from difftest.atomic import write
-from difftest.errors import BuildError
+from difftest.errors import BuildError, refusal
 from emulators.ram_log import HEADER, RamLog
 
 MAGIC = b"DIFFTEST-PARAMS\0"
@@ -105,5 +105,5 @@ def _beside(image: Path, kind: str, data: bytes) -> tuple[Path, str]:
         try:
             write(path, data)
         except OSError as error:
-            raise BuildError(f"cannot write {path}: {error.strerror}", hint="is the disk full?") from error
+            raise refusal(error, f"cannot write {path}: {error.strerror}", hint="is the disk full?") from error
     return path, digest

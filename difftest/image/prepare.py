@@ -15,7 +15,7 @@ import msgspec
 
 from difftest.case.case import Case
 from difftest.case.manifest import About
-from difftest.errors import BuildError, CaseError
+from difftest.errors import BuildError, CaseError, HostError, refusal
 from difftest.image.build import build_case
 from difftest.image.disk import whole_cylinders
 from difftest.image.grub import wrapped
@@ -181,9 +181,10 @@ def bootable(
             digest = sha256(made)
             made.replace(folder / f"{digest}.img")
     except OSError as error:
-        raise CaseError(f"cannot copy {source}: {error.strerror}", hint=f"is there room in {folder}?") from error
+        message, hint = f"cannot copy {source}: {error.strerror}", f"is there room in {folder}?"
+        raise refusal(error, message, hint=hint, otherwise=CaseError) from error
     except EmulatorError as error:
-        raise CaseError(
+        raise HostError(
             f"cannot copy {source}: {error.evidence.strip()}", hint=f"is there room in {folder}?"
         ) from error
     return Bootable(folder / f"{digest}.img", digest, Kind.CDROM if kind == Kind.CDROM else Kind.DISK)

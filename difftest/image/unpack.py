@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from difftest.errors import CaseError
+from difftest.errors import CaseError, HostError
 from difftest.image.kind import Kind
 
 LARGEST_UNPACKED = 2 << 30
@@ -29,7 +29,7 @@ def unpack(source: Path, kind: Kind, target: Path) -> None:
 
 def _decompress(command: list[str], source: Path, target: Path) -> None:
     if shutil.which(command[0]) is None:
-        raise CaseError(
+        raise HostError(
             f"{source}: {command[0]} is missing", hint=f"apt-get install {command[0].replace('xz', 'xz-utils')}"
         )
     with contextlib.ExitStack() as stack:
@@ -77,7 +77,7 @@ def _convert(kind: Kind, source: Path, target: Path) -> None:
 
 def _qemu_img(source: Path, *arguments: str) -> bytes:
     if shutil.which("qemu-img") is None:
-        raise CaseError(f"{source}: qemu-img is missing", hint="apt-get install qemu-utils")
+        raise HostError(f"{source}: qemu-img is missing", hint="apt-get install qemu-utils")
     try:
         done = subprocess.run(["qemu-img", *arguments], capture_output=True, check=False, timeout=_SECONDS)
     except subprocess.TimeoutExpired as error:

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import msgspec
 
 from difftest.case.case import Case
-from difftest.errors import CaseError
+from difftest.errors import CaseError, HostError
 from difftest.image.prepare import Prepared
 from difftest.judging.confirmation import Confirm
 from emulators.registry import KVM_TARGETS, OPINION, REFERENCE
@@ -44,7 +44,7 @@ def subjects_for(case: Case, targets: Mapping[str, Target], asked: Sequence[str]
     """The subjects of one case: those asked for, or else the best KVM that this host offers for it, and TCG where the
     case needs nothing that TCG lacks.
 
-    Raises CaseError for a name that is no target, or when there is no KVM at all.
+    Raises CaseError for a name that is no target, HostError when there is no KVM at all.
     """
     if asked:
         for name in asked:
@@ -54,7 +54,7 @@ def subjects_for(case: Case, targets: Mapping[str, Target], asked: Sequence[str]
     fit = [name for name in (*KVM_TARGETS, OPINION) if _fits(case, targets[name])]
     best = next((name for name in fit if name in KVM_TARGETS), None)
     if best is None:
-        raise CaseError(f"{case.name}: no KVM target can run here", hint="`difftest doctor` tells what is missing")
+        raise HostError(f"{case.name}: no KVM target can run here", hint="`difftest doctor` tells what is missing")
     return (best, OPINION) if OPINION in fit else (best,)
 
 

@@ -157,10 +157,14 @@ def carry_out(ready: Ready) -> tuple[ExitCode, StoredRun | None]:
 
 
 async def _cancellable(ready: Ready, writer: RunWriter, progress: Progress) -> list[Result]:
-    """The run, cancelled by SIGTERM as asyncio cancels it by SIGINT: every emulator is ended on the way out."""
+    """The run, cancelled by SIGTERM and SIGHUP as asyncio cancels it by SIGINT: every emulator is ended on the way
+    out.
+    """
     task = asyncio.current_task()
     assert task is not None
-    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is not signal.SIG_IGN:  # as under nohup
+            asyncio.get_running_loop().add_signal_handler(number, task.cancel)
     # The first emulators do not wait for the disk to have taken the images.
     async with asyncio.TaskGroup() as group:
         group.create_task(asyncio.to_thread(_keep_cases, writer, ready.plan.jobs))

@@ -101,6 +101,8 @@ class Run:
                     current = job.prepared.case.name
                     await self._boot(job, target, session, boot)
                     group.create_task(self._finish(job, target))
+        except StoreError:
+            raise
         except Exception as error:
             for job in share:
                 if not self._done(job.prepared.case.name, target.name):

@@ -7,7 +7,7 @@ import re
 import subprocess
 
 from emulators.bochs.program import BochsProgram
-from emulators.host.errors import EmulatorError
+from emulators.host.errors import ChoiceError
 
 LIST_SECONDS = 20.0
 
@@ -27,7 +27,7 @@ def cpu_models(bochs: BochsProgram) -> list[str]:
 
 
 def check_cpu_model(bochs: BochsProgram, model: str) -> None:
-    """Raises EmulatorError with the list when this Bochs has no such model."""
+    """Raises ChoiceError with the list when this Bochs has no such model."""
     models = cpu_models(bochs)
     if models and model not in models:
-        raise EmulatorError(f"Bochs {bochs.version} has no CPU model {model}", hint=f"its models: {', '.join(models)}")
+        raise ChoiceError(f"Bochs {bochs.version} has no CPU model {model}", hint=f"its models: {', '.join(models)}")

@@ -23,7 +23,7 @@ import msgspec
 from emulators.host.answers import Answer, kept
 from emulators.host.apt import Package
 from emulators.host.debian import package_version, unpack
-from emulators.host.errors import EmulatorError, Progress
+from emulators.host.errors import ChoiceError, EmulatorError, Progress
 from emulators.host.files import cache_folder, sha256_cached, writing_below
 from emulators.host.mirror import Mirror, by_version, is_version, latest
 
@@ -195,11 +195,11 @@ def _keep(tree: Path, kept: Path) -> None:
 
 def _of_path(path: Path) -> BochsProgram:
     if not path.is_file() or not os.access(path, os.X_OK):
-        raise EmulatorError(f"{path}: no program", hint="--bochs takes a version, or the path of a bochs program")
+        raise ChoiceError(f"{path}: no program", hint="--bochs takes a version, or the path of a bochs program")
     said = _output([str(path), "--help"])
     version = BANNER.search(said)
     if version is None:
-        raise EmulatorError(f"{path} does not say that it is a Bochs", evidence=said[-500:])
+        raise ChoiceError(f"{path} does not say that it is a Bochs", evidence=said[-500:])
     # Where `make install` puts the firmware, and where it lies in a source tree; the distribution's otherwise.
     shares = [path.parent.parent / "share/bochs", path.parent / "bios", SHARE]
     return BochsProgram(

@@ -21,7 +21,7 @@ from emulators.bochs.uart_rom import ADDRESS as UART_ROM_ADDRESS
 from emulators.bochs.uart_rom import uart_rom
 from emulators.bochs.xvfb import Displays
 from emulators.by_hand import IMAGE, SECOND, STOCK_ROMS, ByHand, bochs_by_hand, unseen
-from emulators.host.errors import EmulatorError, Progress
+from emulators.host.errors import ChoiceError, EmulatorError, Progress
 from emulators.host.files import cache_folder, private_copy, read_log
 from emulators.observation import WHOLE_CPU, X_SERVER_CPU, Boot, Ending, Machine, Observation
 from emulators.target import NESTED, OTHER_CPU, Requirement, Session, other_cpu
@@ -228,9 +228,9 @@ class BochsSession:
 
 
 def observable(found: BochsProgram, hint: str) -> BochsProgram:
-    """The same program. Raises EmulatorError with the hint when guests in it cannot be observed."""
+    """The same program. Raises ChoiceError with the hint when guests in it cannot be observed."""
     if found.debugger is None:
-        raise EmulatorError(
+        raise ChoiceError(
             f"Bochs {found.version} has no debugger, through which registers and memory are read", hint=hint
         )
     return found

@@ -9,7 +9,7 @@ import subprocess
 from pathlib import Path
 
 from emulators.host.answers import Answer, kept
-from emulators.host.errors import EmulatorError
+from emulators.host.errors import ChoiceError, EmulatorError
 from emulators.host.files import cache_folder
 
 DATABASE = Path("/var/lib/dpkg")
@@ -49,5 +49,5 @@ def package_of(deb: Path) -> str:
     argv = ["dpkg-deb", "-f", str(deb), "Package", "Version"]
     done = subprocess.run(argv, capture_output=True, text=True, errors="replace", check=False)
     if done.returncode:
-        raise EmulatorError(f"{deb} is no Debian package", evidence=done.stderr[-1000:])
+        raise ChoiceError(f"{deb} is no Debian package", evidence=done.stderr[-1000:])
     return " ".join(line.partition(": ")[2] for line in done.stdout.splitlines())

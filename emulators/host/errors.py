@@ -14,3 +14,7 @@ class EmulatorError(Exception):
         super().__init__(message)
         self.hint = hint
         self.evidence = evidence
+
+
+class ChoiceError(EmulatorError):
+    """What the user chose for a target cannot be used: a version that there is none of, a path that is no program."""

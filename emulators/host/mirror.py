@@ -10,7 +10,7 @@ from pathlib import Path
 import msgspec
 
 from emulators.host.apt import QUERY_SECONDS, NoAnswer, NoSuchSuite, Package, Suite, apt, apt_of_host
-from emulators.host.errors import EmulatorError, Progress
+from emulators.host.errors import ChoiceError, EmulatorError, Progress
 from emulators.host.files import writing_below
 
 CODENAMES = ("bullseye", "bookworm", "trixie", "forky")
@@ -159,7 +159,8 @@ def latest(
     """The newest of the available packages that is of this version, or of one that begins so. What is `cached` will do
     where the mirror fails.
 
-    Raises EmulatorError(refusal), with the versions that there are, and with why some suites could not be looked into.
+    Raises ChoiceError(refusal) with the versions that there are, or EmulatorError(refusal) with why some suites could
+    not be looked into.
     """
     there = available(mirror)
     hits = [package for package in (*by_version(cached), *there) if is_meant(package, wanted)]
@@ -167,7 +168,8 @@ def latest(
         return next((package for package in hits if package.version == wanted), hits[-1])
     versions = list(dict.fromkeys(package.version for package in there))
     shown = ", ".join(versions[-MOST_SHOWN:]) or "none"
-    raise EmulatorError(
+    kind = EmulatorError if mirror.problems else ChoiceError  # a suite that does not answer may have it
+    raise kind(
         refusal,
         hint=f"there are: {shown}{' and older ones' * (len(versions) > MOST_SHOWN)}",
         evidence=mirror.troubles(),

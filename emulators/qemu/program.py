@@ -11,7 +11,7 @@ from pathlib import Path
 import msgspec
 
 from emulators.host.debian import package_version
-from emulators.host.errors import EmulatorError
+from emulators.host.errors import ChoiceError, EmulatorError
 from emulators.host.files import sha256_cached
 from emulators.target import Requirement
 
@@ -44,7 +44,7 @@ def qemu_program(wanted: str | None) -> QemuProgram:
         return QemuProgram(executable=EXECUTABLE, version=package_version("qemu-system-x86"))
     path = Path(wanted).absolute()
     if not path.is_file() or not os.access(path, os.X_OK):
-        raise EmulatorError(f"{path}: no program", hint=f"--qemu takes the path of a {EXECUTABLE}")
+        raise ChoiceError(f"{path}: no program", hint=f"--qemu takes the path of a {EXECUTABLE}")
     argv = [str(path), "--version"]
     try:
         done = subprocess.run(
@@ -54,7 +54,7 @@ def qemu_program(wanted: str | None) -> QemuProgram:
         raise EmulatorError(f"{path} does not run", evidence=str(error)) from error
     version = re.search(r"QEMU emulator version (\S+)", done.stdout)
     if version is None:
-        raise EmulatorError(f"{path} does not say that it is a QEMU", evidence=(done.stdout + done.stderr)[-500:])
+        raise ChoiceError(f"{path} does not say that it is a QEMU", evidence=(done.stdout + done.stderr)[-500:])
     return QemuProgram(
         executable=str(path), version=f"{version.group(1)} ({path.name}, sha256 {sha256_cached(path)[:16]})"
     )

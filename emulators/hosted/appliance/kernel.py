@@ -15,7 +15,7 @@ import msgspec
 
 from emulators.host.apt import Package
 from emulators.host.debian import package_of, unpack
-from emulators.host.errors import EmulatorError, Progress
+from emulators.host.errors import ChoiceError, EmulatorError, Progress
 from emulators.host.files import sha256, writing_below
 from emulators.host.mirror import Mirror, by_version, latest
 from emulators.hosted.appliance.kernel_files import BUILT_IN, Kernel, find, kept_in
@@ -134,7 +134,7 @@ def _of_path(path: Path, cache: Path, say: Progress) -> Kernel:
         # A bzImage in its build tree, or beside its modules.
         return find(next((tree for tree in path.parents if (tree / BUILT_IN).exists()), path.parent), str(path), path)
     else:
-        raise EmulatorError(f"{path}: no such file or folder", hint=USAGE)
+        raise ChoiceError(f"{path}: no such file or folder", hint=USAGE)
     digest = hashlib.sha256("".join(sha256(deb) for deb in debs).encode()).hexdigest()
     kept = cache / "kernels" / digest[:24]
     record = _record(kept)

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import msgspec
 
-from emulators.host.errors import EmulatorError
+from emulators.host.errors import ChoiceError, EmulatorError
 
 # In the order they must be loaded; newer kernels have no separate irqbypass.
 MODULES = {
@@ -46,7 +46,7 @@ class Kernel(msgspec.Struct, frozen=True, kw_only=True):
 def find(tree: Path, name: str, image: Path | None = None) -> Kernel:
     """The kernel in an unpacked package, a build tree or any other folder; `image` is its image where that is known.
 
-    Raises EmulatorError when there is no image, or more than one, no KVM, or modules of another kernel.
+    Raises ChoiceError when there is no image, or more than one, no KVM, or modules of another kernel.
     """
     image = image or _image(tree, name)
     release = _release(image)
@@ -54,7 +54,7 @@ def find(tree: Path, name: str, image: Path | None = None) -> Kernel:
     config = next((path for path in (tree / ".config", tree / f"boot/config-{release}") if path.is_file()), None)
     if not any(path.name.startswith("kvm-intel.ko") for path in modules):
         if config is None or not KVM_SETTING.search(config.read_text(errors="replace")):
-            raise EmulatorError(
+            raise ChoiceError(
                 f"{name} holds no kvm-intel module",
                 hint="it takes CONFIG_KVM_INTEL=m with the modules beside the kernel, or =y in a build tree with "
                 "its .config",
@@ -66,7 +66,7 @@ def find(tree: Path, name: str, image: Path | None = None) -> Kernel:
         digest.update(data)
         magic = VERMAGIC.search(data)
         if magic is not None and magic.group(1).decode(errors="replace") != release:
-            raise EmulatorError(
+            raise ChoiceError(
                 f"{path.name} was built for {magic.group(1).decode(errors='replace')}, the kernel is {release}",
                 hint="build image and modules together: make bzImage modules",
             )
@@ -97,10 +97,10 @@ def module_bytes(path: Path) -> bytes:
 
 
 def _release(path: Path) -> str:
-    """What `uname -r` will say, out of a bzImage's setup header. Raises EmulatorError when it is none."""
+    """What `uname -r` will say, out of a bzImage's setup header. Raises ChoiceError when it is none."""
     image = path.read_bytes()
     if image[0x202:0x206] != b"HdrS":
-        raise EmulatorError(f"{path} is no bzImage: its setup header is missing")
+        raise ChoiceError(f"{path} is no bzImage: its setup header is missing")
     (offset,) = struct.unpack_from("<H", image, 0x20E)
     text = image[0x200 + offset : 0x200 + offset + 256].split(b"\0")[0].decode(errors="replace")
     return text.split(" ")[0]
@@ -110,14 +110,14 @@ def _image(tree: Path, name: str) -> Path:
     for pattern in IMAGES:
         hits = sorted({path.resolve() for path in tree.glob(pattern) if path.is_file()})
         if len(hits) > 1:
-            raise EmulatorError(f"{name} holds more than one kernel image: {', '.join(path.name for path in hits)}")
+            raise ChoiceError(f"{name} holds more than one kernel image: {', '.join(path.name for path in hits)}")
         if hits:
             return hits[0]
     hint = (
         "linux-image packages of the newer layout hold none: put linux-binary and linux-modules into one folder "
         "and name that"
     )
-    raise EmulatorError(f"{name} holds no kernel image", hint=hint)
+    raise ChoiceError(f"{name} holds no kernel image", hint=hint)
 
 
 def _modules(tree: Path) -> Iterator[Path]:
