@@ -9,7 +9,7 @@ import msgspec
 
 from difftest.image.grub import GRUB, INSTALL
 from emulators.registry import KVM_TARGETS, REFERENCE
-from emulators.target import Requirement, Target
+from emulators.target import Emulator, Requirement
 
 
 class Finding(msgspec.Struct, frozen=True):
@@ -23,7 +23,7 @@ class Finding(msgspec.Struct, frozen=True):
         return all(need.met for need in self.needs)
 
 
-def examine(targets: Mapping[str, Target]) -> list[Finding]:
+def examine(targets: Mapping[str, Emulator]) -> list[Finding]:
     """The tester's own needs first, then those of images in their many forms and of warm starts, then each target's."""
     own = [
         Requirement(

@@ -10,15 +10,13 @@ import msgspec
 from emulators.by_hand import ByHand
 from emulators.host.errors import Progress
 from emulators.observation import Boot, Ending, Machine, Observation
-from emulators.target import NESTED, OTHER_CPU, Requirement, Session
+from emulators.target import NESTED, OTHER_CPU, Session, Target
 
 Script = Callable[[Boot], Observation]
 
 
-class Fake:
+class Fake(Target):
     """Answers every boot with what `script` makes of it; an exception in the script is an emulator that blows up."""
-
-    shares_start = False
 
     def __init__(
         self,
@@ -42,17 +40,11 @@ class Fake:
     def capabilities(self) -> frozenset[str]:
         return NESTED
 
-    def requirements(self) -> list[Requirement]:
-        return []
-
     def by_hand(self, boot: Boot, needs: Sequence[str], *, carry: bool) -> ByHand:
         return ByHand(command=f"cp disk.img {self.name}.serial", serial=f"{self.name}.serial")
 
     def variants(self, machine: Machine) -> dict[str, Machine]:
         return {OTHER_CPU: msgspec.structs.replace(machine, cpu_models={self.name: "other"})}
-
-    def prepare(self, progress: Progress) -> None:
-        """Nothing to do: what is installed is all that it takes."""
 
     def identity(self) -> dict[str, str]:
         return {"fake": self.name}
@@ -65,9 +57,6 @@ class Fake:
 
     def host_cpu(self) -> Fake | None:
         return self._host_cpu
-
-    def sharing(self) -> contextlib.AbstractAsyncContextManager[None]:
-        return contextlib.nullcontext()
 
     @contextlib.asynccontextmanager
     async def session(self, boots: Sequence[Boot], progress: Progress) -> AsyncIterator[Session]:

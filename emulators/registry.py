@@ -1,7 +1,9 @@
-"""All targets by name. A new emulator is a module with a Target, and a line here."""
+"""All targets by name. A new emulator is a folder with a Target, and a line here."""
 
 from __future__ import annotations
 
+import inspect
+from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
@@ -10,6 +12,9 @@ from emulators.bochs.target import Bochs
 from emulators.hosted.target import KvmHosted
 from emulators.qemu.target import Kvm, Tcg
 from emulators.target import Target
+
+# In the order in which they are listed. Each is made with what its constructor asks for: versions, `cache`, `cold`.
+TARGETS: list[Callable[..., Target]] = [Bochs, Kvm, KvmHosted, Tcg]
 
 REFERENCE = Bochs.name
 # The targets that are KVM, the best first: a run takes the first that the host and the case allow.
@@ -33,12 +38,14 @@ class Versions(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def targets(versions: Versions | None = None, cache: Path | None = None, *, cold: bool = False) -> dict[str, Target]:
-    """Every target, in the order in which they are listed. `cache` is where what is fetched and built is kept; `cold`
-    is to start no target from a snapshot.
+    """Every target, by its name. `cache` is where what is fetched and built is kept; `cold` is to start no target from
+    a snapshot.
 
     Raises EmulatorError when `qemu` names none. All else is fetched, and refused, when a target is prepared.
     """
-    asked = versions or Versions()
-    hosted = KvmHosted(asked.kernel, cache, asked.host_bochs, asked.cpu_model, asked.qemu, cold)
-    every: list[Target] = [Bochs(asked.bochs, cache, asked.cpu_model), Kvm(asked.qemu), hosted, Tcg(asked.qemu)]
+    given = {**msgspec.structs.asdict(versions or Versions()), "cache": cache, "cold": cold}
+    every = []
+    for target in TARGETS:
+        wanted = inspect.signature(target).parameters
+        every.append(target(**{name: value for name, value in given.items() if name in wanted}))
     return {target.name: target for target in every}

@@ -1,7 +1,10 @@
-"""The protocol between the tester and the emulators: what a target is, and the words it may fail with."""
+"""The protocol between the tester and the emulators: what each kind of caller asks of a target, and the answers of a
+target that has nothing special.
+"""
 
 from __future__ import annotations
 
+import abc
 import contextlib
 from collections.abc import Sequence
 from typing import Protocol
@@ -49,32 +52,51 @@ class Session(Protocol):
         ...
 
 
-class Target(Protocol):
-    """One emulator configuration that can boot an image."""
+class Emulator(Protocol):
+    """What a run asks of a target: to boot images, and to say what it is."""
 
     name: str
     implementation: str  # whose behaviour this target shows, as a verdict names it: "Bochs", "KVM", "TCG"
 
     @property
     def shares_start(self) -> bool:
-        """True when making ready is dear: all boots are then done in one session. Asked once the target is prepared."""
-        ...
+        """True if starting a session is expensive; all boots then share one. Asked once the target is prepared."""
+        return False
 
     @property
     def capabilities(self) -> frozenset[str]:
         """What of a case's needs this target has: "vmx", "ept", "unrestricted-guest"."""
-        ...
+        return frozenset()
 
     def requirements(self) -> list[Requirement]:
         """What this target needs of the host, met or not; quick, starts no emulator."""
-        ...
+        return []
 
-    def by_hand(self, boot: Boot, needs: Sequence[str], *, carry: bool) -> ByHand:
-        """How to do this boot, of a case with these needs, with stock programs alone. Raises EmulatorError.
+    def prepare(self, progress: Progress) -> None:
+        """Fetch and build what boots on this target need, once. Raises EmulatorError."""
+        return
 
-        With `carry` what other hosts may lack is among its files, however large; it may be fetched and built for that.
+    @abc.abstractmethod
+    def identity(self) -> dict[str, str]:
+        """Versions, kernel, CPU model and firmware hashes: what must be equal for two observations to be of one
+        target.
         """
         ...
+
+    def sharing(self) -> contextlib.AbstractAsyncContextManager[None]:
+        """While the context lasts sessions leave to later ones what is none of a boot's own, such as an X server."""
+        return contextlib.nullcontext()
+
+    @abc.abstractmethod
+    def session(self, boots: Sequence[Boot], progress: Progress) -> contextlib.AbstractAsyncContextManager[Session]:
+        """Make ready for these boots (and no other images). Leaving the context ends every process that it started,
+        but what `sharing` keeps.
+        """
+        ...
+
+
+class Confirmable(Protocol):
+    """What is asked of a target to confirm on it, or on others, a finding that it gave."""
 
     def variants(self, machine: Machine) -> dict[str, Machine]:
         """The same machine set up otherwise, by name, to confirm on it what was seen on the plain one: OTHER_CPU and
@@ -82,30 +104,18 @@ class Target(Protocol):
 
         None of it changes what the SDM requires.
         """
-        ...
-
-    def prepare(self, progress: Progress) -> None:
-        """Fetch and build what boots on this target need, once. Raises EmulatorError."""
-        ...
-
-    def identity(self) -> dict[str, str]:
-        """Versions, kernel, CPU model and firmware hashes: what must be equal for two observations to be of one
-        target.
-        """
-        ...
+        return {}
 
     def thorough(self) -> Target | None:
-        """The same target without the short cuts that this one may take, to confirm a finding on; None when it takes
-        none.
-        """
-        ...
+        """The same target without the short cuts that this one may take; None when it takes none."""
+        return None
 
     def other_host(self) -> Target | None:
         """The same target on a host CPU of another model, started without short cuts, to see whether a finding depends
         on what is under the target; None where the host has no choice. It takes seconds for each boot, and a `prepare`
         and a `host_cpu` of its own.
         """
-        ...
+        return None
 
     def host_cpu(self) -> Target | None:
         """The emulator that is the CPU under this target, as a target that boots an image directly; None where that is
@@ -115,14 +125,22 @@ class Target(Protocol):
         EmulatorError where that emulator cannot be observed. An observation of any target whose `identity` equals
         that of the host CPU is an observation of the host CPU.
         """
-        ...
+        return None
 
-    def sharing(self) -> contextlib.AbstractAsyncContextManager[None]:
-        """While the context lasts sessions leave to later ones what is none of a boot's own, such as an X server."""
-        ...
 
-    def session(self, boots: Sequence[Boot], progress: Progress) -> contextlib.AbstractAsyncContextManager[Session]:
-        """Make ready for these boots (and no other images). Leaving the context ends every process that it started,
-        but what `sharing` keeps.
+class Reproducible(Protocol):
+    """What a bundle asks of a target."""
+
+    def by_hand(self, boot: Boot, needs: Sequence[str], *, carry: bool) -> ByHand | None:
+        """How to do this boot, of a case with these needs, with stock programs alone; None where there is no such way.
+        Raises EmulatorError.
+
+        With `carry` what other hosts may lack is among its files, however large; it may be fetched and built for that.
         """
-        ...
+        return None
+
+
+class Target(Emulator, Confirmable, Reproducible):
+    """One emulator configuration that can boot an image. An emulator of its own gives name, implementation, identity
+    and session, and what else it has.
+    """

@@ -215,7 +215,7 @@ async def test_a_guest_that_does_not_wait_for_the_uart_is_told_so(tmp_path: Path
 async def test_a_case_that_the_emulator_cannot_start_is_a_crash(tmp_path: Path) -> None:
     image = boot_sector(tmp_path, b"x", HALT)
     prepared = prepare(of_image(image), tmp_path / "cache")
-    wrong = Bochs(model="no_such_cpu")
+    wrong = Bochs(cpu_model="no_such_cpu")
     wanted = Boot(image=prepared.image, image_sha256=prepared.sha256)
     async with wrong.session([wanted], lambda line: None) as session:
         seen = await session.boot(wanted)

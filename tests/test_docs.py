@@ -15,7 +15,7 @@ from difftest.cli import app
 from difftest.report.json import json_lines
 from difftest.run.store import StoredRun
 from difftest.verdict import ExitCode, Verdict
-from emulators.target import Target
+from emulators.target import Confirmable, Emulator, Reproducible, Target
 from tests import sample_run as sample
 
 ROOT = Path(__file__).parent.parent
@@ -58,7 +58,9 @@ def test_every_exit_code_is_documented() -> None:
 
 
 def test_every_member_of_a_target_is_documented() -> None:
-    members = [name for name in (*Target.__annotations__, *vars(Target)) if not name.startswith("_")]
+    parts = (Target, Emulator, Confirmable, Reproducible)
+    members = [name for part in parts for name in (*part.__annotations__, *vars(part)) if not name.startswith("_")]
+    assert {"name", "session", "variants", "by_hand"} <= set(members)
     assert [name for name in members if not re.search(rf"`{name}(\(\))?`", DOCS["docs/emulator.md"])] == []
 
 

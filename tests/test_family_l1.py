@@ -60,7 +60,7 @@ def test_every_row_of_the_catalogue_has_a_check(image: Built) -> None:
     ],
 )
 async def test_bochs_fails_what_is_known_and_nothing_else(image: Built, model: str, missing: set[str]) -> None:
-    told = statuses(await records(CASE, image, Bochs(model=model)))
+    told = statuses(await records(CASE, image, Bochs(cpu_model=model)))
     assert {check for check, status in told.items() if status == "SKIP"} == missing | LA57 | NEVER_HERE
     assert {check for check, status in told.items() if status == "FAIL"} == known_on_bochs(CASE)
     assert {check for check, status in told.items() if status == "OPEN"} == OPEN
@@ -142,7 +142,7 @@ async def test_on_a_broken_stage_the_checks_fail(tmp_path: Path) -> None:
     show.
     """
     edited = built(CASE, tmp_path, [edit for edit, _ in BROKEN])
-    told = statuses(await records(CASE, edited, Bochs(model="tigerlake")))
+    told = statuses(await records(CASE, edited, Bochs(cpu_model="tigerlake")))
     assert {check for check, status in told.items() if status == "FAIL"} == set().union(
         *(failing for _, failing in BROKEN)
     )

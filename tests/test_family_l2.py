@@ -37,13 +37,13 @@ def test_every_row_of_the_catalogue_has_a_check(tmp_path: Path) -> None:
     ],
 )
 async def test_bochs_fails_what_is_known_and_nothing_else(tmp_path: Path, model: str, skipped: set[str]) -> None:
-    told = statuses(await records(CASE, built(CASE, tmp_path), Bochs(model=model)))
+    told = statuses(await records(CASE, built(CASE, tmp_path), Bochs(cpu_model=model)))
     assert {check for check, status in told.items() if status == "SKIP"} == skipped
     assert {check for check, status in told.items() if status == "FAIL"} == known_on_bochs(CASE) - skipped
 
 
 async def test_no_check_depends_on_another(tmp_path: Path) -> None:
-    await assert_no_check_depends_on_another(CASE, built(CASE, tmp_path), Bochs(model=MODEL))
+    await assert_no_check_depends_on_another(CASE, built(CASE, tmp_path), Bochs(cpu_model=MODEL))
 
 
 def _ids(row: int, *names: str) -> set[str]:
@@ -127,7 +127,7 @@ BROKEN: dict[str, tuple[list[Edit], set[str]]] = {
 @pytest.mark.parametrize("stage", BROKEN)
 async def test_on_a_broken_stage_the_checks_fail(tmp_path: Path, stage: str) -> None:
     edits, failing = BROKEN[stage]
-    told = statuses(await records(CASE, built(CASE, tmp_path, edits), Bochs(model=MODEL)))
+    told = statuses(await records(CASE, built(CASE, tmp_path, edits), Bochs(cpu_model=MODEL)))
     assert {check for check, status in told.items() if status == "FAIL"} - known_on_bochs(CASE) == failing
 
 

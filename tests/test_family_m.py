@@ -27,7 +27,7 @@ def test_every_row_of_the_catalogue_has_a_check(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("model", ["corei5_arrandale_m520", "corei7_haswell_4770", "tigerlake"])
 async def test_bochs_fails_what_is_known_and_nothing_else(tmp_path: Path, model: str) -> None:
-    told = statuses(await records(CASE, built(CASE, tmp_path), Bochs(model=model)))
+    told = statuses(await records(CASE, built(CASE, tmp_path), Bochs(cpu_model=model)))
     assert {check for check, status in told.items() if status == "FAIL"} == known_on_bochs(CASE)
     assert set(told.values()) == {"PASS", "FAIL"}
 

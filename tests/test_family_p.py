@@ -30,7 +30,7 @@ def test_every_row_of_the_catalogue_has_a_check(tmp_path: Path) -> None:
     [("corei7_haswell_4770", LATER_CPUS), ("broadwell_ult", {"P-14/pke", "P-14/cet"}), ("tigerlake", set())],
 )
 async def test_bochs_fails_what_is_known_and_nothing_else(tmp_path: Path, model: str, missing: set[str]) -> None:
-    told = statuses(await records(CASE, built(CASE, tmp_path), Bochs(model=model)))
+    told = statuses(await records(CASE, built(CASE, tmp_path), Bochs(cpu_model=model)))
     skipped = missing | NEVER_HERE
     assert {check for check, status in told.items() if status == "SKIP"} == skipped
     assert {check for check, status in told.items() if status == "FAIL"} == known_on_bochs(CASE) - skipped

@@ -39,7 +39,7 @@ def bochs_of(folder: Path, help_text: str = DEBUGGED) -> str:
 
 
 def host_of(bochs: str, cache: Path, model: str | None = None) -> HostCpu:
-    host = KvmHosted(wanted_bochs=bochs, cache=cache, model=model).host_cpu()
+    host = KvmHosted(host_bochs=bochs, cpu_model=model, cache=cache).host_cpu()
     host.prepare(silent)
     return host
 
@@ -48,7 +48,7 @@ def host_of(bochs: str, cache: Path, model: str | None = None) -> HostCpu:
 def test_the_reference_is_the_host_cpu_where_program_and_model_are_the_same(tmp_path: Path, model: str | None) -> None:
     """Then what the reference gave is what the host CPU gives: identities are all that a caller compares."""
     bochs, other = bochs_of(tmp_path / "one"), bochs_of(tmp_path / "other", f"{DEBUGGED}\n-another option")
-    reference = Bochs(bochs, tmp_path, model)
+    reference = Bochs(bochs, model, tmp_path)
     reference.prepare(silent)
     assert host_of(bochs, tmp_path, model).identity() == reference.identity()
     assert host_of(other, tmp_path, model).identity() != reference.identity()
@@ -66,7 +66,7 @@ def test_it_keeps_the_hosting_model_whatever_a_case_asks_for(tmp_path: Path) -> 
 
 
 def test_a_hosting_bochs_without_a_debugger_cannot_be_observed(tmp_path: Path) -> None:
-    hosted = KvmHosted(wanted_bochs=bochs_of(tmp_path / "one", "-q  quick start"), cache=tmp_path)
+    hosted = KvmHosted(host_bochs=bochs_of(tmp_path / "one", "-q  quick start"), cache=tmp_path)
     assert hosted.program(silent).debugger is None, "it hosts KVM all the same"
     with pytest.raises(EmulatorError, match="has no debugger") as error:
         hosted.host_cpu().prepare(silent)
@@ -77,7 +77,7 @@ def test_a_hosting_bochs_without_a_debugger_cannot_be_observed(tmp_path: Path) -
 def test_another_host_has_another_model_on_the_same_bochs_and_starts_cold(
     tmp_path: Path, model: str | None, other: str
 ) -> None:
-    hosted = KvmHosted(wanted_bochs=bochs_of(tmp_path / "one"), cache=tmp_path, model=model)
+    hosted = KvmHosted(host_bochs=bochs_of(tmp_path / "one"), cpu_model=model, cache=tmp_path)
     hosted.program(silent)
     another = hosted.other_host()
     here, there = hosted.identity(), another.identity()

@@ -77,7 +77,7 @@ MODELS = ["corei5_arrandale_m520", "corei7_sandy_bridge_2600k", "corei7_haswell_
 
 @pytest.mark.parametrize("model", MODELS)
 async def test_the_seed_case_is_good_on_every_cpu_model_that_can_run_it(tmp_path: Path, model: str) -> None:
-    observation = await _boot(_changed(tmp_path).image, Bochs(model=model))
+    observation = await _boot(_changed(tmp_path).image, Bochs(cpu_model=model))
     assert _statuses(observation) == {"mapped": "PASS", "not-present": "PASS"}
     assert _rows(observation) == {21: "GOOD"}
     record = parse(observation.serial).records["not-present"]
@@ -92,7 +92,7 @@ async def test_the_seed_case_is_good_on_every_cpu_model_that_can_run_it(tmp_path
     + [(model, "no VMX") for model in ("p4_willamette", "pentium", "ryzen")],
 )
 async def test_a_cpu_that_cannot_run_it_says_skip(tmp_path: Path, model: str, reason: str) -> None:
-    _skipped(await _boot(_changed(tmp_path).image, Bochs(model=model)), reason)
+    _skipped(await _boot(_changed(tmp_path).image, Bochs(cpu_model=model)), reason)
 
 
 @pytest.mark.skipif(not all(need.met for need in Tcg().requirements()), reason="no QEMU")
@@ -205,7 +205,7 @@ async def test_a_ram_log_that_is_full_loses_records_and_vouches_for_none(tmp_pat
 @pytest.mark.parametrize("model", ["corei7_haswell_4770", "corei5_arrandale_m520"])
 async def test_the_kit_keeps_its_promises(tmp_path: Path, model: str) -> None:
     built = build_case("selftest", SELFTEST, ["selftest.c"], tmp_path)
-    observation = await _boot(built.image, Bochs(model=model))
+    observation = await _boot(built.image, Bochs(cpu_model=model))
     records = parse(observation.serial).records
     assert [about.check for about in built.checks] == list(records)
     told = {check: (record.status, record.reason, record.broken()) for check, record in records.items()}

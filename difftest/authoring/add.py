@@ -22,7 +22,7 @@ from difftest.reading.screen import read_screen
 from difftest.text import visible
 from emulators.host.files import private_copy, sha256
 from emulators.observation import Boot, Ending, Observation
-from emulators.target import Target
+from emulators.target import Emulator
 
 SUFFIXES = {Kind.DISK: ".img", Kind.CDROM: ".iso", Kind.KERNEL: ".elf", Kind.LINUX: ".bin"}
 # Deadlines, in seconds. An image whose end the screen shows is waited for longer: that costs nothing unless it never
@@ -52,7 +52,7 @@ class Added(msgspec.Struct, frozen=True, kw_only=True):
     proposal: Proposal
 
 
-def add(wish: Wish, reference: Target, cache: Path, say: Callable[[str], None]) -> Added:
+def add(wish: Wish, reference: Emulator, cache: Path, say: Callable[[str], None]) -> Added:
     """Make the case. Raises CaseError and EmulatorError; nothing is left behind then."""
     folder = wish.folder or Path(case_name(wish.file))
     with new_case_folder(folder) as filled:
@@ -118,7 +118,7 @@ def _module(wish: str, folder: Path) -> str:
     return f"{name} {words}".strip()
 
 
-async def _boot(reference: Target, boot: Boot, say: Callable[[str], None]) -> Observation:
+async def _boot(reference: Emulator, boot: Boot, say: Callable[[str], None]) -> Observation:
     async with reference.session([boot], say) as session:
         return await session.boot(boot)
 

@@ -25,7 +25,7 @@ def doctor(
     if kernel is not None:
         from emulators.hosted.target import KvmHosted
 
-        found = KvmHosted(kernel).appliance(typer.echo)
+        found = KvmHosted(kernel=kernel).appliance(typer.echo)
         typer.echo(f"kernel {kernel}: {found.kernel.package}, release {found.kernel.release}")
     wanted = packages(findings)
     if wanted:

@@ -29,7 +29,7 @@ from difftest.text import visible
 from emulators.by_hand import IMAGE as HAND_IMAGE
 from emulators.by_hand import ByHand
 from emulators.observation import Boot
-from emulators.target import Target
+from emulators.target import Reproducible
 
 SCRIPT = Path(__file__).with_name("rerun.sh.jinja")
 QUIET_SECONDS = (
@@ -37,11 +37,11 @@ QUIET_SECONDS = (
 )
 
 
-def bundle(run: StoredRun, check: str, targets: Mapping[str, Target], *, carry: bool) -> tuple[str, bytes]:
+def bundle(run: StoredRun, check: str, targets: Mapping[str, Reproducible], *, carry: bool) -> tuple[str, bytes]:
     """The name of the folder in the tarball, and the tarball.
 
-    `carry` takes along what hosts may lack (see Target.by_hand). Raises StoreError for a check that the run does not
-    have, EmulatorError when what is to be taken along cannot be built.
+    `carry` takes along what hosts may lack (see Reproducible.by_hand). Raises StoreError for a check that the run does
+    not have, EmulatorError when what is to be taken along cannot be built.
     """
     pair, result = found(digest(run), check)
     if pair.case.second_sha256:
@@ -94,7 +94,9 @@ def _record(side: Side, result: Result) -> bytes:
     return next((line for line in lines if line.startswith(f"difftest 1 check {result.check} ".encode())), b"")
 
 
-def _rerun(pair: Pair, result: Result, image: bytes, targets: Mapping[str, Target], carry: bool) -> dict[str, bytes]:
+def _rerun(
+    pair: Pair, result: Result, image: bytes, targets: Mapping[str, Reproducible], carry: bool
+) -> dict[str, bytes]:
     """The script, and the files that it needs beside the image."""
     files: dict[str, bytes] = {}
     sides: list[tuple[str, ByHand]] = []
@@ -105,8 +107,8 @@ def _rerun(pair: Pair, result: Result, image: bytes, targets: Mapping[str, Targe
         machine = Case(manifest=manifest, folder=path.parent).machine()
         boot = Boot(image=path, image_sha256=pair.case.image_sha256, cdrom=pair.case.cdrom, machine=machine)
         for side in pair.sides:
-            if side.names.target in targets:
-                by_hand = targets[side.names.target].by_hand(boot, manifest.needs, carry=carry)
+            target = targets.get(side.names.target)
+            if target and (by_hand := target.by_hand(boot, manifest.needs, carry=carry)):
                 files |= by_hand.files
                 sides.append((file_name(side.names.target), by_hand))
     environment = jinja2.Environment(undefined=jinja2.StrictUndefined, trim_blocks=True, keep_trailing_newline=True)

@@ -70,7 +70,7 @@ class BochsProgram(msgspec.Struct, frozen=True, kw_only=True):
 
 @functools.cache
 def installed() -> BochsProgram:
-    """The distribution's. It may be missing: see `Target.requirements()`."""
+    """The distribution's. It may be missing: see `Emulator.requirements()`."""
     argv = ("bochs-bin",)
     return BochsProgram(
         version=package_version("bochs"),

@@ -24,7 +24,7 @@ from emulators.by_hand import IMAGE, SECOND, STOCK_ROMS, ByHand, bochs_by_hand, 
 from emulators.host.errors import ChoiceError, EmulatorError, Progress
 from emulators.host.files import cache_folder, private_copy, read_log
 from emulators.observation import WHOLE_CPU, X_SERVER_CPU, Boot, Ending, Machine, Observation
-from emulators.target import NESTED, OTHER_CPU, Requirement, Session, other_cpu
+from emulators.target import NESTED, OTHER_CPU, Requirement, Session, Target, other_cpu
 from emulators.watch import End, Watch, appended, discarding, first, never
 
 DEFAULT_MODEL = "corei7_haswell_4770"
@@ -52,18 +52,17 @@ MOST_PANICS = 20
 LOST_SERIAL = re.compile(rb"com1: (?:write to tx hold register when not empty|transmit FIFO overflow)")
 
 
-class Bochs:
-    """See emulators.target.Target."""
+class Bochs(Target):
+    """The image under a Bochs of its own."""
 
     name = "bochs"
     configuration = "bochsrc"  # its file, where it is booted by hand
     implementation = "Bochs"
-    shares_start = False
 
-    def __init__(self, wanted: str | None = None, cache: Path | None = None, model: str | None = None) -> None:
-        """`wanted` is a version or a path, see `emulators.bochs.program.program`; None is the distribution's."""
-        self.wanted = wanted
-        self.model = model or DEFAULT_MODEL
+    def __init__(self, bochs: str | None = None, cpu_model: str | None = None, cache: Path | None = None) -> None:
+        """`bochs` is a version or a path, see `emulators.bochs.program.program`; None is the distribution's."""
+        self.wanted = bochs
+        self.model = cpu_model or DEFAULT_MODEL
         self._cache = cache or cache_folder()
         self._program: BochsProgram | None = None
         self.displays = Displays()
@@ -109,15 +108,6 @@ class Bochs:
     def identity(self) -> dict[str, str]:
         known = self._program or installed()
         return {**known.identity(), "cpu model": self.model, "com1": "set to 115200 8N1, FIFOs on, by an option ROM"}
-
-    def thorough(self) -> None:
-        """There is no short cut."""
-
-    def other_host(self) -> None:
-        """There is none: it is a CPU itself."""
-
-    def host_cpu(self) -> None:
-        """It is a CPU itself."""
 
     def sharing(self) -> contextlib.AbstractAsyncContextManager[None]:
         """The X servers that Bochs draws on."""

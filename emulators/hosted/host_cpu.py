@@ -12,16 +12,16 @@ from emulators.observation import Boot, Machine
 
 
 class HostCpu(Bochs):
-    """See emulators.target.Target.host_cpu. The program and the CPU model are those that KVM runs on."""
+    """See emulators.target.Confirmable.host_cpu. The program and the CPU model are those that KVM runs on."""
 
     name = "host-cpu"
     configuration = "host-cpu.bochsrc"
 
     def __init__(
-        self, hosting: Callable[[Progress], BochsProgram], model: str, wanted: str | None, cache: Path
+        self, hosting: Callable[[Progress], BochsProgram], bochs: str | None, cpu_model: str, cache: Path
     ) -> None:
-        """`hosting` finds the Bochs that hosts KVM, which `wanted` names if the user chose it."""
-        super().__init__(wanted, cache, model)
+        """`hosting` finds the Bochs that hosts KVM, which `bochs` names if the user chose it."""
+        super().__init__(bochs, cpu_model, cache)
         self._hosting = hosting
 
     def program(self, progress: Progress) -> BochsProgram:

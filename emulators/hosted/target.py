@@ -16,7 +16,8 @@ from emulators.bochs.target import bochs_requirements
 from emulators.by_hand import IMAGE, SECOND, ByHand, qemu_by_hand
 from emulators.host.errors import Progress
 from emulators.host.files import cache_folder
-from emulators.hosted.appliance import build, initramfs, kernel
+from emulators.hosted.appliance import build, initramfs
+from emulators.hosted.appliance.kernel import fetch
 from emulators.hosted.appliance.machine import PORTS
 from emulators.hosted.appliance.start import MODEL, Hosting, appliance_by_hand
 from emulators.hosted.host_cpu import HostCpu
@@ -25,7 +26,7 @@ from emulators.observation import Boot, Machine
 from emulators.qemu.machine import machine_argv, stock_argv
 from emulators.qemu.program import INSTALL_QEMU, qemu_program
 from emulators.qemu.target import kvm_by_hand, kvm_variants
-from emulators.target import NESTED, Requirement, Session
+from emulators.target import NESTED, Requirement, Session, Target
 
 CPU = "host,vmx=on"
 # Of the models with VMX that are newer than MODEL the one that hosts KVM of Linux 5.10 to 7.3 on Bochs 2.7 as well as
@@ -33,34 +34,34 @@ CPU = "host,vmx=on"
 OTHER_MODEL = "broadwell_ult"
 
 
-class KvmHosted:
-    """See emulators.target.Target."""
+class KvmHosted(Target):
+    """The image under KVM, in an appliance that Bochs boots."""
 
     name = "kvm-hosted"
     implementation = "KVM"
 
     def __init__(
         self,
-        wanted_kernel: str | None = None,
+        kernel: str | None = None,
+        host_bochs: str | None = None,
+        cpu_model: str | None = None,
+        qemu: str | None = None,
         cache: Path | None = None,
-        wanted_bochs: str | None = None,
-        model: str | None = None,
-        wanted_qemu: str | None = None,
         cold: bool = False,
     ) -> None:
-        """`wanted_bochs` is the Bochs that hosts KVM, chosen apart from the reference's, None the quickest that can be
-        had, and `wanted_qemu` the path of the QEMU in there, None the distribution's. `model` is the CPU of that Bochs;
-        KVM's guest sees of it what KVM gives. `cold` is to boot Linux for each session, and not to restore it from a
-        snapshot for each boot.
+        """`kernel` is one that `emulators.hosted.appliance.kernel.fetch` takes, `host_bochs` the Bochs that hosts KVM,
+        chosen apart from the reference's, None the quickest that can be had, and `qemu` the path of the QEMU in there,
+        None the distribution's. `cpu_model` is the CPU of that Bochs; KVM's guest sees of it what KVM gives. `cold` is
+        to boot Linux for each session, and not to restore it from a snapshot for each boot.
 
-        Raises EmulatorError when `wanted_qemu` is no QEMU.
+        Raises EmulatorError when `qemu` is no QEMU.
         """
         self.cold = cold
-        self.wanted_kernel = wanted_kernel
-        self.wanted_bochs = wanted_bochs
-        self.model = model or MODEL
+        self.wanted_kernel = kernel
+        self.wanted_bochs = host_bochs
+        self.model = cpu_model or MODEL
         self.cache = cache or cache_folder()
-        self.qemu = qemu_program(wanted_qemu)
+        self.qemu = qemu_program(qemu)
         self._appliance: build.Appliance | None = None
         self._program: BochsProgram | None = None
 
@@ -105,7 +106,7 @@ class KvmHosted:
     def appliance(self, progress: Progress) -> build.Appliance:
         """The appliance of the kernel that was asked for, fetched and built when need be. Raises EmulatorError."""
         if self._appliance is None:
-            fetched = kernel.fetch(self.wanted_kernel, self.cache, progress)
+            fetched = fetch(self.wanted_kernel, self.cache, progress)
             qemu = Path(shutil.which(self.qemu.executable) or initramfs.QEMU)
             self._appliance = build.ensure(fetched, qemu, self.cache / "appliances", progress)
         return self._appliance
@@ -175,17 +176,13 @@ class KvmHosted:
         return self._cold(OTHER_MODEL if self.model != OTHER_MODEL else MODEL)
 
     def host_cpu(self) -> HostCpu:
-        return HostCpu(self.program, self.model, self.wanted_bochs, self.cache)
+        return HostCpu(self.program, self.wanted_bochs, self.model, self.cache)
 
     def _cold(self, model: str) -> KvmHosted:
         """This target with that hosting model and cold starts."""
         other = copy.copy(self)
         other.cold, other.model = True, model
         return other
-
-    def sharing(self) -> contextlib.AbstractAsyncContextManager[None]:
-        """Nothing."""
-        return contextlib.nullcontext()
 
     @contextlib.asynccontextmanager
     async def session(self, boots: Sequence[Boot], progress: Progress) -> AsyncIterator[Session]:

@@ -26,7 +26,7 @@ from emulators.qemu.machine import Looks, Ports, Qemu, kvm_failure, qemu_argv, q
 from emulators.qemu.program import qemu_program
 from emulators.qemu.screen import QemuScreen
 from emulators.qemu.vcpus import asleep
-from emulators.target import NESTED, OTHER_CPU, Requirement, Session, other_cpu
+from emulators.target import NESTED, OTHER_CPU, Requirement, Session, Target, other_cpu
 from emulators.watch import End, Watch, exit_port, shutdown_port
 
 CONNECT_SECONDS = 20.0
@@ -37,22 +37,15 @@ LOOK = 2.0  # seconds of silence after which the screen is looked at, again and 
 POLL = 0.3  # seconds of silence after which it is seen whether the CPUs have halted
 
 
-class NativeQemu:
-    """What both targets share; see emulators.target.Target."""
+class NativeQemu(Target):
+    """What both targets share."""
 
-    name: str
-    implementation: str
     accelerator: str
     model: str
-    shares_start = False
 
-    def __init__(self, wanted: str | None = None) -> None:
-        """`wanted` is the path of a QEMU; None is the distribution's. Raises EmulatorError when it is none."""
-        self.program = qemu_program(wanted)
-
-    @property
-    def capabilities(self) -> frozenset[str]:
-        return frozenset()
+    def __init__(self, qemu: str | None = None) -> None:
+        """`qemu` is the path of a QEMU; None is the distribution's. Raises EmulatorError when it is none."""
+        self.program = qemu_program(qemu)
 
     def requirements(self) -> list[Requirement]:
         return [self.program.requirement()]
@@ -71,24 +64,8 @@ class NativeQemu:
     def variants(self, machine: Machine) -> dict[str, Machine]:
         return {OTHER_CPU: other_cpu(machine, self.name, OTHER_MODEL)}
 
-    def prepare(self, progress: Progress) -> None:
-        """Nothing to do: what is installed is all that it takes."""
-
     def identity(self) -> dict[str, str]:
         return {**self.program.identity(), "accelerator": self.accelerator, "cpu model": self.model}
-
-    def thorough(self) -> None:
-        """There is no short cut."""
-
-    def other_host(self) -> None:
-        """What is under it is this machine alone."""
-
-    def host_cpu(self) -> None:
-        """What is under it is this machine."""
-
-    def sharing(self) -> contextlib.AbstractAsyncContextManager[None]:
-        """Nothing."""
-        return contextlib.nullcontext()
 
     @contextlib.asynccontextmanager
     async def session(self, boots: Sequence[Boot], progress: Progress) -> AsyncIterator[Session]:
