@@ -113,6 +113,7 @@ class Observation(msgspec.Struct, frozen=True, kw_only=True):
     text_memory: bytes | None = None  # TEXT_BYTES bytes from physical 0xB8000
     registers: dict[str, str] = {}
     logs: dict[str, bytes] = {}
+    gone: bool = False  # the guest switched the machine off, and the emulator with it, before it could be looked at
     alarms: list[str] = []  # what makes this observation unfit for a verdict, such as serial bytes that got lost
     panics: list[str] = []  # what the emulator itself said when it gave up on something: findings in themselves
     kernel_faults: list[KernelFault] = []  # in L0's kernel log: findings in themselves

@@ -22,6 +22,7 @@ from emulators.qemu.target import Tcg
 from emulators.target import Target
 
 from .guests import (
+    CALL_DEBUGGER,
     DEBUG,
     DEBUG_WORDS,
     FLOOD,
@@ -120,6 +121,20 @@ async def test_the_ways_out_of_a_suite_and_port_e9(
     )  # Bochs leaves at once, with the byte that its UART is sending
     assert (seen.serial, seen.debug) == (b"said" if gone else b"said\n", DEBUG_WORDS)
     assert (seen.screen is None) == gone
+
+
+@TARGETS
+async def test_a_guest_that_switches_off_behind_its_marker_has_finished(target: Target, tmp_path: Path) -> None:
+    seen = await boot(target, boot_sector(tmp_path, b"said\n", SHUT_DOWN), end="^said")
+    assert seen.ending == Ending.FINISHED, seen.detail
+
+
+@TARGETS
+async def test_a_guest_that_calls_the_debugger_goes_on(target: Target, tmp_path: Path) -> None:
+    image = boot_sector(tmp_path, b"said\n", HALT, before=CALL_DEBUGGER + DEBUG + CALL_DEBUGGER)
+    seen = await boot(target, image, limits=Limits(quiet=5, total=20))
+    assert seen.ending == Ending.HALTED, seen.detail
+    assert (seen.serial, seen.debug) == (b"said\n", DEBUG_WORDS)
 
 
 @TARGETS

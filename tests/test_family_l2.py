@@ -81,7 +81,8 @@ BROKEN: dict[str, tuple[list[Edit], set[str]]] = {
          ("other-modes.c", "ept_protect(l2_tables.pml4, EPT_NOTHING)", "ept_protect(l2_tables.pml4, EPT_ALL)"),
          ("other-modes.c", f"ept_protect(other_root, EPT_NOTHING);\n{RUN}    must_violate", f"ept_flush();\n{RUN}    "
                                                                                   f"must_violate"),
-         ("other-modes.c", f"ept_protect(other_root, EPT_NOTHING);\n{RUN}    must_walk", f"ept_flush();\n{RUN}    must_walk"),
+         ("other-modes.c", f"ept_protect(other_root, EPT_NOTHING);\n{RUN}    must_walk",
+          f"ept_flush();\n{RUN}    must_walk"),
          ("other-modes.c", f"    ept_protect(l2_tables.directory, EPT_NOTHING);\n{RUN}    must_walk_to_hole(&exit, "
                            f"l2_tables.directory, "
           "l2_mov_cr0_then, VIOLATION_READ);", f"{RUN}    must_walk_to_hole(&exit, l2_tables.directory, "
@@ -105,7 +106,8 @@ BROKEN: dict[str, tuple[list[Edit], set[str]]] = {
     "flags are set beforehand, or by the walk": (
         [("accessed-dirty.c", "*ept_entry(WINDOW, EPT_PTE) & EPT_DIRTY, dirty)",
           "*ept_entry(WINDOW, EPT_PTE) & EPT_DIRTY, dirty ^ EPT_DIRTY)"),
-         ("accessed-dirty.c", "about_to_write();\n    ept_log_from(EPT_LOG_FULL)", "about_to_write();\n    ept_log_from(0)"),
+         ("accessed-dirty.c", "about_to_write();\n    ept_log_from(EPT_LOG_FULL)",
+          "about_to_write();\n    ept_log_from(0)"),
          ("accessed-dirty.c", "    put_table_behind_window();\n    run_must_load(pdpt);\n    must_flag(0, 0);",
           "    put_table_behind_window();\n    ept_track();\n    run_must_load(pdpt);\n    must_flag(0, 0);"),
          ("accessed-dirty.c", "    ept_mark_used(l2_tables.pae.directories[0]);\n", ""),

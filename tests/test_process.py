@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from emulators.host.errors import EmulatorError
-from emulators.host.process import running
+from emulators.host.process import finished, running
 
 
 def _first_words(path: Path) -> str:
@@ -25,11 +25,12 @@ async def test_what_it_has_used_is_known_while_it_runs_and_once_it_has_ended(tmp
     busy = (
         f"import os\n{spin}\nif os.fork(): os.wait()\nelse:\n {spin}\n os._exit(0)\nprint('done', flush=True)\ninput()"
     )
-    with (tmp_path / "log").open("wb") as output:
-        async with running(["python3", "-c", busy], output=output, cwd=tmp_path, stdin=True) as process:
+    stdin, to_stdin = os.pipe()
+    with (tmp_path / "log").open("wb") as output, os.fdopen(stdin, "rb"), os.fdopen(to_stdin, "wb", 0) as speak:
+        async with running(["python3", "-c", busy], output=output, cwd=tmp_path, stdin=stdin) as process:
             await asyncio.to_thread(_first_words, tmp_path / "log")
             running_still = process.cpu_seconds()
-            process.write(b"\n")
+            speak.write(b"\n")
             assert await process.wait() == 0
     for used in (running_still, process.cpu_seconds()):
         assert 0.58 < used == pytest.approx(0.65, abs=0.3), "its child's too"
@@ -58,17 +59,23 @@ async def test_one_that_does_not_listen_is_killed(tmp_path: Path, monkeypatch: p
     assert process.returncode == -signal.SIGKILL
 
 
-async def test_it_is_spoken_to(tmp_path: Path) -> None:
-    with (tmp_path / "log").open("wb") as output:
-        async with running(["head", "-n", "1"], output=output, cwd=tmp_path, stdin=True) as process:
-            process.write(b"word\n")
-            assert await process.wait() == 0
-            process.write(b"nobody reads\n")
-    assert (tmp_path / "log").read_text() == "word\n"
-
-
 async def test_a_program_that_is_not_there_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "/nowhere")
     with (tmp_path / "log").open("wb") as output, pytest.raises(EmulatorError, match="cannot start"):
         async with running(["no-such-program"], output=output, cwd=tmp_path):
             pass
+
+
+async def test_who_gives_up_waits_for_work_that_must_be_finished() -> None:
+    done = []
+
+    async def work() -> None:
+        await asyncio.sleep(0.05)
+        done.append(True)
+
+    task = asyncio.ensure_future(finished(work()))
+    await asyncio.sleep(0)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert done

@@ -71,5 +71,8 @@ def test_of_a_prompt_and_of_a_machine_that_is_gone_only_words_are_compared() -> 
     gone = boot("bochs", b"", Ending.POWER_OFF, screen=ScreenReading())
     assert compared(MANIFEST, shown, shown) == Compared.LINES
     assert compared(MANIFEST, shown, gone) == Compared.NOTHING
+    behind_its_marker = boot("bochs", b"", Ending.FINISHED, screen=ScreenReading(), gone=True)
+    assert compared(MANIFEST, shown, behind_its_marker) == Compared.NOTHING
+    assert compared(MANIFEST, shown, boot("bochs", b"", Ending.FINISHED, screen=ScreenReading())) != Compared.NOTHING
     assert compared(Manifest(name="x", image="x.img", end_screen="x"), shown, shown) == Compared.NOTHING
     assert compared(MANIFEST, shown, boot("kvm", b"", screen=screen(SHORT))) == Compared.ROWS

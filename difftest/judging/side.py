@@ -94,7 +94,8 @@ def compared(manifest: Manifest, *seens: Seen) -> Compared:
 
 def switched_off(seen: Seen) -> bool:
     """Whether the emulator was gone with the guest's last word, and with it the screen."""
-    return seen.observation.ending == Ending.POWER_OFF and seen.observation.screen is None
+    observation = seen.observation
+    return observation.gone or (observation.ending == Ending.POWER_OFF and observation.screen is None)
 
 
 def settled(manifest: Manifest, seen: Seen) -> bool:

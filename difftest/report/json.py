@@ -3,18 +3,19 @@
     schema        int, the version of this document (2)
     run           name, tool_version, command, started, ended, status, host, reference target
     answer        the headline, in words
-    tally         results, agree, divergences, known, new, gone, inconclusive, skipped, unjudged: numbers; blame: label
-    -> number targets       name -> implementation, inherits, identity (name -> value)
+    tally         results, agree, divergences, known, new, gone, inconclusive, skipped, unjudged: numbers;
+                  blame: label -> number
+    targets       name -> implementation, identity (name -> value)
     results       a list: case, check, sdm, summary, sides: a list of role ("reference", "host-cpu", "subject"), target,
                   implementation, status, reason; verdict, label, diverges, standing ("known", "new", "gone" or ""),
                   expected, reason, hints, explanation (a paragraph), boots, reproduce (a shell line), known (null, or
                   reason and link), fields: a list of name, values and required (target -> value), compared, differs
     confirmations a list: case, check, subject, stages: a list of name, outcome ("same", "different" or "unknown"),
-    detail observations  a list: case, target, boot (from 0), variant ("" for the plain machine), folder (in the run's
-    folder; the
-                  raw bytes are there), ending, detail, image_sha256, serial_bytes, serial_sha256, serial (text,
-                  capped), terminal_line, rows (row -> memory, ocr, agree), screen_problem, registers, alarms,
-                  kernel_faults, seconds, counters, commands (shell lines)
+                  detail
+    observations  a list: case, target, boot (from 0), repeat, part, variant ("" for the plain machine), folder (in the
+                  run's folder; the raw bytes are there), ending, detail, image_sha256, serial_bytes, serial_sha256,
+                  serial (text, capped), terminal_line, rows (row -> memory, ocr, agree), screen_problem, registers,
+                  alarms, panics, kernel_faults, seconds, counters, commands (shell lines)
 
 All text is harmless: control characters stand there as escapes such as \\x1b, long text is cut and says so.
 """

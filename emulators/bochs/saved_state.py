@@ -89,7 +89,7 @@ class _Windows:
                 return window
             await asyncio.sleep(0.05)
         raise EmulatorError(
-            f"Bochs' window {title!r} did not come", evidence=self._machine.console.read_text(errors="replace")
+            f"Bochs' window {title!r} did not come", evidence=self._machine.console().decode(errors="replace")
         )
 
 

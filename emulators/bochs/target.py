@@ -14,7 +14,8 @@ from pathlib import Path
 import msgspec
 
 from emulators.bochs.com_port import com_port
-from emulators.bochs.machine import POLL, STOP_SECONDS, BochsMachine, bochs_machine, bochsrc
+from emulators.bochs.debugger import STOP_SECONDS, BochsGone
+from emulators.bochs.machine import POLL, BochsMachine, bochs_machine, bochsrc
 from emulators.bochs.models import check_cpu_model
 from emulators.bochs.program import BochsProgram, installed, program
 from emulators.bochs.uart_rom import ADDRESS as UART_ROM_ADDRESS
@@ -35,12 +36,14 @@ IPS = 4_000_000
 LOOK = 2.0  # seconds of silence after which the screen is looked at, again and again
 LOG_CAP = 64 << 20  # bytes of log after which a guest is taken to flood it
 CONNECT_SECONDS = 15.0
+WORD = 0.2  # seconds that the log gets to say why the simulation has stopped by itself
 
 # What Bochs' own log says of the end of a guest, in the order in which it is said. The BIOS calls it a panic when an
 # image gives up and there is nothing else to boot: the guest still runs then, as it does under other firmware.
 LOG_ENDS = re.compile(
     rb"(?P<reset>bx_pc_system_c::Reset\(\w+\) called)"
     rb"|(?P<power_off>^\d+[a-z]\[[^\n]*(?:ACPI control: soft power off|[Ss]hutdown port: shutdown requested))"
+    rb"|(?P<triple_fault>^\d+[a-z]\[[^\n]*exception with no resolution)"
     rb"|(?P<panic>^\d+p\[(?!BIOS )[^\n]*)"
     rb"|(?P<halted>HLT instruction with IF=0)",
     re.MULTILINE,
@@ -142,6 +145,7 @@ class BochsSession:
         screen = memory = None
         registers: dict[str, str] = {}
         log_lines = b""
+        gone = False
         async with contextlib.AsyncExitStack() as stack:
             com1 = await stack.enter_async_context(com_port())
             config = [*bochs_config(boot, self._target.cpu_model(boot), f"{folder}/"), com1.line(1)]
@@ -153,17 +157,19 @@ class BochsSession:
             try:
                 stream, writer = await asyncio.wait_for(com1.connected, CONNECT_SECONDS)
                 stack.callback(writer.close)
+                await machine.debugger.started()
                 watch.go()
                 end = await first(
                     watch.serial.reader(stream),
-                    _debug_port_says(machine, watch),
+                    watch.debug.reader(machine.debugger.guest),
                     _log_says(machine.log, boot.machine.cpus, watch),
                     _exits(machine, boot.machine.cpus),
+                    _goes_on(machine),
                     watch.looks(machine, LOOK),
                     watch.deadlines(),
                 )
                 if end[0] == Ending.TRIPLE_FAULT:
-                    await machine.resume()  # the CPU is down, but its UART still has bytes to send
+                    await machine.go_on()  # the CPU is down, but its UART still has bytes to send
                 end = await watch.serial.drain(stream, end)
             except TimeoutError:
                 end = Ending.CRASH, "Bochs ended before the guest started"
@@ -175,19 +181,21 @@ class BochsSession:
                 end[0] == Ending.POWER_OFF
             ):  # Bochs leaves at once, with the screen and the byte that its UART is sending
                 await machine.process.wait_for(STOP_SECONDS)
-            if machine.process.returncode is None:
+            if machine.process.returncode is None or end[0] not in (Ending.POWER_OFF, Ending.CRASH):
                 try:
                     async with discarding(stream):
-                        await machine.stop()
+                        await machine.debugger.stop()
                     registers = await machine.registers()
                     memory = await machine.text_memory()
                     log_lines = await machine.ram_log(boot.ram_log) if boot.ram_log else b""
                     screen = await machine.picture()
-                    await machine.quit()
+                    await machine.debugger.quit()
+                except BochsGone:
+                    end, gone = await _gone(machine, end, boot.machine.cpus)
                 except EmulatorError as error:
                     end = (Ending.CRASH, f"{end[0]} ({end[1]}), then: {error}") if memory is None else end
         log = read_log(folder / "bochs.log")
-        debug = machine.debug_port()[: watch.cap]
+        debug = machine.debugger.debug_port()[: watch.cap]
         watch.mark("observed")
         ticks = re.findall(rb"^(\d+)[a-z]\[", log, re.MULTILINE)
         identity = {**self._target.identity(), "cpu model": self._target.cpu_model(boot)}
@@ -200,9 +208,10 @@ class BochsSession:
             registers=registers,
             logs={
                 "bochs.log": log,
-                "console.log": read_log(folder / "console.log"),
+                "console.log": machine.console(),
                 "bochsrc": (folder / "bochsrc").read_bytes(),
             },
+            gone=gone,
             alarms=_alarms(log),
             panics=_panics(log),
             seconds={"start": watch.started - begun, **watch.seconds, "whole": time.monotonic() - begun},
@@ -274,17 +283,22 @@ async def _log_says(log: Path, cpus: int, watch: Watch) -> End:
     return await never()
 
 
-async def _debug_port_says(machine: BochsMachine, watch: Watch) -> End:
-    """Follow what the guest writes to port 0xE9. The console shows it as it comes, with the debugger's own words around
-    it.
-    """
-    known = 0
-    async for _ in appended(machine.console, POLL):
-        said = machine.debug_port()
-        if (fresh := said[known:]) and (end := watch.debug.feed(fresh)):
-            return end
-        known = max(known, len(said))
-    return await never()
+async def _goes_on(machine: BochsMachine) -> End:
+    """Never ends. A guest can call Bochs' debugger, or seem to: it goes on, unless the log says that it is over."""
+    while True:
+        await machine.debugger.prompted.wait()
+        machine.debugger.prompted.clear()
+        await asyncio.sleep(WORD)
+        await machine.go_on()
+
+
+async def _gone(machine: BochsMachine, end: End, cpus: int) -> tuple[End, bool]:
+    """The end of a boot whose Bochs left before it could be looked at, and whether its guest switched it off."""
+    await machine.process.wait_for(STOP_SECONDS)
+    after, _ = _log_end(read_log(machine.log), 0, cpus)
+    if after is not None and after[0] == Ending.POWER_OFF:
+        return (end[0], f"{end[1]}; then {after[1]}"), True
+    return (Ending.CRASH, f"{end[0]} ({end[1]}), then: {after[1] if after else 'Bochs ended'}"), False
 
 
 def _log_end(log: bytes, resets: int, cpus: int) -> tuple[End | None, int]:
@@ -299,10 +313,10 @@ def _log_end(log: bytes, resets: int, cpus: int) -> tuple[End | None, int]:
                 return (Ending.RESET, "the guest reset the machine"), resets
         elif kind == "power_off":
             return (Ending.POWER_OFF, "the guest switched the machine off"), resets
-        elif kind == "panic":
-            if NO_RESOLUTION not in match.group():
-                return (Ending.CRASH, match.group().decode(errors="replace")), resets
+        elif kind == "triple_fault":
             return (Ending.TRIPLE_FAULT, "the CPU entered shutdown: third exception with no resolution"), resets
+        elif kind == "panic":
+            return (Ending.CRASH, match.group().decode(errors="replace")), resets
         elif cpus == 1:  # with several CPUs one may halt for good while another goes on: the deadlines decide there
             return (Ending.HALTED, "HLT with interrupts off"), resets
     return None, resets

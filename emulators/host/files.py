@@ -5,11 +5,13 @@ from __future__ import annotations
 import contextlib
 import functools
 import hashlib
+import io
 import os
 import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 import platformdirs
 
@@ -73,14 +75,22 @@ def private_copy(source: Path, target: Path) -> None:
 
 
 def read_log(path: Path) -> bytes:
-    """A log's bytes; of a big one its head and its tail, with a line between that says how much is missing."""
+    """A log's bytes, of a big one its ends (see `ends`)."""
     try:
-        size = path.stat().st_size
         with path.open("rb") as file:
-            if size <= 2 * HEAD_AND_TAIL:
-                return file.read()
-            head = file.read(HEAD_AND_TAIL)
-            file.seek(-HEAD_AND_TAIL, os.SEEK_END)
-            return head + b"\n... %d bytes left out ...\n" % (size - 2 * HEAD_AND_TAIL) + file.read()
+            return _ends(file, path.stat().st_size)
     except FileNotFoundError:
         return b""
+
+
+def ends(said: bytes) -> bytes:
+    """Of many bytes the head and the tail, with a line between that says how much is missing."""
+    return _ends(io.BytesIO(said), len(said))
+
+
+def _ends(file: BinaryIO, size: int) -> bytes:
+    if size <= 2 * HEAD_AND_TAIL:
+        return file.read()
+    head = file.read(HEAD_AND_TAIL)
+    file.seek(-HEAD_AND_TAIL, os.SEEK_END)
+    return head + b"\n... %d bytes left out ...\n" % (size - 2 * HEAD_AND_TAIL) + file.read()

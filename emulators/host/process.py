@@ -9,15 +9,17 @@ import shutil
 import signal
 import subprocess
 import threading
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Coroutine, Mapping, Sequence
 from pathlib import Path
-from typing import IO
+from typing import IO, Any, TypeVar
 
 from emulators.host.errors import EmulatorError
 
 TIMES = slice(
     11, 15
 )  # of what stands behind the name in /proc/PID/stat: utime, stime, cutime, cstime, in clock ticks (proc(5))
+T = TypeVar("T")
+File = int | IO[bytes]
 GRACE = 2.0  # seconds a process gets to follow a polite signal before the next, harsher one
 
 
@@ -44,12 +46,6 @@ class Process:
         """Send a signal to the process itself; one that is gone already is no error."""
         if self.returncode is None:  # not reaped yet, so that the number is still its own
             os.kill(self.pid, number)
-
-    def write(self, data: bytes) -> None:
-        """Write a few bytes to the process's standard input (only if it was started with `stdin=True`)."""
-        if self._process.stdin is not None and not self._process.stdin.closed:
-            with contextlib.suppress(BrokenPipeError):
-                self._process.stdin.write(data)
 
     async def wait(self) -> int:
         return await asyncio.shield(self._ended)
@@ -85,9 +81,6 @@ class Process:
         else:
             self._process.returncode = os.waitstatus_to_exitcode(status)
             self._cpu_seconds = used.ru_utime + used.ru_stime
-        if self._process.stdin is not None:
-            with contextlib.suppress(OSError):
-                self._process.stdin.close()
         if not self._ended.done():
             self._ended.set_result(self._process.returncode)
 
@@ -111,14 +104,14 @@ class Process:
 async def running(
     argv: Sequence[str],
     *,
-    output: IO[bytes],
+    output: File,
     cwd: Path,
-    stdin: bool = False,
+    stdin: File | None = None,
     env: Mapping[str, str] | None = None,
     pass_fds: Sequence[int] = (),
     end_with: Sequence[signal.Signals] = (signal.SIGTERM,),
 ) -> AsyncIterator[Process]:
-    """Run `argv` while the context lasts; both its outputs go to `output`.
+    """Run `argv` while the context lasts; both its outputs go to `output`, its input is `stdin` or empty.
 
     The kernel ends the process when the tester dies, even by SIGKILL (PR_SET_PDEATHSIG, through setpriv).
     Raises EmulatorError when the program cannot be started.
@@ -137,9 +130,9 @@ async def running(
 
 def _start(
     argv: Sequence[str],
-    output: IO[bytes],
+    output: File,
     cwd: Path,
-    stdin: bool,
+    stdin: File | None,
     env: Mapping[str, str] | None,
     pass_fds: Sequence[int],
     last_will: signal.Signals,
@@ -151,7 +144,7 @@ def _start(
     prefix = [guard, "--pdeathsig", last_will.name.removeprefix("SIG"), "--"] if guard else []
     return subprocess.Popen(
         [*prefix, *argv],
-        stdin=subprocess.PIPE if stdin else subprocess.DEVNULL,
+        stdin=subprocess.DEVNULL if stdin is None else stdin,
         stdout=output,
         stderr=output,
         bufsize=0,
@@ -160,3 +153,12 @@ def _start(
         start_new_session=True,
         pass_fds=tuple(pass_fds),
     )
+
+
+async def finished(work: Coroutine[Any, Any, T]) -> T:
+    """The result of some work that must not be broken off: who is cancelled here waits until it is done."""
+    task = asyncio.ensure_future(work)
+    try:
+        return await asyncio.shield(task)
+    finally:
+        await asyncio.wait([task])

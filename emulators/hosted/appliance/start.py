@@ -188,7 +188,7 @@ class _Ports:
             async with asyncio.timeout(CONNECT_SECONDS):
                 streams = {port: await future for port, future in self._waiting.items()}
         except TimeoutError as error:
-            evidence = bochs.console.read_text(errors="replace")[-1000:]
+            evidence = bochs.console()[-1000:].decode(errors="replace")
             raise EmulatorError("Bochs did not start the appliance", evidence=evidence) from error
         machine = ApplianceMachine(bochs, streams)
         listening = asyncio.ensure_future(machine.listen())
