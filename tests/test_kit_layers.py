@@ -67,3 +67,11 @@ def test_a_circle_is_found(sources: list[Path], tmp_path: Path) -> None:
     others = [path for path in sources if path.name != changed.name]
     found = _circle([*others, changed], tmp_path)
     assert found[0] == found[-1] and {"console", "vmx"} <= set(found)
+
+
+def test_no_line_is_longer_than_120_columns() -> None:
+    files = [path for kind in ("c", "h", "S", "ld", "md") for path in KIT.parent.glob(f"**/*.{kind}")]
+    assert len(files) > 80
+    long = [f"{path.relative_to(KIT.parent)}: {line}" for path in files for line in path.read_text().splitlines()
+            if len(line) > 120 and not line.startswith("|")]  # fmt: skip
+    assert long == []

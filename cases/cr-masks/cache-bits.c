@@ -23,34 +23,37 @@ static void entry_keeps(u32 l1_bits, u32 field)
     must("l1_cr0_cd_nw", l1_cr0_then & CACHE_BITS, l1_bits);
 }
 
-CHECK(entry_same, "M-17/control", NEEDS_L2, SDM_ENTRY, "control: CD and NW are 0 in L1 and in the VMCS, and L2 reads 0")
+CHECK(entry_same, "M-17/control", NEEDS_L2, SDM_ENTRY,
+      "Control: L2 reads CD=NW=0 when both are 0 in L1 and in the guest CR0 field")
 {
     entry_keeps(0, 0);
 }
 
-CHECK(entry_cd, "M-17/entry-cd", NEEDS_L2, SDM_ENTRY, "CD=1 in the guest CR0 field, 0 in L1: L2 runs with CD=0")
+CHECK(entry_cd, "M-17/entry-cd", NEEDS_L2, SDM_ENTRY, "VM entry leaves CD clear although CD=1 in the guest CR0 field")
 {
     entry_keeps(0, CR0_CD);
 }
 
-CHECK(entry_cd_nw, "M-17/entry-cd-nw", NEEDS_L2, SDM_ENTRY, "CD=NW=1 in the guest CR0 field, 0 in L1: L2 runs with CD=NW=0")
+CHECK(entry_cd_nw, "M-17/entry-cd-nw", NEEDS_L2, SDM_ENTRY,
+      "VM entry leaves CD and NW clear although CD=NW=1 in the guest CR0 field")
 {
     entry_keeps(0, CR0_CD | CR0_NW);
 }
 
 CHECK(entry_nw, "M-17/entry-nw", NEEDS_L2, SDM_ENTRY "; Checks on Guest Control Registers (Vol. 3, 27.3.1.1)",
-      "NW=1 without CD in the guest CR0 field is not checked: L2 runs with NW=0")
+      "VM entry does not check NW=1 with CD=0 in the guest CR0 field, and leaves NW clear")
 {
     entry_keeps(0, CR0_NW);
 }
 
-CHECK(entry_keeps_cd, "M-17/entry-cd-set", NEEDS_L2, SDM_ENTRY, "CD=1 in L1, 0 in the guest CR0 field: L2 runs with CD=1")
+CHECK(entry_keeps_cd, "M-17/entry-cd-set", NEEDS_L2, SDM_ENTRY,
+      "VM entry leaves CD=1 of L1 set although CD=0 in the guest CR0 field")
 {
     entry_keeps(CR0_CD, 0);
 }
 
 CHECK(entry_keeps_cd_nw, "M-17/entry-cd-nw-set", NEEDS_L2, SDM_ENTRY,
-      "CD=NW=1 in L1, 0 in the guest CR0 field: L2 runs with CD=NW=1")
+      "VM entry leaves CD=NW=1 of L1 set although both are 0 in the guest CR0 field")
 {
     entry_keeps(CR0_CD | CR0_NW, 0);
 }
@@ -72,30 +75,31 @@ static void exit_keeps(u32 l1_bits, u32 l2_bits, u32 host_field)
 }
 
 CHECK(exit_same, "M-17/exit-control", NEEDS_L2, SDM_EXIT,
-      "control: L2 sets CD, the host CR0 field has it too, L1 has CD=1 after the exit")
+      "Control: L1 runs with CD=1 after a VM exit when L2 has set CD and the host CR0 field has it, too")
 {
     exit_keeps(0, CR0_CD, CR0_CD);
 }
 
-CHECK(exit_cd, "M-17/exit-cd", NEEDS_L2, SDM_EXIT, "L2 sets CD, the host CR0 field has CD=0: L1 has CD=1 after the exit")
+CHECK(exit_cd, "M-17/exit-cd", NEEDS_L2, SDM_EXIT,
+      "VM exit leaves CD, which L2 has set, although CD=0 in the host CR0 field")
 {
     exit_keeps(0, CR0_CD, 0);
 }
 
 CHECK(exit_cd_nw, "M-17/exit-cd-nw", NEEDS_L2, SDM_EXIT,
-      "L2 sets CD and NW, the host CR0 field has 0: L1 has CD=NW=1 after the exit")
+      "VM exit leaves CD and NW, which L2 has set, although both are 0 in the host CR0 field")
 {
     exit_keeps(0, CR0_CD | CR0_NW, 0);
 }
 
 CHECK(exit_cd_clear, "M-17/exit-cd-clear", NEEDS_L2, SDM_EXIT,
-      "CD=1 in L1, L2 clears it, the host CR0 field has CD=1: L1 has CD=0 after the exit")
+      "VM exit leaves CD clear, as L2 has cleared it, although CD=1 in the host CR0 field")
 {
     exit_keeps(CR0_CD, 0, CR0_CD);
 }
 
 CHECK(entry_reserved, "M-17/reserved", NEEDS_L2, SDM_ENTRY,
-      "ET=0 and the reserved bits 1 in the guest CR0 field: L2 reads ET=1, reserved bits 0")
+      "L2 reads ET=1 and the reserved bits of CR0 as 0 although the guest CR0 field has the opposite")
 {
     l2_prepare(mov_from_cr0.start);
     vmcs_write(GUEST_CR0, (L2_CR0 & ~CR0_ET) | CR0_RESERVED);

@@ -27,7 +27,7 @@ static void need_targets(u32 needed)
 }
 
 CHECK(no_targets, "M-16/control", NEEDS_L2, SDM_TARGETS,
-      "control: with a CR3-target count of 0 MOV to CR3 always exits, CR3 unchanged")
+      "Control: MOV to CR3 exits and leaves CR3 unchanged when the CR3-target count is 0")
 {
     struct vm_exit exit = load_cr3(0, values[0]);
     must_exit_on(&exit, &mov_to_cr3, MOV_TO_CR(3, EAX));
@@ -42,27 +42,28 @@ static void target_matches(u32 target)
     must("cr3", exit.cr3, values[target]);
 }
 
-CHECK(target_0, "M-16/target-0", NEEDS_L2, SDM_TARGETS, "MOV to CR3 of CR3-target value 0: no exit, CR3 is loaded")
+CHECK(target_0, "M-16/target-0", NEEDS_L2, SDM_TARGETS, "MOV to CR3 of CR3-target value 0 does not exit and loads CR3")
 {
     target_matches(0);
 }
 
-CHECK(target_1, "M-16/target-1", NEEDS_L2, SDM_TARGETS, "MOV to CR3 of CR3-target value 1: no exit, CR3 is loaded")
+CHECK(target_1, "M-16/target-1", NEEDS_L2, SDM_TARGETS, "MOV to CR3 of CR3-target value 1 does not exit and loads CR3")
 {
     target_matches(1);
 }
 
-CHECK(target_2, "M-16/target-2", NEEDS_L2, SDM_TARGETS, "MOV to CR3 of CR3-target value 2: no exit, CR3 is loaded")
+CHECK(target_2, "M-16/target-2", NEEDS_L2, SDM_TARGETS, "MOV to CR3 of CR3-target value 2 does not exit and loads CR3")
 {
     target_matches(2);
 }
 
-CHECK(target_3, "M-16/target-3", NEEDS_L2, SDM_TARGETS, "MOV to CR3 of CR3-target value 3: no exit, CR3 is loaded")
+CHECK(target_3, "M-16/target-3", NEEDS_L2, SDM_TARGETS, "MOV to CR3 of CR3-target value 3 does not exit and loads CR3")
 {
     target_matches(3);
 }
 
-CHECK(no_match, "M-16/no-match", NEEDS_L2, SDM_TARGETS, "MOV to CR3 of a value that differs from the targets in one bit: exit")
+CHECK(no_match, "M-16/no-match", NEEDS_L2, SDM_TARGETS,
+      "MOV to CR3 of a value that differs from the CR3-target values in one bit exits")
 {
     need_targets(1);
     struct vm_exit exit = load_cr3(1, values[0] ^ 1u << 3);
@@ -71,7 +72,7 @@ CHECK(no_match, "M-16/no-match", NEEDS_L2, SDM_TARGETS, "MOV to CR3 of a value t
 }
 
 CHECK(beyond_count, "M-16/beyond-count", NEEDS_L2, SDM_TARGETS,
-      "only as many targets as the count says: value 1 with a count of 1 exits")
+      "MOV to CR3 of CR3-target value 1 exits when the CR3-target count is 1")
 {
     need_targets(2);
     struct vm_exit exit = load_cr3(1, values[1]);
@@ -80,7 +81,7 @@ CHECK(beyond_count, "M-16/beyond-count", NEEDS_L2, SDM_TARGETS,
 }
 
 CHECK(count_too_large, "M-16/count-too-large", NEEDS_L2, SDM_TARGETS "; Checks on VMX Controls (Vol. 3, 27.2.1.1)",
-      "a CR3-target count larger than the CPU has targets: VM entry fails with error 7")
+      "VM entry fails with error 7 when the CR3-target count is larger than the CPU supports")
 {
     struct vm_exit exit = load_cr3(vmx_cr3_targets() + 1, values[0]);
     noted("cr3_targets", vmx_cr3_targets());

@@ -30,7 +30,8 @@ static void l2_faults(const struct control_register *cr, u32 value)
     must(cr->number ? "cr4" : "cr0", cr->number ? exit.cr4 : exit.cr0, before);
 }
 
-CHECK(restricted, "M-05/control", NEEDS_L2, SDM_CHANGES, "control: an L2 that is not unrestricted, with paging, sets TS")
+CHECK(restricted, "M-05/control", NEEDS_L2, SDM_CHANGES,
+      "Control: MOV to CR0 sets TS in an L2 with paging and without unrestricted guest")
 {
     l2_prepare(mov_to_cr0.start);
     with_paging();
@@ -38,7 +39,8 @@ CHECK(restricted, "M-05/control", NEEDS_L2, SDM_CHANGES, "control: an L2 that is
     l2_executes(&cr0, PAGING_CR0 | CR0_TS);
 }
 
-CHECK(restricted_pg, "M-05/pg", NEEDS_L2, SDM_CHANGES "; " SDM_RESTRICTIONS, "without unrestricted guest, L2 clears PG: #GP(0)")
+CHECK(restricted_pg, "M-05/pg", NEEDS_L2, SDM_CHANGES "; " SDM_RESTRICTIONS,
+      "MOV to CR0 that clears PG in an L2 without unrestricted guest causes #GP(0)")
 {
     l2_prepare(mov_to_cr0.start);
     with_paging();
@@ -47,7 +49,7 @@ CHECK(restricted_pg, "M-05/pg", NEEDS_L2, SDM_CHANGES "; " SDM_RESTRICTIONS, "wi
 }
 
 CHECK(restricted_pe, "M-05/pe", NEEDS_L2, SDM_CHANGES "; " SDM_RESTRICTIONS,
-      "without unrestricted guest, L2 clears PG and PE: #GP(0)")
+      "MOV to CR0 that clears PG and PE in an L2 without unrestricted guest causes #GP(0)")
 {
     l2_prepare(mov_to_cr0.start);
     with_paging();
@@ -56,7 +58,7 @@ CHECK(restricted_pe, "M-05/pe", NEEDS_L2, SDM_CHANGES "; " SDM_RESTRICTIONS,
 }
 
 CHECK(restricted_masked, "M-05/masked", NEEDS_L2, SDM_CHANGES,
-      "without unrestricted guest, L2 clears PG and PE where the mask owns both and the shadow has 0: no exit, no #GP, both stay")
+      "MOV to CR0 in an L2 without unrestricted guest that clears PG and PE, both owned by L1 with shadow 0, executes")
 {
     l2_prepare(mov_to_cr0.start);
     with_paging();
@@ -67,7 +69,7 @@ CHECK(restricted_masked, "M-05/masked", NEEDS_L2, SDM_CHANGES,
     must("cr0", exit.cr0, PAGING_CR0);
 }
 
-CHECK(unrestricted_pg, "M-06/control-pg", NEEDS_L2, SDM_CHANGES, "control: an unrestricted L2 clears PG")
+CHECK(unrestricted_pg, "M-06/control-pg", NEEDS_L2, SDM_CHANGES, "Control: MOV to CR0 clears PG in an unrestricted L2")
 {
     l2_prepare(mov_to_cr0.start);
     with_paging();
@@ -75,7 +77,7 @@ CHECK(unrestricted_pg, "M-06/control-pg", NEEDS_L2, SDM_CHANGES, "control: an un
 }
 
 CHECK(unrestricted_pe, "M-06/control-pe", NEEDS_L2, SDM_CHANGES,
-      "control: an unrestricted L2 clears PE, and sets it from real-address mode")
+      "Control: MOV to CR0 clears PE in an unrestricted L2, and sets it in real-address mode")
 {
     l2_prepare(mov_to_cr0.start);
     l2_executes(&cr0, L2_CR0 & ~CR0_PE);
@@ -87,20 +89,22 @@ CHECK(unrestricted_pe, "M-06/control-pe", NEEDS_L2, SDM_CHANGES,
 }
 
 CHECK(sets_pg_without_pe, "M-06/pg-without-pe", NEEDS_L2, SDM_CHANGES,
-      "an unrestricted L2 without paging writes PG=1, PE=0: #GP(0)")
+      "MOV to CR0 with PG=1 and PE=0 in an unrestricted L2 without paging causes #GP(0)")
 {
     l2_prepare(mov_to_cr0.start);
     l2_faults(&cr0, (L2_CR0 & ~CR0_PE) | CR0_PG);
 }
 
-CHECK(clears_pe_alone, "M-06/pe-with-pg", NEEDS_L2, SDM_CHANGES, "an unrestricted L2 with paging clears PE alone: #GP(0)")
+CHECK(clears_pe_alone, "M-06/pe-with-pg", NEEDS_L2, SDM_CHANGES,
+      "MOV to CR0 that clears PE but not PG in an unrestricted L2 with paging causes #GP(0)")
 {
     l2_prepare(mov_to_cr0.start);
     with_paging();
     l2_faults(&cr0, PAGING_CR0 & ~CR0_PE);
 }
 
-CHECK(pg_in_real_mode, "M-06/pg-in-real-mode", NEEDS_L2, SDM_CHANGES, "an unrestricted L2 in real-address mode sets PG: #GP(0)")
+CHECK(pg_in_real_mode, "M-06/pg-in-real-mode", NEEDS_L2, SDM_CHANGES,
+      "MOV to CR0 that sets PG in an unrestricted L2 in real-address mode causes #GP(0)")
 {
     l2_prepare(mov_to_cr0.start);
     l2_real_mode();
@@ -116,40 +120,43 @@ static void ready_for_paging(u32 efer)
     vmcs_set_controls(VM_ENTRY_CONTROLS, LOAD_IA32_EFER, "no load of IA32_EFER by VM entry");
 }
 
-CHECK(pg_without_lme, "M-06/control-lme", NEEDS_L2, SDM_CHANGES, "control: LME=0, PAE=0, an unrestricted L2 sets PG")
+CHECK(pg_without_lme, "M-06/control-lme", NEEDS_L2, SDM_CHANGES,
+      "Control: MOV to CR0 sets PG in an unrestricted L2 with LME=0 and PAE=0")
 {
     ready_for_paging(0);
     l2_executes(&cr0, PAGING_CR0);
 }
 
-CHECK(lme_without_pae, "M-06/lme-without-pae", NEEDS_L2, SDM_CHANGES, "LME=1, PAE=0, an unrestricted L2 sets PG: #GP(0)")
+CHECK(lme_without_pae, "M-06/lme-without-pae", NEEDS_L2, SDM_CHANGES,
+      "MOV to CR0 that sets PG in an unrestricted L2 with LME=1 and PAE=0 causes #GP(0)")
 {
     ready_for_paging(EFER_LME);
     l2_faults(&cr0, PAGING_CR0);
 }
 
-CHECK(clears_ne, "M-07/ne", NEEDS_L2, SDM_CHANGES "; " SDM_RESTRICTIONS, "L2 clears NE, fixed to 1 in VMX operation: #GP(0)")
+CHECK(clears_ne, "M-07/ne", NEEDS_L2, SDM_CHANGES "; " SDM_RESTRICTIONS,
+      "MOV to CR0 in L2 that clears NE, which VMX operation fixes to 1, causes #GP(0)")
 {
     l2_prepare(mov_to_cr0.start);
     l2_faults(&cr0, L2_CR0 & ~CR0_NE);
 }
 
 CHECK(clears_ne_in_real_mode, "M-07/real-mode", NEEDS_L2, SDM_CHANGES "; " SDM_RESTRICTIONS,
-      "L2 in real-address mode clears NE: #GP")
+      "MOV to CR0 in an L2 in real-address mode that clears NE causes #GP")
 {
     l2_prepare(mov_to_cr0.start);
     l2_real_mode();
     l2_faults(&cr0, L2_CR0 & ~(CR0_PE | CR0_NE));
 }
 
-CHECK(sets_pse, "M-08/control", NEEDS_L2, SDM_CHANGES, "control: L2 sets PSE and keeps VMXE")
+CHECK(sets_pse, "M-08/control", NEEDS_L2, SDM_CHANGES, "Control: MOV to CR4 in L2 sets PSE and keeps VMXE")
 {
     l2_prepare(mov_to_cr4.start);
     l2_executes(&cr4, L2_CR4 | CR4_PSE);
 }
 
 CHECK(clears_vmxe, "M-08/vmxe", NEEDS_L2, SDM_CHANGES "; " SDM_RESTRICTIONS,
-      "L2 clears VMXE, fixed to 1 in VMX operation: #GP(0)")
+      "MOV to CR4 in L2 that clears VMXE, which VMX operation fixes to 1, causes #GP(0)")
 {
     l2_prepare(mov_to_cr4.start);
     l2_faults(&cr4, 0);
@@ -199,7 +206,8 @@ static void guest_has_run(bool unrestricted)
     must("l2_executed", executed(&exit, &mov_from_cr0), true);
 }
 
-CHECK(off_clears_pg, "M-09/control", NEEDS_L2, SDM_RESTRICTIONS, "control: outside VMX operation PG, NE and VMXE can be cleared")
+CHECK(off_clears_pg, "M-09/control", NEEDS_L2, SDM_RESTRICTIONS,
+      "Control: MOV to CR0 and CR4 clears PG, NE and VMXE outside VMX operation")
 {
     vmx_off();
     cr0_executes(read_cr0() & ~(CR0_PG | CR0_NE));
@@ -209,47 +217,48 @@ CHECK(off_clears_pg, "M-09/control", NEEDS_L2, SDM_RESTRICTIONS, "control: outsi
         give_up("VMXON failed");
 }
 
-CHECK(root_ts, "M-09/control-root", NEEDS_L2, SDM_RESTRICTIONS, "control: in VMX root operation TS can be set")
+CHECK(root_ts, "M-09/control-root", NEEDS_L2, SDM_RESTRICTIONS, "Control: MOV to CR0 sets TS in VMX root operation")
 {
     guest_has_run(true);
     cr0_executes(read_cr0() | CR0_TS);
 }
 
 CHECK(root_pg, "M-09/pg", NEEDS_L2, SDM_RESTRICTIONS,
-      "VMX root operation clears PG, the current VMCS has unrestricted guest: #GP(0)")
+      "MOV to CR0 that clears PG in VMX root operation causes #GP(0) after an L2 with unrestricted guest ran")
 {
     guest_has_run(true);
     cr0_faults(read_cr0() & ~CR0_PG);
 }
 
 CHECK(root_pg_restricted, "M-09/pg-restricted", NEEDS_L2, SDM_RESTRICTIONS,
-      "VMX root operation clears PG, the current VMCS has no unrestricted guest: #GP(0)")
+      "MOV to CR0 that clears PG in VMX root operation causes #GP(0) after an L2 without unrestricted guest ran")
 {
     guest_has_run(false);
     cr0_faults(read_cr0() & ~CR0_PG);
 }
 
 CHECK(root_pe, "M-09/pe", NEEDS_L2, SDM_RESTRICTIONS,
-      "VMX root operation clears PG and PE, the current VMCS has unrestricted guest: #GP(0)")
+      "MOV to CR0 that clears PG and PE in VMX root operation causes #GP(0) after an L2 with unrestricted guest ran")
 {
     guest_has_run(true);
     cr0_faults(read_cr0() & ~(CR0_PG | CR0_PE));
 }
 
 CHECK(root_pe_restricted, "M-09/pe-restricted", NEEDS_L2, SDM_RESTRICTIONS,
-      "VMX root operation clears PG and PE, the current VMCS has no unrestricted guest: #GP(0)")
+      "MOV to CR0 that clears PG and PE in VMX root operation causes #GP(0) after an L2 without unrestricted guest ran")
 {
     guest_has_run(false);
     cr0_faults(read_cr0() & ~(CR0_PG | CR0_PE));
 }
 
-CHECK(root_ne, "M-09/ne", NEEDS_L2, SDM_RESTRICTIONS, "VMX root operation clears NE: #GP(0)")
+CHECK(root_ne, "M-09/ne", NEEDS_L2, SDM_RESTRICTIONS, "MOV to CR0 that clears NE in VMX root operation causes #GP(0)")
 {
     guest_has_run(true);
     cr0_faults(read_cr0() & ~CR0_NE);
 }
 
-CHECK(root_vmxe, "M-09/vmxe", NEEDS_L2, SDM_RESTRICTIONS, "VMX root operation clears VMXE: #GP(0)")
+CHECK(root_vmxe, "M-09/vmxe", NEEDS_L2, SDM_RESTRICTIONS,
+      "MOV to CR4 that clears VMXE in VMX root operation causes #GP(0)")
 {
     guest_has_run(true);
     must_fault(trap_in(mov_to_cr4_and_back, read_cr4() & ~CR4_VMXE), VECTOR_GP, 0, mov_to_cr4_there);

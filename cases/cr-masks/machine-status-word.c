@@ -20,7 +20,7 @@ static struct vm_exit lmsw(enum lmsw_operand where, u16 source)
 }
 
 CHECK(lmsw_unmasked, "M-12/control", NEEDS_L2, "LMSW (Vol. 2)",
-      "control: no bit is masked, LMSW loads MP, EM and TS and leaves the rest")
+      "Control: LMSW loads MP, EM and TS and leaves all other bits when no bit of CR0 is masked")
 {
     l2_prepare(lmsw_register.start);
     own(&cr0, 0, 0);
@@ -30,7 +30,7 @@ CHECK(lmsw_unmasked, "M-12/control", NEEDS_L2, "LMSW (Vol. 2)",
 }
 
 CHECK(lmsw_from_register, "M-12/lmsw-register", NEEDS_L2, SDM_EXITS "; " SDM_QUALIFICATION,
-      "TS is masked with shadow 0, LMSW of a register sets it: exit, qualification LMSW, register operand, source data")
+      "LMSW of a register that sets TS, masked with shadow 0, exits with operand type and source in the qualification")
 {
     l2_prepare(lmsw_register.start);
     own(&cr0, CR0_TS, 0);
@@ -40,7 +40,7 @@ CHECK(lmsw_from_register, "M-12/lmsw-register", NEEDS_L2, SDM_EXITS "; " SDM_QUA
 }
 
 CHECK(lmsw_from_memory, "M-12/lmsw-memory", NEEDS_L2, SDM_EXITS "; " SDM_QUALIFICATION,
-      "the same with a memory operand: bit 6 of the qualification, and the operand's linear address")
+      "LMSW of memory that sets TS, masked with shadow 0, exits with the operand's linear address")
 {
     l2_prepare(lmsw_memory.start);
     own(&cr0, CR0_TS, 0);
@@ -51,7 +51,7 @@ CHECK(lmsw_from_memory, "M-12/lmsw-memory", NEEDS_L2, SDM_EXITS "; " SDM_QUALIFI
 }
 
 CHECK(lmsw_segment_base, "M-12/lmsw-memory-segment-base", NEEDS_L2, SDM_QUALIFICATION,
-      "the linear address counts the base of the operand's segment")
+      "The guest-linear address of an LMSW exit includes the base of the operand's segment")
 {
     l2_prepare(lmsw_memory.start);
     own(&cr0, CR0_TS, 0);
@@ -78,18 +78,18 @@ static void each_source(enum lmsw_operand where, const struct l2_code *code)
 }
 
 CHECK(source_register, "M-12/source-register", NEEDS_L2, SDM_QUALIFICATION,
-      "each bit of a register's source data shows in bits 31:16")
+      "An LMSW exit reports each bit of a register's source data in bits 31:16 of the qualification")
 {
     each_source(IN_REGISTER, &lmsw_register);
 }
 
 CHECK(source_memory, "M-12/source-memory", NEEDS_L2, SDM_QUALIFICATION,
-      "each bit of a memory operand's source data shows in bits 31:16")
+      "An LMSW exit reports each bit of a memory operand's source data in bits 31:16 of the qualification")
 {
     each_source(IN_MEMORY, &lmsw_memory);
 }
 
-/* Turn 2 * shadow + source for one masked bit, whose real value is the contrary of the source: which of the four exit.
+/* Turn 2 * shadow + source for one masked bit, whose real value is the opposite of the source: which of the four exit.
    None of them may change the bit. */
 static u32 turns_that_exit(u32 bit)
 {
@@ -110,32 +110,37 @@ static u32 turns_that_exit(u32 bit)
     return exits;
 }
 
-CHECK(lmsw_mp, "M-12/mp", NEEDS_L2, SDM_EXITS, "MP masked: LMSW exits when source and shadow differ, else MP stays")
+CHECK(lmsw_mp, "M-12/mp", NEEDS_L2, SDM_EXITS,
+      "LMSW exits when it writes another value than the shadow to a masked MP, and else leaves MP")
 {
     l2_prepare(lmsw_register.start);
     must("turns_that_exit", turns_that_exit(CR0_MP), 1u << 1 | 1u << 2);
 }
 
-CHECK(lmsw_em, "M-12/em", NEEDS_L2, SDM_EXITS, "EM masked: LMSW exits when source and shadow differ, else EM stays")
+CHECK(lmsw_em, "M-12/em", NEEDS_L2, SDM_EXITS,
+      "LMSW exits when it writes another value than the shadow to a masked EM, and else leaves EM")
 {
     l2_prepare(lmsw_register.start);
     must("turns_that_exit", turns_that_exit(CR0_EM), 1u << 1 | 1u << 2);
 }
 
-CHECK(lmsw_ts, "M-12/ts", NEEDS_L2, SDM_EXITS, "TS masked: LMSW exits when source and shadow differ, else TS stays")
+CHECK(lmsw_ts, "M-12/ts", NEEDS_L2, SDM_EXITS,
+      "LMSW exits when it writes another value than the shadow to a masked TS, and else leaves TS")
 {
     l2_prepare(lmsw_register.start);
     must("turns_that_exit", turns_that_exit(CR0_TS), 1u << 1 | 1u << 2);
 }
 
-CHECK(lmsw_pe, "M-12/pe", NEEDS_L2, SDM_EXITS, "PE masked: LMSW exits only with source 1 and shadow 0, else PE stays")
+CHECK(lmsw_pe, "M-12/pe", NEEDS_L2, SDM_EXITS,
+      "LMSW exits when it writes 1 to a masked PE with shadow 0, and else leaves PE")
 {
     l2_prepare(lmsw_register.start);
     vmcs_write(EXCEPTION_BITMAP, 0xFFFFFFFF);
     must("turns_that_exit", turns_that_exit(CR0_PE), 1u << 1);
 }
 
-CHECK(lmsw_clears_no_pe, "M-12/pe-stays", NEEDS_L2, SDM_CHANGES, "PE is not masked, LMSW with source 0: PE stays, no #GP")
+CHECK(lmsw_clears_no_pe, "M-12/pe-stays", NEEDS_L2, SDM_CHANGES,
+      "LMSW with bit 0 clear leaves an unmasked PE set and causes no #GP")
 {
     l2_prepare(lmsw_register.start);
     struct vm_exit exit = lmsw(IN_REGISTER, 0);
@@ -143,7 +148,7 @@ CHECK(lmsw_clears_no_pe, "M-12/pe-stays", NEEDS_L2, SDM_CHANGES, "PE is not mask
     must("cr0", exit.cr0, L2_CR0);
 }
 
-CHECK(lmsw_sets_pe, "M-12/pe-set", NEEDS_L2, SDM_CHANGES, "PE is not masked, LMSW in real-address mode sets it")
+CHECK(lmsw_sets_pe, "M-12/pe-set", NEEDS_L2, SDM_CHANGES, "LMSW in an L2 in real-address mode sets an unmasked PE")
 {
     l2_prepare(lmsw_register.start);
     l2_real_mode();
@@ -153,7 +158,7 @@ CHECK(lmsw_sets_pe, "M-12/pe-set", NEEDS_L2, SDM_CHANGES, "PE is not masked, LMS
 }
 
 CHECK(lmsw_other_bits, "M-12/other-bits", NEEDS_L2, SDM_EXITS,
-      "bits 31:4 all masked and all differ from the shadow: LMSW does not exit")
+      "LMSW does not exit although bits 31:4 of CR0 are all masked and its source differs from their shadows")
 {
     l2_prepare(lmsw_register.start);
     own(&cr0, ~0xFu, 0);
@@ -163,7 +168,7 @@ CHECK(lmsw_other_bits, "M-12/other-bits", NEEDS_L2, SDM_EXITS,
 }
 
 CHECK(lmsw_operand_fault, "M-12/operand-beyond-limit", NEEDS_L2, SDM_PRIORITY,
-      "LMSW with an operand beyond its segment's limit: #GP(0), no exit")
+      "LMSW that would exit causes #GP(0) when its operand is beyond the segment limit")
 {
     l2_prepare(lmsw_memory.start);
     own(&cr0, 0xF, 0);
@@ -174,7 +179,7 @@ CHECK(lmsw_operand_fault, "M-12/operand-beyond-limit", NEEDS_L2, SDM_PRIORITY,
 }
 
 CHECK(lmsw_operand_unmapped, "M-12/operand-unmapped", NEEDS_L2, SDM_PRIORITY,
-      "LMSW with an operand that EPT does not map: EPT violation, not the exit that its data would cause")
+      "LMSW that would exit causes an EPT violation when EPT does not map its operand")
 {
     l2_prepare(lmsw_memory.start);
     own(&cr0, 0xF, 0);
@@ -186,8 +191,8 @@ CHECK(lmsw_operand_unmapped, "M-12/operand-unmapped", NEEDS_L2, SDM_PRIORITY,
     saw_exit(&exit, lmsw_memory.start);
 }
 
-/* M-13: TS is masked, its shadow is `ts`, which is what L2 writes there, and the real TS is the contrary. The other
-   bits that L2 writes are its own: MP is set, EM cleared. The real TS shows in what FNINIT does behind it. */
+/* M-13: TS is masked, its shadow is `ts`, which is what L2 writes there, and the real TS is the opposite. The other
+   bits that L2 writes are its own: MP is set, EM cleared. The real TS shows in what the next FNINIT does. */
 #define FNINIT_BYTES 2
 L2_CODE(mov_fninit, "movl %eax, %cr0; fninit");
 L2_CODE(lmsw_fninit, "lmsw %ax; fninit");
@@ -208,43 +213,43 @@ static void ts_stays(const struct l2_code *code, u32 em, u32 ts)
 }
 
 CHECK(mov_keeps_ts, "M-13/control-ts-clear", NEEDS_L2, SDM_CHANGES,
-      "control: MOV to CR0 changes MP and EM; TS is masked, written 1 as its shadow is, and stays 0: no #NM")
+      "Control: MOV to CR0 that changes MP and EM leaves a masked TS clear when it writes TS=1, as the shadow is")
 {
     ts_stays(&mov_fninit, CR0_EM, CR0_TS);
 }
 
 CHECK(mov_keeps_ts_set, "M-13/control-ts-set", NEEDS_L2, SDM_CHANGES,
-      "control: MOV to CR0 changes MP and EM; TS is masked, written 0 as its shadow is, and stays 1: #NM")
+      "Control: MOV to CR0 that changes MP and EM leaves a masked TS set when it writes TS=0, as the shadow is")
 {
     ts_stays(&mov_fninit, CR0_EM, 0);
 }
 
 CHECK(lmsw_mp_keeps_ts, "M-13/mp-ts-clear", NEEDS_L2, SDM_CHANGES,
-      "LMSW changes MP; TS is masked, written 1 as its shadow is, and stays 0: no #NM")
+      "LMSW that changes MP leaves a masked TS clear when it writes TS=1, as the shadow is: FNINIT executes")
 {
     ts_stays(&lmsw_fninit, 0, CR0_TS);
 }
 
 CHECK(lmsw_mp_keeps_ts_set, "M-13/mp-ts-set", NEEDS_L2, SDM_CHANGES,
-      "LMSW changes MP; TS is masked, written 0 as its shadow is, and stays 1: #NM")
+      "LMSW that changes MP leaves a masked TS set when it writes TS=0, as the shadow is: FNINIT causes #NM")
 {
     ts_stays(&lmsw_fninit, 0, 0);
 }
 
 CHECK(lmsw_em_keeps_ts, "M-13/em-ts-clear", NEEDS_L2, SDM_CHANGES,
-      "LMSW changes MP and EM; TS is masked, written 1 as its shadow is, and stays 0: no #NM")
+      "LMSW that changes MP and EM leaves a masked TS clear when it writes TS=1, as the shadow is: FNINIT executes")
 {
     ts_stays(&lmsw_fninit, CR0_EM, CR0_TS);
 }
 
 CHECK(lmsw_em_keeps_ts_set, "M-13/em-ts-set", NEEDS_L2, SDM_CHANGES,
-      "LMSW changes MP and EM; TS is masked, written 0 as its shadow is, and stays 1: #NM")
+      "LMSW that changes MP and EM leaves a masked TS set when it writes TS=0, as the shadow is: FNINIT causes #NM")
 {
     ts_stays(&lmsw_fninit, CR0_EM, 0);
 }
 
 CHECK(lmsw_mp_ts_reads, "M-13/shadow", NEEDS_L2, SDM_CHANGES,
-      "after such an LMSW L2 reads MP changed and TS as the shadow has it")
+      "LMSW that changes MP does not change what L2 reads of a masked TS")
 {
     l2_prepare(lmsw_register.start);
     own(&cr0, CR0_TS, CR0_TS);

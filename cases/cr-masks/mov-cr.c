@@ -7,7 +7,7 @@ enum { BITS = 32 };
 #define EACH_BIT 0xFFFFFFFF
 
 CHECK(unmasked, "M-01/control", NEEDS_L2, SDM_EXITS,
-      "control: no bit of CR0 is masked, so MOV to CR0 executes, whatever the shadow says")
+      "Control: MOV to CR0 executes, whatever the shadow is, when no bit of CR0 is masked")
 {
     l2_prepare(mov_to_cr0.start);
     own(&cr0, 0, ~(L2_CR0 | CR0_TS));
@@ -17,7 +17,7 @@ CHECK(unmasked, "M-01/control", NEEDS_L2, SDM_EXITS,
 }
 
 CHECK(masked_pg, "M-01/pg", NEEDS_L2, SDM_EXITS "; " SDM_QUALIFICATION,
-      "PG is masked, its shadow 0: MOV to CR0 that sets PG exits, qualification MOV to CR0 from EAX, CR0 unchanged")
+      "MOV to CR0 that sets PG, masked with shadow 0, exits as MOV to CR0 from EAX and leaves CR0 unchanged")
 {
     l2_prepare(mov_to_cr0.start);
     own(&cr0, CR0_PG, 0);
@@ -26,7 +26,7 @@ CHECK(masked_pg, "M-01/pg", NEEDS_L2, SDM_EXITS "; " SDM_QUALIFICATION,
     must("cr0", exit.cr0, L2_CR0);
 }
 
-/* Each bit alone masked, its shadow the contrary of what L2 writes there; all else is written as it is. */
+/* Each bit alone masked, its shadow the opposite of what L2 writes there; all other bits are written as they are. */
 static void each_bit_exits(const struct control_register *cr, bool write_ones)
 {
     struct sweep sweep = { 0 };
@@ -41,22 +41,26 @@ static void each_bit_exits(const struct control_register *cr, bool write_ones)
     must_all(&sweep, EACH_BIT);
 }
 
-CHECK(cr0_ones, "M-01/cr0-each-bit-set", NEEDS_L2, SDM_EXITS, "each bit of CR0 masked with shadow 0: writing 1 there exits")
+CHECK(cr0_ones, "M-01/cr0-each-bit-set", NEEDS_L2, SDM_EXITS,
+      "MOV to CR0 exits when it writes 1 to a masked bit with shadow 0, whichever bit that is")
 {
     each_bit_exits(&cr0, true);
 }
 
-CHECK(cr0_zeros, "M-01/cr0-each-bit-clear", NEEDS_L2, SDM_EXITS, "each bit of CR0 masked with shadow 1: writing 0 there exits")
+CHECK(cr0_zeros, "M-01/cr0-each-bit-clear", NEEDS_L2, SDM_EXITS,
+      "MOV to CR0 exits when it writes 0 to a masked bit with shadow 1, whichever bit that is")
 {
     each_bit_exits(&cr0, false);
 }
 
-CHECK(cr4_ones, "M-01/cr4-each-bit-set", NEEDS_L2, SDM_EXITS, "each bit of CR4 masked with shadow 0: writing 1 there exits")
+CHECK(cr4_ones, "M-01/cr4-each-bit-set", NEEDS_L2, SDM_EXITS,
+      "MOV to CR4 exits when it writes 1 to a masked bit with shadow 0, whichever bit that is")
 {
     each_bit_exits(&cr4, true);
 }
 
-CHECK(cr4_zeros, "M-01/cr4-each-bit-clear", NEEDS_L2, SDM_EXITS, "each bit of CR4 masked with shadow 1: writing 0 there exits")
+CHECK(cr4_zeros, "M-01/cr4-each-bit-clear", NEEDS_L2, SDM_EXITS,
+      "MOV to CR4 exits when it writes 0 to a masked bit with shadow 1, whichever bit that is")
 {
     each_bit_exits(&cr4, false);
 }
@@ -87,14 +91,16 @@ static void each_register_exits(const char *moves, u32 cr, enum cr_access_type t
     must_all(&sweep, EACH_REGISTER);
 }
 
-CHECK(registers_to_cr0, "M-01/cr0-each-register", NEEDS_L2, SDM_QUALIFICATION, "MOV to CR0 from each general register: bits 11:8")
+CHECK(registers_to_cr0, "M-01/cr0-each-register", NEEDS_L2, SDM_QUALIFICATION,
+      "An exit for MOV to CR0 reports the general register in bits 11:8 of the qualification")
 {
     l2_prepare(moves_to_cr0);
     own(&cr0, CR0_PG, CR0_PG);
     each_register_exits(moves_to_cr0, 0, MOV_TO);
 }
 
-CHECK(registers_to_cr4, "M-01/cr4-each-register", NEEDS_L2, SDM_QUALIFICATION, "MOV to CR4 from each general register: bits 11:8")
+CHECK(registers_to_cr4, "M-01/cr4-each-register", NEEDS_L2, SDM_QUALIFICATION,
+      "An exit for MOV to CR4 reports the general register in bits 11:8 of the qualification")
 {
     l2_prepare(moves_to_cr4);
     own(&cr4, CR4_RESERVED, CR4_RESERVED);
@@ -103,7 +109,7 @@ CHECK(registers_to_cr4, "M-01/cr4-each-register", NEEDS_L2, SDM_QUALIFICATION, "
 }
 
 CHECK(registers_to_cr3, "M-01/cr3-load-each-register", NEEDS_L2, SDM_EXITS "; " SDM_QUALIFICATION,
-      "CR3-load exiting without CR3 targets: MOV to CR3 from each general register exits")
+      "MOV to CR3 exits with CR3-load exiting, and bits 11:8 of the qualification report the general register")
 {
     l2_prepare(moves_to_cr3);
     vmcs_set_controls(PRIMARY_PROCESSOR_BASED_CONTROLS, CR3_LOAD_EXITING, "no CR3-load exiting");
@@ -111,7 +117,7 @@ CHECK(registers_to_cr3, "M-01/cr3-load-each-register", NEEDS_L2, SDM_EXITS "; " 
 }
 
 CHECK(registers_from_cr3, "M-01/cr3-store-each-register", NEEDS_L2, SDM_EXITS "; " SDM_QUALIFICATION,
-      "CR3-store exiting: MOV from CR3 to each general register exits")
+      "MOV from CR3 exits with CR3-store exiting, and bits 11:8 of the qualification report the general register")
 {
     l2_prepare(moves_from_cr3);
     vmcs_set_controls(PRIMARY_PROCESSOR_BASED_CONTROLS, CR3_STORE_EXITING, "no CR3-store exiting");
@@ -121,7 +127,7 @@ CHECK(registers_from_cr3, "M-01/cr3-store-each-register", NEEDS_L2, SDM_EXITS ";
 L2_CODE(cr0_there_and_back, "movl %eax, %cr0; movl %cr0, %eax");
 L2_CODE(cr4_there_and_back, "movl %eax, %cr4; movl %cr4, %eax");
 
-/* Each bit alone masked, its shadow the contrary of the real bit: L2 writes what it believes, and reads it back. */
+/* Each bit alone masked, its shadow the opposite of the real bit: L2 writes what it believes, and reads it back. */
 static void each_bit_stays(const struct control_register *cr, const struct l2_code *code, u32 real)
 {
     struct sweep sweep = { 0 };
@@ -142,25 +148,26 @@ static void each_bit_stays(const struct control_register *cr, const struct l2_co
 }
 
 CHECK(cr0_stays, "M-02/cr0-each-bit", NEEDS_L2, SDM_CHANGES,
-      "each bit of CR0 masked, L2 writes the shadow, the real bit differs: no exit, the bit stays, reads give the shadow")
+      "MOV to CR0 that writes a masked bit as its shadow is does not exit, and L2 reads the shadow, for each clear or "
+      "set bit")
 {
     each_bit_stays(&cr0, &cr0_there_and_back, L2_CR0);
 }
 
 CHECK(cr0_stays_set, "M-02/cr0-each-bit-set", NEEDS_L2, SDM_CHANGES,
-      "the same with MP, EM, TS, WP and AM set: L2 writes 0 there and they stay")
+      "MOV to CR0 that writes 0 to a masked MP, EM, TS, WP or AM, set with shadow 0, does not exit, and L2 reads 0")
 {
     each_bit_stays(&cr0, &cr0_there_and_back, L2_CR0 | CR0_MODE_BITS);
 }
 
 CHECK(cr4_stays, "M-02/cr4-each-bit", NEEDS_L2, SDM_CHANGES,
-      "each bit of CR4 masked, reserved ones too, L2 writes the shadow, the real bit differs: no exit, no #GP, the bit stays")
+      "MOV to CR4 that writes a masked bit as its shadow is neither exits nor faults, and L2 reads the shadow")
 {
     each_bit_stays(&cr4, &cr4_there_and_back, L2_CR4);
 }
 
 CHECK(cr4_stays_set, "M-02/cr4-each-bit-set", NEEDS_L2, SDM_CHANGES,
-      "the same with TSD, PSE and PAE set: L2 writes 0 there and they stay")
+      "MOV to CR4 that writes 0 to a masked TSD, PSE or PAE, set with shadow 0, does not exit, and L2 reads 0")
 {
     each_bit_stays(&cr4, &cr4_there_and_back, L2_CR4 | CR4_TSD | CR4_PSE | CR4_PAE);
 }

@@ -15,7 +15,7 @@ static const struct {
 };
 
 CHECK(refuses, "M-03/control", NEEDS_L2, SDM_CHANGES,
-      "control: without a mask, each of the values that M-03 writes is refused with #GP(0)")
+      "Control: MOV to CR0 and CR4 of values that break the consistency of the registers causes #GP(0) without masks")
 {
     struct sweep sweep = { 0 };
     l2_prepare(mov_to_cr0.start);
@@ -41,30 +41,30 @@ static void exits_before_it_faults(u32 turn, u32 mask)
 }
 
 CHECK(pg_without_pe, "M-03/pg-without-pe", NEEDS_L2, SDM_PRIORITY,
-      "PG=1 with PE=0, and a mismatch in masked TS: VM exit, not #GP")
+      "MOV to CR0 with PG=1 and PE=0 exits when a masked TS differs from its shadow")
 {
     exits_before_it_faults(0, CR0_TS);
 }
 
 CHECK(nw_without_cd, "M-03/nw-without-cd", NEEDS_L2, SDM_PRIORITY,
-      "NW=1 with CD=0, and a mismatch in masked TS: VM exit, not #GP")
+      "MOV to CR0 with NW=1 and CD=0 exits when a masked TS differs from its shadow")
 {
     exits_before_it_faults(1, CR0_TS);
 }
 
-CHECK(clears_masked_ne, "M-03/ne", NEEDS_L2, SDM_PRIORITY,
-      "NE=0, which VMX operation does not allow, and NE itself masked with shadow 1: VM exit")
+CHECK(clears_masked_ne, "M-03/ne", NEEDS_L2, SDM_PRIORITY, "MOV to CR0 with NE=0 exits when NE is masked with shadow 1")
 {
     exits_before_it_faults(2, CR0_NE);
 }
 
 CHECK(reserved_cr4, "M-03/cr4-reserved", NEEDS_L2, SDM_PRIORITY,
-      "a reserved bit of CR4, and a mismatch in masked PSE: VM exit, not #GP")
+      "MOV to CR4 that sets a reserved bit exits when a masked PSE differs from its shadow")
 {
     exits_before_it_faults(3, CR4_PSE);
 }
 
-CHECK(clears_masked_vmxe, "M-03/vmxe", NEEDS_L2, SDM_PRIORITY, "VMXE=0, and VMXE itself masked with shadow 1: VM exit, not #GP")
+CHECK(clears_masked_vmxe, "M-03/vmxe", NEEDS_L2, SDM_PRIORITY,
+      "MOV to CR4 with VMXE=0 exits when VMXE is masked with shadow 1")
 {
     exits_before_it_faults(4, CR4_VMXE);
 }
@@ -84,7 +84,8 @@ static void everything_exits(void)
                       "no CR3-load and CR3-store exiting");
 }
 
-CHECK(cpl0_exits, "M-04/control", NEEDS_L2, SDM_EXITS, "control: at CPL 0, each of the accesses of M-04 exits")
+CHECK(cpl0_exits, "M-04/control", NEEDS_L2, SDM_EXITS,
+      "Control: MOV to CR0, CR3 and CR4, MOV from CR3, CLTS and LMSW exit at CPL 0")
 {
     const struct {
         const struct l2_code *code;
@@ -110,37 +111,41 @@ static void faults_at_cpl3(const struct l2_code *code)
     must_take_exception(&exit, code, VECTOR_GP, 0);
 }
 
-CHECK(cpl3_to_cr0, "M-04/mov-to-cr0", NEEDS_L2, SDM_PRIORITY, "MOV to CR0 at CPL 3 that would exit: #GP(0)")
+CHECK(cpl3_to_cr0, "M-04/mov-to-cr0", NEEDS_L2, SDM_PRIORITY,
+      "MOV to CR0 at CPL 3 that would exit at CPL 0 causes #GP(0)")
 {
     faults_at_cpl3(&mov_to_cr0);
 }
 
-CHECK(cpl3_from_cr0, "M-04/mov-from-cr0", NEEDS_L2, SDM_PRIORITY, "MOV from CR0 at CPL 3: #GP(0), whatever the mask")
+CHECK(cpl3_from_cr0, "M-04/mov-from-cr0", NEEDS_L2, SDM_PRIORITY,
+      "MOV from CR0 at CPL 3 causes #GP(0), whatever the mask is")
 {
     faults_at_cpl3(&mov_from_cr0);
 }
 
-CHECK(cpl3_to_cr4, "M-04/mov-to-cr4", NEEDS_L2, SDM_PRIORITY, "MOV to CR4 at CPL 3 that would exit: #GP(0)")
+CHECK(cpl3_to_cr4, "M-04/mov-to-cr4", NEEDS_L2, SDM_PRIORITY,
+      "MOV to CR4 at CPL 3 that would exit at CPL 0 causes #GP(0)")
 {
     faults_at_cpl3(&mov_to_cr4);
 }
 
-CHECK(cpl3_to_cr3, "M-04/mov-to-cr3", NEEDS_L2, SDM_PRIORITY, "MOV to CR3 at CPL 3 with CR3-load exiting: #GP(0)")
+CHECK(cpl3_to_cr3, "M-04/mov-to-cr3", NEEDS_L2, SDM_PRIORITY, "MOV to CR3 at CPL 3 with CR3-load exiting causes #GP(0)")
 {
     faults_at_cpl3(&mov_to_cr3);
 }
 
-CHECK(cpl3_from_cr3, "M-04/mov-from-cr3", NEEDS_L2, SDM_PRIORITY, "MOV from CR3 at CPL 3 with CR3-store exiting: #GP(0)")
+CHECK(cpl3_from_cr3, "M-04/mov-from-cr3", NEEDS_L2, SDM_PRIORITY,
+      "MOV from CR3 at CPL 3 with CR3-store exiting causes #GP(0)")
 {
     faults_at_cpl3(&mov_from_cr3);
 }
 
-CHECK(cpl3_clts, "M-04/clts", NEEDS_L2, SDM_PRIORITY, "CLTS at CPL 3 that would exit: #GP(0)")
+CHECK(cpl3_clts, "M-04/clts", NEEDS_L2, SDM_PRIORITY, "CLTS at CPL 3 that would exit at CPL 0 causes #GP(0)")
 {
     faults_at_cpl3(&clts);
 }
 
-CHECK(cpl3_lmsw, "M-04/lmsw", NEEDS_L2, SDM_PRIORITY, "LMSW at CPL 3 that would exit: #GP(0)")
+CHECK(cpl3_lmsw, "M-04/lmsw", NEEDS_L2, SDM_PRIORITY, "LMSW at CPL 3 that would exit at CPL 0 causes #GP(0)")
 {
     faults_at_cpl3(&lmsw);
 }

@@ -28,7 +28,7 @@ L2_CODE(mov_from_cr0, "movl %cr0, %eax");
 L2_CODE(mov_to_cr4, "movl %eax, %cr4");
 L2_CODE(mov_from_cr4, "movl %cr4, %eax");
 
-/* CR0 and CR4, for what goes for both alike. */
+/* CR0 and CR4, for checks of both. */
 struct control_register {
     enum vmcs_field mask, shadow, guest;
     u32 number, initial;

@@ -16,21 +16,24 @@ static struct vm_exit clear_ts(u32 mask, u32 shadow)
     return l2_try(&clts);
 }
 
-CHECK(clts_00, "M-14/mask-0-shadow-0", NEEDS_L2, SDM_CHANGES, "control: TS is neither masked nor shadowed: CLTS clears it")
+CHECK(clts_00, "M-14/mask-0-shadow-0", NEEDS_L2, SDM_CHANGES,
+      "Control: CLTS clears TS when TS is not masked and its shadow is 0")
 {
     struct vm_exit exit = clear_ts(0, 0);
     must_execute(&exit, &clts);
     must("cr0", exit.cr0, L2_CR0);
 }
 
-CHECK(clts_01, "M-14/mask-0-shadow-1", NEEDS_L2, SDM_CHANGES, "TS is not masked, its shadow is 1: CLTS clears it")
+CHECK(clts_01, "M-14/mask-0-shadow-1", NEEDS_L2, SDM_CHANGES,
+      "CLTS clears TS when TS is not masked and its shadow is 1")
 {
     struct vm_exit exit = clear_ts(0, CR0_TS);
     must_execute(&exit, &clts);
     must("cr0", exit.cr0, L2_CR0);
 }
 
-CHECK(clts_10, "M-14/mask-1-shadow-0", NEEDS_L2, SDM_CHANGES, "TS is masked, its shadow is 0: CLTS does nothing, TS stays 1")
+CHECK(clts_10, "M-14/mask-1-shadow-0", NEEDS_L2, SDM_CHANGES,
+      "CLTS executes and leaves TS set when TS is masked with shadow 0")
 {
     struct vm_exit exit = clear_ts(CR0_TS, 0);
     must_execute(&exit, &clts);
@@ -38,7 +41,7 @@ CHECK(clts_10, "M-14/mask-1-shadow-0", NEEDS_L2, SDM_CHANGES, "TS is masked, its
 }
 
 CHECK(clts_11, "M-14/mask-1-shadow-1", NEEDS_L2, SDM_EXITS "; " SDM_QUALIFICATION,
-      "TS is masked, its shadow is 1: CLTS exits, qualification CLTS of CR0, TS stays 1")
+      "CLTS exits and leaves TS set when TS is masked with shadow 1")
 {
     struct vm_exit exit = clear_ts(CR0_TS, CR0_TS);
     must_exit_on(&exit, &clts, CLTS_ACCESS);
@@ -46,7 +49,7 @@ CHECK(clts_11, "M-14/mask-1-shadow-1", NEEDS_L2, SDM_EXITS "; " SDM_QUALIFICATIO
 }
 
 CHECK(clts_11_clear, "M-14/ts-clear", NEEDS_L2, SDM_EXITS,
-      "TS is masked, its shadow is 1, the real TS is 0: CLTS exits all the same")
+      "CLTS exits when TS is masked with shadow 1 although TS is clear")
 {
     l2_prepare(clts.start);
     own(&cr0, CR0_TS, CR0_TS);
@@ -55,7 +58,8 @@ CHECK(clts_11_clear, "M-14/ts-clear", NEEDS_L2, SDM_EXITS,
     must("cr0", exit.cr0, L2_CR0);
 }
 
-CHECK(clts_other_bits, "M-14/other-bits", NEEDS_L2, SDM_EXITS, "all bits but TS are masked, with shadow 1: CLTS clears TS")
+CHECK(clts_other_bits, "M-14/other-bits", NEEDS_L2, SDM_EXITS,
+      "CLTS clears TS when all other bits of CR0 are masked with shadow 1")
 {
     struct vm_exit exit = clear_ts(~CR0_TS, ~CR0_TS);
     must_execute(&exit, &clts);
@@ -64,7 +68,8 @@ CHECK(clts_other_bits, "M-14/other-bits", NEEDS_L2, SDM_EXITS, "all bits but TS 
 
 L2_CODE(clts_fninit, "clts; fninit");
 
-CHECK(clts_effect, "M-14/effect", NEEDS_L2, SDM_CHANGES, "TS is masked, its shadow is 0: behind CLTS, FNINIT still causes #NM")
+CHECK(clts_effect, "M-14/effect", NEEDS_L2, SDM_CHANGES,
+      "FNINIT still causes #NM after CLTS with TS masked and shadow 0")
 {
     struct l2_code fninit = { clts_fninit.start + (clts.end - clts.start), clts_fninit.end };
     l2_prepare(clts_fninit.start);
@@ -109,25 +114,25 @@ static void reads_merge(const struct control_register *cr, const struct l2_code 
 }
 
 CHECK(mov_cr0, "M-15/mov-from-cr0", NEEDS_L2, SDM_CHANGES,
-      "MOV from CR0 gives the shadow where the mask is 1, else CR0; it never exits")
+      "MOV from CR0 reads the shadow where the mask is 1 and CR0 where it is 0, and does not exit")
 {
     reads_merge(&cr0, &mov_from_cr0, REAL_CR0, 0xFFFFFFFF);
 }
 
 CHECK(mov_cr4, "M-15/mov-from-cr4", NEEDS_L2, SDM_CHANGES,
-      "MOV from CR4 gives the shadow where the mask is 1, else CR4; it never exits")
+      "MOV from CR4 reads the shadow where the mask is 1 and CR4 where it is 0, and does not exit")
 {
     reads_merge(&cr4, &mov_from_cr4, REAL_CR4, 0xFFFFFFFF);
 }
 
 CHECK(smsw_32_bits, "M-15/smsw-32-bit", NEEDS_L2, SDM_CHANGES "; SMSW (Vol. 2)",
-      "SMSW of a 32-bit register: the same in bits 15:0; the SDM leaves the others undefined")
+      "SMSW to a 32-bit register reads the shadow where the mask is 1 and CR0 where it is 0, in bits 15:0")
 {
     reads_merge(&cr0, &smsw_32, REAL_CR0, 0xFFFF);
 }
 
 CHECK(smsw_16_bits, "M-15/smsw-16-bit", NEEDS_L2, SDM_CHANGES "; SMSW (Vol. 2)",
-      "SMSW of a 16-bit register: the same in bits 15:0")
+      "SMSW to a 16-bit register reads the shadow where the mask is 1 and CR0 where it is 0")
 {
     reads_merge(&cr0, &smsw_16, REAL_CR0, 0xFFFF);
 }
@@ -146,13 +151,14 @@ static void smsw_stores(void)
 }
 
 CHECK(smsw_to_memory, "M-15/smsw-memory", NEEDS_L2, SDM_CHANGES "; SMSW (Vol. 2)",
-      "SMSW to memory stores the same 16 bits, and no more")
+      "SMSW to memory stores 16 bits: the shadow where the mask is 1 and CR0 where it is 0")
 {
     l2_prepare(smsw_memory.start);
     smsw_stores();
 }
 
-CHECK(smsw_user, "M-15/smsw-user", NEEDS_L2, SDM_CHANGES "; SMSW (Vol. 2)", "SMSW at CPL 3, without UMIP, gives the same")
+CHECK(smsw_user, "M-15/smsw-user", NEEDS_L2, SDM_CHANGES "; SMSW (Vol. 2)",
+      "SMSW to memory at CPL 3, without UMIP, stores the shadow where the mask is 1 and CR0 where it is 0")
 {
     l2_prepare(smsw_memory.start);
     l2_user_mode();

@@ -36,29 +36,30 @@ static void must_refuse(struct trap trap, u32 vector)
     must("vmx_operation", entered, false);
 }
 
-CHECK(vmxon_as_is, "M-10/control", NEEDS_L2, SDM_VMXON, "control: VMXON with PE, PG, NE and VMXE set succeeds")
+CHECK(vmxon_as_is, "M-10/control", NEEDS_L2, SDM_VMXON, "Control: VMXON succeeds with PE, PG, NE and VMXE set")
 {
     struct trap trap = vmxon_with(read_cr0(), read_cr4());
     must_not_fault(trap);
     must("vmx_operation", entered, true);
 }
 
-CHECK(vmxon_without_pg, "M-10/pg", NEEDS_L2, SDM_VMXON, "VMXON with PG=0, PE=1: #GP(0)")
+CHECK(vmxon_without_pg, "M-10/pg", NEEDS_L2, SDM_VMXON, "VMXON with CR0.PG=0 and PE=1 causes #GP(0)")
 {
     must_refuse(vmxon_with(read_cr0() & ~CR0_PG, read_cr4()), VECTOR_GP);
 }
 
-CHECK(vmxon_without_ne, "M-11/ne", NEEDS_L2, SDM_VMXON, "VMXON with NE=0: #GP(0)")
+CHECK(vmxon_without_ne, "M-11/ne", NEEDS_L2, SDM_VMXON, "VMXON with CR0.NE=0 causes #GP(0)")
 {
     must_refuse(vmxon_with(read_cr0() & ~CR0_NE, read_cr4()), VECTOR_GP);
 }
 
-CHECK(vmxon_without_vmxe, "M-11/vmxe", NEEDS_L2, SDM_VMXON, "VMXON with CR4.VMXE=0: #UD")
+CHECK(vmxon_without_vmxe, "M-11/vmxe", NEEDS_L2, SDM_VMXON, "VMXON with CR4.VMXE=0 causes #UD")
 {
     must_refuse(vmxon_with(read_cr0(), read_cr4() & ~CR4_VMXE), VECTOR_UD);
 }
 
-CHECK(vmxon_ne_and_vmxe, "M-11/vmxe-and-ne", NEEDS_L2, SDM_VMXON, "VMXON with CR4.VMXE=0 and NE=0: #UD comes first")
+CHECK(vmxon_ne_and_vmxe, "M-11/vmxe-and-ne", NEEDS_L2, SDM_VMXON,
+      "VMXON with CR4.VMXE=0 and CR0.NE=0 causes #UD, not #GP")
 {
     must_refuse(vmxon_with(read_cr0() & ~CR0_NE, read_cr4() & ~CR4_VMXE), VECTOR_UD);
 }
@@ -72,7 +73,7 @@ asm(".pushsection .text\n.code16\n"
     "                    lretw\n"
     ".code32\n.popsection\n");
 
-CHECK(real_mode, "M-11/control-pe", NEEDS_L2, SDM_VMXON, "control: real-address mode executes what it may, CLTS")
+CHECK(real_mode, "M-11/control-pe", NEEDS_L2, SDM_VMXON, "Control: CLTS executes in real-address mode and clears TS")
 {
     vmx_off();
     write_cr0(read_cr0() | CR0_TS);
@@ -84,7 +85,7 @@ CHECK(real_mode, "M-11/control-pe", NEEDS_L2, SDM_VMXON, "control: real-address 
         give_up("VMXON failed");
 }
 
-CHECK(vmxon_without_pe, "M-11/pe", NEEDS_L2, SDM_VMXON, "VMXON in real-address mode: #UD")
+CHECK(vmxon_without_pe, "M-11/pe", NEEDS_L2, SDM_VMXON, "VMXON in real-address mode causes #UD")
 {
     vmx_off();
     must_fault(trap_in_real(vmxon_in_real_mode, 0), VECTOR_UD, 0, vmxon_in_real_mode);

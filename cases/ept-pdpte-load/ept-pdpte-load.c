@@ -39,7 +39,7 @@ static struct vm_exit set_pg_with(u32 rights)
 static struct vm_exit control, load; /* what the two checks saw, for the screen */
 
 CHECK(mapped, "mapped", NEEDS_L2, "PDPTE Registers (Vol. 3, 4.4.1)",
-      "control: CR3's page is mapped by EPT, so MOV to CR0 turns PAE paging on")
+      "Control: MOV to CR0 turns PAE paging on when EPT maps CR3's page")
 {
     struct vm_exit exit = control = set_pg_with(EPT_ALL);
     must("exit_reason", exit.reason, EXIT_VMCALL);
@@ -53,9 +53,8 @@ CHECK(mapped, "mapped", NEEDS_L2, "PDPTE Registers (Vol. 3, 4.4.1)",
     saw_exit(&exit, l2_mov_to_cr0);
 }
 
-CHECK(not_present, "not-present", NEEDS_L2,
-      "PDPTE Registers (Vol. 3, 4.4.1); EPT Violations (Vol. 3, 29.3.3.2)",
-      "CR3's page is absent from EPT: MOV to CR0 that sets PG with PAE causes an EPT violation at CR3")
+CHECK(not_present, "not-present", NEEDS_L2, "PDPTE Registers (Vol. 3, 4.4.1); EPT Violations (Vol. 3, 29.3.3.2)",
+      "MOV to CR0 that sets PG with PAE causes an EPT violation at CR3 when CR3's page is absent from EPT")
 {
     struct vm_exit exit = load = set_pg_with(EPT_NOTHING);
     must_violate_at_pdptes(&exit, exit.cr3, EPT_NOTHING);
@@ -65,8 +64,8 @@ CHECK(not_present, "not-present", NEEDS_L2,
     saw_exit(&exit, l2_mov_to_cr0);
 }
 
-/* The words on the screen stand where the first report of the bug had them. They are about `not-present`, and a control
-   that fails takes its place: then nothing is known of the bug, and GOOD or BAD would be a guess. */
+/* The words on the screen have the places that they had in the first report of the bug. They are about `not-present`,
+   and a control that fails takes its place: then nothing is known of the bug, and GOOD or BAD would be a guess. */
 struct condition case_end(void)
 {
     bool control_failed = verdict_of("mapped") == FAIL;

@@ -27,7 +27,7 @@ static void must_flag(u32 accessed, u32 dirty)
 }
 
 CHECK(flags_written, "L2-10/write", NEEDS_L2, EPT_FLAGS,
-      "control: a write of L2 sets the accessed flags and the dirty flag")
+      "Control: a write of L2 sets the accessed flags and the dirty flag of EPT")
 {
     about_to_write();
     ept_track();
@@ -38,7 +38,7 @@ CHECK(flags_written, "L2-10/write", NEEDS_L2, EPT_FLAGS,
 }
 
 CHECK(flags_off, "L2-10/off", NEEDS_L2, EPT_FLAGS,
-      "control: bit 6 of EPTP is 0, so the load of the PDPTEs sets no flag")
+      "Control: MOV to CR0 that loads the PDPTEs sets no flag of EPT when bit 6 of EPTP is 0")
 {
     about_to_set_pg();
     put_table_behind_window();
@@ -47,7 +47,7 @@ CHECK(flags_off, "L2-10/off", NEEDS_L2, EPT_FLAGS,
 }
 
 CHECK(flags_cr0, "L2-10/mov-cr0", NEEDS_L2, EPT_FLAGS,
-      "MOV to CR0 loads the PDPTEs: the accessed flags of their page are set, its dirty flag is not")
+      "MOV to CR0 that loads the PDPTEs sets the accessed flags of their page in EPT and not the dirty flag")
 {
     about_to_set_pg();
     put_table_behind_window();
@@ -56,7 +56,8 @@ CHECK(flags_cr0, "L2-10/mov-cr0", NEEDS_L2, EPT_FLAGS,
     must_flag(EPT_ACCESSED, 0);
 }
 
-CHECK(flags_cr3, "L2-10/mov-cr3", NEEDS_L2, EPT_FLAGS, "the same with MOV to CR3")
+CHECK(flags_cr3, "L2-10/mov-cr3", NEEDS_L2, EPT_FLAGS,
+      "MOV to CR3 that loads the PDPTEs sets the accessed flags of their page in EPT and not the dirty flag")
 {
     about_to(l2_mov_cr3, WINDOW);
     ept_map(WINDOW, other_pdpt, EPT_ALL);
@@ -65,7 +66,8 @@ CHECK(flags_cr3, "L2-10/mov-cr3", NEEDS_L2, EPT_FLAGS, "the same with MOV to CR3
     must_flag(EPT_ACCESSED, 0);
 }
 
-CHECK(flags_cr4, "L2-10/mov-cr4", NEEDS_L2, EPT_FLAGS, "the same with MOV to CR4 that toggles PSE")
+CHECK(flags_cr4, "L2-10/mov-cr4", NEEDS_L2, EPT_FLAGS,
+      "MOV to CR4 that toggles PSE sets the accessed flags of the PDPTEs' page in EPT and not the dirty flag")
 {
     about_to(l2_mov_cr4, L2_CR4 | CR4_PSE);
     put_table_behind_window();
@@ -75,7 +77,7 @@ CHECK(flags_cr4, "L2-10/mov-cr4", NEEDS_L2, EPT_FLAGS, "the same with MOV to CR4
 }
 
 CHECK(read_only_cr0, "L2-11/mov-cr0", NEEDS_L2, EPT_VIOLATIONS "; " EPT_FLAGS,
-      "accessed and dirty flags are on and the PDPTEs' page is readable alone: MOV to CR0 succeeds")
+      "MOV to CR0 loads the PDPTEs from a page that is read-only in EPT when accessed and dirty flags are on")
 {
     about_to_set_pg();
     put_table_behind_window();
@@ -85,7 +87,8 @@ CHECK(read_only_cr0, "L2-11/mov-cr0", NEEDS_L2, EPT_VIOLATIONS "; " EPT_FLAGS,
     must_flag(EPT_ACCESSED, 0);
 }
 
-CHECK(read_only_cr3, "L2-11/mov-cr3", NEEDS_L2, EPT_VIOLATIONS "; " EPT_FLAGS, "the same with MOV to CR3")
+CHECK(read_only_cr3, "L2-11/mov-cr3", NEEDS_L2, EPT_VIOLATIONS "; " EPT_FLAGS,
+      "MOV to CR3 loads the PDPTEs from a page that is read-only in EPT when accessed and dirty flags are on")
 {
     about_to(l2_mov_cr3, WINDOW);
     ept_map(WINDOW, other_pdpt, EPT_READ);
@@ -94,7 +97,7 @@ CHECK(read_only_cr3, "L2-11/mov-cr3", NEEDS_L2, EPT_VIOLATIONS "; " EPT_FLAGS, "
     must_flag(EPT_ACCESSED, 0);
 }
 
-/* With the flags on page walks are writes, and logged. What the code behind the MOV needs is marked beforehand: its
+/* With the flags on page walks are writes, and logged. What the code after the MOV needs is marked beforehand: its
    page, and the page directory that maps it. Then the load of the PDPTEs is all that could be logged. */
 static void log_loads_alone(u32 index)
 {
@@ -110,7 +113,8 @@ static void must_have_logged(u32 index, u64 entry)
     must("pml_entry", ept_log[EPT_LOG_ENTRIES - 1], entry);
 }
 
-CHECK(log_written, "L2-12/write", NEEDS_L2, EPT_LOG, "control: a write of L2 is logged, and the PML index goes down by 1")
+CHECK(log_written, "L2-12/write", NEEDS_L2, EPT_LOG,
+      "Control: a write of L2 is logged, and the PML index goes down by 1")
 {
     about_to_write();
     ept_log_from(EPT_LOG_ENTRIES - 1);
@@ -121,7 +125,7 @@ CHECK(log_written, "L2-12/write", NEEDS_L2, EPT_LOG, "control: a write of L2 is 
 }
 
 CHECK(log_full_written, "L2-12/write-full", NEEDS_L2, EPT_LOG,
-      "control: the log is full, so a write of L2 ends in a page-modification log-full exit and sets no flag")
+      "Control: a write of L2 with a full log causes a page-modification log-full exit and sets no dirty flag")
 {
     about_to_write();
     ept_log_from(EPT_LOG_FULL);
@@ -133,7 +137,8 @@ CHECK(log_full_written, "L2-12/write-full", NEEDS_L2, EPT_LOG,
     saw_exit(&exit, l2_writes);
 }
 
-CHECK(log_cr3, "L2-12/mov-cr3", NEEDS_L2, EPT_LOG "; " EPT_FLAGS, "MOV to CR3 loads the PDPTEs: nothing is logged")
+CHECK(log_cr3, "L2-12/mov-cr3", NEEDS_L2, EPT_LOG "; " EPT_FLAGS,
+      "MOV to CR3 that loads the PDPTEs adds no entry to the page-modification log")
 {
     about_to(l2_mov_cr3, WINDOW);
     ept_map(WINDOW, other_pdpt, EPT_ALL);
@@ -142,7 +147,8 @@ CHECK(log_cr3, "L2-12/mov-cr3", NEEDS_L2, EPT_LOG "; " EPT_FLAGS, "MOV to CR3 lo
     must_have_logged(EPT_LOG_ENTRIES - 1, 0);
 }
 
-CHECK(log_cr0, "L2-12/mov-cr0", NEEDS_L2, EPT_LOG "; " EPT_FLAGS, "MOV to CR0 loads the PDPTEs: nothing is logged")
+CHECK(log_cr0, "L2-12/mov-cr0", NEEDS_L2, EPT_LOG "; " EPT_FLAGS,
+      "MOV to CR0 that loads the PDPTEs adds no entry to the page-modification log")
 {
     about_to_set_pg();
     put_table_behind_window();
@@ -160,7 +166,7 @@ static void mark_window_accessed(void)
 }
 
 CHECK(log_full_fetch, "L2-12/fetch-full", NEEDS_L2, EPT_LOG,
-      "control: the log is full and all flags that L2 needs are set: it runs")
+      "L2 runs with a full log when all accessed and dirty flags that it needs are set")
 {
     l2_prepare(l2_mov_cr0_then);
     log_loads_alone(EPT_LOG_FULL);
@@ -172,7 +178,7 @@ CHECK(log_full_fetch, "L2-12/fetch-full", NEEDS_L2, EPT_LOG,
 }
 
 CHECK(log_full_cr0, "L2-12/mov-cr0-full", NEEDS_L2, EPT_LOG "; " EPT_FLAGS,
-      "the log is full and MOV to CR0 loads the PDPTEs: there is nothing to log, it succeeds")
+      "MOV to CR0 loads the PDPTEs with a full log, as the load sets no dirty flag")
 {
     about_to_set_pg();
     put_table_behind_window();
@@ -184,7 +190,7 @@ CHECK(log_full_cr0, "L2-12/mov-cr0-full", NEEDS_L2, EPT_LOG "; " EPT_FLAGS,
 }
 
 CHECK(log_full_then, "L2-12/violation-after-full", NEEDS_L2, EPT_LOG "; " EPT_VIOLATIONS,
-      "and an EPT violation that comes later, without logging, is still one and no log-full exit")
+      "An EPT violation without page-modification logging exits as such after a MOV to CR0 with a full log")
 {
     about_to_set_pg();
     put_table_behind_window();

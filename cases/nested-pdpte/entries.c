@@ -1,4 +1,4 @@
-/* L2-05 to L2-09: how it ends by what else the EPT entries on the way to that page hold, and what L1 is told of it. */
+/* L2-05 to L2-09: how the load ends by what else the EPT entries of that page hold, and what the exit reports. */
 #include "stage.h"
 
 static u64 *const pdpt = l2_tables.pae.pdpt;
@@ -17,25 +17,25 @@ static void memory_type(u32 type)
 }
 
 CHECK(memory_type_uncacheable, "L2-05/memory-type-0", NEEDS_L2, EPT_MISCONFIGURATIONS,
-      "control: memory type 0 (UC) is not reserved")
+      "Control: MOV to CR0 loads the PDPTEs from a page with memory type 0 (UC) in EPT")
 {
     memory_type(0);
     run_must_load(pdpt);
 }
 
-#define RESERVED_MEMORY_TYPE(type)                                                                 \
-    CHECK(memory_type_##type, "L2-05/memory-type-" #type, NEEDS_L2, EPT_MISCONFIGURATIONS,         \
-          "the EPT entry of CR3's page has the reserved memory type " #type ": EPT misconfiguration") \
-    {                                                                                              \
-        memory_type(type);                                                                         \
-        run_must_misconfigure();                                                                       \
+#define RESERVED_MEMORY_TYPE(type)                                                                                     \
+    CHECK(memory_type_##type, "L2-05/memory-type-" #type, NEEDS_L2, EPT_MISCONFIGURATIONS,                             \
+          "MOV to CR0 causes an EPT misconfiguration when CR3's page has the reserved memory type " #type " in EPT")   \
+    {                                                                                                                  \
+        memory_type(type);                                                                                             \
+        run_must_misconfigure();                                                                                       \
     }
 RESERVED_MEMORY_TYPE(2)
 RESERVED_MEMORY_TYPE(3)
 RESERVED_MEMORY_TYPE(7)
 
 CHECK(ignored_bits, "L2-05/ignored-bits", NEEDS_L2, EPT_TRANSLATION,
-      "control: bits 63:52 of the EPT entry of CR3's page are ignored")
+      "Control: MOV to CR0 loads the PDPTEs from a page whose EPT entry has bits 63:52 set")
 {
     about_to_set_pg();
     edit_leaf(0, (u64)0xFFF << 52);
@@ -43,7 +43,7 @@ CHECK(ignored_bits, "L2-05/ignored-bits", NEEDS_L2, EPT_TRANSLATION,
 }
 
 CHECK(address_bits, "L2-05/address-bits", NEEDS_L2, EPT_MISCONFIGURATIONS,
-      "the EPT entry of CR3's page has an address bit that the CPU lacks, each in turn: EPT misconfiguration")
+      "MOV to CR0 causes an EPT misconfiguration when CR3's page has an EPT address bit that the CPU lacks")
 {
     u64 misconfigured = 0, lacking = ((u64)1 << 52) - ((u64)1 << physical_address_bits());
     if (!lacking)
@@ -71,24 +71,27 @@ static void hole_at(enum ept_level level)
 }
 
 CHECK(no_hole, "L2-06/mapped", NEEDS_L2, EPT_TRANSLATION,
-      "control: CR3's page is mapped by an EPT PDPTE, a PDE and a PTE of its own")
+      "Control: MOV to CR0 loads the PDPTEs from a page that an EPT PDPTE, PDE and PTE of its own map")
 {
     about_to_set_pg();
     put_table_behind_window();
     run_must_load(pdpt);
 }
 
-CHECK(hole_pte, "L2-06/pte", NEEDS_L2, EPT_TRANSLATION, "the EPT PTE of CR3's page is 0: EPT violation")
+CHECK(hole_pte, "L2-06/pte", NEEDS_L2, EPT_TRANSLATION,
+      "MOV to CR0 causes an EPT violation when the EPT PTE of CR3's page is 0")
 {
     hole_at(EPT_PTE);
 }
 
-CHECK(hole_pde, "L2-06/pde", NEEDS_L2, EPT_TRANSLATION, "the EPT PDE above CR3's page is 0: EPT violation")
+CHECK(hole_pde, "L2-06/pde", NEEDS_L2, EPT_TRANSLATION,
+      "MOV to CR0 causes an EPT violation when the EPT PDE above CR3's page is 0")
 {
     hole_at(EPT_PDE);
 }
 
-CHECK(hole_pdpte, "L2-06/pdpte", NEEDS_L2, EPT_TRANSLATION, "the EPT PDPTE above CR3's page is 0: EPT violation")
+CHECK(hole_pdpte, "L2-06/pdpte", NEEDS_L2, EPT_TRANSLATION,
+      "MOV to CR0 causes an EPT violation when the EPT PDPTE above CR3's page is 0")
 {
     hole_at(EPT_PDPTE);
 }
@@ -112,7 +115,7 @@ static void use_second_pml4e(void)
 }
 
 CHECK(no_hole_pml4e, "L2-06/pml4e-mapped", NEEDS_L2, EPT_TRANSLATION,
-      "control: all but CR3's page is translated by the second EPT PML4E")
+      "Control: MOV to CR4 loads the PDPTEs when the second EPT PML4E translates all but CR3's page")
 {
     if (physical_address_bits() < 40)
         skip("physical addresses of less than 40 bits: there is one EPT PML4E alone");
@@ -121,7 +124,7 @@ CHECK(no_hole_pml4e, "L2-06/pml4e-mapped", NEEDS_L2, EPT_TRANSLATION,
 }
 
 CHECK(hole_pml4e, "L2-06/pml4e", NEEDS_L2, EPT_TRANSLATION,
-      "the EPT PML4E above CR3's page is 0: MOV to CR4 that toggles PSE causes an EPT violation")
+      "MOV to CR4 that toggles PSE causes an EPT violation when the EPT PML4E above CR3's page is 0")
 {
     if (physical_address_bits() < 40)
         skip("physical addresses of less than 40 bits: there is one EPT PML4E alone");
@@ -143,7 +146,7 @@ static u64 *table_at_fe0(void)
 }
 
 CHECK(offset_mapped, "L2-07/mapped", NEEDS_L2, PDPTE_REGISTERS,
-      "control: the PDPTEs lie at FE0h of a page that EPT maps, and are loaded from there")
+      "Control: MOV to CR0 loads PDPTEs at offset FE0h of a page that EPT maps")
 {
     about_to_set_pg();
     use_table(table_at_fe0());
@@ -151,7 +154,7 @@ CHECK(offset_mapped, "L2-07/mapped", NEEDS_L2, PDPTE_REGISTERS,
 }
 
 CHECK(offset, "L2-07/offset-fe0", NEEDS_L2, EXIT_INFORMATION,
-      "the PDPTEs lie at FE0h of a page that is absent from EPT: the guest-physical address has the offset")
+      "An EPT violation of MOV to CR0 reports the address of PDPTEs at offset FE0h, not that of their page")
 {
     about_to_set_pg();
     use_table(table_at_fe0());
@@ -160,7 +163,7 @@ CHECK(offset, "L2-07/offset-fe0", NEEDS_L2, EXIT_INFORMATION,
 }
 
 CHECK(offset_cr3, "L2-07/offset-fe0-mov-cr3", NEEDS_L2, EXIT_INFORMATION,
-      "the same with the PDPTEs that MOV to CR3 loads")
+      "An EPT violation of MOV to CR3 reports the address of PDPTEs at offset FE0h, not that of their page")
 {
     about_to(l2_mov_cr3, address_of(other_pdpt + 508));
     ept_protect(other_pdpt, EPT_NOTHING);
@@ -168,7 +171,7 @@ CHECK(offset_cr3, "L2-07/offset-fe0-mov-cr3", NEEDS_L2, EXIT_INFORMATION,
 }
 
 CHECK(low_bits, "L2-07/low-bits", NEEDS_L2, PDPTE_REGISTERS "; " EXIT_INFORMATION,
-      "bits 4:0 of CR3 are set and take no part in the address: the EPT violation is at CR3 & ~1Fh")
+      "An EPT violation of MOV to CR0 reports an address without bits 4:0 of CR3")
 {
     about_to_set_pg();
     use_table((u64 *)(address_of(pdpt + 4) | 0x1F));
@@ -177,14 +180,14 @@ CHECK(low_bits, "L2-07/low-bits", NEEDS_L2, PDPTE_REGISTERS "; " EXIT_INFORMATIO
 }
 
 CHECK(both_read_write, "L2-08/mapped", NEEDS_L2, EXIT_QUALIFICATION_TABLE,
-      "control: the EPT PDE and the PTE allow all but fetches, so MOV to CR0 succeeds")
+      "Control: MOV to CR0 loads the PDPTEs when the EPT PDE and PTE allow all but fetches")
 {
     rights_by_level(EPT_READ | EPT_WRITE, EPT_READ | EPT_WRITE);
     run_must_load(pdpt);
 }
 
 CHECK(upper_execute_only, "L2-08/execute-above-all", NEEDS_L2, EXIT_QUALIFICATION_TABLE,
-      "the EPT PDE allows fetches alone, the PTE everything: bits 5:3 are 100b, bit 0 is 1, bits 7 and 8 are 0")
+      "An EPT violation of MOV to CR0 reports a read, and fetches alone allowed, when the EPT PDE allows those alone")
 {
     need_execute_only();
     rights_by_level(EPT_EXECUTE, EPT_ALL);
@@ -192,7 +195,7 @@ CHECK(upper_execute_only, "L2-08/execute-above-all", NEEDS_L2, EXIT_QUALIFICATIO
 }
 
 CHECK(disjoint, "L2-08/execute-above-read-write", NEEDS_L2, EXIT_QUALIFICATION_TABLE,
-      "the EPT PDE allows fetches alone, the PTE all but fetches: bits 5:3 are the AND of both, 000b")
+      "An EPT violation of MOV to CR0 reports in bits 5:3 the AND of the rights of EPT PDE and PTE")
 {
     need_execute_only();
     rights_by_level(EPT_EXECUTE, EPT_READ | EPT_WRITE);
@@ -210,21 +213,21 @@ static void faults_then_loads(u64 *table)
 }
 
 CHECK(retry_cr0, "L2-09/mov-cr0", NEEDS_L2, PDPTE_REGISTERS "; Architectural State Before a VM Exit (Vol. 3, 28.1)",
-      "the EPT violation is a fault: once the page is mapped the same MOV to CR0 runs again and loads the PDPTEs")
+      "MOV to CR0 runs again after its EPT violation and loads the PDPTEs once their page is mapped")
 {
     about_to_set_pg();
     faults_then_loads(pdpt);
 }
 
 CHECK(retry_cr3, "L2-09/mov-cr3", NEEDS_L2, PDPTE_REGISTERS "; Architectural State Before a VM Exit (Vol. 3, 28.1)",
-      "the same with MOV to CR3")
+      "MOV to CR3 runs again after its EPT violation and loads the PDPTEs once their page is mapped")
 {
     about_to(l2_mov_cr3, address_of(other_pdpt));
     faults_then_loads(other_pdpt);
 }
 
 CHECK(retry_cr4, "L2-09/mov-cr4", NEEDS_L2, PDPTE_REGISTERS "; Architectural State Before a VM Exit (Vol. 3, 28.1)",
-      "the same with MOV to CR4")
+      "MOV to CR4 that toggles PSE runs again after its EPT violation and loads the PDPTEs once their page is mapped")
 {
     about_to(l2_mov_cr4, L2_CR4 | CR4_PSE);
     faults_then_loads(pdpt);

@@ -18,25 +18,25 @@ static void violate_by(const char *instruction, u32 operand)
     run_must_violate(EPT_NOTHING);
 }
 
-CHECK(pse_mapped, "L2-13/mapped", NEEDS_L2, PDPTE_REGISTERS, "control: MOV to CR4 toggles PSE and loads the PDPTEs")
+CHECK(pse_mapped, "L2-13/mapped", NEEDS_L2, PDPTE_REGISTERS, "Control: MOV to CR4 that toggles PSE loads the PDPTEs")
 {
     load_by(l2_mov_cr4, L2_CR4 | CR4_PSE);
 }
 
 CHECK(pse, "L2-13/pse", NEEDS_L2, PDPTE_REGISTERS,
-      "MOV to CR4 toggles PSE and CR3's page is absent from EPT: EPT violation")
+      "MOV to CR4 that toggles PSE causes an EPT violation when CR3's page is absent from EPT")
 {
     violate_by(l2_mov_cr4, L2_CR4 | CR4_PSE);
 }
 
-CHECK(smep_mapped, "L2-14/mapped", NEEDS_L2, PDPTE_REGISTERS, "control: MOV to CR4 toggles SMEP and loads the PDPTEs")
+CHECK(smep_mapped, "L2-14/mapped", NEEDS_L2, PDPTE_REGISTERS, "Control: MOV to CR4 that toggles SMEP loads the PDPTEs")
 {
     need(FEATURE_SMEP);
     load_by(l2_mov_cr4, L2_CR4 | CR4_SMEP);
 }
 
 CHECK(smep_unmapped, "L2-14/smep", NEEDS_L2, PDPTE_REGISTERS,
-      "MOV to CR4 toggles SMEP and CR3's page is absent from EPT: EPT violation")
+      "MOV to CR4 that toggles SMEP causes an EPT violation when CR3's page is absent from EPT")
 {
     need(FEATURE_SMEP);
     violate_by(l2_mov_cr4, L2_CR4 | CR4_SMEP);
@@ -81,7 +81,7 @@ static struct control_registers about_to_set_pae(void)
 }
 
 CHECK(pae_mapped, "L2-15/mapped", NEEDS_L2, PDPTE_REGISTERS,
-      "control: MOV to CR4 sets PAE under 32-bit paging and loads the PDPTEs")
+      "Control: MOV to CR4 that sets PAE under 32-bit paging loads the PDPTEs")
 {
     struct control_registers registers = about_to_set_pae();
     struct vm_exit exit = l2_run();
@@ -94,7 +94,7 @@ CHECK(pae_mapped, "L2-15/mapped", NEEDS_L2, PDPTE_REGISTERS,
 }
 
 CHECK(pae, "L2-15/pae", NEEDS_L2, PDPTE_REGISTERS,
-      "MOV to CR4 sets PAE under 32-bit paging and CR3's page is absent from EPT: EPT violation")
+      "MOV to CR4 that sets PAE under 32-bit paging causes an EPT violation when CR3's page is absent from EPT")
 {
     enum { LINEAR_VALID = 1 << 7 };
     struct control_registers registers = about_to_set_pae();
@@ -109,25 +109,25 @@ CHECK(pae, "L2-15/pae", NEEDS_L2, PDPTE_REGISTERS,
     saw_exit(&exit, l2_sets_pae);
 }
 
-CHECK(pge_mapped, "L2-16/mapped", NEEDS_L2, PDPTE_REGISTERS, "control: MOV to CR4 toggles PGE and loads the PDPTEs")
+CHECK(pge_mapped, "L2-16/mapped", NEEDS_L2, PDPTE_REGISTERS, "Control: MOV to CR4 that toggles PGE loads the PDPTEs")
 {
     load_by(l2_mov_cr4, L2_CR4 | CR4_PGE);
 }
 
 CHECK(pge, "L2-16/pge", NEEDS_L2, PDPTE_REGISTERS,
-      "MOV to CR4 toggles PGE and CR3's page is absent from EPT: EPT violation")
+      "MOV to CR4 that toggles PGE causes an EPT violation when CR3's page is absent from EPT")
 {
     violate_by(l2_mov_cr4, L2_CR4 | CR4_PGE);
 }
 
-CHECK(cr3_mapped, "L2-17/mapped", NEEDS_L2, PDPTE_REGISTERS, "control: MOV to CR3 loads the PDPTEs of the new table")
+CHECK(cr3_mapped, "L2-17/mapped", NEEDS_L2, PDPTE_REGISTERS, "Control: MOV to CR3 loads the PDPTEs of the new table")
 {
     about_to(l2_mov_cr3, address_of(other_pdpt));
     run_must_load(other_pdpt);
 }
 
 CHECK(cr3_unmapped, "L2-17/mov-cr3", NEEDS_L2, PDPTE_REGISTERS,
-      "MOV to CR3 and the new table's page is absent from EPT: EPT violation at the new address, CR3 keeps the old")
+      "MOV to CR3 causes an EPT violation at the new table and keeps CR3 when that table is absent from EPT")
 {
     about_to(l2_mov_cr3, address_of(other_pdpt));
     ept_protect(other_pdpt, EPT_NOTHING);
@@ -135,7 +135,7 @@ CHECK(cr3_unmapped, "L2-17/mov-cr3", NEEDS_L2, PDPTE_REGISTERS,
 }
 
 CHECK(cr3_same, "L2-17/same-value", NEEDS_L2, PDPTE_REGISTERS,
-      "MOV to CR3 of the value that it has, and the page is absent from EPT: EPT violation")
+      "MOV to CR3 of the value that it has causes an EPT violation when CR3's page is absent from EPT")
 {
     violate_by(l2_mov_cr3, address_of(pdpt));
 }
@@ -147,14 +147,14 @@ static void caches(u32 bits)
     write_cr0((read_cr0() & ~(CR0_CD | CR0_NW)) | bits);
 }
 
-CHECK(cd_mapped, "L2-18/cd-mapped", NEEDS_L2, PDPTE_REGISTERS, "control: MOV to CR0 sets CD and loads the PDPTEs")
+CHECK(cd_mapped, "L2-18/cd-mapped", NEEDS_L2, PDPTE_REGISTERS, "Control: MOV to CR0 that sets CD loads the PDPTEs")
 {
     load_by(l2_mov_cr0, L2_CR0 | CR0_PG | CR0_CD);
     caches(0);
 }
 
 CHECK(cd, "L2-18/cd", NEEDS_L2, PDPTE_REGISTERS,
-      "MOV to CR0 sets CD and CR3's page is absent from EPT: EPT violation")
+      "MOV to CR0 that sets CD causes an EPT violation when CR3's page is absent from EPT")
 {
     violate_by(l2_mov_cr0, L2_CR0 | CR0_PG | CR0_CD);
     caches(0);
@@ -168,7 +168,7 @@ static void about_to_set_nw(void)
 }
 
 CHECK(nw_mapped, "L2-18/nw-mapped", NEEDS_L2, PDPTE_REGISTERS,
-      "control: CD is set, MOV to CR0 sets NW, too, and loads the PDPTEs")
+      "Control: MOV to CR0 that sets NW with CD=1 loads the PDPTEs")
 {
     about_to_set_nw();
     run_must_load(pdpt);
@@ -176,7 +176,7 @@ CHECK(nw_mapped, "L2-18/nw-mapped", NEEDS_L2, PDPTE_REGISTERS,
 }
 
 CHECK(nw, "L2-18/nw", NEEDS_L2, PDPTE_REGISTERS,
-      "CD is set, MOV to CR0 sets NW, too, and CR3's page is absent from EPT: EPT violation")
+      "MOV to CR0 that sets NW with CD=1 causes an EPT violation when CR3's page is absent from EPT")
 {
     about_to_set_nw();
     ept_protect(pdpt, EPT_NOTHING);
@@ -185,7 +185,7 @@ CHECK(nw, "L2-18/nw", NEEDS_L2, PDPTE_REGISTERS,
 }
 
 CHECK(toggle_mapped, "L2-19/mapped", NEEDS_L2, PDPTE_REGISTERS,
-      "control: MOV to CR0 toggles WP, and CR3's page is mapped by EPT")
+      "Control: MOV to CR0 that toggles WP executes when EPT maps CR3's page")
 {
     about_to(l2_mov_cr0, L2_CR0 | CR0_PG | CR0_WP);
     for (u32 index = 0; index < 4; index++)
@@ -200,11 +200,11 @@ static void pass_by(const char *instruction, u32 operand)
     run_must_not_load();
 }
 
-#define NO_LOAD(bit, name)                                                                                      \
-    CHECK(toggle_##bit, "L2-19/" name, NEEDS_L2, PDPTE_REGISTERS,                                               \
-          "MOV to CR0 toggles " #bit " and CR3's page is absent from EPT: it is not accessed, the MOV succeeds") \
-    {                                                                                                           \
-        pass_by(l2_mov_cr0, L2_CR0 | CR0_PG | CR0_##bit);                                                       \
+#define NO_LOAD(bit, name)                                                                                             \
+    CHECK(toggle_##bit, "L2-19/" name, NEEDS_L2, PDPTE_REGISTERS,                                                      \
+          "MOV to CR0 that toggles " #bit " executes although CR3's page is absent from EPT")                          \
+    {                                                                                                                  \
+        pass_by(l2_mov_cr0, L2_CR0 | CR0_PG | CR0_##bit);                                                              \
     }
 NO_LOAD(WP, "wp")
 NO_LOAD(AM, "am")
@@ -213,13 +213,12 @@ NO_LOAD(MP, "mp")
 NO_LOAD(EM, "em")
 
 CHECK(lmsw, "L2-19/lmsw", NEEDS_L2, PDPTE_REGISTERS,
-      "LMSW sets TS, EM and MP and CR3's page is absent from EPT: it is not accessed, LMSW succeeds")
+      "LMSW that sets TS, EM and MP executes although CR3's page is absent from EPT")
 {
     pass_by(l2_lmsw, CR0_PE | CR0_MP | CR0_EM | CR0_TS);
 }
 
-CHECK(clts, "L2-19/clts", NEEDS_L2, PDPTE_REGISTERS,
-      "CLTS clears TS and CR3's page is absent from EPT: it is not accessed, CLTS succeeds")
+CHECK(clts, "L2-19/clts", NEEDS_L2, PDPTE_REGISTERS, "CLTS executes although CR3's page is absent from EPT")
 {
     about_to(l2_clts, 0);
     starts_with_cr0(L2_CR0 | CR0_PG | CR0_TS);
@@ -228,7 +227,7 @@ CHECK(clts, "L2-19/clts", NEEDS_L2, PDPTE_REGISTERS,
 }
 
 CHECK(intercepted_mapped, "L2-20/mapped", NEEDS_L2, PDPTE_REGISTERS,
-      "control: #GP is an exit, and MOV to CR0 sets PG with CR3's page mapped")
+      "Control: MOV to CR0 sets PG when #GP is intercepted and EPT maps CR3's page")
 {
     about_to_set_pg();
     vmcs_write(EXCEPTION_BITMAP, 1 << GENERAL_PROTECTION);
@@ -236,7 +235,8 @@ CHECK(intercepted_mapped, "L2-20/mapped", NEEDS_L2, PDPTE_REGISTERS,
 }
 
 CHECK(intercepted, "L2-20/gp-intercepted", NEEDS_L2, EPT_VIOLATIONS,
-      "#GP is an exit, and MOV to CR0 sets PG with CR3's page absent from EPT: an EPT violation, no exit for #GP")
+      "MOV to CR0 that sets PG exits for an EPT violation, not for an intercepted #GP, when CR3's page is absent from "
+      "EPT")
 {
     about_to_set_pg();
     vmcs_write(EXCEPTION_BITMAP, 1 << GENERAL_PROTECTION);

@@ -1,4 +1,4 @@
-/* L2-23 and L2-24: the paging modes without PDPTE registers. MOV to CR loads nothing; the first walk meets the absent
+/* L2-23 and L2-24: the paging modes without PDPTE registers. MOV to CR loads nothing; the first walk reads the absent
    page. */
 #include "stage.h"
 
@@ -39,7 +39,7 @@ static void must_be_in_ia32e(const struct vm_exit *exit, const u64 *root)
 }
 
 CHECK(long_mapped, "L2-23/mapped", NEEDS_L2, "Initializing IA-32e Mode (Vol. 3, 10.8.5)",
-      "control: MOV to CR0 sets PG with IA32_EFER.LME, L2 runs 64-bit code and loads CR3")
+      "Control: MOV to CR0 sets PG with IA32_EFER.LME, and L2 runs 64-bit code that loads CR3")
 {
     about_to_enter_64_bit(l2_tables.pml4);
     struct vm_exit exit = l2_run();
@@ -50,7 +50,7 @@ CHECK(long_mapped, "L2-23/mapped", NEEDS_L2, "Initializing IA-32e Mode (Vol. 3, 
 }
 
 CHECK(long_cr0, "L2-23/mov-cr0", NEEDS_L2, EPT_VIOLATIONS "; " EXIT_QUALIFICATION_TABLE,
-      "the PML4 table's page is absent from EPT: MOV to CR0 sets PG, the fetch behind it meets an EPT violation")
+      "MOV to CR0 enters IA-32e mode although EPT lacks the PML4 table, and the next fetch causes an EPT violation")
 {
     about_to_enter_64_bit(l2_tables.pml4);
     ept_protect(l2_tables.pml4, EPT_NOTHING);
@@ -64,7 +64,7 @@ CHECK(long_cr0, "L2-23/mov-cr0", NEEDS_L2, EPT_VIOLATIONS "; " EXIT_QUALIFICATIO
 }
 
 CHECK(long_cr3, "L2-23/mov-cr3", NEEDS_L2, EPT_VIOLATIONS "; " EXIT_QUALIFICATION_TABLE,
-      "64-bit code moves to CR3 a PML4 table whose page is absent from EPT: the fetch behind it meets an EPT violation")
+      "MOV to CR3 of a PML4 table that EPT lacks executes in 64-bit mode, and the next fetch causes an EPT violation")
 {
     about_to_enter_64_bit(other_root);
     ept_protect(other_root, EPT_NOTHING);
@@ -99,7 +99,7 @@ static void must_walk_to_hole(const struct vm_exit *exit, const void *root, cons
 }
 
 CHECK(legacy_mapped, "L2-24/mapped", NEEDS_L2, "32-Bit Paging (Vol. 3, 4.3)",
-      "control: MOV to CR0 sets PG without PAE, and L2 goes on with 32-bit paging")
+      "Control: MOV to CR0 sets PG without PAE, and L2 runs with 32-bit paging")
 {
     about_to_use_32_bit(l2_mov_cr0, L2_CR0 | CR0_PG);
     struct vm_exit exit = l2_run();
@@ -110,7 +110,8 @@ CHECK(legacy_mapped, "L2-24/mapped", NEEDS_L2, "32-Bit Paging (Vol. 3, 4.3)",
 }
 
 CHECK(legacy_cr0, "L2-24/mov-cr0", NEEDS_L2, EPT_VIOLATIONS "; " EXIT_QUALIFICATION_TABLE,
-      "the page directory's page is absent from EPT: MOV to CR0 sets PG, the fetch behind it meets an EPT violation")
+      "MOV to CR0 turns 32-bit paging on although EPT lacks the page directory, and the next fetch causes an EPT "
+      "violation")
 {
     about_to_use_32_bit(l2_mov_cr0, L2_CR0 | CR0_PG);
     ept_protect(l2_tables.directory, EPT_NOTHING);
@@ -121,7 +122,7 @@ CHECK(legacy_cr0, "L2-24/mov-cr0", NEEDS_L2, EPT_VIOLATIONS "; " EXIT_QUALIFICAT
 }
 
 CHECK(legacy_cr3, "L2-24/mov-cr3", NEEDS_L2, EPT_VIOLATIONS "; " EXIT_QUALIFICATION_TABLE,
-      "MOV to CR3 under 32-bit paging of a directory whose page is absent from EPT: the fetch behind it meets an EPT violation")
+      "MOV to CR3 of a page directory that EPT lacks executes, and the next fetch causes an EPT violation")
 {
     about_to_use_32_bit(l2_mov_cr3, address_of(other_root));
     l2_turn_paging_on();
@@ -131,7 +132,7 @@ CHECK(legacy_cr3, "L2-24/mov-cr3", NEEDS_L2, EPT_VIOLATIONS "; " EXIT_QUALIFICAT
 }
 
 CHECK(legacy_tracked, "L2-24/accessed-dirty", NEEDS_L2, EXIT_QUALIFICATION_TABLE ", footnote on bits 1:0",
-      "accessed and dirty flags are on for EPT, so a page walk's access is a write: bits 0 and 1 are both set")
+      "An EPT violation of a page walk reports a read and a write when accessed and dirty flags are on for EPT")
 {
     about_to_use_32_bit(l2_mov_cr0, L2_CR0 | CR0_PG);
     ept_track();

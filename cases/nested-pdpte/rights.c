@@ -4,14 +4,14 @@
 static u64 *const pdpt = l2_tables.pae.pdpt;
 
 CHECK(mapped, "L2-01/mapped", NEEDS_L2, PDPTE_REGISTERS,
-      "control: CR3's page is mapped by EPT, so MOV to CR0 turns PAE paging on")
+      "Control: MOV to CR0 turns PAE paging on when EPT maps CR3's page")
 {
     about_to_set_pg();
     run_must_load(pdpt);
 }
 
 CHECK(not_present, "L2-01/not-present", NEEDS_L2, PDPTE_REGISTERS "; " EPT_VIOLATIONS,
-      "CR3's page is absent from EPT: MOV to CR0 that sets PG causes an EPT violation at CR3")
+      "MOV to CR0 that sets PG causes an EPT violation at CR3 when CR3's page is absent from EPT")
 {
     about_to_set_pg();
     ept_protect(pdpt, EPT_NOTHING);
@@ -19,7 +19,7 @@ CHECK(not_present, "L2-01/not-present", NEEDS_L2, PDPTE_REGISTERS "; " EPT_VIOLA
 }
 
 CHECK(read_only, "L2-02/read", NEEDS_L2, EPT_VIOLATIONS "; " EPT_FLAGS,
-      "CR3's page is readable alone (001b): the load is a read, MOV to CR0 succeeds")
+      "MOV to CR0 loads the PDPTEs from a page that is read-only in EPT (001b)")
 {
     about_to_set_pg();
     ept_protect(pdpt, EPT_READ);
@@ -27,7 +27,7 @@ CHECK(read_only, "L2-02/read", NEEDS_L2, EPT_VIOLATIONS "; " EPT_FLAGS,
 }
 
 CHECK(read_execute, "L2-02/read-execute", NEEDS_L2, EPT_VIOLATIONS "; " EPT_FLAGS,
-      "CR3's page is readable and executable (101b): the load is a read, MOV to CR0 succeeds")
+      "MOV to CR0 loads the PDPTEs from a page that is readable and executable in EPT (101b)")
 {
     about_to_set_pg();
     ept_protect(pdpt, EPT_READ | EPT_EXECUTE);
@@ -35,14 +35,14 @@ CHECK(read_execute, "L2-02/read-execute", NEEDS_L2, EPT_VIOLATIONS "; " EPT_FLAG
 }
 
 CHECK(read_only_above, "L2-02/read-above-all", NEEDS_L2, EPT_VIOLATIONS "; " EPT_FLAGS,
-      "the EPT PDE above CR3's page allows reads alone, the PTE everything: MOV to CR0 succeeds")
+      "MOV to CR0 loads the PDPTEs when the EPT PDE above their page allows reads alone")
 {
     rights_by_level(EPT_READ, EPT_ALL);
     run_must_load(pdpt);
 }
 
 CHECK(read_only_cr3, "L2-02/mov-cr3", NEEDS_L2, EPT_VIOLATIONS "; " EPT_FLAGS,
-      "the new CR3's page is readable alone (001b): MOV to CR3 succeeds")
+      "MOV to CR3 loads the PDPTEs from a page that is read-only in EPT (001b)")
 {
     about_to(l2_mov_cr3, address_of(other_pdpt));
     ept_protect(other_pdpt, EPT_READ);
@@ -50,7 +50,7 @@ CHECK(read_only_cr3, "L2-02/mov-cr3", NEEDS_L2, EPT_VIOLATIONS "; " EPT_FLAGS,
 }
 
 CHECK(execute_only_cr0, "L2-03/mov-cr0", NEEDS_L2, EPT_VIOLATIONS,
-      "CR3's page is executable alone (100b): EPT violation, a read, bits 5:3 are 100b")
+      "MOV to CR0 causes an EPT violation of a read when CR3's page is execute-only in EPT (100b)")
 {
     need_execute_only();
     about_to_set_pg();
@@ -59,7 +59,7 @@ CHECK(execute_only_cr0, "L2-03/mov-cr0", NEEDS_L2, EPT_VIOLATIONS,
 }
 
 CHECK(execute_only_cr3, "L2-03/mov-cr3", NEEDS_L2, EPT_VIOLATIONS,
-      "the same with the page that MOV to CR3 loads from")
+      "MOV to CR3 causes an EPT violation of a read when the new CR3's page is execute-only in EPT (100b)")
 {
     need_execute_only();
     about_to(l2_mov_cr3, address_of(other_pdpt));
@@ -68,7 +68,7 @@ CHECK(execute_only_cr3, "L2-03/mov-cr3", NEEDS_L2, EPT_VIOLATIONS,
 }
 
 CHECK(write_only, "L2-04/write", NEEDS_L2, EPT_MISCONFIGURATIONS,
-      "CR3's page is writable alone (010b): EPT misconfiguration")
+      "MOV to CR0 causes an EPT misconfiguration when CR3's page is write-only in EPT (010b)")
 {
     about_to_set_pg();
     ept_protect(pdpt, EPT_WRITE);
@@ -76,7 +76,7 @@ CHECK(write_only, "L2-04/write", NEEDS_L2, EPT_MISCONFIGURATIONS,
 }
 
 CHECK(write_execute, "L2-04/write-execute", NEEDS_L2, EPT_MISCONFIGURATIONS,
-      "CR3's page is writable and executable (110b): EPT misconfiguration")
+      "MOV to CR0 causes an EPT misconfiguration when CR3's page is writable and executable in EPT (110b)")
 {
     about_to_set_pg();
     ept_protect(pdpt, EPT_WRITE | EPT_EXECUTE);
@@ -84,7 +84,7 @@ CHECK(write_execute, "L2-04/write-execute", NEEDS_L2, EPT_MISCONFIGURATIONS,
 }
 
 CHECK(write_only_cr3, "L2-04/mov-cr3", NEEDS_L2, EPT_MISCONFIGURATIONS,
-      "the new CR3's page is writable alone (010b): MOV to CR3 meets an EPT misconfiguration")
+      "MOV to CR3 causes an EPT misconfiguration when the new CR3's page is write-only in EPT (010b)")
 {
     about_to(l2_mov_cr3, address_of(other_pdpt));
     ept_protect(other_pdpt, EPT_WRITE);
@@ -98,7 +98,7 @@ asm(".pushsection .text\n"
     ".popsection\n");
 
 CHECK(write_only_data, "L2-04/data-access", NEEDS_L2, EPT_MISCONFIGURATIONS "; " EXIT_INFORMATION,
-      "a page writable alone (010b) and an ordinary read: EPT misconfiguration, exit qualification 0, linear address undefined")
+      "A read of a page that is write-only in EPT (010b) causes an EPT misconfiguration with exit qualification 0")
 {
     l2_prepare(l2_reads);
     l2_registers.ebx = address_of(pdpt + 3);

@@ -4,7 +4,7 @@
 static u64 *const pdpt = l2_tables.pae.pdpt;
 
 CHECK(ignored_bits, "L2-21/ignored-bits", NEEDS_L2, PDPTE_REGISTERS,
-      "control: PWT, PCD and bits 11:9 may be set in all four PDPTEs")
+      "Control: MOV to CR0 loads PDPTEs with PWT, PCD and bits 11:9 set")
 {
     about_to_set_pg();
     for (u32 index = 0; index < 4; index++)
@@ -12,7 +12,7 @@ CHECK(ignored_bits, "L2-21/ignored-bits", NEEDS_L2, PDPTE_REGISTERS,
     run_must_load(pdpt);
 }
 
-/* Each reserved bit in turn; whether the MOV faulted as it must, L2's own handler of #GP tells. */
+/* Each reserved bit alone; L2's own handler of #GP reports whether the MOV faulted. */
 static void must_fault_on_each(u32 index, u64 reserved)
 {
     u64 sound = pdpt[index], faulting = 0;
@@ -30,12 +30,12 @@ static void must_fault_on_each(u32 index, u64 reserved)
     must("reserved_bits_not_faulting", reserved & ~faulting, 0);
 }
 
-#define RESERVED_BITS(index)                                                                             \
-    CHECK(reserved_bits_##index, "L2-21/pdpte" #index, NEEDS_L2, PDPTE_REGISTERS,                        \
-          "EPT maps the page, PDPTE" #index " has a reserved bit, each in turn: #GP(0) in L2, no VM exit") \
-    {                                                                                                    \
-        about_to_set_pg();                                                                               \
-        must_fault_on_each(index, pdpte_reserved());                                                     \
+#define RESERVED_BITS(index)                                                                                           \
+    CHECK(reserved_bits_##index, "L2-21/pdpte" #index, NEEDS_L2, PDPTE_REGISTERS,                                      \
+          "MOV to CR0 causes #GP(0) in L2 and no VM exit for each reserved bit in PDPTE" #index)                       \
+    {                                                                                                                  \
+        about_to_set_pg();                                                                                             \
+        must_fault_on_each(index, pdpte_reserved());                                                                   \
     }
 RESERVED_BITS(0)
 RESERVED_BITS(1)
@@ -51,7 +51,7 @@ static void translate(u64 *address, const u64 *sound)
 }
 
 CHECK(translated_cr0, "L2-22/mov-cr0", NEEDS_L2, EPT_TRANSLATION,
-      "EPT maps CR3's page to another: MOV to CR0 loads the four PDPTEs from there")
+      "MOV to CR0 loads the PDPTEs from the page to which EPT maps CR3's page")
 {
     about_to(l2_mov_cr0, 0); /* for `other_pdpt` */
     about_to_set_pg();
@@ -59,7 +59,8 @@ CHECK(translated_cr0, "L2-22/mov-cr0", NEEDS_L2, EPT_TRANSLATION,
     run_must_load(other_pdpt);
 }
 
-CHECK(translated_cr3, "L2-22/mov-cr3", NEEDS_L2, EPT_TRANSLATION, "the same with MOV to CR3")
+CHECK(translated_cr3, "L2-22/mov-cr3", NEEDS_L2, EPT_TRANSLATION,
+      "MOV to CR3 loads the PDPTEs from the page to which EPT maps the new CR3's page")
 {
     static u64 third_pdpt[512] PAGE_ALIGNED;
     about_to(l2_mov_cr3, address_of(third_pdpt));
@@ -67,7 +68,8 @@ CHECK(translated_cr3, "L2-22/mov-cr3", NEEDS_L2, EPT_TRANSLATION, "the same with
     run_must_load(other_pdpt);
 }
 
-CHECK(translated_cr4, "L2-22/mov-cr4", NEEDS_L2, EPT_TRANSLATION, "the same with MOV to CR4 that toggles PSE")
+CHECK(translated_cr4, "L2-22/mov-cr4", NEEDS_L2, EPT_TRANSLATION,
+      "MOV to CR4 that toggles PSE loads the PDPTEs from the page to which EPT maps CR3's page")
 {
     about_to(l2_mov_cr4, L2_CR4 | CR4_PSE);
     translate(pdpt, other_pdpt);

@@ -27,7 +27,7 @@ static void paging_off(void)
 }
 
 CHECK(pg_with_pe, "L1-01/control", NEEDS_NOTHING, "Control Registers (Vol. 3, 2.5)",
-      "control: MOV to CR0 sets PG with PE=1")
+      "Control: MOV to CR0 sets PG when PE=1")
 {
     paging_off();
     struct trap trap = trap_in(mov_to_cr0, read_cr0() | CR0_PG);
@@ -38,13 +38,13 @@ CHECK(pg_with_pe, "L1-01/control", NEEDS_NOTHING, "Control Registers (Vol. 3, 2.
 }
 
 CHECK(pe_cleared, "L1-01/pe-cleared", NEEDS_NOTHING, "Control Registers (Vol. 3, 2.5)",
-      "MOV to CR0 clears PE and leaves PG set: #GP(0)")
+      "MOV to CR0 that clears PE and leaves PG set causes #GP(0)")
 {
     must_refuse(read_cr0() & ~CR0_PE);
 }
 
 CHECK(pg_set_pe_cleared, "L1-01/pg-set-pe-cleared", NEEDS_NOTHING, "Control Registers (Vol. 3, 2.5)",
-      "MOV to CR0 sets PG and clears PE at once: #GP(0)")
+      "MOV to CR0 that sets PG and clears PE causes #GP(0)")
 {
     paging_off();
     must_refuse((read_cr0() | CR0_PG) & ~CR0_PE);
@@ -60,7 +60,7 @@ asm(".pushsection .text\n"
     ".popsection\n");
 
 CHECK(pg_set_in_real_mode, "L1-01/real-mode", NEEDS_NOTHING, "Control Registers (Vol. 3, 2.5)",
-      "MOV to CR0 sets PG in real-address mode: #GP; the same MOV without PG: no fault")
+      "MOV to CR0 that sets PG in real-address mode causes #GP, and without PG it executes")
 {
     u32 real = read_cr0() & ~(CR0_PE | CR0_PG);
     struct trap control = trap_in_real(real_mov_to_cr0, real);
@@ -70,7 +70,7 @@ CHECK(pg_set_in_real_mode, "L1-01/real-mode", NEEDS_NOTHING, "Control Registers 
 }
 
 CHECK(cache_accepted, "L1-02/control", NEEDS_NOTHING, "Control Registers (Vol. 3, 2.5)",
-      "control: the three combinations of CD and NW that are valid are accepted and read back")
+      "Control: MOV to CR0 accepts the three valid combinations of CD and NW")
 {
     static const u32 valid[] = { CR0_CD, CR0_CD | CR0_NW, 0 };
     u32 base = read_cr0() & ~(CR0_CD | CR0_NW), faults = 0, wrongly_read = 0;
@@ -84,7 +84,7 @@ CHECK(cache_accepted, "L1-02/control", NEEDS_NOTHING, "Control Registers (Vol. 3
 }
 
 CHECK(nw_without_cd, "L1-02/nw-without-cd", NEEDS_NOTHING, "Control Registers (Vol. 3, 2.5)",
-      "MOV to CR0 with NW=1 and CD=0, from each valid combination of the two: #GP(0)")
+      "MOV to CR0 with NW=1 and CD=0 causes #GP(0) from each valid combination of the two")
 {
     static const u32 from[] = { 0, CR0_CD, CR0_CD | CR0_NW };
     u32 home = read_cr0(), base = home & ~(CR0_CD | CR0_NW), refused = 0, changed = 0;
@@ -101,7 +101,7 @@ CHECK(nw_without_cd, "L1-02/nw-without-cd", NEEDS_NOTHING, "Control Registers (V
 /* The MOV instruction's description has it that reserved bits of CR0 remain clear, and that writing them has no
    effect. */
 CHECK(reserved_low_bits, "L1-03/reserved-low-bits", NEEDS_NOTHING, "MOV - Move to/from Control Registers (Vol. 2)",
-      "each reserved bit of CR0 below bit 32 set by MOV: no fault, and it reads as 0")
+      "MOV to CR0 that sets a reserved bit below bit 32 executes, and the bit reads as 0")
 {
     u32 base = read_cr0(), faults = 0, stuck = 0;
     for (u32 bit = 1; bit; bit <<= 1) {
@@ -116,7 +116,7 @@ CHECK(reserved_low_bits, "L1-03/reserved-low-bits", NEEDS_NOTHING, "MOV - Move t
 }
 
 CHECK(high_half, "L1-03/high-half", NEEDS_NOTHING, "Control Registers (Vol. 3, 2.5)",
-      "64-bit MOV to CR0 with each of bits 63:32 set: #GP(0)")
+      "MOV to CR0 in 64-bit mode causes #GP(0) when any of bits 63:32 is set")
 {
     need(FEATURE_LONG_MODE);
     long_enter();
@@ -130,7 +130,7 @@ CHECK(high_half, "L1-03/high-half", NEEDS_NOTHING, "Control Registers (Vol. 3, 2
     must("cr0_changed", cr0 ^ base, 0);
 }
 
-CHECK(et, "L1-04", NEEDS_NOTHING, "Control Registers (Vol. 3, 2.5)", "MOV to CR0 with ET=0: no fault, and ET reads as 1")
+CHECK(et, "L1-04", NEEDS_NOTHING, "Control Registers (Vol. 3, 2.5)", "MOV to CR0 with ET=0 executes, and ET reads as 1")
 {
     struct trap trap = trap_in(mov_to_cr0, read_cr0() & ~CR0_ET);
     u32 cr0 = read_cr0();

@@ -25,7 +25,7 @@ static void must_refuse(u32 value)
 }
 
 CHECK(la57_without_paging, "L1-11/without-paging", NEEDS_NOTHING, LA57,
-      "control: MOV to CR4 sets and clears LA57 with CR0.PG=0: no fault")
+      "Control: MOV to CR4 sets and clears LA57 with CR0.PG=0")
 {
     need(FEATURE_LONG_MODE);
     need(FEATURE_LA57);
@@ -42,7 +42,8 @@ CHECK(la57_without_paging, "L1-11/without-paging", NEEDS_NOTHING, LA57,
     must("cr4_without", without, cr4);
 }
 
-CHECK(la57_compatibility, "L1-11/compatibility", NEEDS_NOTHING, LA57, "MOV to CR4 sets LA57 in compatibility mode: #GP(0)")
+CHECK(la57_compatibility, "L1-11/compatibility", NEEDS_NOTHING, LA57,
+      "MOV to CR4 that sets LA57 in compatibility mode causes #GP(0)")
 {
     need(FEATURE_LONG_MODE);
     need(FEATURE_LA57);
@@ -51,7 +52,7 @@ CHECK(la57_compatibility, "L1-11/compatibility", NEEDS_NOTHING, LA57, "MOV to CR
     long_leave();
 }
 
-CHECK(la57_64, "L1-11/64-bit", NEEDS_NOTHING, LA57, "MOV to CR4 sets LA57 in 64-bit mode: #GP(0)")
+CHECK(la57_64, "L1-11/64-bit", NEEDS_NOTHING, LA57, "MOV to CR4 that sets LA57 in 64-bit mode causes #GP(0)")
 {
     need(FEATURE_LONG_MODE);
     need(FEATURE_LA57);
@@ -65,7 +66,7 @@ CHECK(la57_64, "L1-11/64-bit", NEEDS_NOTHING, LA57, "MOV to CR4 sets LA57 in 64-
 }
 
 CHECK(pcide_control, "L1-12/control", NEEDS_NOTHING, PCIDS,
-      "control: MOV to CR4 sets PCIDE in IA-32e mode with CR3[11:0]=0, and clears it: no fault")
+      "Control: MOV to CR4 sets and clears PCIDE in IA-32e mode with CR3[11:0]=0")
 {
     need(FEATURE_LONG_MODE);
     need(FEATURE_PCID);
@@ -83,7 +84,7 @@ CHECK(pcide_control, "L1-12/control", NEEDS_NOTHING, PCIDS,
 /* Without PCIDE only PWT and PCD of CR3[11:0] mean anything. The others are ignored, and a CPU need not keep them: what
    it keeps, it must refuse. */
 CHECK(pcide_cr3, "L1-12/cr3-low-bits", NEEDS_NOTHING, PCIDS,
-      "MOV to CR4 sets PCIDE with each bit of CR3[11:0] that the CPU keeps: #GP(0)")
+      "MOV to CR4 that sets PCIDE causes #GP(0) with each bit of CR3[11:0] that the CPU keeps")
 {
     need(FEATURE_LONG_MODE);
     need(FEATURE_PCID);
@@ -102,13 +103,14 @@ CHECK(pcide_cr3, "L1-12/cr3-low-bits", NEEDS_NOTHING, PCIDS,
     saw("kept_bits", kept);
 }
 
-CHECK(pcide_32_bit, "L1-12/32-bit-paging", NEEDS_NOTHING, PCIDS, "MOV to CR4 sets PCIDE under 32-bit paging: #GP(0)")
+CHECK(pcide_32_bit, "L1-12/32-bit-paging", NEEDS_NOTHING, PCIDS,
+      "MOV to CR4 that sets PCIDE under 32-bit paging causes #GP(0)")
 {
     need(FEATURE_PCID);
     must_refuse(read_cr4() | CR4_PCIDE);
 }
 
-CHECK(pcide_pae, "L1-12/pae-paging", NEEDS_NOTHING, PCIDS, "MOV to CR4 sets PCIDE under PAE paging: #GP(0)")
+CHECK(pcide_pae, "L1-12/pae-paging", NEEDS_NOTHING, PCIDS, "MOV to CR4 that sets PCIDE under PAE paging causes #GP(0)")
 {
     need(FEATURE_PCID);
     window_enter(PAGING_PAE, PTE_PRESENT);
@@ -117,7 +119,7 @@ CHECK(pcide_pae, "L1-12/pae-paging", NEEDS_NOTHING, PCIDS, "MOV to CR4 sets PCID
 }
 
 CHECK(pcide_without_paging, "L1-12/without-paging", NEEDS_NOTHING, PCIDS,
-      "MOV to CR4 sets PCIDE with CR0.PG=0 and LME=1: #GP(0)")
+      "MOV to CR4 that sets PCIDE with CR0.PG=0 and LME=1 causes #GP(0)")
 {
     need(FEATURE_LONG_MODE);
     need(FEATURE_PCID);
@@ -134,7 +136,7 @@ static void need_cet(void)
 
 /* Neither MOV turns shadow stacks or branch tracking on: their MSRs are 0. */
 CHECK(cet_control, "L1-17/control", NEEDS_NOTHING, CONTROL_REGISTERS,
-      "control: MOV to CR4 sets CET with CR0.WP=1, and clears it: no fault")
+      "Control: MOV to CR4 sets and clears CET with CR0.WP=1")
 {
     need_cet();
     u32 cr0 = read_cr0(), cr4 = read_cr4();
@@ -148,7 +150,8 @@ CHECK(cet_control, "L1-17/control", NEEDS_NOTHING, CONTROL_REGISTERS,
     must("clear_faults", clear_faults, false);
 }
 
-CHECK(cet_set, "L1-17/cet-set", NEEDS_NOTHING, CONTROL_REGISTERS, "MOV to CR4 sets CET with CR0.WP=0: #GP(0)")
+CHECK(cet_set, "L1-17/cet-set", NEEDS_NOTHING, CONTROL_REGISTERS,
+      "MOV to CR4 that sets CET with CR0.WP=0 causes #GP(0)")
 {
     need_cet();
     u32 cr0 = read_cr0();
@@ -157,7 +160,8 @@ CHECK(cet_set, "L1-17/cet-set", NEEDS_NOTHING, CONTROL_REGISTERS, "MOV to CR4 se
     write_cr0(cr0);
 }
 
-CHECK(wp_cleared, "L1-17/wp-cleared", NEEDS_NOTHING, CONTROL_REGISTERS, "MOV to CR0 clears WP with CR4.CET=1: #GP(0)")
+CHECK(wp_cleared, "L1-17/wp-cleared", NEEDS_NOTHING, CONTROL_REGISTERS,
+      "MOV to CR0 that clears WP with CR4.CET=1 causes #GP(0)")
 {
     need_cet();
     u32 cr0 = read_cr0(), cr4 = read_cr4();
@@ -195,7 +199,7 @@ static u32 supported_bits(void)
 
 /* PCIDE has rows of its own and needs IA-32e mode. */
 CHECK(cr4_bits, "L1-18/each-bit", NEEDS_NOTHING, CONTROL_REGISTERS,
-      "MOV to CR4 sets each bit, with CR0.PG=0: #GP(0) for one that the CPU does not have, and for no other")
+      "MOV to CR4 causes #GP(0) for each bit that CPUID does not report, and for no other")
 {
     need_intel(); /* others have other bits */
     u32 supported = supported_bits(), asked = ~(CR4_PCE | CR4_PCIDE);
@@ -210,7 +214,7 @@ CHECK(cr4_bits, "L1-18/each-bit", NEEDS_NOTHING, CONTROL_REGISTERS,
 }
 
 CHECK(cr4_high_half, "L1-18/high-half", NEEDS_NOTHING, CONTROL_REGISTERS,
-      "64-bit MOV to CR4 with each of bits 63:33 set: #GP(0)")
+      "MOV to CR4 in 64-bit mode causes #GP(0) when any of bits 63:33 is set")
 {
     need_intel();
     need(FEATURE_LONG_MODE);

@@ -28,21 +28,24 @@ static void must_refuse_other_lme(void)
     must("efer_changed", after ^ before, 0);
 }
 
-CHECK(lme_set_32_bit, "L1-13/set-under-32-bit-paging", NEEDS_NOTHING, ENABLING, "WRMSR sets LME under 32-bit paging: #GP(0)")
+CHECK(lme_set_32_bit, "L1-13/set-under-32-bit-paging", NEEDS_NOTHING, ENABLING,
+      "WRMSR that sets LME under 32-bit paging causes #GP(0)")
 {
     need(FEATURE_LONG_MODE);
     window_enter(PAGING_32_BIT, PTE_PRESENT);
     must_refuse_other_lme();
 }
 
-CHECK(lme_set_pae, "L1-13/set-under-pae-paging", NEEDS_NOTHING, ENABLING, "WRMSR sets LME under PAE paging: #GP(0)")
+CHECK(lme_set_pae, "L1-13/set-under-pae-paging", NEEDS_NOTHING, ENABLING,
+      "WRMSR that sets LME under PAE paging causes #GP(0)")
 {
     need(FEATURE_LONG_MODE);
     window_enter(PAGING_PAE, PTE_PRESENT);
     must_refuse_other_lme();
 }
 
-CHECK(lme_clear, "L1-13/clear-in-ia-32e-mode", NEEDS_NOTHING, ENABLING, "WRMSR clears LME in IA-32e mode: #GP(0)")
+CHECK(lme_clear, "L1-13/clear-in-ia-32e-mode", NEEDS_NOTHING, ENABLING,
+      "WRMSR that clears LME in IA-32e mode causes #GP(0)")
 {
     need(FEATURE_LONG_MODE);
     window_enter(PAGING_4_LEVEL, PTE_PRESENT);
@@ -50,7 +53,7 @@ CHECK(lme_clear, "L1-13/clear-in-ia-32e-mode", NEEDS_NOTHING, ENABLING, "WRMSR c
 }
 
 CHECK(lme_same, "L1-13/same-value", NEEDS_NOTHING, ENABLING,
-      "WRMSR with the LME that is there, in each paging mode; toggling it without paging: no fault")
+      "WRMSR of IA32_EFER executes when it leaves LME as it is, and when it toggles LME without paging")
 {
     need(FEATURE_LONG_MODE);
     u32 faults = 0, changed = 0;
@@ -87,14 +90,15 @@ static void must_keep_lma(void)
         leave_open();
 }
 
-CHECK(lma_set, "L1-14/set", NEEDS_NOTHING, EXTENDED_FEATURES, "WRMSR sets LMA outside IA-32e mode, with LME=1: LMA stays 0")
+CHECK(lma_set, "L1-14/set", NEEDS_NOTHING, EXTENDED_FEATURES,
+      "WRMSR that sets LMA outside IA-32e mode leaves LMA clear")
 {
     need(FEATURE_LONG_MODE);
     long_stage();
     must_keep_lma();
 }
 
-CHECK(lma_clear, "L1-14/clear", NEEDS_NOTHING, EXTENDED_FEATURES, "WRMSR clears LMA in IA-32e mode: LMA stays 1")
+CHECK(lma_clear, "L1-14/clear", NEEDS_NOTHING, EXTENDED_FEATURES, "WRMSR that clears LMA in IA-32e mode leaves LMA set")
 {
     need(FEATURE_LONG_MODE);
     long_enter();
@@ -102,7 +106,8 @@ CHECK(lma_clear, "L1-14/clear", NEEDS_NOTHING, EXTENDED_FEATURES, "WRMSR clears 
 }
 
 /* SCE belongs to SYSCALL, which CPUID reports in 64-bit mode only: left alone, as are LME and LMA. */
-CHECK(efer_reserved, "L1-15/reserved", NEEDS_NOTHING, EXTENDED_FEATURES, "WRMSR sets each reserved bit of IA32_EFER: #GP(0)")
+CHECK(efer_reserved, "L1-15/reserved", NEEDS_NOTHING, EXTENDED_FEATURES,
+      "WRMSR that sets any reserved bit of IA32_EFER causes #GP(0)")
 {
     need_intel();
     need(FEATURE_LONG_MODE);
@@ -120,7 +125,7 @@ CHECK(efer_reserved, "L1-15/reserved", NEEDS_NOTHING, EXTENDED_FEATURES, "WRMSR 
 }
 
 CHECK(nxe_unsupported, "L1-15/nxe-unsupported", NEEDS_NOTHING, EXTENDED_FEATURES,
-      "WRMSR sets NXE where CPUID reports no execute-disable: #GP(0)")
+      "WRMSR that sets NXE causes #GP(0) where CPUID reports no execute-disable")
 {
     need(FEATURE_LONG_MODE); /* without it there may be no IA32_EFER */
     if (has(FEATURE_NX))
@@ -131,7 +136,7 @@ CHECK(nxe_unsupported, "L1-15/nxe-unsupported", NEEDS_NOTHING, EXTENDED_FEATURES
 }
 
 CHECK(nxe_supported, "L1-15/nxe-supported", NEEDS_NOTHING, EXTENDED_FEATURES,
-      "control: WRMSR sets NXE where CPUID reports execute-disable, and it reads back")
+      "Control: WRMSR sets NXE where CPUID reports execute-disable")
 {
     need(FEATURE_NX);
     u32 before = efer();

@@ -68,7 +68,8 @@ static void must_stay_inside(struct trap trap, const char *instruction, u32 cr4_
     must("efer", efer & (EFER_LME | EFER_LMA), EFER_LME | EFER_LMA);
 }
 
-CHECK(activated, "L1-16/activated", NEEDS_NOTHING, ENABLING, "MOV to CR0 sets PG with PAE and LME: IA-32e mode, LMA=1")
+CHECK(activated, "L1-16/activated", NEEDS_NOTHING, ENABLING,
+      "MOV to CR0 that sets PG with PAE and LME activates IA-32e mode and sets LMA")
 {
     need(FEATURE_LONG_MODE);
     long_stage();
@@ -84,7 +85,7 @@ CHECK(activated, "L1-16/activated", NEEDS_NOTHING, ENABLING, "MOV to CR0 sets PG
 }
 
 CHECK(deactivated, "L1-16/deactivated", NEEDS_NOTHING, ENABLING,
-      "MOV to CR0 clears PG in compatibility mode: LMA=0, LME stays set")
+      "MOV to CR0 that clears PG in compatibility mode clears LMA and leaves LME set")
 {
     need(FEATURE_LONG_MODE);
     long_enter();
@@ -99,7 +100,7 @@ CHECK(deactivated, "L1-16/deactivated", NEEDS_NOTHING, ENABLING,
     must("efer_after", after & (EFER_LME | EFER_LMA), EFER_LME);
 }
 
-CHECK(no_pae, "L1-05", NEEDS_NOTHING, ENABLING, "MOV to CR0 sets PG with LME=1 and CR4.PAE=0: #GP(0)")
+CHECK(no_pae, "L1-05", NEEDS_NOTHING, ENABLING, "MOV to CR0 that sets PG with LME=1 and CR4.PAE=0 causes #GP(0)")
 {
     need(FEATURE_LONG_MODE);
     long_stage();
@@ -108,7 +109,7 @@ CHECK(no_pae, "L1-05", NEEDS_NOTHING, ENABLING, "MOV to CR0 sets PG with LME=1 a
 }
 
 CHECK(cs_l_control, "L1-06/control", NEEDS_NOTHING, INITIALIZING,
-      "control: MOV to CR0 in a 16-bit code segment with L=0 activates IA-32e mode")
+      "Control: MOV to CR0 in a 16-bit code segment with L=0 activates IA-32e mode")
 {
     need(FEATURE_LONG_MODE);
     gdt_write(SELECTOR_SPARE, CODE_16_BIT);
@@ -120,7 +121,8 @@ CHECK(cs_l_control, "L1-06/control", NEEDS_NOTHING, INITIALIZING,
     must("efer", efer & (EFER_LME | EFER_LMA), EFER_LME | EFER_LMA);
 }
 
-CHECK(cs_l, "L1-06/cs-l", NEEDS_NOTHING, INITIALIZING, "MOV to CR0 sets PG with LME=1 in a code segment with L=1: #GP(0)")
+CHECK(cs_l, "L1-06/cs-l", NEEDS_NOTHING, INITIALIZING,
+      "MOV to CR0 that sets PG with LME=1 in a code segment with L=1 causes #GP(0)")
 {
     need(FEATURE_LONG_MODE);
     gdt_write(SELECTOR_SPARE, CODE_64_BIT);
@@ -128,7 +130,8 @@ CHECK(cs_l, "L1-06/cs-l", NEEDS_NOTHING, INITIALIZING, "MOV to CR0 sets PG with 
     must_stay_outside(trap_in(mov_to_cr0_in_16_bit_code, read_cr0() | CR0_PG), mov_in_16_bit_code);
 }
 
-CHECK(tss_16_bit, "L1-07", NEEDS_NOTHING, INITIALIZING, "MOV to CR0 sets PG with LME=1 and a 16-bit TSS in TR: #GP(0)")
+CHECK(tss_16_bit, "L1-07", NEEDS_NOTHING, INITIALIZING,
+      "MOV to CR0 that sets PG with LME=1 and a 16-bit TSS in TR causes #GP(0)")
 {
     static struct tss tss;
     need(FEATURE_LONG_MODE);
@@ -138,7 +141,7 @@ CHECK(tss_16_bit, "L1-07", NEEDS_NOTHING, INITIALIZING, "MOV to CR0 sets PG with
     must_stay_outside(trap_in(mov_to_cr0, read_cr0() | CR0_PG), mov_to_cr0_instruction);
 }
 
-CHECK(clear_pg_64, "L1-08", NEEDS_NOTHING, ENABLING, "MOV to CR0 clears PG in 64-bit mode: #GP(0)")
+CHECK(clear_pg_64, "L1-08", NEEDS_NOTHING, ENABLING, "MOV to CR0 that clears PG in 64-bit mode causes #GP(0)")
 {
     need(FEATURE_LONG_MODE);
     long_enter();
@@ -146,7 +149,8 @@ CHECK(clear_pg_64, "L1-08", NEEDS_NOTHING, ENABLING, "MOV to CR0 clears PG in 64
     must_stay_inside(trap_in_64(clear_pg_in_64_bit_code, read_cr0() & ~CR0_PG), clear_pg_in_64_bit_code, cr4);
 }
 
-CHECK(clear_pg_pcide, "L1-09", NEEDS_NOTHING, ENABLING, "MOV to CR0 clears PG in compatibility mode with CR4.PCIDE=1: #GP(0)")
+CHECK(clear_pg_pcide, "L1-09", NEEDS_NOTHING, ENABLING,
+      "MOV to CR0 that clears PG in compatibility mode with CR4.PCIDE=1 causes #GP(0)")
 {
     need(FEATURE_LONG_MODE);
     need(FEATURE_PCID);
@@ -158,7 +162,7 @@ CHECK(clear_pg_pcide, "L1-09", NEEDS_NOTHING, ENABLING, "MOV to CR0 clears PG in
 }
 
 CHECK(clear_pae_compatibility, "L1-10/compatibility", NEEDS_NOTHING, ENABLING,
-      "MOV to CR4 clears PAE in compatibility mode: #GP(0)")
+      "MOV to CR4 that clears PAE in compatibility mode causes #GP(0)")
 {
     need(FEATURE_LONG_MODE);
     long_enter();
@@ -166,7 +170,7 @@ CHECK(clear_pae_compatibility, "L1-10/compatibility", NEEDS_NOTHING, ENABLING,
     must_stay_inside(trap_in(mov_to_cr4, cr4 & ~CR4_PAE), mov_to_cr4_instruction, cr4);
 }
 
-CHECK(clear_pae_64, "L1-10/64-bit", NEEDS_NOTHING, ENABLING, "MOV to CR4 clears PAE in 64-bit mode: #GP(0)")
+CHECK(clear_pae_64, "L1-10/64-bit", NEEDS_NOTHING, ENABLING, "MOV to CR4 that clears PAE in 64-bit mode causes #GP(0)")
 {
     need(FEATURE_LONG_MODE);
     long_enter();

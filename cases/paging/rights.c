@@ -76,10 +76,10 @@ static void need_paging(enum paging paging)
         window_leave();                                                                                                \
     }
 #define CHECK_WIDE_PAGING(body, id, needed, sdm, summary)                                                              \
-    CHECK_PAGING(body, id "/pae-paging", PAGING_PAE, needed, sdm, summary)                                             \
-    CHECK_PAGING(body, id "/4-level-paging", PAGING_4_LEVEL, needed, sdm, summary)
+    CHECK_PAGING(body, id "/pae-paging", PAGING_PAE, needed, sdm, summary ", under PAE paging")                        \
+    CHECK_PAGING(body, id "/4-level-paging", PAGING_4_LEVEL, needed, sdm, summary ", under 4-level paging")
 #define CHECK_EACH_PAGING(body, id, needed, sdm, summary)                                                              \
-    CHECK_PAGING(body, id "/32-bit-paging", PAGING_32_BIT, needed, sdm, summary)                                       \
+    CHECK_PAGING(body, id "/32-bit-paging", PAGING_32_BIT, needed, sdm, summary ", under 32-bit paging")               \
     CHECK_WIDE_PAGING(body, id, needed, sdm, summary)
 
 static void write_protection(enum paging paging, u32 all)
@@ -93,7 +93,7 @@ static void write_protection(enum paging paging, u32 all)
     must("read_wp_1", faulting_levels(paging, USER_PAGE, PTE_WRITABLE, WP, ACCESS_READ, error), 0);
 }
 CHECK_EACH_PAGING(write_protection, "L1-20/supervisor", , ACCESS_RIGHTS,
-                  "supervisor write to a page that is read-only at one level: a fault with CR0.WP=1, none with WP=0")
+      "A supervisor write to a page that is read-only at one level causes #PF with CR0.WP=1 and executes with WP=0")
 
 static void smep_fetch(enum paging paging, u32 all)
 {
@@ -103,7 +103,8 @@ static void smep_fetch(enum paging paging, u32 all)
     must("supervisor_at_one_level_smep_1", faulting_levels(paging, USER_PAGE, PTE_USER, SMEP, ACCESS_FETCH, error), 0);
     must("read_smep_1", faulting_levels(paging, USER_PAGE, 0, SMEP, ACCESS_READ, error), 0);
 }
-CHECK_EACH_PAGING(smep_fetch, "L1-21/smep", need(FEATURE_SMEP), ACCESS_RIGHTS, "supervisor fetch from a user page: a fault with CR4.SMEP=1")
+CHECK_EACH_PAGING(smep_fetch, "L1-21/smep", need(FEATURE_SMEP), ACCESS_RIGHTS,
+      "A supervisor fetch from a user page causes #PF with CR4.SMEP=1")
 
 static void smap_access(enum paging paging, u32 all)
 {
@@ -115,7 +116,7 @@ static void smap_access(enum paging paging, u32 all)
     must("supervisor_at_one_level", faulting_levels(paging, USER_PAGE, PTE_USER, SMAP, ACCESS_READ, PF_PRESENT), 0);
 }
 CHECK_EACH_PAGING(smap_access, "L1-21/smap", need(FEATURE_SMAP), ACCESS_RIGHTS,
-                  "supervisor access to a user page: a fault with CR4.SMAP=1 and EFLAGS.AC=0, none with AC=1")
+      "A supervisor access to a user page causes #PF with CR4.SMAP=1 and EFLAGS.AC=0, and executes with AC=1")
 
 static void xd_reserved(enum paging paging, u32 all)
 {
@@ -125,7 +126,7 @@ static void xd_reserved(enum paging paging, u32 all)
     must("fetch", faulting_levels(paging, SUPERVISOR_PAGE, PTE_XD, PLAIN, ACCESS_FETCH, error), all);
 }
 CHECK_WIDE_PAGING(xd_reserved, "L1-23/nxe-0", need(FEATURE_NX), PAGE_FAULTS,
-                  "XD=1 at one level with NXE=0: each access is a fault with the error code's RSVD set")
+      "Each access through an entry with XD=1 causes #PF with RSVD when NXE=0")
 
 static void xd_fetch(enum paging paging, u32 all)
 {
@@ -136,7 +137,7 @@ static void xd_fetch(enum paging paging, u32 all)
     must("write", faulting_levels(paging, SUPERVISOR_PAGE, PTE_XD, NXE, ACCESS_WRITE, PF_PRESENT | PF_WRITE), 0);
 }
 CHECK_WIDE_PAGING(xd_fetch, "L1-23/nxe-1", need(FEATURE_NX), PAGE_FAULTS,
-                  "XD=1 at one level with NXE=1: a fetch is a fault with the error code's I/D set, reads and writes are none")
+      "A fetch through an entry with XD=1 causes #PF with I/D when NXE=1, and reads and writes execute")
 
 /* User code in the window itself: one access to the page, then HLT. */
 extern const char user_write[], user_write_hlt[], user_read[], user_read_hlt[];
@@ -183,14 +184,14 @@ static void must_reach_hlt(const char *field, const struct user_code *code, u64 
 }
 
 CHECK(user_write_control, "L1-20/user-control", NEEDS_NOTHING, ACCESS_RIGHTS,
-      "control: user code writes to a writable user page, and reads a read-only one")
+      "Control: user code writes to a writable user page and reads a read-only one")
 {
     must_reach_hlt("writes", &writes, USER_PAGE, WP);
     must_reach_hlt("reads", &reads, USER_PAGE & ~PTE_WRITABLE, WP);
 }
 
 CHECK(user_write_wp, "L1-20/user", NEEDS_NOTHING, ACCESS_RIGHTS,
-      "user code writes to a read-only user page: a fault whatever CR0.WP is")
+      "A user write to a read-only user page causes #PF whatever CR0.WP is")
 {
     struct trap without = user_access(&writes, USER_PAGE & ~PTE_WRITABLE, PLAIN);
     struct trap with = user_access(&writes, USER_PAGE & ~PTE_WRITABLE, WP);
@@ -202,14 +203,13 @@ CHECK(user_write_wp, "L1-20/user", NEEDS_NOTHING, ACCESS_RIGHTS,
 }
 
 CHECK(user_smep, "L1-21/user-smep", NEEDS_NOTHING, ACCESS_RIGHTS,
-      "user code runs and reads in a user page with CR4.SMEP=1: no fault")
+      "User code runs and reads in a user page with CR4.SMEP=1")
 {
     need(FEATURE_SMEP);
     must_reach_hlt("reads", &reads, USER_PAGE, SMEP);
 }
 
-CHECK(user_smap, "L1-21/user-smap", NEEDS_NOTHING, ACCESS_RIGHTS,
-      "user code writes to a user page with CR4.SMAP=1: no fault")
+CHECK(user_smap, "L1-21/user-smap", NEEDS_NOTHING, ACCESS_RIGHTS, "User code writes to a user page with CR4.SMAP=1")
 {
     need(FEATURE_SMAP);
     must_reach_hlt("writes", &writes, USER_PAGE, SMAP);
@@ -222,7 +222,7 @@ static void call_window_with_smep(u32 cr4)
 }
 
 CHECK(smep_set_there, "L1-21/smep-set-in-user-page", NEEDS_NOTHING, ACCESS_RIGHTS,
-      "MOV to CR4 that sets SMEP lies in a user page: the fetch of the next instruction faults")
+      "MOV to CR4 that sets SMEP in a user page executes, and the fetch of the next instruction causes #PF")
 {
     need(FEATURE_SMEP);
     window_enter(PAGING_32_BIT, USER_PAGE);
@@ -241,7 +241,7 @@ CHECK(smep_set_there, "L1-21/smep-set-in-user-page", NEEDS_NOTHING, ACCESS_RIGHT
 }
 
 CHECK(smap_set_there, "L1-21/smap-set-before-access", NEEDS_NOTHING, ACCESS_RIGHTS,
-      "a user page was read, then MOV to CR4 sets SMAP: the next read faults")
+      "MOV to CR4 that sets SMAP makes the next read of a user page fault although the page was read before")
 {
     need(FEATURE_SMAP);
     window_enter(PAGING_32_BIT, USER_PAGE);

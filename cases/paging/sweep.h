@@ -15,7 +15,7 @@ extern u32 efer_high;
 /* #GP(0) at this instruction, and nothing else. */
 bool is_gp(struct trap trap, const char *instruction);
 
-/* Which of `bits` make `body(base ^ bit)` end in #GP(0) at `instruction`. Behind one that does not, `base` is written
+/* Which of `bits` make `body(base ^ bit)` end in #GP(0) at `instruction`. After one that does not, `base` is written
    again. */
 u32 faulting_bits(void (*body)(u32 value), const char *instruction, u32 base, u32 bits);
 /* The same of 64-bit code that begins with the instruction. */

@@ -39,7 +39,7 @@ static u32 faulting(u32 error_code)
 }
 
 CHECK(large_reserved, "L1-19/reserved", NEEDS_NOTHING, TABLE_4_MIB,
-      "reads through a 4 MiB page with each of bits 21:13 set: a fault with RSVD for a reserved bit, none for an address bit")
+      "A read through a 4 MiB page causes #PF with RSVD for each reserved bit among 21:13, and for no address bit")
 {
     need(FEATURE_PSE);
     u32 reserved = reserved_bits(), faults = faulting(PF_PRESENT | PF_RESERVED);
@@ -48,7 +48,8 @@ CHECK(large_reserved, "L1-19/reserved", NEEDS_NOTHING, TABLE_4_MIB,
     must("wrongly_refused", faults & ~reserved, 0);
 }
 
-CHECK(large_control, "L1-19/control", NEEDS_NOTHING, TABLE_4_MIB, "control: a 4 MiB page without those bits reads what is there")
+CHECK(large_control, "L1-19/control", NEEDS_NOTHING, TABLE_4_MIB,
+      "Control: a read through a 4 MiB page without reserved bits returns what is there")
 {
     need(FEATURE_PSE);
     u8 *byte = &window_page[16];
@@ -70,8 +71,8 @@ static u8 through_window(void)
 
 enum { OLD = 0x0D, NEW = 0x3E };
 
-/* Let the CPU see the window's page, map another page there behind its back, do what may invalidate the translation:
-   which of the two is seen then? */
+/* Let the CPU see the window's page, map another page there in memory alone, then do what may invalidate the
+   translation: which of the two is seen then? */
 static u8 page_seen_after(void (*body)(u32 argument), u32 cr4, u32 argument, u32 global)
 {
     window_page[16] = OLD;
@@ -97,7 +98,7 @@ CHECK(cr3_flushes, "L1-22/mov-cr3-not-global", NEEDS_NOTHING, INVALIDATION,
 
 /* The CPU may keep the translation, and need not. */
 CHECK(cr3_keeps, "L1-22/mov-cr3-global", NEEDS_NOTHING, INVALIDATION,
-      "MOV to CR3 with CR4.PGE=1 need not invalidate the translation of a global page: which one is used is open")
+      "MOV to CR3 with CR4.PGE=1 leaves or invalidates the translation of a global page")
 {
     need(FEATURE_PGE);
     u8 seen = page_seen_after(mov_to_cr3, CR4_PGE, 0, PTE_GLOBAL);

@@ -6,7 +6,7 @@
 #define LOADS "PDPTE Registers (Vol. 3, 4.4.1)"
 
 CHECK(memory_alone, "P-07/memory-alone", NEEDS_PDPTE_REGISTERS, LOADS,
-      "a PDPTE changed in memory, and nothing else: translation goes on with the old one")
+      "A change of a PDPTE in memory alone does not change the translation")
 {
     stage_set();
     mode_enter(pae());
@@ -16,7 +16,7 @@ CHECK(memory_alone, "P-07/memory-alone", NEEDS_PDPTE_REGISTERS, LOADS,
 }
 
 CHECK(mov_cr3_again, "P-07/mov-cr3", NEEDS_PAE, LOADS,
-      "a PDPTE changed in memory, MOV to CR3 of the same value: translation uses the new one")
+      "MOV to CR3 of the value that it has loads a PDPTE that was changed in memory")
 {
     stage_set();
     mode_enter(pae());
@@ -27,28 +27,32 @@ CHECK(mov_cr3_again, "P-07/mov-cr3", NEEDS_PAE, LOADS,
     mode_leave();
 }
 
-CHECK(cd, "P-08/cd", NEEDS_PDPTE_REGISTERS, LOADS, "MOV to CR0 that toggles CD loads the PDPTEs: #GP(0) when one is corrupt")
+CHECK(cd, "P-08/cd", NEEDS_PDPTE_REGISTERS, LOADS,
+      "MOV to CR0 that toggles CD loads the PDPTEs and causes #GP(0) when one has a reserved bit")
 {
     must_load((struct toggle){ .cr0 = CR0_CD });
 }
 
-CHECK(nw, "P-08/nw", NEEDS_PDPTE_REGISTERS, LOADS, "MOV to CR0 that toggles NW loads the PDPTEs: #GP(0) when one is corrupt")
+CHECK(nw, "P-08/nw", NEEDS_PDPTE_REGISTERS, LOADS,
+      "MOV to CR0 that toggles NW loads the PDPTEs and causes #GP(0) when one has a reserved bit")
 {
     must_load((struct toggle){ .cr0 = CR0_NW, .with_cr0 = CR0_CD });
 }
 
-CHECK(pge, "P-12/pge", NEEDS_PDPTE_REGISTERS, LOADS, "MOV to CR4 that toggles PGE loads the PDPTEs: #GP(0) when one is corrupt")
+CHECK(pge, "P-12/pge", NEEDS_PDPTE_REGISTERS, LOADS,
+      "MOV to CR4 that toggles PGE loads the PDPTEs and causes #GP(0) when one has a reserved bit")
 {
     must_load((struct toggle){ .cr4 = CR4_PGE });
 }
 
-CHECK(pse, "P-12/pse", NEEDS_PDPTE_REGISTERS, LOADS, "MOV to CR4 that toggles PSE loads the PDPTEs: #GP(0) when one is corrupt")
+CHECK(pse, "P-12/pse", NEEDS_PDPTE_REGISTERS, LOADS,
+      "MOV to CR4 that toggles PSE loads the PDPTEs and causes #GP(0) when one has a reserved bit")
 {
     must_load((struct toggle){ .cr4 = CR4_PSE });
 }
 
 CHECK(smep, "P-12/smep", NEEDS_PDPTE_REGISTERS, LOADS,
-      "MOV to CR4 that toggles SMEP loads the PDPTEs: #GP(0) when one is corrupt")
+      "MOV to CR4 that toggles SMEP loads the PDPTEs and causes #GP(0) when one has a reserved bit")
 {
     need(FEATURE_SMEP);
     must_load((struct toggle){ .cr4 = CR4_SMEP });

@@ -4,7 +4,7 @@
 #include "toggle.h"
 
 #define LOADS "PDPTE Registers (Vol. 3, 4.4.1)"
-#define MOV_TO(what) "corrupt PDPTE, MOV to " what ": not among the bits whose change loads the PDPTEs, so no #GP"
+#define MOV_TO(what) "MOV to " what " does not load the PDPTEs and causes no #GP when one has a reserved bit"
 
 enum { IA32_SYSENTER_CS = 0x174, IA32_SYSENTER_ESP = 0x175, IA32_SYSENTER_EIP = 0x176 };
 
@@ -59,7 +59,8 @@ static void lmsw(u32 value)
     asm volatile("lmsw %w0" : : "r"(value));
 }
 
-CHECK(lmsw_sets, "P-10/lmsw", NEEDS_PDPTE_REGISTERS, LOADS, "corrupt PDPTE, LMSW that sets MP, EM and TS: no #GP")
+CHECK(lmsw_sets, "P-10/lmsw", NEEDS_PDPTE_REGISTERS, LOADS,
+      "LMSW that sets MP, EM and TS does not load the PDPTEs and causes no #GP when one has a reserved bit")
 {
     must_not_fault(must_not_load_in(lmsw, CR0_PE | CR0_MP | CR0_EM | CR0_TS, 0, CR0_MP | CR0_EM | CR0_TS));
 }
@@ -70,7 +71,8 @@ static void clts(u32 argument)
     asm volatile("clts");
 }
 
-CHECK(clts_clears, "P-11/clts", NEEDS_PDPTE_REGISTERS, LOADS, "corrupt PDPTE, CLTS: no load, no #GP")
+CHECK(clts_clears, "P-11/clts", NEEDS_PDPTE_REGISTERS, LOADS,
+      "CLTS does not load the PDPTEs and causes no #GP when one has a reserved bit")
 {
     must_not_fault(must_not_load_in(clts, 0, CR0_TS, CR0_TS));
 }
@@ -93,14 +95,14 @@ CHECK(pks, "P-14/pks", NEEDS_PDPTE_REGISTERS, LOADS, MOV_TO("CR4 that toggles PK
     must_not_load((struct toggle){ .cr4 = CR4_PKS });
 }
 
-CHECK(cet, "P-14/cet", NEEDS_PDPTE_REGISTERS, LOADS, MOV_TO("CR4 that toggles CET (with CR0.WP = 1)"))
+CHECK(cet, "P-14/cet", NEEDS_PDPTE_REGISTERS, LOADS, MOV_TO("CR4 that toggles CET with CR0.WP=1"))
 {
     if (!has(FEATURE_CET_SS))
         need(FEATURE_CET_IBT);
     must_not_load((struct toggle){ .cr4 = CR4_CET, .with_cr0 = CR0_WP });
 }
 
-CHECK(la57, "P-14/la57", NEEDS_PDPTE_REGISTERS, LOADS, MOV_TO("CR4 that toggles LA57 (outside IA-32e mode)"))
+CHECK(la57, "P-14/la57", NEEDS_PDPTE_REGISTERS, LOADS, MOV_TO("CR4 that toggles LA57 outside IA-32e mode"))
 {
     need(FEATURE_LA57);
     must_not_load((struct toggle){ .cr4 = CR4_LA57 });
@@ -134,7 +136,8 @@ static void far_jump(u32 argument)
     asm volatile("ljmp %0, $1f\n1:" : : "i"(SELECTOR_CODE));
 }
 
-CHECK(jumps_far, "P-21/far-jump", NEEDS_PDPTE_REGISTERS, LOADS, "corrupt PDPTE, far JMP to a code segment: no load, no #GP")
+CHECK(jumps_far, "P-21/far-jump", NEEDS_PDPTE_REGISTERS, LOADS,
+      "A far JMP to a code segment does not load the PDPTEs and causes no #GP when one has a reserved bit")
 {
     must_not_fault(must_not_load_in(far_jump, 0, 0, 0));
 }
@@ -145,12 +148,13 @@ static void iret(u32 argument)
     asm volatile("pushfl\npushl %%cs\npushl $1f\niret\n1:" : : : "memory", "cc");
 }
 
-CHECK(returns, "P-21/iret", NEEDS_PDPTE_REGISTERS, LOADS, "corrupt PDPTE, IRET: no load, no #GP")
+CHECK(returns, "P-21/iret", NEEDS_PDPTE_REGISTERS, LOADS,
+      "IRET does not load the PDPTEs and causes no #GP when one has a reserved bit")
 {
     must_not_fault(must_not_load_in(iret, 0, 0, 0));
 }
 
-/* To the instruction behind it, on the stack as it is: SYSENTER loads CS and SS with flat segments whatever the GDT
+/* To the next instruction, on the same stack: SYSENTER loads CS and SS with flat segments whatever the GDT
    holds. */
 static void sysenter(u32 argument)
 {
@@ -167,7 +171,8 @@ static void sysenter(u32 argument)
                  : "eax", "ecx", "edx", "memory", "cc");
 }
 
-CHECK(sysenters, "P-21/sysenter", NEEDS_PDPTE_REGISTERS, LOADS, "corrupt PDPTE, SYSENTER: no load, no #GP")
+CHECK(sysenters, "P-21/sysenter", NEEDS_PDPTE_REGISTERS, LOADS,
+      "SYSENTER does not load the PDPTEs and causes no #GP when one has a reserved bit")
 {
     need(FEATURE_SEP);
     must_not_fault(must_not_load_in(sysenter, 0, 0, 0));
@@ -183,7 +188,7 @@ asm(".pushsection .text\n"
     ".popsection\n");
 
 CHECK(syscalls, "P-21/syscall", NEEDS_PDPTE_REGISTERS, "SYSCALL (Vol. 2); " LOADS,
-      "corrupt PDPTE, SYSCALL: outside 64-bit mode #UD, and no load")
+      "SYSCALL outside 64-bit mode causes #UD and does not load the PDPTEs")
 {
     must_fault(must_not_load_in(syscall, 0, 0, 0), VECTOR_UD, 0, syscall_instruction);
 }
@@ -196,7 +201,7 @@ static void invlpg(u32 address)
 
 CHECK(invalidates, "P-24/invlpg", NEEDS_PDPTE_REGISTERS,
       "Operations that Invalidate TLBs and Paging-Structure Caches (Vol. 3, 4.10.4.1)",
-      "corrupt PDPTE, INVLPG of an address that it translates, and of its own: no load, no #GP")
+      "INVLPG does not load the PDPTEs and causes no #GP when one has a reserved bit")
 {
     must_not_fault(must_not_load_in(invlpg, window_at(0), 0, 0));
 }

@@ -58,13 +58,13 @@ static void mov_to_cr0_checks_pdptes(void)
 }
 
 CHECK(mov_cr0, "P-01/mov-cr0", NEEDS_PDPTE_REGISTERS, FORMAT,
-      "each reserved bit in each present PDPTE: MOV to CR0 that sets PG is #GP(0), PG stays 0; no other bit does that")
+      "MOV to CR0 that sets PG causes #GP(0) for each reserved bit in each present PDPTE, and for no other bit")
 {
     mov_to_cr0_checks_pdptes();
 }
 
 CHECK(mov_cr0_nxe, "P-01/mov-cr0-nxe", NEEDS_PDPTE_REGISTERS, FORMAT,
-      "the same with IA32_EFER.NXE: bit 63 of a PDPTE is reserved all the same")
+      "MOV to CR0 that sets PG causes #GP(0) for bit 63 of a PDPTE although IA32_EFER.NXE=1")
 {
     need(FEATURE_NX);
     execute_disable(true);
@@ -73,7 +73,7 @@ CHECK(mov_cr0_nxe, "P-01/mov-cr0-nxe", NEEDS_PDPTE_REGISTERS, FORMAT,
 }
 
 CHECK(mov_cr3, "P-02/mov-cr3", NEEDS_PDPTE_REGISTERS, FORMAT,
-      "each reserved bit in each present PDPTE: MOV to CR3 is #GP(0), CR3 and the PDPTE registers stay")
+      "MOV to CR3 causes #GP(0) for each reserved bit in each present PDPTE, and keeps CR3 and the PDPTE registers")
 {
     stage_set();
     for (u32 index = 0; index < 4; index++)
@@ -96,7 +96,7 @@ static u64 *set_both_modes(struct mode *bits_32)
 }
 
 CHECK(mov_cr4, "P-03/mov-cr4", NEEDS_PDPTE_REGISTERS, FORMAT,
-      "each reserved bit in each present PDPTE: MOV to CR4 that sets PAE under 32-bit paging is #GP(0), PAE stays 0")
+      "MOV to CR4 that sets PAE under 32-bit paging causes #GP(0) for each reserved bit in each present PDPTE")
 {
     struct mode bits_32;
     u64 *pdpt = set_both_modes(&bits_32);
@@ -105,7 +105,7 @@ CHECK(mov_cr4, "P-03/mov-cr4", NEEDS_PDPTE_REGISTERS, FORMAT,
 }
 
 CHECK(not_present, "P-04/not-present", NEEDS_PDPTE_REGISTERS, "PDPTE Registers (Vol. 3, 4.4.1), footnote",
-      "reserved bits in a PDPTE with P = 0: MOV to CR0 is no #GP, but some CPUs check them")
+      "MOV to CR0 that sets PG accepts reserved bits in a PDPTE with P=0, but some CPUs check them")
 {
     static const char *const fields[] = { "", "faulting_bits_1", "faulting_bits_2", "faulting_bits_3" };
     struct mode on = pae(), off = on;
@@ -121,7 +121,7 @@ CHECK(not_present, "P-04/not-present", NEEDS_PDPTE_REGISTERS, "PDPTE Registers (
 }
 
 CHECK(free_bits, "P-05/free-bits", NEEDS_PAE, FORMAT,
-      "bits 3 (PWT), 4 (PCD) and 11:9 of the PDPTEs may be set, and translation works")
+      "MOV to CR0 that sets PG accepts bits 3, 4 and 11:9 in the PDPTEs, and the translation works")
 {
     struct mode on = pae(), off = on;
     off.cr0 &= ~CR0_PG;
@@ -134,8 +134,9 @@ CHECK(free_bits, "P-05/free-bits", NEEDS_PAE, FORMAT,
     mode_leave();
 }
 
-CHECK(pae_to_32_bit, "P-22/pae-to-32-bit", NEEDS_PAE, "PDPTE Registers (Vol. 3, 4.4.1); Paging-Mode Enabling (Vol. 3, 4.1.2)",
-      "corrupt PDPTEs, MOV to CR4 that clears PAE with PG = 1: 32-bit paging follows, so no PDPTE is loaded and nothing faults")
+CHECK(pae_to_32_bit, "P-22/pae-to-32-bit", NEEDS_PAE,
+      "PDPTE Registers (Vol. 3, 4.4.1); Paging-Mode Enabling (Vol. 3, 4.1.2)",
+      "MOV to CR4 that clears PAE under PAE paging loads no PDPTE and causes no #GP when each has a reserved bit")
 {
     struct mode bits_32, there;
     u64 *pdpt = set_both_modes(&bits_32);
@@ -152,7 +153,7 @@ CHECK(pae_to_32_bit, "P-22/pae-to-32-bit", NEEDS_PAE, "PDPTE Registers (Vol. 3, 
 }
 
 CHECK(cr3_above_ram, "P-23/cr3-above-ram", NEEDS_PDPTE_REGISTERS, "PDPTE Registers (Vol. 3, 4.4.1)",
-      "MOV to CR3 of an address where there is no RAM: all ones read there would be reserved bits, #GP(0), but no manual says so")
+      "MOV to CR3 of an address without RAM may cause #GP(0), as all ones there would be reserved bits")
 {
     stage_set();
     mode_enter(pae());

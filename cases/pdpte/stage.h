@@ -1,7 +1,7 @@
 /* The stage of every check here: PAE tables that map the image one to one, and a window.
 
    The window is the fourth quarter of the linear addresses. All its pages show HERE; PDPTE 3 can be pointed at another
-   page directory, in which all of them show OTHER. What is read there tells which PDPTE the CPU translates with: the
+   page directory, in which all of them show OTHER. What is read there shows which PDPTE the CPU translates with: the
    one that lies in memory now, or the one that it has loaded into its register before. */
 #pragma once
 

@@ -17,7 +17,7 @@ static void set_other_table(u64 pdpte)
 }
 
 CHECK(good_table, "P-19/good-table", NEEDS_PAE, LOADS,
-      "control: a task switch that changes CR3 loads the PDPTEs at the new address")
+      "Control: a task switch that changes CR3 loads the PDPTEs at the new address")
 {
     set_other_table(other_pdpte());
     mode_enter(pae());
@@ -30,7 +30,7 @@ CHECK(good_table, "P-19/good-table", NEEDS_PAE, LOADS,
 }
 
 CHECK(corrupt_table, "P-19/corrupt-table", NEEDS_PDPTE_REGISTERS, LOADS,
-      "a task switch that changes CR3 to a table with a corrupt PDPTE: no manual says which exception follows, nor in which task")
+      "A task switch that changes CR3 to a table with a reserved bit faults, or reaches the new task")
 {
     struct mode mode = pae();
     mode.cr4 |= CR4_PGE;
@@ -43,7 +43,7 @@ CHECK(corrupt_table, "P-19/corrupt-table", NEEDS_PDPTE_REGISTERS, LOADS,
     must("mov_to_cr3_faults", trap_in(mov_to_cr3, address_of(other_pdpt)).taken, true);
     struct task_switch seen = task_switch(address_of(other_pdpt));
     mode_leave();
-    /* Only this much is sure: a JMP to a task does not just go on behind it in the old one. */
+    /* Only this much is required: after a JMP to a task the old one does not go on with the next instruction. */
     must("fault_or_new_task", seen.trap.taken || seen.in_new_task, true);
     saw("fault", seen.trap.taken);
     if (seen.trap.taken) {
@@ -69,13 +69,13 @@ static void must_not_load(u64 pdpte)
 }
 
 CHECK(same_cr3, "P-20/same-cr3", NEEDS_PDPTE_REGISTERS, LOADS,
-      "a PDPTE changed in memory, a task switch that does not change CR3: translation goes on with the old one")
+      "A task switch that does not change CR3 does not load a PDPTE that was changed in memory")
 {
     must_not_load(other_pdpte());
 }
 
 CHECK(same_cr3_corrupt, "P-20/same-cr3-corrupt", NEEDS_PDPTE_REGISTERS, LOADS,
-      "a corrupt PDPTE in memory, a task switch that does not change CR3: no load, no exception")
+      "A task switch that does not change CR3 causes no exception when a PDPTE in memory has a reserved bit")
 {
     must_not_load(other_pdpte() | PDPTE_RESERVED);
 }

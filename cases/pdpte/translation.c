@@ -24,24 +24,24 @@ static void must_miss(void (*access)(u32 address), u32 address, u32 error_code)
     must("cr2", trap.cr2, address);
 }
 
-CHECK(read_absent, "P-06/read", NEEDS_PAE, FAULTS, "PDPTE.P = 0: a read in its quarter is #PF with P = 0")
+CHECK(read_absent, "P-06/read", NEEDS_PAE, FAULTS, "A read through a PDPTE with P=0 causes #PF with P=0")
 {
     must_miss(read_at, window_at(0) + 0x123450, 0);
 }
 
-CHECK(write_absent, "P-06/write", NEEDS_PAE, FAULTS, "PDPTE.P = 0: a write in its quarter is #PF with P = 0, W/R = 1")
+CHECK(write_absent, "P-06/write", NEEDS_PAE, FAULTS, "A write through a PDPTE with P=0 causes #PF with P=0 and W/R=1")
 {
     must_miss(write_at, window_at(511) + 0x1FFFF0, PF_WRITE);
 }
 
 CHECK(fetch_absent, "P-06/fetch", NEEDS_PAE, FAULTS,
-      "PDPTE.P = 0: a fetch in its quarter is #PF with P = 0, and I/D = 0 as NXE = 0 and SMEP = 0")
+      "A fetch through a PDPTE with P=0 causes #PF with P=0, and with I/D=0 as NXE=0 and SMEP=0")
 {
     must_miss(call_at, window_at(7) + 0x10, 0);
 }
 
 CHECK(table_at_fe0, "P-16/table-at-fe0", NEEDS_PAE, "CR3 with PAE paging (Vol. 3, 4.4.1)",
-      "CR3 points at the last 32 bytes of a page: those four entries translate, not those at the page's beginning")
+      "The CPU translates with the four PDPTEs at offset FE0h of a page when CR3 points at them")
 {
     stage_set();
     u64 *pdpt = tables.pdpt + ARRAY_SIZE(tables.pdpt) - 4;
@@ -67,13 +67,14 @@ static u64 large_page(void)
     return (address_of(&landmark) >> LARGE_PAGE_SHIFT << LARGE_PAGE_SHIFT) | PTE_LARGE | PTE_PRESENT;
 }
 
-/* The landmark in the window, behind this page-directory entry. */
+/* The linear address of the landmark by this page-directory entry of the window. */
 static u32 landmark_at(u32 entry)
 {
     return window_at(entry) | (address_of(&landmark) & ((1u << LARGE_PAGE_SHIFT) - 1));
 }
 
-CHECK(large_page_works, "P-17/without-pse", NEEDS_PAE, TRANSLATION, "a PDE with PS = 1 maps 2 MiB although CR4.PSE = 0")
+CHECK(large_page_works, "P-17/without-pse", NEEDS_PAE, TRANSLATION,
+      "A PDE with PS=1 maps 2 MiB under PAE paging although CR4.PSE=0")
 {
     stage_set();
     tables.directories[WINDOW][5] = large_page();
@@ -115,13 +116,13 @@ static u64 reserved_in_large_page(void)
 }
 
 CHECK(large_page_reserved, "P-18/large-page", NEEDS_PAE, LARGE_PAGES,
-      "bits 20:13 and 62:MAXPHYADDR of a PDE of a 2 MiB page, and 63 with IA32_EFER.NXE = 0: #PF with RSVD = 1 and P = 1")
+      "A read through a 2 MiB page causes #PF with RSVD for bits 20:13 and 63:MAXPHYADDR of the PDE when NXE=0")
 {
     must_fault_at_bits(reserved_in_large_page());
 }
 
 CHECK(large_page_reserved_nxe, "P-18/large-page-nxe", NEEDS_PAE, LARGE_PAGES,
-      "the same with IA32_EFER.NXE = 1: bit 63 is no longer reserved, and a read works")
+      "A read through a 2 MiB page causes #PF with RSVD for bits 20:13 and 62:MAXPHYADDR of the PDE when NXE=1")
 {
     need(FEATURE_NX);
     execute_disable(true);
