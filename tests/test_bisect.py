@@ -147,7 +147,7 @@ class Kernels:
         self.packages = [Package(name=f"linux-image-{version}", version=version, suite="sid") for version in verdicts]
 
     def run(self, request: Request) -> tuple[ExitCode, StoredRun | None]:
-        version = request.versions.kernel or ""
+        version = request.versions["kernel"] or ""
         if len(self.booted) == self.stop_after:
             return ExitCode.INTERRUPTED, None
         self.booted.append(version)

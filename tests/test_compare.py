@@ -19,7 +19,6 @@ from difftest.judging.result import Field, Result
 from difftest.report.matrix import show
 from difftest.run.store import RunWriter, StoredRun
 from difftest.verdict import Verdict
-from emulators.registry import Versions
 from tests import sample_run as sample
 
 
@@ -245,5 +244,5 @@ def test_the_command_and_its_exit_codes(tmp_path: Path) -> None:
 def test_each_of_several_runs_says_how_it_is_made_alone() -> None:
     words = ["run", "c", "--kernel", "6.1", "-k", "x", "--kernel=7.3", "--bochs", "3.0", "-j", "1"]
     alone = ["difftest", "run", "c", "-k", "x", "-j", "1"]
-    assert command_of(words, Versions(kernel="7.3", bochs="3.0")) == [*alone, "--kernel", "7.3", "--bochs", "3.0"]
-    assert command_of(words, Versions()) == alone
+    assert command_of(words, {"kernel": "7.3", "bochs": "3.0"}) == [*alone, "--kernel", "7.3", "--bochs", "3.0"]
+    assert command_of(words, {}) == alone

@@ -10,7 +10,7 @@ import pytest
 from emulators.bochs.models import check_cpu_model, cpu_models
 from emulators.bochs.program import installed
 from emulators.host.errors import EmulatorError
-from emulators.registry import Versions, targets
+from emulators.registry import targets
 
 pytestmark = pytest.mark.skipif(shutil.which("bochs-bin") is None, reason="no Bochs")
 
@@ -29,6 +29,6 @@ def test_an_unknown_model_is_told_with_those_that_there_are() -> None:
 
 @pytest.mark.parametrize(("asked", "model"), [(None, "corei7_haswell_4770"), ("broadwell_ult", "broadwell_ult")])
 def test_the_model_stands_in_the_identity_of_both_bochs(tmp_path: Path, asked: str | None, model: str) -> None:
-    every = targets(Versions(cpu_model=asked), tmp_path)
+    every = targets({"cpu_model": asked}, tmp_path)
     assert every["bochs"].identity()["cpu model"] == model
     assert every["kvm-hosted"].identity()["hosting cpu model"] == model

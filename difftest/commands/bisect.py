@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Annotated
 import msgspec
 import typer
 
-from difftest.commands.options import Folders, Results, command_of
+from difftest.commands.options import Folders, Results, command_of, takes_versions
 from difftest.verdict import ExitCode
+from emulators.versions import Versions
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -23,16 +24,15 @@ EXIT_CODES = """Exit codes: 0 a pair is named; 2 wrong usage; 3 no pair can be n
 of it; 4 difftest itself failed; 5 this machine failed; 130 interrupted, and the next call goes on there."""
 
 
+@takes_versions(repeatable=False, without=("kernel",))
 def bisect(
+    *,
     check: Annotated[str, typer.Argument(help="CASE/CHECK, or a case or image alone for the image as a whole.")],
     good: Annotated[
         str, typer.Option("--good", help="A kernel that does what the SDM requires: a version or its beginning.")
     ],
     bad: Annotated[str, typer.Option("--bad", help="A kernel that does not; it may be the newer or the older one.")],
-    bochs: Annotated[str | None, typer.Option("--bochs", help="The reference, as for `difftest run`.")] = None,
-    host_bochs: Annotated[str | None, typer.Option("--host-bochs", help="The Bochs that hosts KVM.")] = None,
-    qemu: Annotated[str | None, typer.Option("--qemu", help="The QEMU in there: a program's path.")] = None,
-    cpu_model: Annotated[str | None, typer.Option("--cpu-model", help="CPU model of both Bochs.")] = None,
+    versions: list[Versions],
     repeat: Annotated[int, typer.Option("--repeat", min=1, max=100, help="Boot each kernel this often.")] = 1,
     timeout: Annotated[float | None, typer.Option("--timeout", min=0.1, help="Seconds a boot may take.")] = None,
     restart: Annotated[bool, typer.Option("--restart", help="Forget what an earlier call tried.")] = False,
@@ -50,16 +50,15 @@ def bisect(
     from emulators.host.files import cache_folder
     from emulators.host.mirror import Mirror
     from emulators.hosted.appliance import kernel
-    from emulators.registry import Versions
 
     case, wanted = _split(check)
-    versions = Versions(bochs=bochs, host_bochs=host_bochs, qemu=qemu, cpu_model=cpu_model)
+    (others,) = versions
     base = Request(
         cases=[case],
         groups=[],
         checks=[wanted] if wanted not in (IMAGE, HOST_KERNEL) else [],
         targets=[TARGET],
-        versions=versions,
+        versions=others,
         cold=True,  # a snapshot is not worth making for one boot
         jobs=1,
         timeout=timeout,
@@ -91,7 +90,7 @@ def bisect(
         case=prepared[0].case.name,
         check=wanted,
         image_sha256=prepared[0].sha256,
-        others=msgspec.to_builtins(versions),
+        others=dict(others),
         repeat=repeat,
     )
     path = state_file(results, fresh.case, wanted)
@@ -131,7 +130,7 @@ def _try(base: Request, package: Package, check: str) -> Tried:
     from difftest.run.request import run_cases
     from emulators.host.errors import EmulatorError
 
-    versions = msgspec.structs.replace(base.versions, kernel=package.version)
+    versions = {**base.versions, "kernel": package.version}
     names = [*base.cases, *(word for name in base.checks for word in ("-k", name)), "--target", TARGET]
     if base.repeats > 1:
         names += ["--repeat", str(base.repeats)]

@@ -30,12 +30,12 @@ def bundle(
     from difftest.report.digest import digest
     from difftest.report.find import found
     from difftest.run.store import StoredRun
-    from emulators.registry import Versions, targets
+    from emulators.registry import targets
 
     run = StoredRun.find(results, name)
     chosen = found(digest(run), check)[0].choices
     as_in_run = dict(zip(chosen[::2], chosen[1::2], strict=True)).get("--kernel")
-    folder, data = packed(run, check, targets(Versions(kernel=kernel or as_in_run)), carry=carry)
+    folder, data = packed(run, check, targets({"kernel": kernel or as_in_run}), carry=carry)
     path = output / f"{folder}.tar.gz"
     with writing(path):
         output.mkdir(parents=True, exist_ok=True)

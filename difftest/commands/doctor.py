@@ -12,9 +12,9 @@ def doctor(
 ) -> None:
     """Tell what this host can do, what is missing, and the command that gets it. Exit code 1: no run is possible."""
     from difftest.doctor import can_compare, examine, packages
-    from emulators.registry import Versions, targets
+    from emulators.registry import targets
 
-    every = targets(Versions(kernel=kernel))
+    every = targets({"kernel": kernel})
     findings = examine(every)
     for finding in findings:
         typer.echo(f"{finding.name}: {'ready' if finding.usable else 'not usable'}")

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import functools
+import inspect
+import itertools
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated, Any
 
 import typer
 
-if TYPE_CHECKING:
-    from emulators.registry import Versions
+from difftest.errors import CaseError
+from emulators.versions import VERSION_OPTIONS, VersionOption, Versions, given
+
+Command = Callable[..., None]
 
 EXIT_CODES = """Exit codes: 0 all as expected; 1 an unexpected divergence, or a known one that vanished; 2 wrong usage,
 or nothing selected; 3 some case got no verdict; 4 difftest itself failed; 5 this machine failed: its disk, an emulator
@@ -22,51 +27,56 @@ CheckName = Annotated[str, typer.Argument(help="A check of the run, as ID or CAS
 default_results = Path("results")
 RunName = Annotated[str, typer.Argument(help="A run's name or folder.", metavar="[RUN]")]
 
-Kernels = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--kernel",
-        help="Kernel of kvm-hosted: a version or its beginning (`difftest kernels` lists them), a .deb, a build "
-        "tree, or a folder"
-        " with a bzImage and its modules. Repeatable.",
-    ),
-]
-BochsPrograms = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--bochs", help="The reference: a version of Bochs or its beginning, or a program's path. Repeatable."
-    ),
-]
-HostBochsPrograms = Annotated[
-    list[str] | None,
-    typer.Option("--host-bochs", help="The Bochs that hosts KVM for kvm-hosted, chosen in the same ways. Repeatable."),
-]
-QemuPrograms = Annotated[
-    list[str] | None, typer.Option("--qemu", help="The QEMU of kvm, kvm-hosted and tcg: a program's path. Repeatable.")
-]
 
-CpuModels = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--cpu-model",
-        help="CPU model of both Bochs: the reference, and the one that hosts KVM for kvm-hosted. Repeatable.",
-    ),
-]
+def takes_versions(*, repeatable: bool, without: Collection[str] = ()) -> Callable[[Command], Command]:
+    """Give a command the options of `emulators.versions`, but those `without`, where it has its parameter `versions`.
+
+    It gets a list with one Versions for each combination of the values that were given: a single one unless options
+    are `repeatable`. Raises CaseError when two are the same.
+    """
+
+    def taking(command: Command) -> Command:
+        options = [option for option in VERSION_OPTIONS if option.name not in without]
+
+        @functools.wraps(command)
+        def called(**arguments: Any) -> None:
+            values = {option.name: arguments.pop(option.name) for option in options}
+            command(**arguments, versions=_combinations(values))
+
+        signature = inspect.signature(command, eval_str=True)
+        parameters = list(signature.parameters.values())
+        at = list(signature.parameters).index("versions")
+        parameters[at : at + 1] = [_parameter(option, repeatable) for option in options]
+        called.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
+        return called
+
+    return taking
+
+
+def _parameter(option: VersionOption, repeatable: bool) -> inspect.Parameter:
+    kind: Any = list[str] | None if repeatable else str | None
+    text = f"{option.help} Repeatable." if repeatable else option.help
+    annotation = Annotated[kind, typer.Option(option.flag, help=text)]
+    return inspect.Parameter(option.name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation)
+
+
+def _combinations(values: Mapping[str, list[str] | str | None]) -> list[Versions]:
+    choices: list[Sequence[str | None]] = [
+        [value] if isinstance(value, str) else value or [None] for value in values.values()
+    ]
+    found: list[Versions] = [dict(zip(values, one, strict=True)) for one in itertools.product(*choices)]
+    if any(one in found[:number] for number, one in enumerate(found)):
+        raise CaseError("a version is given twice", hint="each gives a run of its own")
+    return found
 
 
 def command_of(arguments: Sequence[str], versions: Versions) -> list[str]:
     """The command line that makes the run of these versions alone, out of one that may ask for several."""
-    options = {
-        "--kernel": versions.kernel,
-        "--bochs": versions.bochs,
-        "--host-bochs": versions.host_bochs,
-        "--qemu": versions.qemu,
-        "--cpu-model": versions.cpu_model,
-    }
+    flags = [option.flag for option in VERSION_OPTIONS]
     kept, words = ["difftest"], iter(arguments)
     for word in words:
-        if word in options:
+        if word in flags:
             next(words, None)
-        elif word.partition("=")[0] not in options:
+        elif word.partition("=")[0] not in flags:
             kept.append(word)
-    return kept + [part for option, value in options.items() if value is not None for part in (option, value)]
+    return kept + [part for option, value in given(versions).items() for part in (option.flag, value)]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -10,19 +9,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from difftest.commands.compare import show_matrix
-from difftest.commands.options import (
-    BochsPrograms,
-    CpuModels,
-    Folders,
-    HostBochsPrograms,
-    Kernels,
-    QemuPrograms,
-    Results,
-    command_of,
-    default_results,
-)
+from difftest.commands.options import Folders, Results, command_of, default_results, takes_versions
 from difftest.commands.report import show_report, write_form
 from difftest.verdict import ExitCode
+from emulators.versions import Versions
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -34,7 +24,9 @@ if TYPE_CHECKING:
 SEVERITY = [ExitCode.EXPECTED, ExitCode.NO_VERDICT, ExitCode.DIVERGED, ExitCode.INTERRUPTED]
 
 
+@takes_versions(repeatable=True)
 def run(
+    *,
     cases: Annotated[
         list[str] | None, typer.Argument(help="Cases by name or pattern, case folders, or raw disk images.")
     ] = None,
@@ -49,11 +41,7 @@ def run(
             "--target", "-t", help="Target to hold against Bochs: kvm, kvm-hosted or tcg. Default: the best KVM here."
         ),
     ] = None,
-    kernel: Kernels = None,
-    bochs: BochsPrograms = None,
-    host_bochs: HostBochsPrograms = None,
-    qemu: QemuPrograms = None,
-    cpu_model: CpuModels = None,
+    versions: list[Versions],
     cold: Annotated[
         bool, typer.Option("--cold", help="Boot kvm-hosted's Linux anew instead of restoring it from a snapshot.")
     ] = False,
@@ -80,19 +68,11 @@ def run(
     """
     from difftest.errors import CaseError
     from difftest.run.request import Request, run_cases
-    from emulators.registry import Versions
 
     if every and (cases or group):
         raise CaseError("--all goes with no case and no group", hint="leave out one of them")
     asked = [name for part in target or [] for name in part.split(",") if name]
-    choices: list[Sequence[str | None]] = [given or [None] for given in (kernel, bochs, host_bochs, qemu, cpu_model)]
-    wanted = [
-        Versions(kernel=one[0], bochs=one[1], host_bochs=one[2], qemu=one[3], cpu_model=one[4])
-        for one in itertools.product(*choices)
-    ]
-    if len(set(wanted)) < len(wanted):
-        raise CaseError("a version is given twice", hint="each gives a run of its own")
-    if html is not None and len(wanted) > 1:
+    if html is not None and len(versions) > 1:
         raise CaseError("--html goes with one version of each kind", hint="then: difftest report RUN --html FILE")
     requests = [
         Request(
@@ -100,7 +80,7 @@ def run(
             groups=group or [],
             checks=check or [],
             targets=asked,
-            versions=versions,
+            versions=chosen,
             cold=cold,
             jobs=jobs,
             timeout=timeout,
@@ -109,9 +89,9 @@ def run(
             folders=folders or [],
             quiet=quiet,
             confirm=_confirm(confirm),
-            command=command_of(sys.argv[1:], versions),
+            command=command_of(sys.argv[1:], chosen),
         )
-        for versions in wanted
+        for chosen in versions
     ]
     if len(requests) > 1:
         raise typer.Exit(_run_all(requests))

@@ -19,16 +19,8 @@ from difftest.judging.confirmation import shown
 from difftest.judging.result import Result, Side
 from difftest.run.store import StoredRun
 from difftest.verdict import MEANINGS, Status, Verdict
+from emulators.versions import VERSION_OPTIONS
 
-# What tells runs apart, by key of the targets' identities, and how a column's heading says it.
-VERSIONS = {
-    "kernel": "Linux {}",
-    "bochs": "Bochs {}",
-    "hosting bochs": "in Bochs {}",
-    "qemu": "QEMU {}",
-    "cpu model": "{}",
-    "hosting cpu model": "on {}",
-}
 # A Debian version's epoch, and what its packagers put behind the upstream version.
 PACKAGING = re.compile(r"^\d+:|(?:\+dfsg|\+ds)?-[^-]*$")
 
@@ -184,8 +176,8 @@ def headings(runs: Sequence[StoredRun]) -> list[str]:
     """What each run was done with, as far as the runs differ in it; a run's own name where they do not."""
     described = [_described(run) for run in runs]
     lines: list[list[str]] = [[] for _ in runs]
-    for key, form in VERSIONS.items():
-        values = [one.get(key, "") for one in described]
+    for form in described[0]:
+        values = [one[form] for one in described]
         short = [PACKAGING.sub("", value) if value[:1].isdigit() else value for value in values]
         if len(set(values)) > 1:
             shown = short if len(set(short)) == len(set(values)) else values
@@ -199,15 +191,27 @@ def headings(runs: Sequence[StoredRun]) -> list[str]:
 
 
 def _described(run: StoredRun) -> dict[str, str]:
-    identities = run.meta.identities
+    """What a run was done with, by the form in which a heading says it."""
+    reference = run.meta.identities.get(run.meta.reference, {})
+    subjects = _of_subjects(run)
+    chosen = {
+        option.heading: (reference if option.targets == (run.meta.reference,) else subjects).get(option.identity, "")
+        for option in VERSION_OPTIONS
+    }
+    return {**chosen, "{}": subjects.get("cpu model", "")}
+
+
+def _of_subjects(run: StoredRun) -> dict[str, str]:
+    """The identities of all subjects as one."""
     found: dict[str, str] = {}
     for name in _subjects(run):
-        found |= {key: value for key, value in identities.get(name, {}).items() if key in VERSIONS}
+        identity = run.meta.identities.get(name, {})
+        found |= identity
         # A package's version says more than the release that `uname -r` gives, and a build of the user's has only its
         # path.
-        if package := identities.get(name, {}).get("kernel package"):
+        if package := identity.get("kernel package"):
             found["kernel"] = package.rpartition(" ")[2]
-    return {**found, "bochs": identities.get(run.meta.reference, {}).get("bochs", "")}
+    return found
 
 
 def _subjects(run: StoredRun) -> list[str]:

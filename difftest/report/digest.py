@@ -15,9 +15,10 @@ from difftest.run.store import CaseSnapshot, Meta, StoredRun
 from difftest.verdict import MEANINGS, Verdict
 from emulators.observation import Observation
 from emulators.target import Names
+from emulators.versions import VERSION_OPTIONS
 
 ORDER = list(Role)  # of the sides in a report
-CHOOSING = ("--kernel", "--bochs", "--host-bochs", "--qemu", "--cpu-model")  # options that say what a target is
+CHOOSING = [option.flag for option in VERSION_OPTIONS]  # options that say what a target is
 
 
 class Side(msgspec.Struct, frozen=True, kw_only=True):

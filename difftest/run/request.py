@@ -26,8 +26,9 @@ from difftest.run.store import CaseSnapshot, HostCpu, Meta, RunWriter, StoredRun
 from difftest.verdict import ExitCode, exit_code
 from emulators.host.errors import EmulatorError
 from emulators.host.files import cache_folder
-from emulators.registry import Versions, targets
+from emulators.registry import needed, targets
 from emulators.target import Target
+from emulators.versions import Versions, given
 
 LOAD_AHEAD_SECONDS = 0.3  # after the start of a run: by then its first emulators are on their way
 
@@ -39,7 +40,7 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     groups: Sequence[str]
     checks: Sequence[str]
     targets: Sequence[str]
-    versions: Versions = Versions()
+    versions: Versions = {}
     cold: bool = False
     jobs: int
     timeout: float | None
@@ -74,7 +75,7 @@ def made_ready(request: Request) -> Ready:
     booted.
     """
     every = targets(request.versions, cold=request.cold)
-    asked = request.targets or request.versions.speak_of
+    asked = request.targets or needed(request.versions)
     jobs = tuple(
         Job(prepared=prepared, subjects=subjects_for(prepared.case, every, asked)) for prepared in images(request)
     )
@@ -86,11 +87,10 @@ def made_ready(request: Request) -> Ready:
         read_afresh=request.cold,
     )
     taking_part = {name: every[name] for name in plan.targets()}
-    if ignored := set(request.versions.speak_of) - set(taking_part):
-        names = ", ".join(ignored)
-        raise CaseError(
-            f"--kernel and --host-bochs are for {names}, which does not take part", hint=f"--target {names}"
-        )
+    for option in given(request.versions):
+        if not set(option.targets) & set(taking_part):
+            names = " or ".join(option.targets)
+            raise CaseError(f"{option.flag} is for {names}, which does not take part", hint=f"--target {names}")
     for target in taking_part.values():
         target.prepare(lambda line: None if request.quiet else note(line))
     hosts = _hosts(taking_part, quiet=request.quiet)
