@@ -10,7 +10,7 @@ from emulators.bochs.target import Bochs
 from emulators.hosted.target import KvmHosted
 from emulators.qemu.target import Kvm, Tcg
 from emulators.target import Target
-from emulators.versions import Versions, given
+from emulators.versions import Versions, arguments, given
 
 # In the order in which they are listed. Each is made with what its constructor asks for: versions, `cache`, `cold`.
 TARGETS: list[Callable[..., Target]] = [Bochs, Kvm, KvmHosted, Tcg]
@@ -27,12 +27,11 @@ def targets(versions: Versions | None = None, cache: Path | None = None, *, cold
 
     Raises EmulatorError when `qemu` names none. All else is fetched, and refused, when a target is prepared.
     """
-    chosen = {option.name: value for option, value in given(versions or {}).items()}
-    arguments = {**chosen, "cache": cache, "cold": cold}
+    there_is = {**arguments(versions or {}), "cache": cache, "cold": cold}
     every = []
     for target in TARGETS:
         wanted = inspect.signature(target).parameters
-        every.append(target(**{name: value for name, value in arguments.items() if name in wanted}))
+        every.append(target(**{name: value for name, value in there_is.items() if name in wanted}))
     return {target.name: target for target in every}
 
 

@@ -69,6 +69,8 @@ def test_every_command_has_help(tmp_path: Path, command: list[str]) -> None:
         (["run", "ept-pdpte-load", "-k", "none"], "no check called none", "checks: mapped"),
         (["run", "ept-pdpte-load", "-t", "kvm-hosted", "--kernel", "./none.deb"], "no such file", "--kernel takes"),
         (["run", "ept-pdpte-load", "--cpu-model", "i386"], "no CPU model i386", "corei7_haswell_4770"),
+        (["run", "ept-pdpte-load", "-t", "kvm-hosted", "--host-cpu-model", "i286"], "no CPU model i286", "corei3_cnl"),
+        (["run", "ept-pdpte-load", "-t", "tcg", "--host-cpu-model", "tigerlake"], "--host-cpu-model is for kvm-h", ""),
         (["run", "ept-pdpte-load", "--kernel", "6.1", "--kernel", "6.1"], "given twice", "a run of its own"),
         (
             ["run", "ept-pdpte-load", "--kernel", "6.1", "--kernel", "7", "--html", "x"],

@@ -214,6 +214,17 @@ def test_headings_say_what_differs_and_only_that(tmp_path: Path) -> None:
     assert compare([runs[0], again]).versions == ["run 20260101-000000-aaaa", "run 20260103-000000-aaaa"]
 
 
+def test_headings_tell_the_reference_from_the_host_of_kvm(tmp_path: Path) -> None:
+    models = [("tigerlake", "broadwell_ult"), ("broadwell_ult", "broadwell_ult")]
+    runs = []
+    for number, (reference, hosting) in enumerate(models):
+        model = {"bochs": {"cpu model": reference}, "kvm-hosted": {"hosting cpu model": hosting}}
+        writer = RunWriter.create(tmp_path, msgspec.structs.replace(sample.meta(f"run{number}"), identities=model))
+        writer.finish("finished")
+        runs.append(StoredRun.open(tmp_path / f"run{number}"))
+    assert compare(runs).versions == ["reference tigerlake", "reference broadwell_ult"]
+
+
 def test_runs_of_other_bytes_and_broken_runs_are_told(tmp_path: Path) -> None:
     first = run(tmp_path, "20260101-000000-aaaa", "6.1.2", [one(Verdict.AGREE)])
     second = run(tmp_path, "20260102-000000-aaaa", "6.1.3", [one(Verdict.AGREE)])

@@ -39,7 +39,7 @@ def bochs_of(folder: Path, help_text: str = DEBUGGED) -> str:
 
 
 def host_of(bochs: str, cache: Path, model: str | None = None) -> HostCpu:
-    host = KvmHosted(host_bochs=bochs, cpu_model=model, cache=cache).host_cpu()
+    host = KvmHosted(host_bochs=bochs, host_cpu_model=model, cache=cache).host_cpu()
     host.prepare(silent)
     return host
 
@@ -77,7 +77,7 @@ def test_a_hosting_bochs_without_a_debugger_cannot_be_observed(tmp_path: Path) -
 def test_another_host_has_another_model_on_the_same_bochs_and_starts_cold(
     tmp_path: Path, model: str | None, other: str
 ) -> None:
-    hosted = KvmHosted(host_bochs=bochs_of(tmp_path / "one"), cpu_model=model, cache=tmp_path)
+    hosted = KvmHosted(host_bochs=bochs_of(tmp_path / "one"), host_cpu_model=model, cache=tmp_path)
     hosted.program(silent)
     another = hosted.other_host()
     here, there = hosted.identity(), another.identity()

@@ -44,22 +44,22 @@ class KvmHosted(Target):
         self,
         kernel: str | None = None,
         host_bochs: str | None = None,
-        cpu_model: str | None = None,
+        host_cpu_model: str | None = None,
         qemu: str | None = None,
         cache: Path | None = None,
         cold: bool = False,
     ) -> None:
         """`kernel` is one that `emulators.hosted.appliance.kernel.fetch` takes, `host_bochs` the Bochs that hosts KVM,
         chosen apart from the reference's, None the quickest that can be had, and `qemu` the path of the QEMU in there,
-        None the distribution's. `cpu_model` is the CPU of that Bochs; KVM's guest sees of it what KVM gives. `cold` is
-        to boot Linux for each session, and not to restore it from a snapshot for each boot.
+        None the distribution's. `host_cpu_model` is the CPU of that Bochs; KVM's guest sees of it what KVM gives.
+        `cold` is to boot Linux for each session, and not to restore it from a snapshot for each boot.
 
         Raises EmulatorError when `qemu` is no QEMU.
         """
         self.cold = cold
         self.wanted_kernel = kernel
         self.wanted_bochs = host_bochs
-        self.model = cpu_model or MODEL
+        self.model = host_cpu_model or MODEL
         self.cache = cache or cache_folder()
         self.qemu = qemu_program(qemu)
         self._appliance: build.Appliance | None = None
