@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from emulators.host.files import sha256
+from emulators.host.limits import Unanswered
 from emulators.observation import Boot, Ending, Observation
 from emulators.text_screen import Screen, shows, text_rows
 
@@ -74,6 +75,11 @@ class Watch:
         that comes back is not: cursors blink. The first time that one comes back its text is read; it is over when that
         is its end.
         """
+        with contextlib.suppress(Unanswered):  # one that cannot be looked at ends by the deadlines
+            return await self._looks(screen, every)
+        return await never()
+
+    async def _looks(self, screen: Screen, every: float) -> End:
         every = min(every, self._boot.limits.quiet / 4)  # the first picture is what later ones are held against
         pictures: set[bytes] = set()
         read: set[bytes] = set()
@@ -135,9 +141,10 @@ class Port:
 
     async def reader(self, stream: asyncio.StreamReader) -> End:
         """Read the port until it brings an ending; never returns when it just falls silent or closes."""
-        while chunk := await stream.read(65536):
-            if end := self.feed(chunk):
-                return end
+        with contextlib.suppress(ConnectionError):
+            while chunk := await stream.read(65536):
+                if end := self.feed(chunk):
+                    return end
         return await never()
 
     async def drain(self, stream: asyncio.StreamReader, end: End, settle: float = SETTLE) -> End:
@@ -202,8 +209,9 @@ async def discarding(*streams: asyncio.StreamReader) -> AsyncIterator[None]:
     """Throw away what still comes while the context lasts: an emulator that blocks on a full socket cannot be ended."""
 
     async def discard(stream: asyncio.StreamReader) -> None:
-        while await stream.read(1 << 20):
-            pass
+        with contextlib.suppress(ConnectionError):
+            while await stream.read(1 << 20):
+                pass
 
     tasks = [asyncio.ensure_future(discard(stream)) for stream in streams]
     try:

@@ -13,6 +13,7 @@ import pytest
 
 from emulators.bochs import debugger as module
 from emulators.bochs.debugger import BochsGone, Debugger
+from emulators.host import limits
 from emulators.host.errors import EmulatorError
 from emulators.host.process import running
 
@@ -138,7 +139,7 @@ async def test_one_that_leaves_by_itself_is_gone_when_it_is_asked(tmp_path: Path
 
 
 async def test_one_that_does_not_answer_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "STOP_SECONDS", 0.3)
+    monkeypatch.setattr(limits, "BOCHS_STOP", 0.3)
     monkeypatch.setattr(module, "AGAIN_SECONDS", 0.1)
     async with bochs(tmp_path, deaf=True) as debugger:
         with pytest.raises(EmulatorError, match="does not answer"):

@@ -51,7 +51,7 @@ async def test_it_ends_with_the_context_and_with_its_own_children(tmp_path: Path
 
 
 async def test_one_that_does_not_listen_is_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("emulators.host.process.GRACE", 0.1)
+    monkeypatch.setattr("emulators.host.limits.GRACE", 0.1)
     with (tmp_path / "log").open("wb") as output:
         argv = ["sh", "-c", "trap '' TERM; echo ready; while :; do sleep 0.1; done"]
         async with running(argv, output=output, cwd=tmp_path) as process:

@@ -13,9 +13,10 @@ from pathlib import Path
 
 import pytest
 
+from emulators.host.limits import Unanswered
 from emulators.observation import Boot, Ending, Limits
 from emulators.qemu.machine import Looks, Qemu
-from emulators.qemu.vcpus import asleep, asleep_command, slept
+from emulators.qemu.vcpus import ThreadGone, asleep, asleep_command, slept
 from emulators.watch import Watch
 
 LINES = ["S 1000 2000 3", "S 5 6 7"]
@@ -53,7 +54,11 @@ async def test_a_thread_sleeps_that_was_not_put_on_a_cpu(source: str, sleeps: bo
         assert await asleep([number, other]) is sleeps
         if shutil.which("busybox"):
             assert by_shell([number, other]) is sleeps, "the appliance sees it in the same way"
-    assert not await asleep([number]) and not by_shell([number]), "one that has gone does not sleep"
+    with pytest.raises(ThreadGone):
+        await asleep([number])
+    if shutil.which("busybox"):
+        with pytest.raises(ThreadGone):
+            by_shell([number])
 
 
 @pytest.mark.parametrize(
@@ -67,11 +72,16 @@ async def test_a_thread_sleeps_that_was_not_put_on_a_cpu(source: str, sleeps: bo
         ([*LINES * 2, *LINES], 2, False),
         ([], 2, False),
         ([], 0, False),
-        ([""] * 4, 2, False),
     ],
 )
 def test_only_two_looks_that_are_alike_tell_of_sleep(said: list[str], count: int, sleeps: bool) -> None:
     assert slept("\n".join(said), count) is sleeps
+
+
+@pytest.mark.parametrize("said", [[""] * 4, ["S 1 2 3", "", "S 1 2 3", ""]])
+def test_a_cpu_without_a_thread_is_told(said: list[str]) -> None:
+    with pytest.raises(ThreadGone):
+        slept("\n".join([*said, ""]), 2)
 
 
 class Halts(Qemu):
@@ -106,6 +116,47 @@ class Halts(Qemu):
         self.looks += 1
         assert "human-monitor-command" not in self.asked, "its registers were asked for before it slept"
         return self.looks == 3
+
+
+async def test_a_cpu_that_loses_its_thread_ends_the_boot(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("emulators.qemu.machine.WORD", 0.01)
+    image = tmp_path / "image"
+    image.write_bytes(b"")
+
+    async def gone(threads: Sequence[int]) -> bool:
+        return slept("\n\n", 1)
+
+    watch = Watch(Boot(image=image, image_sha256="", limits=Limits(quiet=20, total=20)))
+    looks = Looks(tmp_path, 20, gone, 0.01)  # type: ignore[arg-type]
+    end = await Halts().run(watch._boot, watch, asyncio.StreamReader(), asyncio.StreamReader(), looks=looks)
+    assert end == (Ending.CRASH, "a CPU of the guest has no thread any more: the kernel under it has ended it")
+
+
+class Deaf(Halts):
+    """Answers nothing once its guest runs, as where that keeps the machine under QEMU from doing anything."""
+
+    async def execute(self, command: str, **arguments: object) -> object:
+        raise Unanswered(f"QEMU does not answer {command}")
+
+    async def asleep(self, threads: Sequence[int]) -> bool:
+        raise Unanswered("the appliance does not answer")
+
+
+async def test_a_guest_that_cannot_be_asked_ends_by_its_deadline(tmp_path: Path) -> None:
+    class Screen:
+        async def glance(self) -> bytes:
+            raise Unanswered("QEMU does not answer screendump")
+
+        async def text(self) -> bytes:
+            raise AssertionError("not asked for")
+
+    image = tmp_path / "image"
+    image.write_bytes(b"")
+    qemu = Deaf()
+    watch = Watch(Boot(image=image, image_sha256="", limits=Limits(quiet=0.3, total=20)))
+    looks = Looks(Screen(), 0.05, qemu.asleep, 0.01)
+    end = await qemu.run(watch._boot, watch, asyncio.StreamReader(), asyncio.StreamReader(), looks=looks)
+    assert end[0] == Ending.QUIET
 
 
 async def test_registers_are_asked_for_once_and_only_of_a_cpu_that_sleeps(tmp_path: Path) -> None:

@@ -24,12 +24,10 @@ from typing import Any
 from pexpect import EOF, TIMEOUT
 from pexpect.fdpexpect import fdspawn
 
+from emulators.host import limits
 from emulators.host.errors import EmulatorError
 from emulators.host.process import Process
 
-START_SECONDS = 15.0  # until the debugger is up
-STOP_SECONDS = 10.0  # until an interrupted Bochs, or one that is told to quit, has done so
-ANSWER_SECONDS = 10.0  # of one command
 AGAIN_SECONDS = 0.5  # after which an interrupt that shows no effect is sent again
 WINDOW = 4096  # bytes at the end of what has come that a pattern is searched in: more would make a flood quadratic
 MOST_BYTES = 64 << 20  # of the console that are kept
@@ -85,7 +83,7 @@ class Debugger:
         Raises BochsGone, and EmulatorError when it does not come up in time.
         """
         try:
-            await self._expect(STARTED, START_SECONDS)
+            await self._expect(STARTED, limits.BOCHS_START)
         except TimeoutError:
             raise EmulatorError("Bochs' debugger does not come up", evidence=self._tail()) from None
         rest = bytes(self._console.buffer)
@@ -115,7 +113,7 @@ class Debugger:
         one, other = secrets.randbits(30), secrets.randbits(30)
         result = re.compile(rb"%#x %d\r?\n<bochs:(\d+)> " % (one + other, one + other))
         self._send(b"calc %#x + %#x\n" % (one, other))
-        deadline = time.monotonic() + STOP_SECONDS
+        deadline = time.monotonic() + limits.BOCHS_STOP
         while True:
             if self._process is not None:
                 self._process.send_signal(signal.SIGINT)
@@ -143,7 +141,7 @@ class Debugger:
         """
         self._send(text.encode() + b"\n")
         try:
-            answer = await self._expect(re.compile(rb"<bochs:%d> " % (self._prompt + 1)), ANSWER_SECONDS)
+            answer = await self._expect(re.compile(rb"<bochs:%d> " % (self._prompt + 1)), limits.BOCHS_ANSWER)
         except TimeoutError:
             raise self._mute() from None
         self._prompt += 1
@@ -153,7 +151,7 @@ class Debugger:
         """Leave the debugger, and with it Bochs. Only while the simulation stands still."""
         with contextlib.suppress(BochsGone, TimeoutError):  # its process is ended in any case
             self._send(b"quit\n")
-            await self._expect(EOF, STOP_SECONDS)
+            await self._expect(EOF, limits.BOCHS_STOP)
 
     def said(self) -> bytes:
         """All that came on the console."""

@@ -6,7 +6,6 @@ lock file next to the disk image.
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import hashlib
 import re
@@ -16,7 +15,7 @@ from pathlib import Path
 
 from emulators.bochs.debugger import BochsGone, Debugger
 from emulators.bochs.program import BochsProgram
-from emulators.bochs.xvfb import Display, grab, xvfb
+from emulators.bochs.xvfb import Display, picture, xvfb
 from emulators.host.errors import EmulatorError
 from emulators.host.files import ends, read_log
 from emulators.host.process import Process, finished, running
@@ -82,7 +81,7 @@ class BochsMachine:
         """The VGA screen as PNG. Raises EmulatorError when this Bochs was started without a display."""
         if self.display is None:
             raise EmulatorError("this Bochs has no display to take a picture of")
-        return await asyncio.to_thread(grab, self.display.name)
+        return await picture(self.display)
 
     async def glance(self) -> bytes:
         """See emulators.text_screen.Screen."""

@@ -2,27 +2,21 @@
 
 from __future__ import annotations
 
-import os
 import re
-import subprocess
 
 from emulators.bochs.program import BochsProgram
-from emulators.host.errors import ChoiceError
-
-LIST_SECONDS = 20.0
+from emulators.host import limits
+from emulators.host.errors import ChoiceError, EmulatorError
+from emulators.host.tools import ran
 
 
 def cpu_models(bochs: BochsProgram) -> list[str]:
     """The names of the models that this Bochs has, oldest first; none when it does not say."""
-    argv = [*bochs.argv, "--help", "cpu"]
     try:
-        done = subprocess.run(
-            argv, env={**os.environ, **bochs.environment}, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-            errors="replace", timeout=LIST_SECONDS, check=False,
-        )  # fmt: skip
-    except (OSError, subprocess.TimeoutExpired):
+        done = ran([*bochs.argv, "--help", "cpu"], environment=bochs.environment, seconds=limits.SAYS_WHAT_IT_IS)
+    except EmulatorError:
         return []
-    _, _, listed = done.stdout.partition("Supported CPU models:")
+    _, _, listed = (done.stdout + done.stderr).decode(errors="replace").partition("Supported CPU models:")
     return re.findall(r"^(\w+)$", listed, re.MULTILINE)
 
 

@@ -11,7 +11,6 @@ import functools
 import os
 import re
 import shutil
-import subprocess
 import tempfile
 import time
 from collections.abc import Iterable, Mapping, Sequence
@@ -20,12 +19,14 @@ from typing import TypedDict
 
 import msgspec
 
+from emulators.host import limits
 from emulators.host.answers import Answer, kept
 from emulators.host.apt import Package
 from emulators.host.debian import package_version, unpack
 from emulators.host.errors import ChoiceError, EmulatorError, Progress
 from emulators.host.files import cache_folder, sha256_cached, writing_below
 from emulators.host.mirror import Mirror, by_version, is_version, latest
+from emulators.host.tools import ran
 
 SHARE = Path("/usr/share/bochs")
 BIOS, VGA_BIOS = "BIOS-bochs-latest", "VGABIOS-lgpl-latest"
@@ -33,7 +34,6 @@ PACKAGES = ("bochs", "bochs-x", "bochsbios")
 SDL_PLUGIN = "bochs-sdl"
 LOADER = "bochs-ld.so"  # a process is called after the file it was started from
 BANNER = re.compile(r"Bochs x86 Emulator (\d\S*)")
-HELP_SECONDS = 20.0
 # Hosts KVM nearly twice as fast as 2.7. On 3.1 Linux 6.1 does not come up.
 QUICKEST = "3.0"
 RETRY_SECONDS = 24 * 3600.0  # until a mirror that did not have it is asked again
@@ -247,11 +247,5 @@ def _first_file(paths: Iterable[Path]) -> Path:
 
 
 def _output(argv: Sequence[str], environment: Mapping[str, str] | None = None) -> str:
-    try:
-        done = subprocess.run(
-            argv, env={**os.environ, **(environment or {})}, stdin=subprocess.DEVNULL, capture_output=True, text=True,
-            errors="replace", check=False, timeout=HELP_SECONDS,
-        )  # fmt: skip
-    except (OSError, subprocess.TimeoutExpired) as error:
-        raise EmulatorError(f"{argv[0]} does not run", evidence=str(error)) from error
-    return done.stdout + done.stderr
+    done = ran(argv, environment=environment, seconds=limits.SAYS_WHAT_IT_IS)
+    return (done.stdout + done.stderr).decode(errors="replace")

@@ -11,15 +11,16 @@ import asyncio
 import os
 import re
 import shutil
-import subprocess
 import time
 from collections.abc import Sequence
 from pathlib import Path
 
 from emulators.bochs.machine import BochsMachine
+from emulators.host import limits
 from emulators.host.answers import Answer, kept
 from emulators.host.errors import EmulatorError
 from emulators.host.files import cache_folder
+from emulators.host.tools import ran
 
 BLOCK = 128 << 10  # bytes; Bochs allocates memory to the guest in blocks of this size
 MEMORY, RAM, CONFIG = "memory", "memory.ram", "config"
@@ -28,7 +29,6 @@ MEMORY, RAM, CONFIG = "memory", "memory.ram", "config"
 # devices.
 PLUGINS = "plugin_ctrl: unmapped=true, biosdev=true, serial=true, usb_uhci=true"
 SUSPEND_BUTTON = ("674", "22")  # in the header bar of a window 720 pixels wide
-DIALOG_SECONDS, SAVE_SECONDS = 20.0, 60.0
 ASK, WAIT, SAVED, FAILED = "Save Bochs state to folder", "Please wait", "WARNING", "ERROR"  # titles of its windows
 DEFAULT_ANSWER = "none"
 
@@ -50,7 +50,7 @@ async def save(machine: BochsMachine, name: str) -> None:
     waiting = await window.appears(WAIT)
     # This box waits for being drawn twice.
     await window.xdotool("windowunmap", "--sync", waiting, "windowmap", waiting)
-    await window.appears(f"{SAVED}|{FAILED}", SAVE_SECONDS)
+    await window.appears(f"{SAVED}|{FAILED}", limits.BOCHS_SAVE)
     if await window.titled(FAILED):
         raise EmulatorError("Bochs could not save its state", hint=f"is there room in {machine.log.parent}?")
 
@@ -66,23 +66,17 @@ class _Windows:
 
     async def xdotool(self, *arguments: str) -> str:
         """Run xdotool; what it printed. A window that is not there is no error."""
-        argv, environment = ["xdotool", *arguments], {**os.environ, "DISPLAY": self._display}
-        try:
-            done = await asyncio.to_thread(
-                subprocess.run, argv, env=environment, capture_output=True, text=True, timeout=DIALOG_SECONDS
-            )
-        except OSError as error:
-            raise EmulatorError(f"xdotool: {error.strerror}", hint="apt-get install xdotool") from error
-        except subprocess.TimeoutExpired as error:
-            raise EmulatorError("Bochs' window does not answer") from error
-        return done.stdout
+        argv, environment = ["xdotool", *arguments], {"DISPLAY": self._display}
+        hint = "apt-get install xdotool"
+        done = await asyncio.to_thread(ran, argv, hint=hint, environment=environment, seconds=limits.BOCHS_DIALOG)
+        return done.stdout.decode(errors="replace")
 
     async def titled(self, title: str) -> str:
         """The window of such a title (a regular expression), or ""."""
         found = (await self.xdotool("search", "--onlyvisible", "--name", f"^({title})")).split()
         return found[0] if found else ""
 
-    async def appears(self, title: str, seconds: float = DIALOG_SECONDS) -> str:
+    async def appears(self, title: str, seconds: float = limits.BOCHS_DIALOG) -> str:
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline and self._machine.process.returncode is None:
             if window := await self.titled(title):

@@ -14,7 +14,7 @@ from pathlib import Path
 import msgspec
 
 from emulators.bochs.com_port import com_port
-from emulators.bochs.debugger import STOP_SECONDS, BochsGone
+from emulators.bochs.debugger import BochsGone
 from emulators.bochs.machine import POLL, BochsMachine, bochs_machine, bochsrc
 from emulators.bochs.models import check_cpu_model
 from emulators.bochs.program import BochsProgram, installed, program
@@ -22,8 +22,10 @@ from emulators.bochs.uart_rom import ADDRESS as UART_ROM_ADDRESS
 from emulators.bochs.uart_rom import uart_rom
 from emulators.bochs.xvfb import Displays
 from emulators.by_hand import IMAGE, SECOND, STOCK_ROMS, ByHand, bochs_by_hand, unseen
+from emulators.host import limits
 from emulators.host.errors import ChoiceError, EmulatorError, Progress
 from emulators.host.files import cache_folder, private_copy, read_log
+from emulators.host.limits import in_time
 from emulators.observation import WHOLE_CPU, X_SERVER_CPU, Boot, Ending, Machine, Observation
 from emulators.target import NESTED, OTHER_CPU, Requirement, Session, Target, other_cpu
 from emulators.watch import End, Watch, appended, discarding, first, never
@@ -35,7 +37,6 @@ OTHER_MODEL = "broadwell_ult"
 IPS = 4_000_000
 LOOK = 2.0  # seconds of silence after which the screen is looked at, again and again
 LOG_CAP = 64 << 20  # bytes of log after which a guest is taken to flood it
-CONNECT_SECONDS = 15.0
 WORD = 0.2  # seconds that the log gets to say why the simulation has stopped by itself
 
 # What Bochs' own log says of the end of a guest, in the order in which it is said. The BIOS calls it a panic when an
@@ -155,7 +156,10 @@ class BochsSession:
             )
             commands = [machine.process.argv]
             try:
-                stream, writer = await asyncio.wait_for(com1.connected, CONNECT_SECONDS)
+                starting = in_time(
+                    com1.connected, limits.BOCHS_START, "Bochs does not start the guest", end=machine.process.wait
+                )
+                stream, writer = await starting
                 stack.callback(writer.close)
                 await machine.debugger.started()
                 watch.go()
@@ -171,8 +175,6 @@ class BochsSession:
                 if end[0] == Ending.TRIPLE_FAULT:
                     await machine.go_on()  # the CPU is down, but its UART still has bytes to send
                 end = await watch.serial.drain(stream, end)
-            except TimeoutError:
-                end = Ending.CRASH, "Bochs ended before the guest started"
             except EmulatorError as error:
                 end = Ending.CRASH, str(error)
             watch.mark("ended")
@@ -180,7 +182,7 @@ class BochsSession:
             if (
                 end[0] == Ending.POWER_OFF
             ):  # Bochs leaves at once, with the screen and the byte that its UART is sending
-                await machine.process.wait_for(STOP_SECONDS)
+                await machine.process.wait_for(limits.BOCHS_STOP)
             if machine.process.returncode is None or end[0] not in (Ending.POWER_OFF, Ending.CRASH):
                 try:
                     async with discarding(stream):
@@ -294,7 +296,7 @@ async def _goes_on(machine: BochsMachine) -> End:
 
 async def _gone(machine: BochsMachine, end: End, cpus: int) -> tuple[End, bool]:
     """The end of a boot whose Bochs left before it could be looked at, and whether its guest switched it off."""
-    await machine.process.wait_for(STOP_SECONDS)
+    await machine.process.wait_for(limits.BOCHS_STOP)
     after, _ = _log_end(read_log(machine.log), 0, cpus)
     if after is not None and after[0] == Ending.POWER_OFF:
         return (end[0], f"{end[1]}; then {after[1]}"), True

@@ -5,16 +5,18 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import signal
 import tempfile
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+from emulators.host import limits
 from emulators.host.errors import EmulatorError
+from emulators.host.limits import Unanswered, in_time
 from emulators.host.picture import png
 from emulators.host.process import Process, running
 
 WIDTH, HEIGHT = 1024, 850
-START_SECONDS = 15.0
 # Loading OpenGL costs as much as all else of a start, and making ready for another client once Bochs is gone half of
 # that.
 LEAN = ("-extension", "GLX", "-noreset")
@@ -97,9 +99,10 @@ async def xvfb() -> AsyncIterator[Display]:
             server = await stack.enter_async_context(running(argv, output=output, cwd=folder, pass_fds=[writing]))
             ours.close()  # so that a server that dies shows as end of file
             try:
-                number = await asyncio.wait_for(asyncio.to_thread(answer.readline), START_SECONDS)
-            except TimeoutError:
+                number = await in_time(asyncio.to_thread(answer.readline), limits.X_START, "Xvfb says nothing")
+            except Unanswered:
                 number = b""
+                await server.end(signal.SIGTERM)  # which also ends the thread that reads
         if not number.strip().isdigit():
             raise EmulatorError(
                 "Xvfb did not start",
@@ -109,10 +112,19 @@ async def xvfb() -> AsyncIterator[Display]:
         yield Display(f":{int(number)}", server)
 
 
-def grab(display: str) -> bytes:
-    """The VGA picture that Bochs shows on `display`, as PNG. Blocks for some tens of milliseconds: call it in a
-    thread.
-    """
+async def picture(display: Display) -> bytes:
+    """The VGA picture that Bochs shows on a display, as PNG. Raises EmulatorError when its server does not give it."""
+    try:
+        taking = asyncio.to_thread(_grab, display.name)
+        return await in_time(taking, limits.X_PICTURE, "the X server gives no picture", end=display.server.wait)
+    except Unanswered:
+        await display.server.end(signal.SIGTERM)  # which also ends the thread that asks it
+        raise
+    except OSError as error:
+        raise EmulatorError(f"no picture of the screen can be taken: {error}") from error
+
+
+def _grab(display: str) -> bytes:
     from PIL import ImageGrab
 
     whole = ImageGrab.grab(xdisplay=display).convert("RGB")

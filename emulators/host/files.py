@@ -8,7 +8,6 @@ import hashlib
 import io
 import os
 import shutil
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
@@ -17,6 +16,7 @@ import platformdirs
 
 from emulators.host.answers import hashed
 from emulators.host.errors import EmulatorError
+from emulators.host.tools import ran, tail
 
 SMALL = 4 << 20  # bytes of an image whose holes are not worth starting cp for
 HEAD_AND_TAIL = 256 << 10  # bytes kept of either end of a log
@@ -62,15 +62,10 @@ def private_copy(source: Path, target: Path) -> None:
         if source.stat().st_size <= SMALL:
             shutil.copyfile(source, target)
             return
-    done = subprocess.run(
-        ["cp", "--sparse=always", "--reflink=auto", "--", os.fspath(source), os.fspath(target)],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    done = ran(["cp", "--sparse=always", "--reflink=auto", "--", source, target])
     if done.returncode:
         raise EmulatorError(
-            f"cannot copy {source}", hint="is there room left in the temporary folder?", evidence=done.stderr
+            f"cannot copy {source}", hint=f"is there room in {target.parent}?", evidence=tail(done.stderr)
         )
 
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 import re
-import subprocess
 from pathlib import Path
 
 from emulators.host.answers import Answer, kept
 from emulators.host.errors import EmulatorError
 from emulators.host.files import cache_folder
+from emulators.host.tools import ran, tail
 
 LOADERS_CACHE = Path("/etc/ld.so.cache")
 
@@ -18,10 +18,10 @@ def libraries_of(program: Path) -> list[Path]:
     """What a program loads, the loader included, by the paths it looks for them. Raises EmulatorError."""
 
     def ask() -> Answer:
-        done = subprocess.run(["ldd", str(program)], capture_output=True, text=True, check=False)
-        paths = re.findall(r"(?:=> )?(/\S+) \(0x", done.stdout)
+        done = ran(["ldd", program], hint="apt-get install libc-bin")
+        paths = re.findall(r"(?:=> )?(/\S+) \(0x", os.fsdecode(done.stdout))
         if done.returncode or not paths:
-            raise EmulatorError(f"ldd cannot tell the libraries of {program}", evidence=done.stderr[-500:])
+            raise EmulatorError(f"ldd cannot tell the libraries of {program}", evidence=tail(done.stderr))
         found = list(dict.fromkeys(paths))
         # What is on its path may be there instead to-morrow.
         rests_on = [] if os.environ.get("LD_LIBRARY_PATH") else [program, LOADERS_CACHE, *map(Path, found)]

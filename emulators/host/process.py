@@ -13,6 +13,7 @@ from collections.abc import AsyncIterator, Coroutine, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any, TypeVar
 
+from emulators.host import limits
 from emulators.host.errors import EmulatorError
 
 TIMES = slice(
@@ -20,7 +21,6 @@ TIMES = slice(
 )  # of what stands behind the name in /proc/PID/stat: utime, stime, cutime, cstime, in clock ticks (proc(5))
 T = TypeVar("T")
 File = int | IO[bytes]
-GRACE = 2.0  # seconds a process gets to follow a polite signal before the next, harsher one
 
 
 class Process:
@@ -89,10 +89,7 @@ class Process:
         for number in (*signals, signal.SIGKILL):
             if self.returncode is None:
                 self._signal_group(number)
-                if number == signal.SIGKILL:
-                    await self.wait()
-                else:
-                    await self.wait_for(GRACE)
+                await self.wait_for(limits.REAP if number == signal.SIGKILL else limits.GRACE)
         self._signal_group(signal.SIGKILL)  # what the emulator itself may have left behind in its group
 
     def _signal_group(self, number: signal.Signals) -> None:

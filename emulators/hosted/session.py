@@ -11,7 +11,9 @@ from pathlib import Path
 
 import msgspec
 
+from emulators.host import limits
 from emulators.host.errors import EmulatorError, Progress
+from emulators.host.limits import Unanswered, in_time
 from emulators.hosted.appliance import initramfs
 from emulators.hosted.appliance.machine import DUMP, KERNEL_LOG, PORTS, QEMU_LOG, ApplianceMachine
 from emulators.hosted.appliance.quirks import known_trouble
@@ -29,15 +31,17 @@ from emulators.watch import End, Watch, discarding
 SLOWER = (
     4.0  # a boot's deadlines are given for a guest that runs directly; KVM inside Bochs takes this many times as long
 )
-CONNECT_SECONDS = 60.0
 LOOK = 10.0  # seconds of silence after which the screen is looked at, again and again: dearer still
 POLL = 0.1  # seconds of silence after which it is seen whether the CPUs have halted
 LATE_POLL = (
     0.8  # the same where a terminal marker is to come: such a guest only halts without a word when something went wrong
 )
-END_SECONDS = 60.0
 MOST_CHANGES = (
     64  # bytes in which an image may differ from one that the appliance has: the size of a selection of checks
+)
+DEAF = (
+    "Linux under its KVM does not answer either, so that nothing of the guest can be observed: as when it loops with "
+    "interrupts off, which under Bochs lets no interrupt of the host through"
 )
 SETTLE = 0.1  # seconds that the tail of a boot gets; the guest also runs on while QEMU is told to stop
 
@@ -69,6 +73,7 @@ class HostedSession:
         self._warm = settings.warm
         self._stack: contextlib.AsyncExitStack | None = None
         self._machine: ApplianceMachine | None = None
+        self._broken = False  # whether the appliance of the last boot is of no further use
         self._running: Qemu | None = None  # the last boot's, stopped: it goes when the next one needs its ports
 
     async def boot(self, boot: Boot) -> Observation:
@@ -93,7 +98,7 @@ class HostedSession:
             restoring = time.monotonic()
             machine = await stack.enter_async_context(resumed(self._hosting, kept, image, folder))
             seconds = {"snapshot": restoring - begun, "appliance ready": time.monotonic() - restoring}
-            qemu = Qemu()
+            qemu = Qemu(limits.INNER_QEMU_ANSWER)
             stack.push_async_callback(qemu.disconnect)
 
             async def resume() -> None:
@@ -127,14 +132,14 @@ class HostedSession:
         argv = self._argv(boot, *disks)
         sizes = [f"busybox truncate -s {path.stat().st_size} {name}" for name, path in disks.items()]
         ignoring = f"echo {int(boot.machine.ignore_msrs)} >{IGNORE_MSRS}"
-        self._running = qemu = Qemu()
+        self._running = qemu = Qemu(limits.INNER_QEMU_ANSWER)
 
         async def start() -> None:
             control = await machine.start_qemu(argv, "; ".join([*sizes, ignoring]))
-            await qemu.connect(control, CONNECT_SECONDS)
+            await qemu.connect(control, limits.INNER_QEMU_START)
 
         observation = await self._observe(machine, boot, argv, qemu, start, alone=False)
-        if observation.ending == Ending.CRASH:  # a machine that broke once is never used again
+        if observation.ending == Ending.CRASH or self._broken:  # a machine that broke once is never used again
             await self.close()
         return _timed(observation, seconds, begun)
 
@@ -158,6 +163,7 @@ class HostedSession:
         if self._stack is not None:
             await self._stack.aclose()
         self._stack = self._machine = None
+        self._broken = False
 
     async def _hand_in(self, machine: ApplianceMachine, boot: Boot) -> None:
         """Make an image that was not there at the start out of one that was and differs little from it.
@@ -185,7 +191,7 @@ class HostedSession:
         try:
             async with discarding(machine.guest, machine.debug):
                 await qemu.quit()
-                await machine.qemu_ended(END_SECONDS)
+                await machine.qemu_ended()
                 await asyncio.sleep(SETTLE)  # the last bytes on its ports are none of the next boot's
             await qemu.disconnect()
             self._running = None
@@ -222,14 +228,16 @@ class HostedSession:
         """Boot in a QEMU that `start` brings to where it stands stopped, in front of the image. `alone` is whether it
         is the only boot of this appliance, which need not run on once all is fetched.
         """
-        limits = Limits(
+        self._broken = False
+        deadlines = Limits(
             quiet=boot.limits.quiet * SLOWER, total=boot.limits.total * SLOWER, serial_bytes=boot.limits.serial_bytes
         )
-        watch = Watch(msgspec.structs.replace(boot, limits=limits))
+        watch = Watch(msgspec.structs.replace(boot, limits=deadlines))
         cpu_model = self._settings.cpu_model(boot)
         left = Dump()
         registers: dict[str, str] = {}
         log = kernel_log = b""
+        end: End | None = None
         cpu_before = machine.bochs.process.cpu_seconds()
 
         async def asleep(threads: Sequence[int]) -> bool:
@@ -242,23 +250,35 @@ class HostedSession:
         try:
             await start()
             watch.mark("qemu ready")
-            others = died(), machine.left(), machine.shut_down()
+            others = machine.ended(), died(), machine.left(), machine.shut_down()
             screen = QemuScreen(qemu, "/tmp", machine.fetch, machine.checksum)
             ports = machine.guest, machine.debug
             looks = Looks(screen, LOOK, asleep, LATE_POLL if boot.end else POLL, SETTLE)
             end = await qemu.run(boot, watch, *ports, *others, looks=looks)
             async with discarding(*ports):
                 if end[0] != Ending.CRASH:
-                    registers = await dump(qemu, DUMP, boot.ram_log)
+                    try:
+                        dumping = dump(qemu, DUMP, boot.ram_log)
+                        registers = await in_time(dumping, limits.LAST_LOOK, "QEMU does not stop its guest")
+                    except Unanswered as error:
+                        end = end[0], f"{end[1]}; then {error}"
+                        self._broken = True
                     watch.mark("dumped")
-                files = await machine.collect()
-                if alone:
-                    machine.end()
-                log, kernel_log = files[QEMU_LOG], files[KERNEL_LOG]
-                left = await read_dump(files)
-                watch.mark("fetched")
+                if self._broken and not await machine.answers(limits.DEAF):
+                    end = end[0], f"{end[1]}; {DEAF}"
+                    kernel_log = machine.console().encode()
+                    await machine.kill()
+                else:
+                    files = await machine.collect()
+                    if alone:
+                        machine.end()
+                    log, kernel_log = files[QEMU_LOG], files[KERNEL_LOG]
+                    left = await read_dump(files)
+                    watch.mark("fetched")
         except EmulatorError as error:
-            end = Ending.CRASH, f"{error} {error.evidence[-300:]}".strip()
+            if end is None or end[0] != Ending.CRASH:
+                end = Ending.CRASH, f"{error} {error.evidence[-300:]}".strip()
+            self._broken = True
             log = log or error.evidence.encode()
             kernel_log = kernel_log or machine.console().encode()
         cpu = machine.bochs.process.cpu_seconds()

@@ -5,6 +5,7 @@ what differs, where its screen's files lie and how the ports get here, is the ca
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import functools
 import importlib
 import re
@@ -18,14 +19,17 @@ from typing import Any, NamedTuple, cast
 import msgspec
 
 from emulators.by_hand import IMAGE, SECOND
+from emulators.host import limits
 from emulators.host.errors import EmulatorError
+from emulators.host.limits import Unanswered, in_time
 from emulators.observation import Boot, Ending
 from emulators.qemu.program import EXECUTABLE
+from emulators.qemu.vcpus import ThreadGone
 from emulators.text_screen import Screen
-from emulators.watch import SETTLE, End, Watch, first
+from emulators.watch import SETTLE, End, Watch, first, never
 
-RESUME_SECONDS = 20.0
 WAKES = 2.0  # seconds in which a nested guest in HLT with interrupts off is woken, if ever
+WORD = 1.0  # seconds that a QEMU that has ended gets to be seen as such
 FIRST_WORDS = 4  # times as long as later a guest may be silent at first: it is being loaded
 RESET_PORTS = {0x64, 0x92, 0xCF9}  # keyboard controller, fast reset, PCI reset control
 KVM_FAILED = re.compile(rb"^.*(?:KVM internal error|kvm run failed|KVM: entry failed).*$", re.MULTILINE)
@@ -110,7 +114,9 @@ class Looks(NamedTuple):
 class Qemu:
     """A QEMU that stands at -S or runs, spoken to over QMP. Close with `disconnect()`."""
 
-    def __init__(self) -> None:
+    def __init__(self, seconds: float = limits.QEMU_ANSWER) -> None:
+        """`seconds` is how long one command may take."""
+        self._seconds = seconds
         self._client = _qmp().QMPClient("difftest")
         self._waits_for_nmi = False
         self._halted_with = ""  # what it said of its registers when it was found halted for good
@@ -118,8 +124,8 @@ class Qemu:
     async def connect(self, connection: socket.socket, seconds: float) -> None:
         """Shake hands on a connected socket. Raises EmulatorError when QEMU does not greet in time."""
         try:
-            await asyncio.wait_for(self._client.connect(connection), seconds)
-        except (_qmp().QMPError, TimeoutError, OSError, EOFError) as error:
+            await in_time(self._client.connect(connection), seconds, "QEMU does not greet")
+        except (_qmp().QMPError, Unanswered, OSError, EOFError) as error:
             raise EmulatorError("QEMU does not answer on its QMP socket", evidence=str(error)) from error
 
     async def resume(self, connection: socket.socket) -> None:
@@ -130,18 +136,19 @@ class Qemu:
         """
         self._client.await_greeting = self._client.negotiate = False
         self._waits_for_nmi = True
-        await self.connect(connection, RESUME_SECONDS)
+        await self.connect(connection, self._seconds)
 
     async def disconnect(self) -> None:
         try:
-            await asyncio.wait_for(self._client.disconnect(), 5)
-        except (_qmp().QMPError, TimeoutError, OSError, EOFError):
+            await in_time(self._client.disconnect(), limits.QEMU_LEAVE, "QEMU's QMP socket does not close")
+        except (_qmp().QMPError, Unanswered, OSError, EOFError):
             pass  # it is gone already, and its end was told elsewhere
 
     async def execute(self, command: str, **arguments: object) -> object:
-        """One QMP command. Raises EmulatorError with QEMU's words."""
+        """One QMP command. Raises Unanswered, and EmulatorError with QEMU's words."""
         try:
-            return await self._client.execute(command, arguments or None)
+            asking = self._client.execute(command, arguments or None)
+            return await in_time(asking, self._seconds, f"QEMU does not answer {command}")
         except (_qmp().QMPError, OSError, EOFError) as error:
             raise EmulatorError(f"QMP {command} failed: {error}") from error
 
@@ -167,18 +174,36 @@ class Qemu:
     ) -> End:
         """Let the guest run until it is over. `others` tell of what ends it besides its words and QEMU's events."""
         with self._client.listener(("SHUTDOWN", "STOP", "GUEST_PANICKED")) as events:
-            # Sent together: where QEMU's machine is an emulated one, it is the waiting for answers that costs.
-            await asyncio.gather(self.execute("cont"), *([self.execute("inject-nmi")] if self._waits_for_nmi else []))
+            # Sent together: where QEMU's machine is an emulated one, it is the waiting for answers that costs. A guest
+            # may keep that machine from answering as soon as it runs.
+            words = ["cont", *(["inject-nmi"] if self._waits_for_nmi else [])]
+            going = [asyncio.ensure_future(self.execute(word)) for word in words]
+            await asyncio.sleep(0)
             watch.go()
 
+            async def goes() -> End:
+                with contextlib.suppress(Unanswered):
+                    await asyncio.gather(*going)
+                return await never()
+
             async def told() -> End:
-                async for event in events:
-                    if end := await self._meaning(str(event["event"]), cast(dict[str, object], event.get("data", {}))):
-                        return end
-                await asyncio.Event().wait()
-                raise AssertionError("unreachable")
+                with contextlib.suppress(Unanswered):
+                    async for event in events:
+                        data = cast(dict[str, object], event.get("data", {}))
+                        if end := await self._meaning(str(event["event"]), data):
+                            return end
+                return await never()
 
             async def halts() -> End:
+                try:
+                    return await halted()
+                except Unanswered:  # one that cannot be looked at ends by the deadlines
+                    return await never()
+                except ThreadGone as gone:
+                    await asyncio.sleep(WORD)
+                    return Ending.CRASH, str(gone)
+
+            async def halted() -> End:
                 threads: list[int] = []
                 often = pause = looks.asleep_seconds
                 slept_from = 0.0
@@ -203,7 +228,7 @@ class Qemu:
             ports = ((watch.serial, com1), (watch.debug, debug))
             readers = [port.reader(stream) for port, stream in ports]
             patience = watch.looks(looks.screen, looks.screen_seconds), watch.deadlines()
-            end = await first(*readers, told(), *others, halts(), *patience)
+            end = await first(*readers, told(), *others, goes(), halts(), *patience)
             ends = await asyncio.gather(*(port.drain(stream, end, looks.settle) for port, stream in ports))
             end = next((better for better in ends if better != end), end)
         watch.mark("ended")

@@ -5,20 +5,20 @@ from __future__ import annotations
 import os
 import re
 import shutil
-import subprocess
 from pathlib import Path
 
 import msgspec
 
+from emulators.host import limits
 from emulators.host.debian import package_version
-from emulators.host.errors import ChoiceError, EmulatorError
+from emulators.host.errors import ChoiceError
 from emulators.host.files import sha256_cached
+from emulators.host.tools import ran, tail
 from emulators.target import Requirement
 
 EXECUTABLE = "qemu-system-x86_64"
 INSTALL_QEMU = "apt-get install qemu-system-x86"
 FIRMWARE = (Path("/usr/share/seabios/bios-256k.bin"), Path("/usr/share/seabios/vgabios-stdvga.bin"))
-VERSION_SECONDS = 20.0
 
 
 class QemuProgram(msgspec.Struct, frozen=True, kw_only=True):
@@ -46,15 +46,10 @@ def qemu_program(wanted: str | None) -> QemuProgram:
     if not path.is_file() or not os.access(path, os.X_OK):
         raise ChoiceError(f"{path}: no program", hint=f"--qemu takes the path of a {EXECUTABLE}")
     argv = [str(path), "--version"]
-    try:
-        done = subprocess.run(
-            argv, capture_output=True, text=True, errors="replace", check=False, timeout=VERSION_SECONDS
-        )
-    except (OSError, subprocess.TimeoutExpired) as error:
-        raise EmulatorError(f"{path} does not run", evidence=str(error)) from error
-    version = re.search(r"QEMU emulator version (\S+)", done.stdout)
+    done = ran(argv, seconds=limits.SAYS_WHAT_IT_IS)
+    version = re.search(r"QEMU emulator version (\S+)", done.stdout.decode(errors="replace"))
     if version is None:
-        raise ChoiceError(f"{path} does not say that it is a QEMU", evidence=(done.stdout + done.stderr)[-500:])
+        raise ChoiceError(f"{path} does not say that it is a QEMU", evidence=tail(done.stdout + done.stderr))
     return QemuProgram(
         executable=str(path), version=f"{version.group(1)} ({path.name}, sha256 {sha256_cached(path)[:16]})"
     )

@@ -17,6 +17,7 @@ from typing import Any
 import msgspec
 
 from emulators.by_hand import ByHand, qemu_by_hand
+from emulators.host import limits
 from emulators.host.errors import EmulatorError, Progress
 from emulators.host.files import read_log
 from emulators.host.process import Process, running
@@ -29,7 +30,6 @@ from emulators.qemu.vcpus import asleep
 from emulators.target import NESTED, OTHER_CPU, Requirement, Session, Target, other_cpu
 from emulators.watch import End, Watch, exit_port, shutdown_port
 
-CONNECT_SECONDS = 20.0
 OTHER_MODEL = "Haswell"
 PORTS = ("qmp", "com1", "debug", "leave", "shutdown")  # sockets, by their names in Ports
 IGNORE_MSRS = Path("/sys/module/kvm/parameters/ignore_msrs")
@@ -174,7 +174,7 @@ class NativeSession:
             )
             try:
                 control, *ports = await _accept_all(listeners, process)
-                await qemu.connect(control, CONNECT_SECONDS)
+                await qemu.connect(control, limits.QEMU_START)
                 stack.push_async_callback(qemu.disconnect)
                 streams = []
                 for port in ports:
@@ -225,7 +225,7 @@ async def _accept_all(listeners: Sequence[socket.socket], process: Process) -> l
     ending = asyncio.ensure_future(process.wait())
     waiting: list[asyncio.Future[Any]] = [accepting, ending]
     try:
-        await asyncio.wait(waiting, timeout=CONNECT_SECONDS, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait(waiting, timeout=limits.QEMU_START, return_when=asyncio.FIRST_COMPLETED)
         if accepting.done():
             return [connection for connection, _ in accepting.result()]
         what = "does not connect to its sockets" if not ending.done() else f"ended with exit code {ending.result()}"

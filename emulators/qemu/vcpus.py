@@ -13,7 +13,13 @@ import contextlib
 from collections.abc import Sequence
 from pathlib import Path
 
+from emulators.host.errors import EmulatorError
+
 BETWEEN = 0.02  # seconds between two looks
+
+
+class ThreadGone(EmulatorError):
+    """A virtual CPU has no thread any more, as when the kernel under it has run into a BUG."""
 
 
 async def asleep(threads: Sequence[int]) -> bool:
@@ -26,16 +32,19 @@ async def asleep(threads: Sequence[int]) -> bool:
 def asleep_command(threads: Sequence[int]) -> str:
     """The same look in a shell of busybox, for `slept`."""
     numbers = " ".join(map(str, threads))
-    one = "ran=; read -r _ _ state _ </proc/$t/task/$t/stat; read -r ran </proc/$t/task/$t/schedstat; echo $state $ran"
+    looked = "read -r _ _ state _ </proc/$t/task/$t/stat; read -r ran </proc/$t/task/$t/schedstat"
+    one = f"state=; ran=; {looked}; echo $state $ran"
     look = f"for t in {numbers}; do {one}; done"
     return f"{{ {look}; busybox usleep {int(BETWEEN * 1e6)}; {look}; }} 2>/dev/null"
 
 
 def slept(said: str, count: int) -> bool:
     """What two looks at so many threads tell. A line for each: its state, and, where the kernel counts them, the
-    nanoseconds that it ran and waited, and how often it was put on a CPU.
+    nanoseconds that it ran and waited, and how often it was put on a CPU. Raises ThreadGone for an empty line.
     """
     lines = said.splitlines()
+    if any(not line.strip() for line in lines):
+        raise ThreadGone("a CPU of the guest has no thread any more: the kernel under it has ended it")
     first, second = lines[:count], lines[count:]
     return 0 < count == len(first) and first == second and all(line.split()[:1] == ["S"] for line in first)
 
@@ -44,10 +53,9 @@ def _looked(threads: Sequence[int]) -> list[str]:
     lines = []
     for thread in threads:
         folder = Path(f"/proc/{thread}/task/{thread}")
+        state = ran = ""
         with contextlib.suppress(OSError, IndexError):  # it has gone
             state = (folder / "stat").read_text().rpartition(")")[2].split()[0]
-            ran = ""
-            with contextlib.suppress(FileNotFoundError):
-                ran = (folder / "schedstat").read_text().strip()
-            lines.append(f"{state} {ran}\n")
+            ran = (folder / "schedstat").read_text().strip()
+        lines.append(f"{state} {ran}\n")
     return lines

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 
 from emulators.host.errors import EmulatorError
+from emulators.host.tools import ran, tail
 
 BOOT_SOURCE, BOOT_ADDRESS = Path(__file__).with_name("boot.S"), 0x7C00
 PACK_SOURCE, TAKE_SOURCE = Path(__file__).with_name("pack.c"), Path(__file__).with_name("take.c")
@@ -60,9 +60,6 @@ def compiled(source: Path, folder: Path, kind: Sequence[str] = PROGRAM) -> bytes
 
 
 def _run(argv: Sequence[str], source: Path) -> None:
-    try:
-        done = subprocess.run(argv, capture_output=True, text=True, check=False)
-    except OSError as error:
-        raise EmulatorError(f"{argv[0]}: {error.strerror}", hint="apt-get install gcc binutils") from error
+    done = ran(argv, hint="apt-get install gcc binutils")
     if done.returncode:
-        raise EmulatorError(f"{source.name} does not build", evidence=done.stderr[-2000:])
+        raise EmulatorError(f"{source.name} does not build", evidence=tail(done.stderr))

@@ -4,13 +4,13 @@ firmware.
 
 from __future__ import annotations
 
-import subprocess
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 from emulators.host.errors import EmulatorError
 from emulators.host.libraries import libraries_of
+from emulators.host.tools import ran
 from emulators.hosted.appliance.assembler import HEADERS, PACK_SOURCE, TAKE_SOURCE, compiled
 from emulators.hosted.appliance.cpio import CHARACTER, DIRECTORY, REGULAR, Entry, archive
 from emulators.hosted.appliance.kernel_files import Kernel, module_bytes
@@ -81,5 +81,5 @@ def _stripped(module: bytes) -> bytes:
     with tempfile.TemporaryDirectory(prefix="difftest-strip-") as folder:
         path = Path(folder) / "module.ko"
         path.write_bytes(module)
-        done = subprocess.run(["strip", "--strip-debug", *_UNREAD, str(path)], capture_output=True, check=False)
+        done = ran(["strip", "--strip-debug", *_UNREAD, path], hint="apt-get install binutils")
         return path.read_bytes() if done.returncode == 0 else module

@@ -7,13 +7,13 @@ import lzma
 import re
 import shutil
 import struct
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
 
 from emulators.host.errors import ChoiceError, EmulatorError
+from emulators.host.tools import ran, tail
 
 # In the order they must be loaded; newer kernels have no separate irqbypass.
 MODULES = {
@@ -90,9 +90,12 @@ def module_bytes(path: Path) -> bytes:
             return lzma.decompress(path.read_bytes())
         if path.suffix in (".zst", ".gz"):
             tool = {".zst": "zstd", ".gz": "gzip"}[path.suffix]
-            return subprocess.run([tool, "-dc", str(path)], capture_output=True, check=True).stdout
+            done = ran([tool, "-dc", path], hint="apt-get install zstd")
+            if done.returncode:
+                raise EmulatorError(f"{path} cannot be unpacked", evidence=tail(done.stderr))
+            return done.stdout
         return path.read_bytes()
-    except (OSError, lzma.LZMAError, subprocess.CalledProcessError) as error:
+    except (OSError, lzma.LZMAError) as error:
         raise EmulatorError(f"{path} cannot be unpacked: {error}", hint="apt-get install zstd") from error
 
 

@@ -11,13 +11,13 @@ import bz2
 import gzip
 import lzma
 import struct
-import subprocess
 import zlib
 from collections.abc import Callable, Sequence
 
 import msgspec
 
 from emulators.host.errors import EmulatorError
+from emulators.host.tools import ran, tail
 
 # Physical addresses, also in boot.S.
 SCRIPT = 0x10000
@@ -184,10 +184,7 @@ def _unpacked(payload: bytes) -> bytes:
 
 
 def _piped(argv: list[str], data: bytes, package: str) -> bytes:
-    try:
-        done = subprocess.run(argv, input=data, capture_output=True, check=False)
-    except FileNotFoundError as error:
-        raise EmulatorError(f"{argv[0]} is missing", hint=f"apt-get install {package}") from error
+    done = ran(argv, data=data, hint=f"apt-get install {package}")
     if not done.stdout:
-        raise EmulatorError(f"{argv[0]} failed", evidence=done.stderr.decode(errors="replace")[-1000:])
+        raise EmulatorError(f"{argv[0]} failed", evidence=tail(done.stderr))
     return done.stdout

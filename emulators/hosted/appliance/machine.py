@@ -11,24 +11,25 @@ import shlex
 import signal
 import socket
 import time
-from collections.abc import Mapping
-from typing import Any, TypeVar
+from collections.abc import AsyncIterator, Mapping
+from typing import TypeVar
 
 from emulators.bochs.com_port import Stream
 from emulators.bochs.machine import BochsMachine
+from emulators.host import limits
 from emulators.host.errors import EmulatorError
+from emulators.host.limits import Unanswered, in_time
 from emulators.hosted.appliance.initramfs import PACK
 from emulators.hosted.appliance.packed import unpacked
+from emulators.observation import Ending
 from emulators.qemu.machine import Ports
 from emulators.watch import End, exited, shut_down
 
 # Emulated instructions per emulated second: high, so that few go to the timer ticks of the two kernels.
 IPS = 100_000_000
-READY_SECONDS = 180.0
-CONSOLE_POLL = 1.0  # seconds between looks at Linux's console
-ANSWER_SECONDS = 120.0
 # What the Bochs COM ports carry. The agent shares its port with the kernel's console, which speaks when Linux dies.
 DEBUG_PORT, QMP_PORT, GUEST_PORT, AGENT_PORT = 1, 2, 3, 4
+CONSOLE_SECONDS = 1.0  # that a panic has to say why
 DUMP = "/tmp/dump"  # where QEMU writes what is looked at when a boot is over
 QEMU_LOG, KERNEL_LOG = "qemu.log", "kernel.log"
 EXIT_PIPE, SHUTDOWN_PIPE = "/tmp/exit", "/tmp/shutdown"
@@ -71,19 +72,25 @@ class ApplianceMachine:
         self._said = ""  # what came on the agent's port and is no answer: the end of Linux's console
         self._sink: asyncio.StreamWriter | None = None
         self._relay: asyncio.Future[None] | None = None
+        self._panicked: asyncio.Future[None] | None = None
 
-    async def ask(self, command: str, seconds: float = ANSWER_SECONDS) -> tuple[int, bytes]:
-        """Run a shell command in the appliance: exit code and output. Raises EmulatorError when no answer comes."""
+    async def ask(self, command: str, seconds: float = limits.AGENT_ANSWER) -> tuple[int, bytes]:
+        """Run a shell command in the appliance: exit code and output. Raises Unanswered, and EmulatorError when Bochs
+        ends.
+        """
         self._number += 1
         answer: asyncio.Future[tuple[int, bytes]] = asyncio.get_running_loop().create_future()
         self._answers[self._number] = answer
         self._to_agent.write(f"{self._number} {command}\n".encode())
+        return await self._in_time(answer, seconds, f"the appliance does not answer (asked: {command[:80]})")
+
+    async def answers(self, seconds: float) -> bool:
+        """Whether Linux in there still does anything."""
         try:
-            return await self._in_time(answer, seconds)
-        except TimeoutError as error:
-            raise EmulatorError(
-                f"the appliance does not answer (asked: {command[:80]})", evidence=self.console()
-            ) from error
+            await self.ask(":", seconds)
+        except Unanswered:
+            return False
+        return True
 
     async def fetch(self, path: str) -> bytes:
         """A file's content. Raises EmulatorError when there is none."""
@@ -109,7 +116,7 @@ class ApplianceMachine:
 
     async def _packed(self, files: str, what: str) -> dict[str, bytes]:
         """What pack.c makes of these files. Raises EmulatorError when it fails."""
-        code, data = await self.ask(f"{PACK} {files}")
+        code, data = await self.ask(f"{PACK} {files}", limits.COLLECT)
         if code:
             raise EmulatorError(
                 f"{what} cannot be read in the appliance", evidence=data[-500:].decode(errors="replace")
@@ -119,6 +126,10 @@ class ApplianceMachine:
     def end(self) -> None:
         """Have Bochs end: nothing more is asked. It works at full speed while it waits, too."""
         self.bochs.process.send_signal(signal.SIGTERM)
+
+    async def kill(self) -> None:
+        """End Bochs at once: it may not listen any more. What is being asked then fails."""
+        await self.bochs.process.end(signal.SIGKILL)
 
     async def start_qemu(self, argv: list[str], before: str) -> socket.socket:
         """Run QEMU in the background; the answer is the near end of its QMP port. `before` is shell run first.
@@ -146,6 +157,10 @@ class ApplianceMachine:
         """Waits until QEMU has ended; its exit code."""
         return await asyncio.shield(self._gone)
 
+    async def ended(self) -> End:
+        """Waits until the Bochs that all this runs in has ended."""
+        return Ending.CRASH, f"the Bochs under KVM ended with exit code {await self.bochs.process.wait()}"
+
     async def left(self) -> End:
         """Waits until the guest has left through port 0xF4."""
         return exited(await asyncio.shield(self._exit_code))
@@ -155,12 +170,10 @@ class ApplianceMachine:
         await asyncio.shield(self._shutdown)
         return shut_down()
 
-    async def qemu_ended(self, seconds: float) -> None:
+    async def qemu_ended(self) -> None:
         """Wait until QEMU is gone. Raises EmulatorError when it does not go: the machine is broken."""
         try:
-            await self._in_time(self._gone, seconds)
-        except TimeoutError as error:
-            raise EmulatorError("QEMU in the appliance does not end") from error
+            await self._in_time(self._gone, limits.INNER_QEMU_LEAVE, "QEMU in the appliance does not end")
         finally:
             self._close_qmp()
 
@@ -180,10 +193,8 @@ class ApplianceMachine:
 
         Raises EmulatorError with the console when Linux or KVM did not come up.
         """
-        try:
-            self.ready_line = await self._in_time(self._ready, READY_SECONDS)
-        except TimeoutError as error:
-            raise EmulatorError("Linux in the appliance did not come up", evidence=self.console()) from error
+        coming_up = self._in_time(self._ready, limits.LINUX_START, "Linux in the appliance did not come up")
+        self.ready_line = await coming_up
         self.seconds_to_ready = time.monotonic() - power_on
         self.cpu_to_ready = self.bochs.process.cpu_seconds()
         if not self.ready_line.startswith("ready "):
@@ -195,32 +206,16 @@ class ApplianceMachine:
             self.instructions_to_ready = float(match[1]) * IPS
 
     async def listen(self) -> None:
-        """Take what comes on the agent's and QEMU's ports and, until Linux is up, on its console; until cancelled."""
-        await asyncio.gather(self._from_agent(), self._from_qemu(), self._from_console())
+        """Take what comes on the agent's port, which is Linux's console, too, and on QEMU's; until cancelled."""
+        await asyncio.gather(self._from_agent(), self._from_qemu())
 
-    async def _in_time(self, future: asyncio.Future[T], seconds: float) -> T:
-        """The future's result. Raises TimeoutError after `seconds`, EmulatorError at once when Bochs ends."""
-        ended = asyncio.ensure_future(self.bochs.process.wait())
-        try:
-            waiting: list[asyncio.Future[Any]] = [future, ended]
-            await asyncio.wait(waiting, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
-            if future.done():
-                return future.result()
-            if ended.done():
-                raise EmulatorError("Bochs ended under the appliance", evidence=self.console())
-            raise TimeoutError
-        finally:
-            ended.cancel()
-
-    async def _from_console(self) -> None:
-        """A kernel that panics on its way up need not be waited for."""
-        while not self._ready.done():
-            if "Kernel panic" in (said := self.console()):
-                self._ready.set_exception(EmulatorError("Linux in the appliance panicked", evidence=said))
-            await asyncio.sleep(CONSOLE_POLL)
+    async def _in_time(self, future: asyncio.Future[T], seconds: float, message: str) -> T:
+        """The future's result; see emulators.host.limits.in_time."""
+        end = self.bochs.process.wait
+        return await in_time(asyncio.shield(future), seconds, message, end=end, evidence=self.console)
 
     async def _from_agent(self) -> None:
-        while line := await self._agent.readline():
+        async for line in _lines(self._agent):
             words = line.decode("ascii", errors="replace").split()
             if words[:1] in (["ready"], ["fail"]) and not self._ready.done():
                 self._ready.set_result(line.decode("ascii", errors="replace").strip())
@@ -235,12 +230,34 @@ class ApplianceMachine:
                     self._answers.pop(int(match[1])).set_result((int(match[2]), base64.b64decode(match[3])))
             else:
                 self._said = (self._said + line.decode("ascii", errors="replace"))[-4000:]
+                if b"Kernel panic" in line and not self._ready.done():  # what panics on its way up is not waited for
+                    self._panicked = asyncio.ensure_future(self._panic())
+
+    async def _panic(self) -> None:
+        await asyncio.sleep(CONSOLE_SECONDS)  # its call trace follows
+        if not self._ready.done():
+            self._ready.set_exception(EmulatorError("Linux in the appliance panicked", evidence=self.console()))
 
     async def _from_qemu(self) -> None:
-        while line := await self._qmp.readline():  # nobody can do anything with less
+        async for line in _lines(self._qmp):  # nobody can do anything with less
             if self._sink is not None:
                 self._sink.write(line)
+        if self._sink is not None:  # who waits for an answer is told that none will come
+            self._sink.close()
 
     async def _to_qemu(self, reader: asyncio.StreamReader) -> None:
         while data := await reader.read(65536):
             self._to_qmp.write(data)
+
+
+async def _lines(stream: asyncio.StreamReader) -> AsyncIterator[bytes]:
+    """What comes line by line, until Bochs is gone. A line that is longer than any of ours is left out."""
+    while True:
+        try:
+            if not (line := await stream.readline()):
+                return
+        except ConnectionError:
+            return
+        except ValueError:
+            continue
+        yield line

@@ -13,7 +13,6 @@ import hashlib
 import os
 import shlex
 import shutil
-import subprocess
 import tempfile
 import time
 from collections.abc import AsyncIterator, Callable
@@ -23,9 +22,11 @@ import msgspec
 
 from emulators.bochs import saved_state
 from emulators.bochs.xvfb import xvfb
+from emulators.host import limits
 from emulators.host.cache import Cache
 from emulators.host.errors import EmulatorError
 from emulators.host.files import private_copy, sha256_cached
+from emulators.host.tools import ran
 from emulators.hosted.appliance.assembler import assembled
 from emulators.hosted.appliance.initramfs import TAKE
 from emulators.hosted.appliance.linuxboot import SECTOR
@@ -37,8 +38,6 @@ VERSION = 4  # of what the functions here make; a change that the hashed inputs 
 STANDIN, STANDIN_ADDRESS = Path(__file__).with_name("standin.S"), 0x600
 DISK = "/cases/disk.img"
 BOOTABLE = b"\x55\xaa"  # at the end of a boot sector that the firmware hands over to
-CONNECT_SECONDS = 60.0
-FIRMWARE_SECONDS = 120.0
 POLL = 0.1
 MOST_BYTES = 4 << 30  # of all snapshots; the longest unused go first
 
@@ -110,7 +109,7 @@ async def resumed(hosting: Hosting, snapshot: Snapshot, image: bytes, folder: Pa
     async with restored(hosting, snapshot.folder, second, folder) as machine:
         taking = f"{TAKE} {-(-len(content) // SECTOR)} {DISK}"
         # A Bochs that cannot read a state boots instead, and then knows nothing of it.
-        code, said = await machine.ask(f'[ "$snapshot" = {snapshot.key} ] && {taking}')
+        code, said = await machine.ask(f'[ "$snapshot" = {snapshot.key} ] && {taking}', limits.RESTORED)
         if code:
             trouble = said.decode(errors="replace")
             unrestored = "the appliance was not restored from its snapshot"
@@ -132,8 +131,8 @@ async def _make(hosting: Hosting, shape: Shape, key: str, target: Path) -> None:
             ) as machine,
         ):
             control = await machine.start_qemu(list(shape.argv), f"busybox truncate -s {shape.disk_bytes} {DISK}")
-            qemu = Qemu()
-            await qemu.connect(control, CONNECT_SECONDS)
+            qemu = Qemu(limits.INNER_QEMU_ANSWER)
+            await qemu.connect(control, limits.INNER_QEMU_START)
             await qemu.execute("cont")
             await _halted(qemu)
             await qemu.execute("stop")
@@ -154,7 +153,7 @@ async def _make(hosting: Hosting, shape: Shape, key: str, target: Path) -> None:
 
 async def _halted(qemu: Qemu) -> None:
     """Wait until the stand-in waits. Raises EmulatorError when the firmware does not come to it."""
-    deadline = time.monotonic() + FIRMWARE_SECONDS
+    deadline = time.monotonic() + limits.FIRMWARE
     while not await qemu.halted():
         if time.monotonic() > deadline:
             raise EmulatorError("the firmware of QEMU's guest does not hand over to its disk")
@@ -169,7 +168,8 @@ def _keep(hosting: Hosting, made: Path, target: Path, facts: Facts) -> None:
     start, size = hosting.appliance.layout.initramfs, hosting.appliance.layout.initramfs_bytes
     (state / saved_state.MEMORY).write_text(saved_state.without_blocks(memory, start, size))
     hole = ["fallocate", "--punch-hole", "--offset", str(start), "--length", str(size), str(state / saved_state.RAM)]
-    subprocess.run(hole, capture_output=True, check=False)  # it only saves room
+    with contextlib.suppress(EmulatorError):  # it only saves room
+        ran(hole)
     try:
         for path in state.iterdir():
             private_copy(path, target / path.name) if path.name == saved_state.RAM else shutil.copy(path, target)

@@ -17,7 +17,9 @@ from emulators.bochs.program import BochsProgram
 from emulators.bochs.saved_state import asks_for_a_file, started_with
 from emulators.bochs.xvfb import Display
 from emulators.by_hand import STOCK_ROMS, ByHand, bochs_by_hand, unseen
+from emulators.host import limits
 from emulators.host.errors import EmulatorError
+from emulators.host.limits import in_time
 from emulators.hosted.appliance.build import Appliance, whole_cylinders
 from emulators.hosted.appliance.machine import AGENT_PORT, DEBUG_PORT, GUEST_PORT, IPS, QMP_PORT, ApplianceMachine
 
@@ -55,7 +57,6 @@ COMMAND_LINE = (
 MOST_MIB = 2048  # Bochs 2.7 does not start with more
 MARGIN_MIB = 40  # for Linux and QEMU, beside the guest's memory and what is handed in
 FIRST_DISK, SECOND_DISK = "first.img", "second.img"
-CONNECT_SECONDS = 15.0
 
 
 class Hosting(msgspec.Struct, frozen=True, kw_only=True):
@@ -184,12 +185,13 @@ class _Ports:
     @contextlib.asynccontextmanager
     async def machine(self, bochs: BochsMachine) -> AsyncIterator[ApplianceMachine]:
         """The appliance in this Bochs, once it has connected. Raises EmulatorError when it does not."""
-        try:
-            async with asyncio.timeout(CONNECT_SECONDS):
-                streams = {port: await future for port, future in self._waiting.items()}
-        except TimeoutError as error:
-            evidence = bochs.console()[-1000:].decode(errors="replace")
-            raise EmulatorError("Bochs did not start the appliance", evidence=evidence) from error
+
+        def said() -> str:
+            return bochs.console()[-1000:].decode(errors="replace")
+
+        connecting, message = asyncio.gather(*self._waiting.values()), "Bochs does not start the appliance"
+        connected = await in_time(connecting, limits.BOCHS_START, message, end=bochs.process.wait, evidence=said)
+        streams = dict(zip(self._waiting, connected, strict=True))
         machine = ApplianceMachine(bochs, streams)
         listening = asyncio.ensure_future(machine.listen())
         try:
