@@ -40,7 +40,7 @@ def _lines(runs: Sequence[StoredRun]) -> Iterator[str]:
     for name, run in zip(names, runs, strict=True):
         yield from ("", f"## Run {run.meta.run}: {cell(name)}", "")
         columns, lines = environments(digest(run).pairs, run.meta)
-        yield f"| | {' | '.join(columns)} |"
+        yield f"| | {' | '.join(cell(name) for name in columns)} |"
         yield "|---" * (len(columns) + 1) + "|"
         for line in lines:
             yield f"| {cell(line.key)} | {' | '.join(cell(value, 80) for value in line.values)} |"
@@ -54,7 +54,11 @@ def _case(snapshot: CaseSnapshot, results: Mapping[str, Sequence[Result]]) -> It
     yield from ("", f"## {cell(snapshot.name)}: {cell(snapshot.title)}")
     every = [(name, result) for name, found in results.items() for result in found]
     for subject in dict.fromkeys(result.subject.target for _, result in every):
-        yield from ("", f"| check | SDM | verdict on {subject} | each side | what differs |", "|---|---|---|---|---|")
+        yield from (
+            "",
+            f"| check | SDM | verdict on {cell(subject)} | each side | what differs |",
+            "|---|---|---|---|---|",
+        )
         checks = dict.fromkeys(result.check for _, result in every if result.subject.target == subject)
         for check in checks:
             found = {
@@ -72,7 +76,7 @@ def _row(found: Mapping[str, Result], runs: int) -> str:
     reasons = {name: cell(result.reason, SHOWN_REASON) for name, result in found.items() if _told(result)}
     cells = [f"`{cell(first.check)}` {cell(first.summary, 200)}", cell(first.sdm, 200)]
     cells.append(_by_version({name: cell(result.label) for name, result in found.items()}, runs))
-    sides = {name: f"{targets(result)}: {statuses(result)}" for name, result in found.items()}
+    sides = {name: f"{cell(targets(result))}: {statuses(result)}" for name, result in found.items()}
     cells.append(_by_version(sides, runs))
     cells.append(_by_version(reasons, runs))
     return f"| {' | '.join(cells)} |"

@@ -11,12 +11,13 @@ from collections.abc import Iterator, Sequence
 import msgspec
 
 from difftest.judging.result import Result, Role
+from difftest.report.markdown import cell
 from difftest.report.words import sentence
 from difftest.run.store import StoredRun
-from difftest.text import visible
 from difftest.verdict import Verdict
 
 START, END = "<!-- findings: written by `make catalogue`, do not edit -->", "<!-- end of findings -->"
+ADDRESS = re.compile(r"https://[\w./?=&%#:+~-]+", re.ASCII)  # that may stand in a link
 ROW = re.compile(r"([A-Z]+\d*)-(\d+)")
 SUBJECT = "KVM"  # whose faults come first
 LEAST_RANGE = 3  # numbers in a row that are written as a range
@@ -65,8 +66,8 @@ def table(found: Sequence[Finding]) -> str:
     """The findings as a Markdown table."""
     lines = ["| who | what | checks |", "|---|---|---|"]
     for one in found:
-        link = f" ([report]({one.link}))" if one.link.startswith("https://") else ""
-        cells = [one.who, f"{_cell(sentence(one.what).rstrip('.'))}{link}", ", ".join(_rows(one.checks))]
+        link = f" ([report]({one.link}))" if ADDRESS.fullmatch(one.link) else ""
+        cells = [cell(one.who), f"{cell(sentence(one.what).rstrip('.'))}{link}", ", ".join(_rows(one.checks))]
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
 
@@ -123,9 +124,5 @@ def _rows(checks: Sequence[str]) -> list[str]:
     shown = []
     for part in parts:
         long = len(part) >= LEAST_RANGE
-        shown += [f"`{part[0]}` to `{part[-1]}`"] if long else [f"`{name}`" for name in part]
+        shown += [f"`{part[0]}` to `{part[-1]}`"] if long else [f"`{cell(name)}`" for name in part]
     return shown
-
-
-def _cell(text: str) -> str:
-    return visible(text, 400).replace("|", "\\|")
