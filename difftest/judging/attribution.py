@@ -41,12 +41,16 @@ def attribute(
         return msgspec.structs.replace(whole, hints=_host_beside(sides, hardware))
     if subject.status == Status.NOT_REPORTED:
         return _inconclusive(targets[Role.SUBJECT], subject)
-    if subject.status.bad:
+    if subject.bad:
         return _subject_fails(sides, targets, hardware)
     if reference.status == Status.NOT_REPORTED:
         return _inconclusive(targets[Role.REFERENCE], reference)
-    if reference.status.bad:
+    if reference.bad:
         return Attribution(verdict=Verdict.REFERENCE_WRONG, reason=against_sdm(reference))
+    if dead := [side for side in (reference, subject) if side.status == Status.DIED]:
+        if len(dead) > 1:
+            return Attribution(verdict=Verdict.INCONCLUSIVE, reason=f"both sides died: {dead[0].reason}")
+        return Attribution(verdict=Verdict.DIFFER, reason=dead[0].reason, hints=_host_beside(sides, hardware))
     for role, side in ((Role.REFERENCE, reference), (Role.SUBJECT, subject)):
         if side.status == Status.SKIP:
             reason = f"{targets[role]}: {side.reason or 'the image skipped it'}"
@@ -80,7 +84,7 @@ def _subject_fails(sides: Mapping[Role, Evidence], targets: Mapping[Role, str], 
     """
     reference, subject, host = sides[Role.REFERENCE], sides[Role.SUBJECT], sides.get(Role.HOST_CPU)
     why = against_sdm(subject)
-    both = Verdict.BOTH_WRONG if reference.status.bad else Verdict.SUBJECT_WRONG
+    both = Verdict.BOTH_WRONG if reference.bad else Verdict.SUBJECT_WRONG
     if host is None:
         if reference.status == Status.NOT_REPORTED:
             return _inconclusive(targets[Role.REFERENCE], reference)
@@ -134,7 +138,7 @@ def against_sdm(side: Evidence) -> str:
 def _both(reference: Evidence, subject: Evidence) -> str:
     """Why the subject is wrong, and where the reference is wrong otherwise, why it is, too."""
     why = against_sdm(subject)
-    if not reference.status.bad or alike(reference, subject):
+    if not reference.bad or alike(reference, subject):
         return why
     return f"{why}; the reference otherwise: {against_sdm(reference)}"
 
@@ -146,7 +150,7 @@ def _broken(side: Evidence) -> dict[str, str | None]:
 def _suspicion(sides: Sequence[Evidence]) -> list[str]:
     """Where all sides fail alike the check itself is to be doubted."""
     first, *others = sides
-    if first.status.bad and others and all(alike(first, other) for other in others):
+    if first.bad and others and all(alike(first, other) for other in others):
         return [f"or the check is wrong: all {len(sides)} sides say the same"]
     return []
 
@@ -154,7 +158,7 @@ def _suspicion(sides: Sequence[Evidence]) -> list[str]:
 def _host_beside(sides: Mapping[Role, Evidence], hardware: str) -> list[str]:
     """What the CPU under the subject tells of a difference that the SDM does not decide."""
     host = sides.get(Role.HOST_CPU)
-    if host is None or host.status not in GOOD:
+    if host is None or host.status not in (*GOOD, Status.DIED):
         return []
     if host.record.fields == sides[Role.SUBJECT].record.fields:
         return [f"the subject does as the CPU under it, {hardware}"]

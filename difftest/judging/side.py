@@ -34,6 +34,12 @@ class Evidence(msgspec.Struct, frozen=True, kw_only=True):
     status: Status
     reason: str = ""
     record: Record
+    judged: bool = True  # False: the image does not say what is right, so that its end breaks nothing
+
+    @property
+    def bad(self) -> bool:
+        """Whether this side breaks the SDM."""
+        return self.status.bad and self.judged
 
 
 def aligned(manifest: Manifest, *sides: Sequence[Seen]) -> list[list[Seen]]:
@@ -176,7 +182,8 @@ def _of_image(manifest: Manifest, seen: Seen, compared: Compared) -> Evidence:
         fields["last_screen_line"] = masked(last_words(screen), own)
     record = Record(check=IMAGE, status=Status.NOT_REPORTED, fields=fields, free={"ended_with": ending.value})
     if ending in FATAL:
-        return Evidence(status=Status.DIED, reason=ended(seen), record=record)
+        judged = bool(manifest.right or manifest.wrong)
+        return Evidence(status=Status.DIED, reason=ended(seen), record=record, judged=judged)
     if not in_order or (manifest.end and ending in (Ending.HALTED, Ending.POWER_OFF)):
         return Evidence(status=Status.NOT_REPORTED, reason=ended(seen), record=record)
     if not any((line, *shown.values(), fields.get("last_screen_line"))):
