@@ -206,6 +206,35 @@ def test_free_text_agrees_on_its_terminal_line() -> None:
     assert result.verdict == Verdict.SUBJECT_WRONG
 
 
+SAID = b"all done\n"
+IN_ORDER, FATAL_END = (SAID, Ending.HALTED), (b"begin\n", Ending.TRIPLE_FAULT)
+
+
+@pytest.mark.parametrize(
+    ("left", "right", "words", "verdict"),
+    [
+        (IN_ORDER, FATAL_END, "", Verdict.DIFFER),
+        (FATAL_END, IN_ORDER, "", Verdict.DIFFER),
+        (FATAL_END, FATAL_END, "", Verdict.INCONCLUSIVE),
+        (IN_ORDER, FATAL_END, "all done", Verdict.SUBJECT_WRONG),
+        (FATAL_END, IN_ORDER, "all done", Verdict.REFERENCE_WRONG),
+        (FATAL_END, FATAL_END, "all done", Verdict.INCONCLUSIVE),
+    ],
+)
+def test_the_death_of_an_image_that_does_not_say_what_is_right_breaks_nothing(
+    left: tuple[bytes, Ending], right: tuple[bytes, Ending], words: str, verdict: Verdict
+) -> None:
+    manifest = msgspec.structs.replace(FREE, right=words)
+    (result,) = one(left[0], right[0], manifest=manifest, left_end=left[1], right_end=right[1])
+    assert result.verdict == verdict and "triple-fault" in result.reason
+
+
+def test_a_death_that_the_cpu_under_it_shares_is_told() -> None:
+    sides = [boot("bochs", *IN_ORDER)], [boot("kvm", *FATAL_END)], [boot("host-cpu", *FATAL_END)]
+    (result,) = judged(*sides, manifest=FREE)
+    assert result.verdict == Verdict.DIFFER and "the subject does as the CPU under it" in result.hints[0]
+
+
 def test_two_silent_images_do_not_agree() -> None:
     (result,) = one(b"", b"", manifest=FREE, left_end=Ending.HALTED, right_end=Ending.HALTED)
     assert result.verdict == Verdict.INCONCLUSIVE
