@@ -258,8 +258,10 @@ def _unfit(manifest: Manifest, seen: Seen) -> str:
 
 def _fields(pairing: Pairing, evidence: Mapping[Role, Evidence]) -> list[Field]:
     """All records side by side, in the order in which the images printed them."""
-    records = {pairing.targets[role]: one.record for role, one in evidence.items()}
-    left, right = (pairing.targets[role] for role in (Role.REFERENCE, Role.SUBJECT))
+    records: dict[str, Record] = {}
+    for role in (role for role in Role if role in evidence):
+        records.setdefault(pairing.targets[role], evidence[role].record)  # of a reference that is also the CPU, once
+    left, right = (evidence[role].record for role in (Role.REFERENCE, Role.SUBJECT))
     names = dict.fromkeys(name for one in records.values() for name in one.fields)
     names |= dict.fromkeys(name for one in records.values() for name in one.required)
     free = dict.fromkeys(name for one in records.values() for name in one.free)
@@ -269,7 +271,7 @@ def _fields(pairing: Pairing, evidence: Mapping[Role, Evidence]) -> list[Field]:
                 name=name,
                 values={target: one.fields[name] for target, one in records.items() if name in one.fields},
                 required={target: one.required[name] for target, one in records.items() if name in one.required},
-                differs=_differs(records[left], records[right], name),
+                differs=_differs(left, right, name),
             )
             for name in names
         ),
