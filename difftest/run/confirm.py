@@ -20,11 +20,11 @@ from difftest.judging.confirmation import (
     doubted,
     stage_of,
 )
-from difftest.judging.judge import Pairing, judge
+from difftest.judging.judge import Booted, Pairing, judge
 from difftest.judging.result import Result, Role
 from difftest.reading.screen import read_again
 from difftest.reading.seen import Seen
-from difftest.run.plan import Job
+from difftest.run.plan import Job, names_of
 from difftest.run.runner import Run
 from emulators.observation import Boot
 from emulators.target import Target
@@ -124,12 +124,13 @@ def _pairing_of(run: Run, job: Job, subject: str, stage: str, again: Again) -> P
     right = _first_repeat(run.boots(name, subject, again[name, subject, stage]))
     numbers = again.get((name, reference, stage))
     left = _first_repeat(run.boots(name, reference, numbers) if numbers else run.seen(name, reference))
-    host = run.host(job, subject)
-    if stage == OTHER_HOST and host is not None:
-        elsewhere = again.get((name, host.names.target, stage))
-        host = msgspec.structs.replace(
-            host,
-            boots=run.boots(name, host.names.target, elsewhere) if elsewhere else (),
+    host, cpu = run.host(job, subject), run.hosts.get(subject)
+    if stage == OTHER_HOST and cpu is not None and not isinstance(cpu, str):
+        elsewhere = again.get((name, cpu.name, stage))
+        host = Booted(
+            role=Role.HOST_CPU,
+            names=names_of(cpu),
+            boots=run.boots(name, cpu.name, elsewhere) if elsewhere else (),
             missing="" if elsewhere else "the other CPU was not booted directly",
         )
     return run.pairing(job, subject, left, right, host)
