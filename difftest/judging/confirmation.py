@@ -111,7 +111,8 @@ def _confirmed(result: Result, confirmation: Confirmation | None) -> Result:
         reason = f"dismissed by a second reading of the screen: {screen.detail}"
         return msgspec.structs.replace(result, verdict=Verdict.INCONCLUSIVE, expected=False, reason=reason)
     elsewhere = confirmation.stage(OTHER_HOST)
-    if elsewhere is not None and elsewhere.outcome == Outcome.DIFFERENT and result.verdict == Verdict.SUBJECT_WRONG:
+    blamed = result.verdict in (Verdict.SUBJECT_WRONG, Verdict.BOTH_WRONG)
+    if elsewhere is not None and elsewhere.outcome == Outcome.DIFFERENT and blamed:
         reason = f"{result.reason}; on another CPU under it: {elsewhere.detail}"
         return msgspec.structs.replace(result, verdict=Verdict.BY_HOST, expected=False, reason=reason)
     if confirmation.limits:

@@ -84,7 +84,7 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
         """The sides that the verdict blames."""
         blamed = {
             Verdict.SUBJECT_WRONG: [self.subject],
-            Verdict.BY_HOST: [self.subject],
+            Verdict.BY_HOST: [*([self.reference] if self.reference.status.bad else []), self.subject],
             Verdict.REFERENCE_WRONG: [self.reference],
             Verdict.BOTH_WRONG: [self.reference, self.subject],
             Verdict.SHARED: [self.host_cpu or self.reference],
