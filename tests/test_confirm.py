@@ -6,13 +6,26 @@ import asyncio
 from collections.abc import Callable
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from difftest.case.case import Case
-from difftest.case.manifest import About, Known, Manifest
+from difftest.case.manifest import HOST_KERNEL, About, Known, Manifest
 from difftest.image.prepare import Prepared
-from difftest.judging.confirmation import Confirm, Outcome, counted
-from difftest.judging.result import Result
+from difftest.judging.confirmation import (
+    OTHER_HOST,
+    RERUN,
+    SCREEN,
+    Confirm,
+    Confirmation,
+    Outcome,
+    Stage,
+    confirmed,
+    counted,
+    doubted,
+    stage_of,
+)
+from difftest.judging.result import Field, Result
 from difftest.reading.screen_reading import RowReading, ScreenReading
 from difftest.run import confirm
 from difftest.run import runner as run
@@ -24,16 +37,17 @@ from emulators.fake import Fake, observation
 from emulators.host.errors import EmulatorError
 from emulators.observation import Boot, Ending, Limits, Observation
 from emulators.target import OTHER_CPU
+from tests import sample_run as sample
 
 RIGHT = b"difftest 1 start a\ndifftest 1 check a PASS x=0x1 must.x=0x1\ndifftest 1 end checks=1\n"
 WRONG = b"difftest 1 start a\ndifftest 1 check a FAIL x=0x2 must.x=0x1\ndifftest 1 end checks=1\n"
-SCREEN = ScreenReading(rows={20: RowReading(memory="BAD", ocr="BAD", agree=True)}, text=[""] * 25)
+SHOWN = ScreenReading(rows={20: RowReading(memory="BAD", ocr="BAD", agree=True)}, text=[""] * 25)
 Script = Callable[[Boot, int], Observation]
 
 
 @pytest.fixture(autouse=True)
 def screens(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(run, "read_screen", lambda seen, afresh: SCREEN)
+    monkeypatch.setattr(run, "read_screen", lambda seen, afresh: SHOWN)
     monkeypatch.setattr(confirm, "read_again", lambda seen, first: "")
 
 
@@ -48,11 +62,23 @@ def executed(
     which: Confirm = Confirm.NEW,
     known: list[Known] | None = None,
     thorough: Fake | None = None,
+    reference: bytes = RIGHT,
+    under: Fake | None = None,
+    elsewhere: Fake | None = None,
 ) -> tuple[Result, StoredRun]:
-    """Run one case with one check; `script` is the subject, told the number of its boot."""
+    """Run one case with one check; `script` is the subject, told the number of its boot. `under` is the CPU under the
+    subject, `elsewhere` the subject on another one.
+    """
     boots = iter(range(100))
-    reference = Fake("bochs", lambda boot: observation("bochs", RIGHT), implementation="Bochs")
-    subject = Fake("kvm", lambda boot: script(boot, next(boots)), implementation="KVM", thorough=thorough)
+    bochs = Fake("bochs", lambda boot: observation("bochs", reference), implementation="Bochs")
+    subject = Fake(
+        "kvm",
+        lambda boot: script(boot, next(boots)),
+        implementation="KVM",
+        thorough=thorough,
+        host_cpu=under,
+        other_host=elsewhere,
+    )
     image = folder / "x.img"
     image.write_bytes(bytes(512))
     case = Case(manifest=Manifest(name="case", image="x.img", known=known or []), folder=folder)
@@ -63,8 +89,9 @@ def executed(
     writer = RunWriter.create(folder / "results", meta)
     writer.add_case(CaseSnapshot(name="case", image_sha256="0" * 64, image_bytes=512, argument="case"), image)
     plan = Plan(jobs=(job,), reference="bochs", confirm=which)
-    targets = {"bochs": reference, "kvm": subject}
-    (result,) = asyncio.run(execute(plan, targets, writer, lambda case, target, line: None))
+    targets = {"bochs": bochs, "kvm": subject}
+    hosts = {"kvm": under} if under else {}
+    (result,) = asyncio.run(execute(plan, targets, writer, lambda case, target, line: None, hosts))
     stored = StoredRun.open(writer.folder)
     assert stored.results("case") == [result], "what is returned is what is on disk"
     return result, stored
@@ -138,3 +165,189 @@ def test_what_agrees_is_not_looked_at_again(tmp_path: Path) -> None:
     result, stored = executed(tmp_path, lambda boot, number: said(RIGHT))
     assert result.verdict == Verdict.AGREE
     assert stored.confirmations("case") == [] and len(stored.every_boot("case")["kvm"]) == 1
+
+
+class Cpu(Fake):
+    """A CPU under a subject; `program` is what tells it apart from others."""
+
+    def __init__(self, serial: bytes, program: str = "host-cpu") -> None:
+        self.program = program
+        super().__init__("host-cpu", lambda boot: self.said(serial), implementation="Bochs")
+
+    def said(self, serial: bytes) -> Observation:
+        return observation("host-cpu", serial, identity=self.identity())
+
+    def identity(self) -> dict[str, str]:
+        return {"fake": self.program}
+
+
+def on_another(kvm: bytes | Exception, cpu: bytes) -> Fake:
+    """The subject on another CPU."""
+
+    def script(boot: Boot) -> Observation:
+        if isinstance(kvm, Exception):
+            raise kvm
+        return said(kvm)
+
+    return Fake("kvm", script, implementation="KVM", host_cpu=Cpu(cpu, "another"))
+
+
+NOT_TRIED = None
+ON_ANOTHER = [
+    # what KVM and its CPU give there, the stage, and the verdict
+    (WRONG, RIGHT, Outcome.SAME, Verdict.SUBJECT_WRONG),
+    (RIGHT, RIGHT, Outcome.DIFFERENT, Verdict.BY_HOST),
+    (RIGHT, WRONG, Outcome.DIFFERENT, Verdict.BY_HOST),
+    (WRONG, WRONG, Outcome.UNKNOWN, Verdict.SUBJECT_WRONG),
+    (b"nothing\n", RIGHT, Outcome.UNKNOWN, Verdict.SUBJECT_WRONG),
+    (EmulatorError("no such model"), RIGHT, NOT_TRIED, Verdict.SUBJECT_WRONG),
+]
+
+
+@pytest.mark.parametrize("program", ["host-cpu", "bochs"], ids=["of its own", "the reference"])
+@pytest.mark.parametrize(
+    ("kvm", "cpu", "outcome", "verdict"),
+    ON_ANOTHER,
+    ids=["same", "right", "right-cpu-wrong", "shared", "silent", "broken"],
+)
+def test_a_subject_that_is_blamed_is_looked_at_on_another_cpu(
+    tmp_path: Path, kvm: bytes | Exception, cpu: bytes, outcome: Outcome | None, verdict: Verdict, program: str
+) -> None:
+    """Whether the reference is the very CPU under it, or another."""
+    under = Cpu(RIGHT, program)
+    result, stored = executed(tmp_path, lambda boot, number: said(WRONG), under=under, elsewhere=on_another(kvm, cpu))
+    assert stages(stored).get(OTHER_HOST) is outcome
+    assert (result.verdict, result.expected) == (verdict, False)
+    assert result.wrong == [result.subject]
+    if verdict == Verdict.BY_HOST:
+        assert "x is 0x2, the SDM requires 0x1; on another CPU under it: agree" in result.reason
+    assert result.boots == "2/2", "a boot on another CPU is no evidence of this one"
+
+
+def test_where_the_reference_is_wrong_too_the_same_is_said_of_the_subject(tmp_path: Path) -> None:
+    result, stored = executed(
+        tmp_path,
+        lambda boot, number: said(WRONG),
+        reference=WRONG,
+        under=Cpu(RIGHT),
+        elsewhere=on_another(RIGHT, RIGHT),
+    )
+    assert stages(stored)[OTHER_HOST] is Outcome.DIFFERENT
+    assert result.verdict == Verdict.BY_HOST
+    assert [side.target for side in result.wrong] == ["bochs", "kvm"]
+
+
+def test_what_the_cpu_shares_is_not_looked_at_on_another(tmp_path: Path) -> None:
+    elsewhere = on_another(RIGHT, RIGHT)
+    result, stored = executed(tmp_path, lambda boot, number: said(WRONG), under=Cpu(WRONG), elsewhere=elsewhere)
+    assert result.verdict == Verdict.SHARED and result.boots == "2/2"
+    assert OTHER_HOST not in stages(stored) and elsewhere.sessions == 0
+
+
+def test_another_cpu_is_no_variant_that_narrows_down(tmp_path: Path) -> None:
+    result, stored = executed(
+        tmp_path, lambda boot, number: said(WRONG), under=Cpu(RIGHT), elsewhere=on_another(RIGHT, RIGHT)
+    )
+    assert counted(stored.confirmations("case")) == {"confirmed": 1} and "not with" not in result.reason
+    (confirmation,) = stored.confirmations("case")
+    assert confirmation.dismissed == "" and confirmation.limits == []
+
+
+FIRST = sample.result(Verdict.SUBJECT_WRONG, statuses="PASS FAIL", reason="first")
+
+
+@pytest.mark.parametrize(
+    ("name", "again", "outcome"),
+    [
+        (RERUN, sample.result(Verdict.SUBJECT_WRONG, statuses="PASS FAIL"), Outcome.SAME),
+        (RERUN, sample.result(Verdict.AGREE), Outcome.DIFFERENT),
+        (RERUN, sample.result(Verdict.BOTH_WRONG, statuses="FAIL FAIL"), Outcome.DIFFERENT),
+        (RERUN, sample.result(Verdict.INCONCLUSIVE, statuses="PASS -"), Outcome.UNKNOWN),
+        (RERUN, sample.result(Verdict.SKIPPED, statuses="SKIP SKIP"), Outcome.UNKNOWN),
+        (RERUN, None, Outcome.UNKNOWN),
+        (RERUN, sample.result(Verdict.SHARED, statuses="PASS FAIL FAIL"), Outcome.DIFFERENT),
+        (OTHER_HOST, sample.result(Verdict.SHARED, statuses="PASS FAIL FAIL"), Outcome.UNKNOWN),
+        (OTHER_HOST, sample.result(Verdict.AGREE), Outcome.DIFFERENT),
+        (OTHER_CPU, sample.result(Verdict.AGREE), Outcome.DIFFERENT),
+    ],
+)
+def test_what_a_second_look_gave(name: str, again: Result | None, outcome: Outcome) -> None:
+    assert stage_of(name, FIRST, again).outcome is outcome
+
+
+def test_other_values_are_told() -> None:
+    first, again = (
+        msgspec.structs.replace(FIRST, fields=[Field(name="x", values={"bochs": "0x1", "kvm": value})])
+        for value in ("0x2", "0x3")
+    )
+    assert stage_of(RERUN, first, again).detail.startswith("with other values: ")
+    assert not stage_of(RERUN, first, first).detail.startswith("with other values: ")
+    free = msgspec.structs.replace(again, fields=[Field(name="x", values={"kvm": "0x9"}, compared=False)])
+    assert not stage_of(RERUN, msgspec.structs.replace(first, fields=[]), free).detail.startswith("with other values")
+
+
+def stages_of(**outcomes: Outcome) -> Confirmation:
+    names = {"screen": SCREEN, "rerun": RERUN, "host": OTHER_HOST, "cpu": OTHER_CPU}
+    stages = [Stage(name=names[name], outcome=outcome, detail="why") for name, outcome in outcomes.items()]
+    return Confirmation(check="k", subject="kvm", stages=stages)
+
+
+SAME, DIFFERENT, UNKNOWN = Outcome.SAME, Outcome.DIFFERENT, Outcome.UNKNOWN
+
+
+@pytest.mark.parametrize(
+    ("confirmation", "verdict", "reason"),
+    [
+        (stages_of(screen=SAME, rerun=SAME), Verdict.SUBJECT_WRONG, "first"),
+        (stages_of(screen=DIFFERENT), Verdict.INCONCLUSIVE, "dismissed by a second reading of the screen: why"),
+        (stages_of(screen=DIFFERENT, host=DIFFERENT), Verdict.INCONCLUSIVE, "dismissed by a second reading"),
+        (stages_of(screen=UNKNOWN, host=DIFFERENT), Verdict.BY_HOST, "first; on another CPU under it: why"),
+        (stages_of(host=UNKNOWN), Verdict.SUBJECT_WRONG, "first"),
+        (stages_of(cpu=DIFFERENT), Verdict.SUBJECT_WRONG, f"first; not with {OTHER_CPU}"),
+        (stages_of(cpu=UNKNOWN), Verdict.SUBJECT_WRONG, "first"),
+    ],
+)
+def test_what_the_stages_do_to_a_verdict(confirmation: Confirmation, verdict: Verdict, reason: str) -> None:
+    (result,) = confirmed([FIRST], [confirmation])
+    assert result.verdict == verdict and result.reason.startswith(reason)
+    assert result.expected is (verdict == Verdict.SUBJECT_WRONG)
+    other = msgspec.structs.replace(confirmation, check="another")
+    assert confirmed([FIRST], [other]) == [FIRST], "it is of another check"
+    agreed = sample.result(Verdict.AGREE)
+    assert confirmed([agreed], [confirmation]) == [agreed], "nothing is left to confirm"
+
+
+@pytest.mark.parametrize("verdict", [Verdict.SHARED, Verdict.DIFFER, Verdict.REFERENCE_WRONG])
+def test_what_blames_no_subject_does_not_differ_by_host(verdict: Verdict) -> None:
+    result = sample.result(verdict, statuses="FAIL PASS", reason="first")
+    assert confirmed([result], [stages_of(host=DIFFERENT)])[0].verdict == verdict
+
+
+@pytest.mark.parametrize(
+    ("which", "expected", "doubts"),
+    [(Confirm.NEW, False, 1), (Confirm.NEW, True, 0), (Confirm.ALL, True, 1), (Confirm.NONE, False, 0)],
+)
+def test_what_is_looked_at_again(which: Confirm, expected: bool, doubts: int) -> None:
+    result = msgspec.structs.replace(FIRST, expected=expected)
+    log = msgspec.structs.replace(result, check=HOST_KERNEL)
+    others = [sample.result(verdict) for verdict in (Verdict.AGREE, Verdict.INCONCLUSIVE, Verdict.SKIPPED)]
+    unexpected = [msgspec.structs.replace(one, expected=False) for one in others]
+    assert doubted([result, log, *others, *unexpected], which) == [result] * doubts
+
+
+def test_how_often_it_was_confirmed_and_dismissed() -> None:
+    confirmations = [
+        stages_of(screen=SAME, rerun=SAME, cpu=DIFFERENT),
+        stages_of(rerun=SAME, host=DIFFERENT),
+        stages_of(screen=DIFFERENT, rerun=SAME),
+        stages_of(screen=SAME, rerun=DIFFERENT),
+        stages_of(screen=SAME, rerun=UNKNOWN, host=SAME),
+        stages_of(),
+    ]
+    assert counted(confirmations) == {
+        "confirmed": 2,
+        f"dismissed by {SCREEN}": 1,
+        f"dismissed by {RERUN}": 1,
+        "neither confirmed nor dismissed": 2,
+        f"not with {OTHER_CPU}": 1,
+    }

@@ -317,10 +317,25 @@ def test_it_is_booted_for_the_cases_that_need_it_alone(tmp_path: Path) -> None:
     assert sum("host-cpu" in stored.boots(f"case{number}") for number in range(3)) == 1
 
 
-def test_a_cpu_that_cannot_be_had_acquits_and_blames_nobody(tmp_path: Path) -> None:
-    reference, subject, _ = hosted(FAIL, PASS)
-    (result,), _ = execute(tmp_path, reference, subject, host="the hosting Bochs has no debugger")
-    assert result.verdict == Verdict.INCONCLUSIVE and "has no debugger" in result.reason
+@pytest.mark.parametrize(
+    ("does", "reference", "verdict"),
+    [
+        (FAIL, PASS, Verdict.INCONCLUSIVE),
+        (FAIL, FAIL, Verdict.INCONCLUSIVE),
+        (PASS, PASS, Verdict.AGREE),
+        (PASS, FAIL, Verdict.REFERENCE_WRONG),
+        ("OPEN x=0x1", "OPEN x=0x2", Verdict.DIFFER),
+    ],
+)
+def test_a_cpu_that_cannot_be_had_acquits_and_blames_nobody(
+    tmp_path: Path, does: str, reference: str, verdict: Verdict
+) -> None:
+    """Where the subject does not fail nobody asks for it."""
+    bochs, subject, _ = hosted(does, PASS, reference)
+    (result,), _ = execute(tmp_path, bochs, subject, host="the hosting Bochs has no debugger")
+    assert result.verdict == verdict, result.reason
+    assert ("has no debugger" in result.reason) == (verdict == Verdict.INCONCLUSIVE)
+    assert len(result.sides) == 2
 
 
 def test_a_cpu_that_breaks_when_it_is_booted_is_told(tmp_path: Path) -> None:
