@@ -11,7 +11,6 @@ from collections.abc import Mapping, Sequence
 
 import msgspec
 
-from difftest.case.manifest import IMAGE
 from difftest.judging.result import Field, Role
 from difftest.judging.side import Evidence
 from difftest.verdict import Status, Verdict
@@ -37,8 +36,6 @@ def attribute(
     has the status NOT_REPORTED. `targets` names the sides, `hardware` says what the CPU under the subject is.
     """
     reference, subject = sides[Role.REFERENCE], sides[Role.SUBJECT]
-    if (whole := _image_died(reference, subject)) is not None:
-        return msgspec.structs.replace(whole, hints=_host_beside(sides, hardware))
     if subject.status == Status.NOT_REPORTED:
         return _inconclusive(targets[Role.SUBJECT], subject)
     if subject.bad:
@@ -62,20 +59,6 @@ def attribute(
         return Attribution(verdict=Verdict.DIFFER, reason=reason, hints=_host_beside(sides, hardware))
     required = reference.status == Status.PASS
     return Attribution(verdict=Verdict.AGREE, reason=f"same on both sides{', as the SDM requires' if required else ''}")
-
-
-def _image_died(reference: Evidence, subject: Evidence) -> Attribution | None:
-    """An image as a whole has no requirement of the SDM that its end would break: where it says nothing of what is
-    right, an end on one side is a difference, and one on both sides decides nothing.
-    """
-    if subject.record.check != IMAGE:
-        return None
-    died = [side for side in (reference, subject) if side.status == Status.DIED]
-    if len(died) == 1 and Status.OPEN in (reference.status, subject.status):
-        return Attribution(verdict=Verdict.DIFFER, reason=died[0].reason)
-    if len(died) == 2:
-        return Attribution(verdict=Verdict.INCONCLUSIVE, reason=f"both sides died: {reference.reason}")
-    return None
 
 
 def _subject_fails(sides: Mapping[Role, Evidence], targets: Mapping[Role, str], hardware: str) -> Attribution:
