@@ -7,7 +7,7 @@ from __future__ import annotations
 import abc
 import contextlib
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Protocol, cast
 
 import msgspec
 
@@ -82,6 +82,12 @@ class Emulator(Protocol):
         target.
         """
         ...
+
+    def on_cpu(self, model: str) -> Target:
+        """The same target with this model of Bochs' as its emulated CPU. The target itself where the user chose a
+        model, or where it has no emulated CPU.
+        """
+        return cast(Target, self)
 
     def sharing(self) -> contextlib.AbstractAsyncContextManager[None]:
         """While the context lasts sessions leave to later ones what is none of a boot's own, such as an X server."""

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from difftest.case.case import Case
-from difftest.case.manifest import About, Manifest
+from difftest.case.manifest import About, Machine, Manifest
 from difftest.errors import DiskError, explained
 from difftest.history.rejudge import rejudge
 from difftest.image.params import LAYOUT, MAGIC, VERSION, params_of
@@ -96,6 +96,7 @@ def execute(
     checks: Sequence[str] = ("a",),
     needs: Sequence[str] = (),
     host: Fake | str | None = None,
+    machine: Sequence[Machine] = (),
 ) -> tuple[list[Result], StoredRun]:
     """Run cases with an image of these checks; `host` is the CPU under the subject, or why it cannot be had."""
     image = tmp_path / "x.img"
@@ -103,7 +104,7 @@ def execute(
     digest = hashlib.sha256(image.read_bytes()).hexdigest()
     jobs = []
     for number in range(cases):
-        manifest = Manifest(name=f"case{number}", image="x.img", end="^Halt", needs=list(needs))
+        manifest = Manifest(name=f"case{number}", image="x.img", end="^Halt", needs=list(needs), machine=list(machine))
         prepared = Prepared(
             case=Case(manifest=manifest, folder=tmp_path),
             image=image,
@@ -295,6 +296,38 @@ def test_the_cpu_under_the_subject_is_booted_where_it_has_something_to_say(
     assert sides[2].sessions == booted
     assert len(stored.boots("case0").get("host-cpu", [])) == booted
     assert (result.host_cpu is not None) == bool(booted)
+
+
+@pytest.mark.parametrize("second", [Ending.TRIPLE_FAULT, PASS])
+def test_checks_that_need_another_cpu_are_booted_on_it(tmp_path: Path, second: str | Ending) -> None:
+    """And on the CPU under the subject only where one of them fails."""
+    booted: list[str] = []
+
+    def on(target: str, does: Mapping[str, str | Ending]) -> Fake:
+        class Models(Fake):
+            def on_cpu(self, model: str) -> Fake:
+                booted.append(f"{target} on {model}")
+                return self
+
+        return Models(target, kit(target, does), implementation="KVM" if target == "kvm" else "Bochs")
+
+    good = {"a": PASS, "b": PASS, "c": PASS}
+    machine = [Machine(checks=["b", "c"], emulated_cpu="newer")]
+    results, stored = execute(
+        tmp_path,
+        on("bochs", good),
+        on("kvm", good | {"b": second}),
+        checks=("a", "b", "c"),
+        host=on("host-cpu", good),
+        machine=machine,
+    )
+    wrong = Verdict.AGREE if second == PASS else Verdict.SUBJECT_WRONG
+    assert verdicts(results) == {"a": Verdict.AGREE, "b": wrong, "c": Verdict.AGREE}
+    parts = [list(seen.transcript.records) for seen in stored.boots("case0")["kvm"]]
+    assert parts == [["a"], ["b", "c"]] if second == PASS else [["a"], [], ["c"]]
+    assert sorted(set(booted)) == ["bochs on newer", *(["host-cpu on newer"] if second != PASS else []), "kvm on newer"]
+    hosts = stored.boots("case0").get("host-cpu", [])
+    assert [list(seen.transcript.records) for seen in hosts] == ([] if second == PASS else [["b", "c"]])
 
 
 def test_it_is_booted_once_for_all_repeated_boots(tmp_path: Path) -> None:

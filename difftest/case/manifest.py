@@ -68,6 +68,13 @@ class Note(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     text: str
 
 
+class Machine(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Checks that need another emulated CPU than the one that all else runs on: `[[machine]]` in case.toml."""
+
+    checks: list[str]  # patterns, as for --check
+    emulated_cpu: str  # a CPU model of Bochs
+
+
 class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What a `case.toml` may say. See docs/case.md for each key."""
 
@@ -85,6 +92,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     memory_mib: int = 256
     cpus: int = 1
     cpu_models: dict[str, str] = {}
+    machine: list[Machine] = []
     ignore_msrs: bool = False  # MSRs that the CPU lacks read as zero under KVM, as they do under Bochs
     end: str = ""  # regular expression of the terminal marker on COM1 or port 0xE9
     end_screen: str = ""  # regular expression: what a silent image shows when it has come to its end, such as a prompt
@@ -122,7 +130,7 @@ def check(manifest: Manifest, folder: Path, path: Path) -> None:
             re.compile(expression.encode())
         except re.error as error:
             raise CaseError(f"{path}: {key}: {error}") from error
-    for model in manifest.cpu_models.values():
+    for model in (*manifest.cpu_models.values(), *(machine.emulated_cpu for machine in manifest.machine)):
         if not re.fullmatch(r"[\w.,+=-]{1,200}", model, re.ASCII):
             raise CaseError(f"{path}: {model!r} is no CPU model")
     if not 1 <= manifest.memory_mib <= 2048 or not 1 <= manifest.cpus <= 8:

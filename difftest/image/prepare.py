@@ -41,6 +41,7 @@ class Prepared(msgspec.Struct, frozen=True, kw_only=True):
     abouts: tuple[About, ...] = ()  # the checks that are switched on
     numbers: tuple[int, ...] = ()  # their numbers in the image's parameter block
     checks: int = 0  # how many the image has
+    emulated_cpu: str = ""  # the CPU model of Bochs that these checks need; "" where any will do
 
     limits: Limits
 
@@ -48,6 +49,29 @@ class Prepared(msgspec.Struct, frozen=True, kw_only=True):
     def whole(self) -> bool:
         """Whether all checks of the image are switched on."""
         return len(self.numbers) == self.checks
+
+    def split(self) -> list[Prepared]:
+        """The case by the emulated CPUs that its checks need, those that any CPU will do for first."""
+        groups: dict[str, list[int]] = {"": []}
+        for place, about in enumerate(self.abouts):
+            models = (
+                machine.emulated_cpu
+                for machine in self.case.manifest.machine
+                if any(_names(pattern, about.check) for pattern in machine.checks)
+            )
+            groups.setdefault(next(models, ""), []).append(place)
+        groups = {model: places for model, places in groups.items() if places}
+        if len(groups) < 2:
+            return [msgspec.structs.replace(self, emulated_cpu=model) for model in groups] or [self]
+        return [self._part(places, model) for model, places in groups.items()]
+
+    def _part(self, places: Sequence[int], model: str) -> Prepared:
+        numbers = tuple(self.numbers[place] for place in places)
+        image, digest = selection(self.image, numbers)
+        abouts = tuple(self.abouts[place] for place in places)
+        return msgspec.structs.replace(
+            self, image=image, sha256=digest, abouts=abouts, numbers=numbers, emulated_cpu=model
+        )
 
     def boot(self) -> Boot:
         case = self.case

@@ -25,12 +25,12 @@ from difftest.judging.result import Result, Role
 from difftest.reading.screen import read_again
 from difftest.reading.seen import Seen
 from difftest.run.plan import Job, names_of
-from difftest.run.runner import Run
+from difftest.run.runner import Run, on_cpu
 from emulators.observation import Boot
 from emulators.target import Target
 
 Again = dict[tuple[str, str, str], list[int]]  # (case, target, stage) -> numbers of the boots that were made to confirm
-Round = tuple[Prepared, str, Boot]  # a boot to be made, and the stage that it is for
+Round = tuple[Prepared, int, str, Boot]  # checks of a case, their place in Job.groups, the stage, and the boot to make
 
 
 async def confirm(run: Run) -> None:
@@ -44,7 +44,7 @@ async def confirm(run: Run) -> None:
     jobs = [job for job in run.plan.jobs if job.prepared.case.name in doubts]
     again: Again = {}
     run.read_afresh = True
-    async with asyncio.TaskGroup() as group:
+    async with asyncio.TaskGroup() as tasks:
         for target in (run.targets[name] for name in run.plan.targets() if jobs):
             concerned = [
                 job
@@ -52,13 +52,18 @@ async def confirm(run: Run) -> None:
                 if target.name in (run.plan.reference, *(one.subject.target for one in doubts[job.prepared.case.name]))
             ]
             # What a short cut showed is looked at again without it.
-            group.create_task(_boot_again(run, target.thorough() or target, _rounds(target, concerned), again))
+            for model, rounds in _rounds(target, concerned).items():
+                tasks.create_task(_boot_again(run, on_cpu(target.thorough() or target, model), rounds, again))
             blamed = [job for job in concerned if any(_blames(one, target) for one in doubts[job.prepared.case.name])]
             other = target.other_host() if blamed else None
             for elsewhere in (other, other.host_cpu() if other else None):
                 if elsewhere is not None:
-                    rounds = [(job.prepared, OTHER_HOST, job.prepared.boot()) for job in blamed]
-                    group.create_task(_boot_again(run, elsewhere, rounds, again))
+                    rounds = [
+                        (group, place, OTHER_HOST, group.boot())
+                        for job in blamed
+                        for place, group in enumerate(job.groups)
+                    ]
+                    tasks.create_task(_boot_again(run, elsewhere, rounds, again))
     for job in jobs:
         await _settle(run, job, doubts[job.prepared.case.name], again)
 
@@ -67,14 +72,17 @@ def _blames(result: Result, target: Target) -> bool:
     return any(side.target == target.name and side.role == Role.SUBJECT for side in result.wrong)
 
 
-def _rounds(target: Target, jobs: Sequence[Job]) -> list[Round]:
-    """The re-run of these cases on a target, and the boots on its variants."""
-    rounds = []
+def _rounds(target: Target, jobs: Sequence[Job]) -> dict[str, list[Round]]:
+    """The re-run of these cases on a target, and the boots on its variants, by emulated CPU."""
+    rounds: dict[str, list[Round]] = {}
     for job in jobs:
-        plain = job.prepared.boot()
-        rounds.append((job.prepared, RERUN, plain))
-        for variant, machine in target.variants(plain.machine).items():
-            rounds.append((job.prepared, variant, msgspec.structs.replace(plain, machine=machine)))
+        for place, group in enumerate(job.groups):
+            plain = group.boot()
+            stages = {RERUN: plain.machine, **target.variants(plain.machine)}
+            rounds.setdefault(group.emulated_cpu, []).extend(
+                (group, place, stage, msgspec.structs.replace(plain, machine=machine))
+                for stage, machine in stages.items()
+            )
     return rounds
 
 
@@ -86,14 +94,15 @@ async def _boot_again(run: Run, target: Target, rounds: Sequence[Round], again: 
         try:
             await asyncio.to_thread(target.prepare, lambda line: run.say("confirming", target.name, line))
             begin = target.session(
-                [boot for _, _, boot in rounds], lambda line: run.say("confirming", target.name, line)
+                [boot for _, _, _, boot in rounds], lambda line: run.say("confirming", target.name, line)
             )
             async with begin as session:
-                for prepared, stage, boot in rounds:
+                for prepared, place, stage, boot in rounds:
                     run.say(prepared.case.name, target.name, f"to confirm a divergence: {stage}")
                     variant = "" if stage == RERUN else stage
-                    numbers = await run.boot_whole(prepared, target, session, boot, run.plan.repeats, variant)
-                    again[prepared.case.name, target.name, stage] = numbers
+                    repeat = run.plan.repeats
+                    numbers = await run.boot_whole(prepared, target, session, boot, repeat, variant, first=place)
+                    again.setdefault((prepared.case.name, target.name, stage), []).extend(numbers)
         except StoreError:
             raise
         except Exception as error:

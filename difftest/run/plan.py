@@ -20,6 +20,11 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     prepared: Prepared
     subjects: tuple[str, ...]
 
+    @property
+    def groups(self) -> list[Prepared]:
+        """The case by the emulated CPUs that its checks need."""
+        return self.prepared.split()
+
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
     """A run to be done. `reference` and all subjects are target names."""

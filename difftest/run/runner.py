@@ -5,7 +5,7 @@ verdicts.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 
 import msgspec
 
@@ -24,7 +24,11 @@ from emulators.target import Session, Target
 
 UNREAD = ScreenReading(rows={}, problem="the screen was not read")
 LOST_WITH_QEMU = {Ending.INTERNAL_ERROR, Ending.CRASH}  # ends that may take the guest's memory with them
+# the parts of a boot on the first emulated CPU are numbered below this, on the next below twice this
+PARTS_OF_A_CPU = 1000
 MOST_HANGS = 8  # boots of one case that may end in a check that hangs: each costs the time of silence
+# cases to be booted in one session, with the place of the group of checks in Job.groups
+Share = Sequence[tuple[Job, int]]
 Say = Callable[[str, str, str], None]  # (case, target, one line of what happens)
 
 
@@ -50,13 +54,21 @@ class Run:
         self.results: dict[str, list[Result]] = {}
         self._seen: dict[tuple[str, str], list[Seen]] = {}  # every boot of a case on a target, by its number
         self._screens: dict[tuple[str, str], list[asyncio.Task[ScreenReading]]] = {}
-        self._whole: dict[tuple[str, str], set[int]] = {}  # the repeats that were booted to their end
+        self._whole: dict[tuple[str, str], set[tuple[int, int]]] = {}  # (repeat, group) that were booted to their end
+        self._groups = {job.prepared.case.name: job.groups for job in plan.jobs}
         self._refused: dict[tuple[str, str], Refusal] = {}
         self._judging = asyncio.Lock()
 
     async def boot_all(self) -> None:
         """Do all boots of the plan, and judge each case as soon as all of its boots are done."""
-        await self._serve_all([(self.targets[name], self._wanted(self.targets[name])) for name in self.plan.targets()])
+        work: list[tuple[Target, Share]] = []
+        for name in self.plan.targets():
+            target, by_cpu = self.targets[name], dict[str, list[tuple[Job, int]]]()
+            for job in self._wanted(target):
+                for place, group in enumerate(self._groups[job.prepared.case.name]):
+                    by_cpu.setdefault(group.emulated_cpu, []).append((job, place))
+            work += [(on_cpu(target, model), share) for model, share in by_cpu.items()]
+        await self._serve_all(work)
         for job in self.plan.jobs:
             await self._judge(job)
 
@@ -73,56 +85,67 @@ class Run:
                 wanted.append(job)
         return wanted
 
-    async def _serve_all(self, work: Sequence[tuple[Target, Sequence[Job]]]) -> None:
+    async def _serve_all(self, work: Sequence[tuple[Target, Share]]) -> None:
         """Do all boots of each target's jobs, as many side by side as there are slots. A target that is expensive to
         start gets one session for all its jobs, and gets it first; on the others each job has its own.
         """
-        together = [(target, jobs) for target, jobs in work if target.shares_start and jobs]
-        alone = [(target, [job]) for target, jobs in work if not target.shares_start for job in jobs]
+        together = [(target, share) for target, share in work if target.shares_start]
+        alone = [(target, [one]) for target, share in work if not target.shares_start for one in share]
         # Case by case, on the reference a case later: its boots are short, and fill what is left of the last long one.
         order = {job.prepared.case.name: number for number, job in enumerate(self.plan.jobs)}
 
-        def turn(pair: tuple[Target, Sequence[Job]]) -> tuple[int, bool]:
+        def turn(pair: tuple[Target, Share]) -> tuple[int, bool]:
             later = pair[0].name == self.plan.reference
-            return order[pair[1][0].prepared.case.name] + later, later
+            return order[pair[1][0][0].prepared.case.name] + later, later
 
         alone.sort(key=turn)
         async with asyncio.TaskGroup() as group:
-            for target, jobs in (*together, *alone):
-                group.create_task(self._serve(target, jobs, group))
+            for target, share in (*together, *alone):
+                group.create_task(self._serve(target, share, group))
 
-    async def _serve(self, target: Target, share: Sequence[Job], group: asyncio.TaskGroup) -> None:
+    async def _serve(self, target: Target, share: Share, group: asyncio.TaskGroup) -> None:
         """Boot these cases on one target, one after the other. What breaks becomes a result, never a lost case."""
-        boots = [job.prepared.boot() for job in share]
-        current = share[0].prepared.case.name
+        boots = [self._groups[job.prepared.case.name][place].boot() for job, place in share]
+        current = share[0][0].prepared.case.name
         try:
             async with self.slots, target.session(boots, lambda line: self.say(current, target.name, line)) as session:
-                for job, boot in zip(share, boots, strict=True):
+                for (job, place), boot in zip(share, boots, strict=True):
                     current = job.prepared.case.name
-                    await self._boot(job, target, session, boot)
+                    await self._boot(job, place, target, session, boot)
                     group.create_task(self._finish(job, target))
         except StoreError:
             raise
         except Exception as error:
-            for job in share:
+            for job, _ in share:
                 if not self._done(job.prepared.case.name, target.name):
                     self._refuse(job, target, Verdict.INCONCLUSIVE, told(error))
                     group.create_task(self._judge(job))
 
-    async def _boot(self, job: Job, target: Target, session: Session, boot: Boot) -> None:
+    async def _boot(self, job: Job, place: int, target: Target, session: Session, boot: Boot) -> None:
         """All boots of one case on one target. Whatever breaks here is this case's result and nobody else's."""
+        name = job.prepared.case.name
         try:
             for repeat in range(self.plan.repeats):
-                await self.boot_whole(job.prepared, target, session, boot, repeat)
+                await self.boot_whole(self._groups[name][place], target, session, boot, repeat, first=place)
+                self._whole.setdefault((name, target.name), set()).add((repeat, place))
         except StoreError:
             raise  # a disk that takes nothing more concerns them all
         except Exception as error:
             self._refuse(job, target, Verdict.INCONCLUSIVE, told(error))
 
     async def boot_whole(
-        self, prepared: Prepared, target: Target, session: Session, boot: Boot, repeat: int, variant: str = ""
+        self,
+        prepared: Prepared,
+        target: Target,
+        session: Session,
+        boot: Boot,
+        repeat: int,
+        variant: str = "",
+        *,
+        first: int = 0,
     ) -> list[int]:
         """Boot an image, and after each check that ended or hung the guest once more with the checks that are left.
+        `first` is the place of this group of checks among those of the case.
 
         Returns the numbers of these boots.
         """
@@ -131,7 +154,7 @@ class Run:
         reported: set[str] = set()
         wanted, part, hangs, in_ram = list(range(len(prepared.abouts))), 0, 0, True
         while True:
-            record = BootRecord(repeat=repeat, part=part, variant=variant)
+            record = BootRecord(repeat=repeat, part=first * PARTS_OF_A_CPU + part, variant=variant)
             seen = await self._observe(prepared, target, session, boot, record)
             numbers.append(seen.boot.number)
             reported |= set(seen.transcript.records)
@@ -151,8 +174,6 @@ class Run:
                 break
             boot = msgspec.structs.replace(prepared.only(wanted, in_ram=in_ram), machine=boot.machine)
             part += 1
-        if not variant:
-            self._whole.setdefault((name, target.name), set()).add(repeat)
         return numbers
 
     async def _observe(
@@ -212,24 +233,30 @@ class Run:
                 return
             self.results[name] = []
         for subject in job.subjects:
-            if any(_concerns_the_host(result) for result in self._judged(job, subject)):
-                await self._boot_host(job, subject)
+            if checks := {result.check for result in self._judged(job, subject) if _concerns_the_host(result)}:
+                await self._boot_host(job, subject, checks)
         if refused := [refusal for (case, _), refusal in self._refused.items() if case == name]:
             self.writer.add_refusals(name, refused)
         self.results[name] = self.judged(job)
         self.writer.add_results(name, self.results[name])
 
-    async def _boot_host(self, job: Job, subject: str) -> None:
-        """Boot a case on the CPU under a subject, unless that is the reference itself or cannot be had."""
+    async def _boot_host(self, job: Job, subject: str, checks: Set[str]) -> None:
+        """Boot a case, as far as these checks need it, on the CPU under a subject, unless that is the reference itself
+        or cannot be had.
+        """
         host, name = self.hosts.get(subject), job.prepared.case.name
         if host is None or isinstance(host, str) or self._reference_is(host, name):
             return
         if (name, host.name) in self._seen or (name, host.name) in self._refused:
             return
-        boot = job.prepared.boot()
         try:
-            async with self.slots, host.session([boot], lambda line: self.say(name, host.name, line)) as session:
-                await self.boot_whole(job.prepared, host, session, boot, 0)
+            groups = self._groups[name]
+            needed = {place for place, group in enumerate(groups) if checks & {about.check for about in group.abouts}}
+            for place in sorted(needed) or range(len(groups)):
+                group = groups[place]
+                cpu, boot = on_cpu(host, group.emulated_cpu), group.boot()
+                async with self.slots, cpu.session([boot], lambda line: self.say(name, host.name, line)) as session:
+                    await self.boot_whole(group, cpu, session, boot, 0, first=place)
             await self.read_screens(name, host.name)
         except StoreError:
             raise
@@ -289,7 +316,13 @@ class Run:
     def _done(self, case: str, target: str) -> bool:
         key = case, target
         unread = any(seen.screen is UNREAD for seen in self._seen.get(key, ()))
-        return key in self._refused or (len(self._whole.get(key, ())) >= self.plan.repeats and not unread)
+        boots = self.plan.repeats * len(self._groups[case])
+        return key in self._refused or (len(self._whole.get(key, ())) >= boots and not unread)
+
+
+def on_cpu(target: Target, model: str) -> Target:
+    """A target with the emulated CPU that some checks need; "" is the one that it has."""
+    return target.on_cpu(model) if model else target
 
 
 def _concerns_the_host(result: Result) -> bool:

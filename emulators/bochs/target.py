@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import copy
 import re
 import shutil
 import tempfile
 import time
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
+from typing import Self
 
 import msgspec
 
@@ -67,6 +69,7 @@ class Bochs(Target):
         """`bochs` is a version or a path, see `emulators.bochs.program.program`; None is the distribution's."""
         self.wanted = bochs
         self.model = cpu_model or DEFAULT_MODEL
+        self.chosen = cpu_model is not None  # by the user
         self._cache = cache or cache_folder()
         self._program: BochsProgram | None = None
         self.displays = Displays()
@@ -94,6 +97,13 @@ class Bochs(Target):
 
     def cpu_model(self, boot: Boot) -> str:
         return boot.machine.cpu_models.get(self.name, self.model)
+
+    def on_cpu(self, model: str) -> Self:
+        if self.chosen or model == self.model:
+            return self
+        other = copy.copy(self)
+        other.model = model
+        return other
 
     def variants(self, machine: Machine) -> dict[str, Machine]:
         other = OTHER_MODEL if machine.cpu_models.get(self.name, self.model) != OTHER_MODEL else DEFAULT_MODEL

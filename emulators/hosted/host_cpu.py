@@ -18,10 +18,19 @@ class HostCpu(Bochs):
     configuration = "host-cpu.bochsrc"
 
     def __init__(
-        self, hosting: Callable[[Progress], BochsProgram], bochs: str | None, cpu_model: str, cache: Path
+        self,
+        hosting: Callable[[Progress], BochsProgram],
+        bochs: str | None,
+        cpu_model: str,
+        cache: Path,
+        *,
+        chosen: bool,
     ) -> None:
-        """`hosting` finds the Bochs that hosts KVM, which `bochs` names if the user chose it."""
+        """`hosting` finds the Bochs that hosts KVM, which `bochs` names if the user chose it; `chosen` is whether the
+        user chose the CPU model.
+        """
         super().__init__(bochs, cpu_model, cache)
+        self.chosen = chosen
         self._hosting = hosting
 
     def program(self, progress: Progress) -> BochsProgram:

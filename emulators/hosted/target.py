@@ -60,6 +60,7 @@ class KvmHosted(Target):
         self.wanted_kernel = kernel
         self.wanted_bochs = host_bochs
         self.model = host_cpu_model or MODEL
+        self.chosen = host_cpu_model is not None  # by the user
         self.cache = cache or cache_folder()
         self.qemu = qemu_program(qemu)
         self._appliance: build.Appliance | None = None
@@ -173,15 +174,24 @@ class KvmHosted(Target):
 
     def other_host(self) -> KvmHosted:
         """With another CPU model of the same Bochs, cold: a snapshot is not worth making for a few boots."""
-        return self._cold(OTHER_MODEL if self.model != OTHER_MODEL else MODEL)
+        other = self._cold(OTHER_MODEL if self.model != OTHER_MODEL else MODEL)
+        other.chosen = True
+        return other
 
     def host_cpu(self) -> HostCpu:
-        return HostCpu(self.program, self.wanted_bochs, self.model, self.cache)
+        return HostCpu(self.program, self.wanted_bochs, self.model, self.cache, chosen=self.chosen)
 
     def _cold(self, model: str) -> KvmHosted:
         """This target with that hosting model and cold starts."""
         other = copy.copy(self)
         other.cold, other.model = True, model
+        return other
+
+    def on_cpu(self, model: str) -> KvmHosted:
+        if self.chosen or model == self.model:
+            return self
+        other = copy.copy(self)
+        other.model = model
         return other
 
     @contextlib.asynccontextmanager
