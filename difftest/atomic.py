@@ -85,19 +85,30 @@ def sync(folder: Path) -> None:
         os.close(handle)
 
 
+class UnfitError(Exception):
+    """What is there is no regular file, or is too large."""
+
+
+def contents(path: Path, largest: int, flags: int = 0) -> bytes:
+    """A regular file, whole. `flags` are further ones to open it with. Raises OSError and UnfitError."""
+    # Without O_NONBLOCK opening a FIFO would wait for ever.
+    with os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK | flags), "rb") as file:
+        facts = os.fstat(file.fileno())
+        if not stat.S_ISREG(facts.st_mode):
+            raise UnfitError("not a file")
+        if facts.st_size > largest:
+            raise UnfitError(f"larger than {largest} bytes")
+        return file.read(largest)
+
+
 def read(root: Path, path: Path, largest: int) -> bytes:
     """A regular file of the run, whole. Neither a link out of the run nor a pipe put in a file's place is followed."""
     try:
         if not path.resolve(strict=True).is_relative_to(root):
             raise StoreError(f"{path}: leads out of the run's folder", hint="runs contain no links: do not trust it")
-        # Without O_NONBLOCK opening a FIFO would wait for ever.
-        with os.fdopen(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK), "rb") as file:
-            facts = os.fstat(file.fileno())
-            if not stat.S_ISREG(facts.st_mode):
-                raise StoreError(f"{path}: not a file", hint=NO_RUN)
-            if facts.st_size > largest:
-                raise StoreError(f"{path}: larger than {largest} bytes", hint="no run of difftest writes such a file")
-            return file.read(largest)
+        return contents(path, largest, os.O_NOFOLLOW)
+    except UnfitError as error:
+        raise StoreError(f"{path}: {error}", hint="no run of difftest has such a file there") from error
     except (OSError, RuntimeError) as error:  # RuntimeError: a loop of symbolic links
         words = f"{path}: {getattr(error, 'strerror', None) or error}"
         raise refusal(error, words, hint=NO_RUN) from error

@@ -84,10 +84,12 @@ def _single(error: BaseException) -> Iterator[BaseException]:
 
 
 def _explained(error: BaseException) -> Explained:
-    from emulators.host.errors import ChoiceError, EmulatorError
+    from emulators.host.errors import ChoiceError, EmulatorError, ExpressionError
 
     if isinstance(error, Failure):
         return Explained(str(error), error.hint, error.code)
+    if isinstance(error, ExpressionError):
+        return Explained(str(error), "see the regular expressions in the case's manifest", ExitCode.USAGE)
     if isinstance(error, EmulatorError):
         evidence = f"\n{error.evidence.strip()}" if error.evidence else ""
         code = ExitCode.USAGE if isinstance(error, ChoiceError) else ExitCode.HOST
@@ -115,11 +117,13 @@ def _of_host(error: BaseException) -> str | None:
 
 def told(error: Exception) -> str:
     """An exception as a verdict's reason. What no driver foresaw is named with its type, for the report to us."""
-    from emulators.host.errors import EmulatorError
+    from emulators.host.errors import EmulatorError, ExpressionError
 
     show_traceback(error)
     if isinstance(error, Failure | EmulatorError):
         return f"{error}" + (f" ({error.hint})" if error.hint else "")
+    if isinstance(error, ExpressionError):
+        return f"the manifest's expression {error}"
     return _of_host(error) or f"difftest itself failed: {type(error).__name__}: {error}"
 
 

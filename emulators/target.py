@@ -76,6 +76,10 @@ class Emulator(Protocol):
         """Fetch and build what boots on this target need, once. Raises EmulatorError."""
         return
 
+    def check(self, machine: Machine) -> None:
+        """Raises ChoiceError for a machine that this target, which is prepared, cannot be: its CPU model is unknown."""
+        return
+
     @abc.abstractmethod
     def identity(self) -> dict[str, str]:
         """Versions, kernel, CPU model and firmware hashes: what must be equal for two observations to be of one

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from typing import Protocol
 
+from emulators.host.expression import Expression
 from emulators.observation import TEXT_BYTES, TEXT_COLUMNS, TEXT_ROWS
 
 TEXT_ADDRESS = 0xB8000  # of text memory, guest-physical
@@ -32,8 +32,10 @@ def text_rows(memory: bytes | None) -> list[str]:
 
 
 def shows(rows: Sequence[str], expression: str) -> bool:
-    """Whether a regular expression matches the rows of a screen; `^` is the beginning of a row."""
-    return re.search(expression, "\n".join(rows), re.MULTILINE) is not None
+    """Whether a regular expression matches the rows of a screen; `^` is the beginning of a row. Raises ExpressionError
+    when it takes too long.
+    """
+    return Expression(expression, multiline=True).search("\n".join(rows))
 
 
 def _graphic(byte: int) -> str:

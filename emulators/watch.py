@@ -6,12 +6,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import re
 import time
 from collections.abc import AsyncIterator, Coroutine
 from pathlib import Path
 from typing import Any
 
+from emulators.host.expression import Expression
 from emulators.host.files import sha256
 from emulators.host.limits import Unanswered
 from emulators.observation import Boot, Ending, Observation
@@ -34,7 +34,7 @@ class Watch:
         self.started = time.monotonic()
         self.seconds: dict[str, float] = {}
         self.cap = boot.limits.serial_bytes
-        self.end = re.compile(boot.end.encode(), re.MULTILINE) if boot.end else None
+        self.end = Expression(boot.end, multiline=True) if boot.end else None
         self.last = self.started
         self.halted = False  # seen in HLT with interrupts off, which a VM exit may end, and silent since
         self._boot = boot

@@ -1,8 +1,15 @@
+import json
+import os
+import time
 from pathlib import Path
 
+import msgspec
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from difftest.case.case import BUNDLED, load, of_image
+from difftest.case.manifest import Manifest
 from difftest.case.selection import bundled, find, select
 from difftest.errors import CaseError
 from difftest.image.disk import CYLINDER, whole_cylinders
@@ -13,6 +20,9 @@ def write(folder: Path, text: str) -> Path:
     folder.mkdir(exist_ok=True)
     (folder / "case.toml").write_text(text)
     return folder
+
+
+KNOWN = 'name = "x"\nimage = "a.img"\n[[known]]\ncheck = "c"\nverdict = "differ"\nreason = "r"\npattern = "x"\n'
 
 
 @pytest.mark.parametrize(
@@ -28,11 +38,77 @@ def write(folder: Path, text: str) -> Path:
         ('name = "x"\nimage = "a.img"\nquiet_seconds = 0', "above 0"),
         ('name = "x"\nimage = 5', "str"),
         ("name = ", "case.toml"),
+        ('name = "x"\nimage = "a\\u0000b"', "no name of a file"),
+        ('name = "x"\nsources = ["-B."]', "begins with a dash"),
+        (f'name = "x"\nimage = "a.img"\ngroups = {"[" * 20_000}{"]" * 20_000}', "case.toml"),
+        (f'name = "x"\nimage = "a.img"\nend = "{"(" * 20_000}{")" * 20_000}"', "longer than"),
+        ('name = "x"\nimage = "a.img"\nvolatile = ["[a"]', "volatile: no regular expression"),
+        ('name = "x"\nimage = "a.img"\nquiet_seconds = nan', "above 0"),
+        ('name = "x"\nimage = "a.img"\ntotal_seconds = inf', "at most"),
+        ('name = "x"\nimage = "a.img"\ntotal_seconds = 100000', "at most"),
+        (KNOWN + 'kernels = "garbage!!"', "'garbage!!' is no range of versions"),
+        (KNOWN + 'bochs = ">=2.7,8"', "no range of versions"),
+        (KNOWN + f'kernels = ">={"1" * 5000}"', "no range of versions"),
+        (KNOWN + 'kernel = ">=5.10"', "unknown field `kernel`"),
     ],
 )
 def test_a_broken_manifest_says_what_is_wrong(tmp_path: Path, text: str, words: str) -> None:
     with pytest.raises(CaseError, match=words):
         load(write(tmp_path / "c", text))
+
+
+@pytest.mark.parametrize("versions", ["", ">=5.10,<8", "~=6.1", ">= 6.1.12, != 6.4.*", "==2.7"])
+def test_a_range_of_versions_is_taken(tmp_path: Path, versions: str) -> None:
+    assert load(write(tmp_path / "c", f'{KNOWN}kernels = "{versions}"')).manifest.known[0].kernels == versions
+
+
+def test_a_manifest_that_is_no_file_or_too_large_is_refused_unread(tmp_path: Path) -> None:
+    folder = write(tmp_path / "c", "")
+    os.truncate(folder / "case.toml", 4 << 30)
+    begun = time.process_time()
+    with pytest.raises(CaseError, match="larger than"):
+        load(folder)
+    assert time.process_time() - begun < 0.5
+    (folder / "case.toml").unlink()
+    os.mkfifo(folder / "case.toml")
+    with pytest.raises(CaseError, match="not a file"):
+        load(folder)
+
+
+VALUES: st.SearchStrategy[object] = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats()
+    | st.text(max_size=30)
+    | st.sampled_from(["../x", "\0", "("]),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
+    max_leaves=5,
+)
+KEYS = st.sampled_from([field.name for field in msgspec.structs.fields(Manifest)])
+
+
+@given(st.dictionaries(KEYS, VALUES, max_size=6), st.sampled_from([{}, {"image": "a.img"}, {"sources": ["a.c"]}]))
+@settings(deadline=None, max_examples=300)
+def test_any_manifest_is_a_case_or_an_error_of_its_author(
+    tmp_path_factory: pytest.TempPathFactory, wild: dict[str, object], plain: dict[str, object]
+) -> None:
+    folder = tmp_path_factory.mktemp("case")
+    lines = [f"{key} = {_toml(value)}\n" for key, value in ({"name": "x"} | plain | wild).items()]
+    (folder / "case.toml").write_text("".join(lines), encoding="utf-8", errors="surrogatepass")
+    try:
+        load(folder)
+    except CaseError as error:
+        assert str(error).startswith(str(folder))
+
+
+def _toml(value: object) -> str:
+    """JSON's strings are TOML's; floats are not all JSON's."""
+    if isinstance(value, list):
+        return f"[{', '.join(map(_toml, value))}]"
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{json.dumps(key)} = {_toml(one)}" for key, one in value.items()) + "}"
+    return str(value) if isinstance(value, float) else json.dumps(value)
 
 
 def test_cases_are_chosen_by_name_pattern_and_group(tmp_path: Path) -> None:

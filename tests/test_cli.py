@@ -65,7 +65,7 @@ def test_every_command_has_help(tmp_path: Path, command: list[str]) -> None:
         (["run", "no-such-case"], "no case is called no-such-case", "difftest list"),
         (["run", "none.img"], "no such image", "difftest list"),
         (["run", "--group", "none"], "no case is in group none", "groups:"),
-        (["run", "ept-pdpte-load", "-t", "xen"], "no target is called xen", "targets: bochs"),
+        (["run", "ept-pdpte-load", "-t", "xen"], "no target is called xen", "targets: kvm"),
         (["run", "ept-pdpte-load", "-k", "none"], "no check called none", "checks: mapped"),
         (["run", "ept-pdpte-load", "-t", "kvm-hosted", "--kernel", "./none.deb"], "no such file", "--kernel takes"),
         (["run", "ept-pdpte-load", "--cpu-model", "i386"], "no CPU model i386", "corei7_haswell_4770"),
@@ -91,6 +91,12 @@ def test_every_command_has_help(tmp_path: Path, command: list[str]) -> None:
             "mapped, not-present",
         ),
         (["bisect", "no-such/check", "--good", "6.1", "--bad", "7.3"], "no case is called no-such", "difftest list"),
+        (["run", "ept-pdpte-load", "-t", "bochs"], "bochs is the reference", "kvm, kvm-hosted, tcg"),
+        (["run", "ept-pdpte-load", "-t", ","], "'--target': it names nothing", "difftest.cli run --help"),
+        (["run", "ept-pdpte-load", "--timeout", "nan"], "'--timeout': nan is no number", "--help"),
+        (["run", "ept-pdpte-load", "--timeout", "inf"], "'--timeout': inf is no number", "--help"),
+        (["add", "x.img", "--quiet-seconds", "nan"], "nan is no number", "--help"),
+        (["bisect", "x", "--good", "1", "--bad", "2", "--timeout", "-1"], "-1 is no number", "--help"),
         (["compare", "latest"], "takes two runs", "difftest run"),
         (["report"], "no run latest", "difftest run"),
         (["report", "gone"], "no run gone", "difftest run"),
@@ -105,6 +111,33 @@ def test_wrong_usage_says_what_to_do_and_exits_2(tmp_path: Path, arguments: list
 
 def test_an_unknown_option_exits_2(tmp_path: Path) -> None:
     assert difftest(tmp_path, "run", "--no-such-option").returncode == 2
+
+
+@pytest.mark.parametrize(
+    ("models", "words", "hint"),
+    [
+        ('{tcg = "Haswel"}', "mine: cpu_models: tcg:", "Haswell"),
+        ('{kvm-hostd = "max"}', "no target is called kvm", "tcg"),
+    ],
+)
+def test_an_unknown_cpu_model_is_named_before_anything_is_booted(
+    tmp_path: Path, models: str, words: str, hint: str
+) -> None:
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine/case.toml").write_text(f'name = "mine"\nimage = "a.img"\ncpu_models = {models}\n')
+    (tmp_path / "mine/a.img").write_bytes(bytes(510) + b"\x55\xaa")
+    done = difftest(tmp_path, "run", "mine/", "-t", "tcg")
+    assert done.returncode == 2, done.stderr
+    assert words in done.stderr and hint in done.stderr and not (tmp_path / "results").exists()
+
+
+def test_what_a_manifest_says_cannot_steer_the_terminal(tmp_path: Path) -> None:
+    (tmp_path / "cases/mine").mkdir(parents=True)
+    (tmp_path / "cases/mine/case.toml").write_text(
+        'name = "mine"\nimage = "a.img"\ntitle = "\\u001b[2J"\ngroups = ["\\u001b[1m"]\n'
+    )
+    done = difftest(tmp_path, "list", "--cases", "cases")
+    assert done.returncode == 0 and "\\x1b[2J" in done.stdout and "\x1b" not in done.stdout
 
 
 def test_a_file_that_is_no_disk_image_is_refused(tmp_path: Path) -> None:

@@ -9,7 +9,10 @@ import pytest
 
 from emulators.bochs.models import check_cpu_model, cpu_models
 from emulators.bochs.program import installed
-from emulators.host.errors import EmulatorError
+from emulators.host.errors import ChoiceError, EmulatorError
+from emulators.observation import Machine
+from emulators.qemu import models as qemu_models
+from emulators.qemu.program import qemu_program
 from emulators.registry import needed, targets
 from emulators.versions import Versions
 
@@ -48,3 +51,20 @@ def test_the_models_stand_in_the_identities_of_both_bochs(
 def test_kvm_takes_part_where_what_hosts_it_is_chosen() -> None:
     assert needed({"host_cpu_model": "broadwell_ult"}) == ("kvm-hosted",)
     assert needed({"cpu_model": "broadwell_ult", "bochs": "3.0"}) == ()
+
+
+def test_qemu_names_the_models_that_are_near() -> None:
+    program = qemu_program(None)
+    assert {"qemu64", "Haswell", "host", "max"} <= set(qemu_models.cpu_models(program))
+    qemu_models.check_cpu_model(program, "host,vmx=on,-pku")
+    with pytest.raises(ChoiceError, match=r"no CPU model Haswel$") as error:
+        qemu_models.check_cpu_model(program, "Haswel,+vmx")
+    assert "Haswell" in error.value.hint
+
+
+@pytest.mark.parametrize("target", ["bochs", "kvm", "kvm-hosted", "tcg"])
+def test_each_target_refuses_a_model_that_it_does_not_have(tmp_path: Path, target: str) -> None:
+    every = targets({}, tmp_path)
+    every[target].check(Machine(cpu_models={"other": "nosuch"}))
+    with pytest.raises(ChoiceError, match="no CPU model nosuch"):
+        every[target].check(Machine(cpu_models={target: "nosuch"}))

@@ -377,7 +377,7 @@ def test_what_an_accepted_death_and_an_accepted_line_say(run: StoredRun) -> None
     [
         ('verdict = "subject-wrong"', "it has no match, pattern or died", 'match = { vector = "0xd" }'),
         ('verdict = "inherited"\nmatch = { a = "0x1" }', "has the verdict 'inherited'", 'verdict = "shared"'),
-        ('verdict = "subject-wrong"\npattern = "("', "pattern '(' of a [[known]] entry", ""),
+        ('verdict = "subject-wrong"\npattern = "("', "pattern: no regular expression", ""),
     ],
 )
 def test_an_entry_that_says_too_little_is_an_error_with_one_that_does(

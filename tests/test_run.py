@@ -95,6 +95,7 @@ def execute(
     repeats: int = 1,
     checks: Sequence[str] = ("a",),
     needs: Sequence[str] = (),
+    volatile: Mapping[int, str] = {},
     host: Fake | str | None = None,
     machine: Sequence[Machine] = (),
 ) -> tuple[list[Result], StoredRun]:
@@ -104,7 +105,15 @@ def execute(
     digest = hashlib.sha256(image.read_bytes()).hexdigest()
     jobs = []
     for number in range(cases):
-        manifest = Manifest(name=f"case{number}", image="x.img", end="^Halt", needs=list(needs), machine=list(machine))
+        varies = [volatile[number]] if number in volatile else []
+        manifest = Manifest(
+            name=f"case{number}",
+            image="x.img",
+            end="^Halt",
+            needs=list(needs),
+            volatile=varies,
+            machine=list(machine),
+        )
         prepared = Prepared(
             case=Case(manifest=manifest, folder=tmp_path),
             image=image,
@@ -202,6 +211,25 @@ def test_a_disk_that_takes_an_observation_no_more_ends_the_run(tmp_path: Path, m
     with pytest.raises(ExceptionGroup) as caught:
         execute(tmp_path, Fake("bochs", fine("bochs")), Fake("kvm", fine("kvm")), cases=2)
     assert explained(caught.value).code == ExitCode.HOST
+
+
+def test_a_regular_expression_that_backtracks_for_ever_costs_its_own_case_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("emulators.host.expression.SECONDS", 0.2)
+    said = b"PASS: " + b"a" * 40 + b"b\nHalt: done\n"
+
+    def printing(name: str) -> Fake:
+        def script(boot: Boot) -> Observation:
+            digest = boot.image_sha256
+            return observation(name, said, image_sha256=digest, image_sha256_after=digest)
+
+        return Fake(name, script)
+
+    reference, subject = printing("bochs"), printing("kvm")
+    results, _ = execute(tmp_path, reference, subject, cases=2, checks=(), volatile={0: "(a|a)*$"})
+    assert [result.verdict for result in results] == [Verdict.INCONCLUSIVE, Verdict.AGREE]
+    assert "the manifest's expression '(a|a)*$' takes more than" in results[0].reason
 
 
 def test_a_missing_capability_is_a_skip_and_boots_nothing(tmp_path: Path) -> None:

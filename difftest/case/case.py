@@ -7,8 +7,10 @@ from pathlib import Path
 
 import msgspec
 
+from difftest.atomic import UnfitError, contents
 from difftest.case.manifest import Manifest, as_toml, check
 from difftest.errors import CaseError, refusal
+from difftest.text import visible
 from difftest.verdict import FORMER_SHARED
 from emulators.observation import Limits, Machine
 
@@ -49,18 +51,16 @@ def load(folder: Path) -> Case:
     """Read a case folder's manifest. Raises CaseError with the file and what is wrong in it."""
     path = folder / MANIFEST
     try:
-        data = path.read_bytes()
-        if len(data) > LARGEST_MANIFEST:
-            raise CaseError(f"{path}: larger than {LARGEST_MANIFEST} bytes")
-        text = data.decode()
+        text = contents(path, LARGEST_MANIFEST).decode()
         manifest = msgspec.toml.decode(text, type=Manifest)
         if FORMER_SHARED in text:
             _no_former_words(text, manifest, path)
     except OSError as error:
         hint = "a case is a folder with a case.toml"
         raise refusal(error, f"{path}: {error.strerror}", hint=hint, otherwise=CaseError) from error
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise CaseError(f"{path}: {error}", hint="see docs/case.md for the keys of a manifest") from error
+    except (msgspec.DecodeError, UnicodeDecodeError, UnfitError, RecursionError) as error:
+        words = visible(str(error), 300)
+        raise CaseError(f"{path}: {words}", hint="see docs/case.md for the keys of a manifest") from error
     check(manifest, folder, path)
     return Case(manifest=manifest, folder=folder, text=text)
 

@@ -12,8 +12,13 @@ import msgspec
 from difftest.errors import CaseError
 from difftest.text import visible
 from difftest.verdict import Verdict
+from emulators.host.errors import ExpressionError
+from emulators.host.expression import Expression
 
 NAME = r"[a-z0-9][\w.-]{0,80}"  # of a case
+MOST_SECONDS = 86_400  # that a boot may take
+LONGEST_RANGE = 200  # characters of a range of versions
+PLAIN_RANGE = re.compile(r" *(==|!=|<=|>=|<|>) *\d{1,9}(\.\d{1,9}){0,5} *")  # for all others `packaging` is loaded
 KIT_MIB = 8  # where the kit has its data and its RAM log: see kit.ld
 IMAGE = "image"  # the check id of what is compared for an image as a whole: how it ended, terminal line, rows 20-23
 EMULATOR = "emulator"  # the check id of what an emulator gave up on while it ran the image
@@ -114,22 +119,11 @@ def check(manifest: Manifest, folder: Path, path: Path) -> None:
         raise CaseError(f"{path}: give either sources or image")
     if manifest.sources and (manifest.command_line or manifest.modules or manifest.medium):
         raise CaseError(f"{path}: medium, command_line and modules are an image's, not that of sources")
-    files = [
-        *manifest.sources,
-        manifest.image,
-        manifest.second_image,
-        *(one.partition(" ")[0] for one in manifest.modules),
-    ]
-    for name in files:
-        if name and not (folder / name).resolve().is_relative_to(folder.resolve()):
-            raise CaseError(f"{path}: {name} leads out of the case's folder")
+    for name in files_of(manifest):
+        _check_file(name, folder, path)
     expressions = [(key, getattr(manifest, key)) for key in ("end", "end_screen", "right", "wrong")]
     for key, expression in [*expressions, *(("volatile", one) for one in manifest.volatile)]:
-        try:
-            re.compile(expression)
-            re.compile(expression.encode())
-        except re.error as error:
-            raise CaseError(f"{path}: {key}: {error}") from error
+        _check_expression(expression, f"{path}: {key}")
     for model in (*manifest.cpu_models.values(), *(machine.emulated_cpu for machine in manifest.machine)):
         if not re.fullmatch(r"[\w.,+=-]{1,200}", model, re.ASCII):
             raise CaseError(f"{path}: {model!r} is no CPU model")
@@ -137,18 +131,25 @@ def check(manifest: Manifest, folder: Path, path: Path) -> None:
         raise CaseError(f"{path}: memory_mib must be 1 to 2048 and cpus 1 to 8")
     if manifest.sources and manifest.memory_mib < KIT_MIB:
         raise CaseError(f"{path}: images of the kit take {KIT_MIB} MiB, memory_mib is {manifest.memory_mib}")
-    if min(manifest.quiet_seconds, manifest.total_seconds) <= 0:
-        raise CaseError(f"{path}: quiet_seconds and total_seconds must be above 0")
+    if not all(0 < seconds <= MOST_SECONDS for seconds in (manifest.quiet_seconds, manifest.total_seconds)):
+        raise CaseError(f"{path}: quiet_seconds and total_seconds must be above 0, and at most {MOST_SECONDS}")
     for known in manifest.known:
         _check_known(known, path)
 
 
+def _check_expression(expression: str, where: str) -> None:
+    try:
+        Expression(expression).check()
+    except ExpressionError as error:
+        raise CaseError(f"{where}: {error}") from error
+
+
 def _check_known(known: Known, path: Path) -> None:
     """Raises CaseError for an entry that does not say what it covers, with one that does."""
-    try:
-        re.compile(known.pattern)
-    except re.error as error:
-        raise CaseError(f"{path}: pattern {known.pattern!r} of a [[known]] entry: {error}") from error
+    where = f"{path}: [[known]] entry of {', '.join(known.checks)}"
+    _check_expression(known.pattern, f"{where}: pattern")
+    for key in ("kernels", "bochs"):
+        _check_range(getattr(known, key), f"{where}: {key}")
     if known.pattern or (HOST_KERNEL not in known.checks and (known.match or known.died)):
         return
     what = ", ".join(known.checks)
@@ -186,3 +187,32 @@ def _key(name: str) -> str:
 
 def _string(text: str) -> str:
     return json.dumps(visible(text, 2000), ensure_ascii=False)
+
+
+def files_of(manifest: Manifest) -> list[str]:
+    """The names of all files that a manifest names."""
+    modules = [module.partition(" ")[0] for module in manifest.modules]
+    return [name for name in (*manifest.sources, manifest.image, manifest.second_image, *modules) if name]
+
+
+def _check_file(name: str, folder: Path, path: Path) -> None:
+    if Path(name).name.startswith("-"):  # the compiler would take it for an option
+        raise CaseError(f"{path}: {visible(name, 100)} begins with a dash")
+    try:
+        inside = (folder / name).resolve().is_relative_to(folder.resolve())
+    except (OSError, ValueError, RuntimeError) as error:  # too long, a NUL in it, or links in a circle
+        raise CaseError(f"{path}: {visible(repr(name), 100)} is no name of a file") from error
+    if not inside:
+        raise CaseError(f"{path}: {visible(name, 100)} leads out of the case's folder")
+
+
+def _check_range(versions: str, where: str) -> None:
+    if not versions or all(map(PLAIN_RANGE.fullmatch, versions.split(","))):
+        return
+    from packaging.specifiers import InvalidSpecifier, SpecifierSet
+
+    try:
+        SpecifierSet(versions if len(versions) <= LONGEST_RANGE else "too long")
+    except InvalidSpecifier as error:
+        hint = 'a range of versions, such as ">=5.10,<8"'
+        raise CaseError(f"{where}: {visible(repr(versions), 100)} is no range of versions", hint=hint) from error

@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from difftest.commands.values import seconds
+
 
 def add(
     file: Annotated[
@@ -27,12 +29,18 @@ def add(
     quiet_seconds: Annotated[
         float | None,
         typer.Option(
-            min=0.1, help="A boot ends after this long a silence. Default: 20; 60 where the screen tells the end."
+            parser=seconds,
+            metavar="SECONDS",
+            help="A boot ends after this long a silence. Default: 20; 60 where the screen tells the end.",
         ),
     ] = None,
     total_seconds: Annotated[
         float | None,
-        typer.Option(min=0.1, help="A boot ends after this long. Default: 120; 300 where the screen tells the end."),
+        typer.Option(
+            parser=seconds,
+            metavar="SECONDS",
+            help="A boot ends after this long. Default: 120; 300 where the screen tells the end.",
+        ),
     ] = None,
 ) -> None:
     """Make a case of an image: copy it, boot it once under Bochs, and write a case.toml that says how it ends."""

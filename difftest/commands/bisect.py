@@ -9,6 +9,7 @@ import msgspec
 import typer
 
 from difftest.commands.options import Folders, Results, command_of, takes_versions
+from difftest.commands.values import seconds
 from difftest.verdict import ExitCode
 from emulators.versions import Versions
 
@@ -34,7 +35,9 @@ def bisect(
     bad: Annotated[str, typer.Option("--bad", help="A kernel that does not; it may be the newer or the older one.")],
     versions: list[Versions],
     repeat: Annotated[int, typer.Option("--repeat", min=1, max=100, help="Boot each kernel this often.")] = 1,
-    timeout: Annotated[float | None, typer.Option("--timeout", min=0.1, help="Seconds a boot may take.")] = None,
+    timeout: Annotated[
+        float | None, typer.Option("--timeout", parser=seconds, metavar="SECONDS", help="A boot may take this long.")
+    ] = None,
     restart: Annotated[bool, typer.Option("--restart", help="Forget what an earlier call tried.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress, only what was found.")] = False,
     results: Results = Path("results"),

@@ -8,6 +8,8 @@ import typer
 
 from difftest.commands.options import Folders
 
+LONGEST = 20_000  # characters of a case's description
+
 if TYPE_CHECKING:
     from difftest.case.case import Case
     from difftest.case.manifest import About
@@ -23,9 +25,9 @@ def list_cases(
 
     for case in bundled([BUNDLED, *(folders or [])]):
         needs = f"  needs {', '.join(case.manifest.needs)}" if case.manifest.needs else ""
-        typer.echo(f"{case.name:24} [{' '.join(case.manifest.groups)}]{needs}\n    {case.manifest.title}")
+        _say(f"{case.name:24} [{' '.join(case.manifest.groups)}]{needs}\n    {case.manifest.title}")
         for about in _abouts(case) if checks else []:
-            typer.echo(f"    {about.check:24} {about.summary}  ({about.sdm})")
+            _say(f"    {about.check:24} {about.summary}  ({about.sdm})")
 
 
 def show(
@@ -38,14 +40,21 @@ def show(
 
     for case in select(bundled([BUNDLED, *(folders or [])]), [name], []):
         manifest = case.manifest
-        typer.echo(f"{case.name}: {manifest.title}\n\n{manifest.description.strip()}\n")
-        typer.echo(f"groups: {', '.join(manifest.groups)}\nneeds: {', '.join(manifest.needs) or 'nothing'}")
-        typer.echo(f"machine: {manifest.memory_mib} MiB, {manifest.cpus} CPU\nfolder: {case.folder}\n")
+        _say(f"{case.name}: {manifest.title}\n\n{manifest.description.strip()}\n")
+        _say(f"groups: {', '.join(manifest.groups)}\nneeds: {', '.join(manifest.needs) or 'nothing'}")
+        _say(f"machine: {manifest.memory_mib} MiB, {manifest.cpus} CPU\nfolder: {case.folder}\n")
         for about in _abouts(case):
-            typer.echo(f"{about.check}\n    {about.summary}\n    SDM: {about.sdm}")
+            _say(f"{about.check}\n    {about.summary}\n    SDM: {about.sdm}")
         for known in manifest.known:
             subjects = ", ".join(known.targets) or "all targets"
-            typer.echo(f"known: {', '.join(known.checks)}: {known.verdict} on {subjects}: {known.reason}")
+            _say(f"known: {', '.join(known.checks)}: {known.verdict} on {subjects}: {known.reason}")
+
+
+def _say(text: str) -> None:
+    """Print what a manifest says, which somebody else may have written."""
+    from difftest.text import visible
+
+    typer.echo(visible(text, LONGEST, lines=True))
 
 
 def _abouts(case: Case) -> list[About]:

@@ -11,6 +11,7 @@ import typer
 from difftest.commands.compare import show_matrix
 from difftest.commands.options import Folders, Results, command_of, default_results, takes_versions
 from difftest.commands.report import show_report, write_form
+from difftest.commands.values import names, seconds
 from difftest.verdict import ExitCode
 from emulators.versions import Versions
 
@@ -48,7 +49,12 @@ def run(
     jobs: Annotated[int, typer.Option("--jobs", "-j", min=1, max=64, help="Boots side by side.")] = 2,
     timeout: Annotated[
         float | None,
-        typer.Option("--timeout", min=0.1, help="Seconds a boot may take; kvm-hosted gets four times that."),
+        typer.Option(
+            "--timeout",
+            parser=seconds,
+            metavar="SECONDS",
+            help="A boot may take this long; kvm-hosted four times that.",
+        ),
     ] = None,
     repeat: Annotated[int, typer.Option("--repeat", min=1, max=1000, help="Boot everything this often.")] = 1,
     confirm: Annotated[
@@ -71,7 +77,7 @@ def run(
 
     if every and (cases or group):
         raise CaseError("--all goes with no case and no group", hint="leave out one of them")
-    asked = [name for part in target or [] for name in part.split(",") if name]
+    asked = names("--target", target)
     if html is not None and len(versions) > 1:
         raise CaseError("--html goes with one version of each kind", hint="then: difftest report RUN --html FILE")
     requests = [

@@ -19,6 +19,7 @@ from pathlib import Path
 
 import msgspec
 
+from difftest.atomic import UnfitError, contents
 from difftest.case.manifest import About
 from difftest.errors import HOST_ERRORS, BuildError, HostError, refusal
 from difftest.image.disk import whole_cylinders
@@ -30,6 +31,7 @@ KIT = Path(__file__).resolve().parent.parent.parent / "cases" / "lib"
 ABOUT_SECTION = ".difftest.checks"
 # What the compiler says when it is this machine that has no room or no memory for it.
 REFUSED = (*map(os.strerror, HOST_ERRORS), "Killed signal")
+LARGEST_SOURCE = 16 << 20  # bytes of a source or header
 CHECK_ID = re.compile(r"[\w.:/+-]{1,120}", re.ASCII)
 FLAGS = [
     *["-m32", "-march=i586", "-std=gnu11", "-Os", "-ffreestanding", "-nostdlib", "-fno-pic", "-fno-pie"],
@@ -93,9 +95,12 @@ def _key(name: str, folder: Path, sources: Sequence[str]) -> str:
     digest = hashlib.sha256("\n".join([name, *_versions(), *FLAGS, *sources]).encode())
     for path in inputs:
         try:
-            digest.update(b"\0".join([b"", path.name.encode(), hashlib.sha256(path.read_bytes()).digest()]))
-        except OSError as error:
-            raise BuildError(f"{path}: {error.strerror}", hint="is the file named in case.toml's sources?") from error
+            data = contents(path, LARGEST_SOURCE)
+        except (OSError, UnfitError) as error:
+            words = error.strerror if isinstance(error, OSError) else error
+            hint = "is the file named in case.toml's sources?"
+            raise refusal(error, f"{path}: {words}", hint=hint, otherwise=BuildError) from error
+        digest.update(b"\0".join([b"", path.name.encode(), hashlib.sha256(data).digest()]))
     return digest.hexdigest()[:32]
 
 

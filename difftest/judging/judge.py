@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 import msgspec
 
 from difftest.case.manifest import EMULATOR, HOST_KERNEL, IMAGE, About, Manifest
+from difftest.errors import told
 from difftest.judging.attribution import attribute
 from difftest.judging.known import applying, covers, matches
 from difftest.judging.result import Field, Result, Role, Side
@@ -31,6 +32,7 @@ from difftest.reading.record import Record
 from difftest.reading.seen import Parts, Seen
 from difftest.text import visible
 from difftest.verdict import MEANINGS, Status, Verdict
+from emulators.host.errors import ExpressionError
 from emulators.observation import FATAL, ORDERLY
 from emulators.target import Names
 
@@ -111,7 +113,16 @@ class _Outcome(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def judge(pairing: Pairing) -> list[Result]:
-    """All results of one case for one subject."""
+    """All results of one case for one subject. None has a verdict where an expression of the manifest takes too
+    long.
+    """
+    try:
+        return _all(pairing)
+    except ExpressionError as error:
+        return missing(pairing, Verdict.INCONCLUSIVE, told(error))
+
+
+def _all(pairing: Pairing) -> list[Result]:
     pairing = _with_lines(pairing)
     abouts = {about.check: about for about in pairing.abouts}
     seens = [seen for side in (pairing.reference, pairing.subject) for seen in side.boots]

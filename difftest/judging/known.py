@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from difftest.case.manifest import Known
 from difftest.judging.result import Result, Side
 from difftest.verdict import Status, Verdict
+from emulators.host.expression import Expression
 
 
 def applying(known: Iterable[Known], check: str, target: str, versions: Mapping[str, str]) -> list[Known]:
@@ -44,7 +45,7 @@ def covered_side(result: Result) -> Side:
 
 def matches(known: Known, reasons: Sequence[str]) -> bool:
     """Whether an entry's pattern, if it has one, is found in each of these texts."""
-    return not known.pattern or all(re.search(known.pattern, reason) for reason in reasons)
+    return not known.pattern or all(map(Expression(known.pattern).search, reasons))
 
 
 @functools.cache

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import enum
-import re
 from collections.abc import Mapping, Sequence
 
 import msgspec
@@ -16,6 +15,7 @@ from difftest.reading.seen import Parts, Seen
 from difftest.reading.suite import Line, identified, masked
 from difftest.text import visible
 from difftest.verdict import Status
+from emulators.host.expression import Expression
 from emulators.observation import FATAL, HUNG, ORDERLY, Ending
 from emulators.text_screen import shows
 
@@ -162,7 +162,7 @@ def _unreported(seen: Seen, check: str) -> Evidence:
 def _of_image(manifest: Manifest, seen: Seen, compared: Compared) -> Evidence:
     """One side of an image as a whole: how it ended, its terminal line and what of its screen is compared."""
     observation, transcript, screen = seen.observation, seen.transcript, seen.screen
-    own = [re.compile(expression) for expression in manifest.volatile]
+    own = [Expression(expression) for expression in manifest.volatile]
     line = masked(transcript.terminal_line, own)
     texts = {row: screen.rows[row].memory for row in VERDICT_ROWS if row in screen.rows}
     rows = {f"row_{row}": "" if is_firmware(text) else text for row, text in texts.items()}
@@ -191,6 +191,6 @@ def _of_image(manifest: Manifest, seen: Seen, compared: Compared) -> Evidence:
         return Evidence(status=Status.NOT_REPORTED, reason=nothing, record=record)
     words = [transcript.spoken, *(text.encode() for text in (*texts.values(), *lines.values()))]
     for status, expression in ((Status.FAIL, manifest.wrong), (Status.PASS, manifest.right)):
-        if expression and any(re.search(expression.encode(), said) for said in words):
+        if expression and any(map(Expression(expression).search, words)):
             return Evidence(status=status, record=record)
     return Evidence(status=Status.OPEN, record=record)

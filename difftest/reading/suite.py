@@ -19,6 +19,7 @@ import msgspec
 from difftest.case.manifest import HOST_KERNEL, IMAGE
 from difftest.text import visible
 from difftest.verdict import Status
+from emulators.host.expression import Expression
 
 MOST_LINES = 20_000
 LONGEST_NAME = 300
@@ -100,7 +101,7 @@ def identified(boots: Sequence[Sequence[Line]], volatile: Sequence[str]) -> list
     """The lines of each boot under ids that mean the same test in all of them; `volatile` are the case's own
     expressions for what varies in names.
     """
-    own = [re.compile(expression) for expression in volatile]
+    own = [Expression(expression) for expression in volatile]
     named = [[(line, line.suite, masked(line.name, own)) for line in lines] for lines in boots]
     everywhere = set.intersection(*({(suite, name) for _, suite, name in lines} for lines in named)) if named else set()
     result = []
@@ -116,10 +117,10 @@ def identified(boots: Sequence[Sequence[Line]], volatile: Sequence[str]) -> list
     return result
 
 
-def masked(text: str, expressions: Sequence[re.Pattern[str]]) -> str:
-    """The text with what varies from boot to boot replaced by a mark."""
+def masked(text: str, expressions: Sequence[Expression]) -> str:
+    """The text with what varies from boot to boot replaced by a mark. Raises ExpressionError."""
     for expression in expressions:
-        text = expression.sub("#", text)
+        text = expression.masked(text)
     return text
 
 

@@ -52,10 +52,14 @@ def subjects_for(case: Case, targets: Mapping[str, Target], asked: Sequence[str]
     Raises CaseError for a name that is no target, HostError when there is no KVM at all.
     """
     if asked:
+        subjects = [name for name in targets if name != REFERENCE]
         for name in asked:
             if name not in targets:
-                raise CaseError(f"no target is called {name}", hint=f"targets: {', '.join(targets)}")
-        return tuple(name for name in asked if name != REFERENCE)
+                raise CaseError(f"no target is called {name}", hint=f"targets: {', '.join(subjects)}")
+            if name not in subjects:
+                hint = f"what can be held against it: {', '.join(subjects)}; --bochs chooses which Bochs it is"
+                raise CaseError(f"{name} is the reference", hint=hint)
+        return tuple(asked)
     fit = [name for name in (*KVM_TARGETS, OPINION) if _fits(case, targets[name])]
     best = next((name for name in fit if name in KVM_TARGETS), None)
     if best is None:

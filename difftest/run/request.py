@@ -24,7 +24,7 @@ from difftest.run.plan import Job, Plan, names_of, subjects_for
 from difftest.run.progress import Progress, note
 from difftest.run.store import CaseSnapshot, HostCpu, Meta, RunWriter, StoredRun, new_run_id, now
 from difftest.verdict import ExitCode, exit_code
-from emulators.host.errors import EmulatorError
+from emulators.host.errors import ChoiceError, EmulatorError
 from emulators.host.files import cache_folder
 from emulators.registry import needed, targets
 from emulators.target import Target
@@ -93,6 +93,8 @@ def made_ready(request: Request) -> Ready:
             raise CaseError(f"{option.flag} is for {names}, which does not take part", hint=f"--target {names}")
     for target in taking_part.values():
         target.prepare(lambda line: None if request.quiet else note(line))
+    for job in jobs:
+        _check_models(job, plan.reference, every)
     hosts = _hosts(taking_part, quiet=request.quiet)
     return Ready(request=request, plan=plan, targets=taking_part, hosts=hosts, idle=_idle(taking_part, every))
 
@@ -112,6 +114,20 @@ def _hosts(taking_part: Mapping[str, Target], *, quiet: bool) -> dict[str, Targe
         except EmulatorError as error:
             hosts[name] = f"{error}" + (f" ({error.hint})" if error.hint else "")
     return hosts
+
+
+def _check_models(job: Job, reference: str, every: Mapping[str, Target]) -> None:
+    """Raises CaseError when the case asks for a CPU model that one of its targets does not have."""
+    case = job.prepared.case
+    if strange := [name for name in case.manifest.cpu_models if name not in every]:
+        raise CaseError(
+            f"{case.name}: cpu_models: no target is called {strange[0]}", hint=f"targets: {', '.join(every)}"
+        )
+    for name in (reference, *job.subjects):
+        try:
+            every[name].check(case.machine())
+        except ChoiceError as error:
+            raise CaseError(f"{case.name}: cpu_models: {name}: {error}", hint=error.hint) from error
 
 
 def images(request: Request) -> list[Prepared]:

@@ -119,6 +119,10 @@ class Bochs(Target):
         if self.model != DEFAULT_MODEL:
             check_cpu_model(bochs, self.model)
 
+    def check(self, machine: Machine) -> None:
+        if model := machine.cpu_models.get(self.name):
+            check_cpu_model(self.program(lambda line: None), model)
+
     def identity(self) -> dict[str, str]:
         known = self._program or installed()
         return {**known.identity(), "cpu model": self.model, "com1": "set to 115200 8N1, FIFOs on, by an option ROM"}

@@ -18,3 +18,7 @@ class EmulatorError(Exception):
 
 class ChoiceError(EmulatorError):
     """What the user chose for a target cannot be used: a version that there is none of, a path that is no program."""
+
+
+class ExpressionError(Exception):
+    """A regular expression of a manifest that cannot be used: it does not compile, or takes too long."""

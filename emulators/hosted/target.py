@@ -24,6 +24,7 @@ from emulators.hosted.host_cpu import HostCpu
 from emulators.hosted.session import HostedSession, Settings
 from emulators.observation import Boot, Machine
 from emulators.qemu.machine import machine_argv, stock_argv
+from emulators.qemu.models import check_cpu_model as check_qemu_cpu_model
 from emulators.qemu.program import INSTALL_QEMU, qemu_program
 from emulators.qemu.target import kvm_by_hand, kvm_variants
 from emulators.target import NESTED, Requirement, Session, Target
@@ -156,6 +157,10 @@ class KvmHosted(Target):
         if self.model != MODEL:
             check_cpu_model(hosting, self.model)
         self.appliance(progress)
+
+    def check(self, machine: Machine) -> None:
+        if model := machine.cpu_models.get(self.name):
+            check_qemu_cpu_model(self.qemu, model)
 
     def identity(self) -> dict[str, str]:
         bochs = {f"hosting {key}": value for key, value in (self._program or installed()).identity().items()}

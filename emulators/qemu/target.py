@@ -24,6 +24,7 @@ from emulators.host.process import Process, running
 from emulators.observation import Boot, Ending, Machine, Observation
 from emulators.qemu.dump import Dump, dump, read_dump
 from emulators.qemu.machine import Looks, Ports, Qemu, kvm_failure, qemu_argv, qemu_line, stock_argv
+from emulators.qemu.models import check_cpu_model
 from emulators.qemu.program import qemu_program
 from emulators.qemu.screen import QemuScreen
 from emulators.qemu.vcpus import asleep
@@ -63,6 +64,10 @@ class NativeQemu(Target):
 
     def variants(self, machine: Machine) -> dict[str, Machine]:
         return {OTHER_CPU: other_cpu(machine, self.name, OTHER_MODEL)}
+
+    def check(self, machine: Machine) -> None:
+        if model := machine.cpu_models.get(self.name):
+            check_cpu_model(self.program, model)
 
     def identity(self) -> dict[str, str]:
         return {**self.program.identity(), "accelerator": self.accelerator, "cpu model": self.model}
