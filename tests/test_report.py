@@ -317,7 +317,7 @@ def test_reports_import_no_emulator_and_pandas_only_for_frames() -> None:
 import sys
 import difftest.report.html, difftest.report.json, difftest.report.terminal
 ours = {name for name in sys.modules if name.startswith("emulators.")}
-names = "by_hand host host.errors observation ram_log target text_screen versions"
+names = "by_hand host host.errors host.expression observation ram_log target versions"
 plain = {f"emulators.{name}" for name in names.split()}
 sys.exit(f"{ours}" if ours - plain or "pandas" in sys.modules else 0)
 """

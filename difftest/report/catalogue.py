@@ -34,6 +34,11 @@ def catalogue(runs: Sequence[StoredRun]) -> str:
     return "\n".join(_lines(runs)) + "\n"
 
 
+def of_run(run: StoredRun) -> str:
+    """The same of one run."""
+    return catalogue([run])
+
+
 def _lines(runs: Sequence[StoredRun]) -> Iterator[str]:
     names = headings(runs)
     yield from ("# What the checks showed", "", INTRODUCTION, "", START, table(findings(runs)), END)
