@@ -15,7 +15,7 @@ from difftest.image import build
 from difftest.image.build import KIT, build_case
 from difftest.image.disk import CYLINDER
 from difftest.image.params import MAGIC, params_of
-from difftest.image.prepare import prepare
+from difftest.image.prepare import prepare, with_checks
 
 SEED = KIT.parent / "ept-pdpte-load"
 SOURCE = "ept-pdpte-load.c"
@@ -121,15 +121,23 @@ def test_a_machine_without_a_compiler_is_told_how_to_get_one(tmp_path: Path, mon
     assert "apt-get install gcc binutils" in caught.value.hint
 
 
-def test_a_pattern_names_a_check_or_all_that_share_its_id_up_to_a_slash(tmp_path: Path) -> None:
-    (tmp_path / "a.c").write_text('#include "check.h"\n' + "".join(map(_check, ("P-01/a", "P-01/b", "P-02", "P-010"))))
-    (tmp_path / "case.toml").write_text('name = "a"\nsources = ["a.c"]\n')
+def test_only_the_chosen_checks_are_switched_on(tmp_path: Path) -> None:
+    for case, checks in {"a": ("P-01/a", "P-01/b", "P-02"), "b": ("P-02", "Q-01")}.items():
+        (tmp_path / case).mkdir()
+        (tmp_path / case / "a.c").write_text('#include "check.h"\n' + "".join(map(_check, checks)))
+        (tmp_path / case / "case.toml").write_text(f'name = "{case}"\nsources = ["a.c"]\n')
+    whole = [prepare(load(tmp_path / case), tmp_path / "cache") for case in ("a", "b")]
 
-    def chosen(*patterns: str) -> list[str]:
-        return [about.check for about in prepare(load(tmp_path), tmp_path / "cache", patterns).abouts]
+    def chosen(*patterns: str) -> dict[str, list[str]]:
+        made = with_checks(whole, patterns)
+        for one in made:
+            params = params_of(one.image.read_bytes())
+            bits = int.from_bytes(params.selected, "little")
+            assert [number for number in range(params.count) if bits >> number & 1] == list(one.numbers)
+        return {one.case.name: [about.check for about in one.abouts] for one in made}
 
-    assert chosen("P-01") == ["P-01/a", "P-01/b"]
-    assert chosen("P-01/b", "P-02") == ["P-01/b", "P-02"]
-    assert chosen("P-0*") == ["P-01/a", "P-01/b", "P-02", "P-010"]
+    assert chosen("P-02") == {"a": ["P-02"], "b": ["P-02"]}
+    assert chosen("Q-01", "P-01/b") == {"a": ["P-01/b"], "b": ["Q-01"]}
+    assert chosen("P-01") == {"a": ["P-01/a", "P-01/b"]}, "a case without such a check is left out"
     with pytest.raises(CaseError, match="no check called P-01/c"):
-        chosen("P-01/c")
+        chosen("P-02", "P-01/c")

@@ -1,5 +1,6 @@
 import json
 import os
+import re
 import time
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 
 from difftest.case.case import BUNDLED, load, of_image
 from difftest.case.manifest import Manifest
-from difftest.case.selection import bundled, find, select
+from difftest.case.selection import bundled, checks_named, find, select
 from difftest.errors import CaseError
 from difftest.image.disk import CYLINDER, whole_cylinders
 from difftest.image.prepare import bootable
@@ -122,6 +123,49 @@ def test_cases_are_chosen_by_name_pattern_and_group(tmp_path: Path) -> None:
         select(cases, ["c*"], [])
     with pytest.raises(CaseError, match="no case is in group"):
         select(cases, [], ["z"])
+
+
+IDS = ["P-01/a", "P-01/b", "P-02", "P-010", "L2-12/write", "L2-12/write/full", "L2-12/write/empty", "mapped"]
+
+
+@pytest.mark.parametrize(
+    ("patterns", "chosen"),
+    [
+        (["P-01"], ["P-01/a", "P-01/b"]),
+        (["P-01/"], ["P-01/a", "P-01/b"]),
+        (["P-01/b", "P-02"], ["P-01/b", "P-02"]),
+        (["P-0*"], ["P-01/a", "P-01/b", "P-02", "P-010"]),
+        (["P-0?"], ["P-01/a", "P-01/b", "P-02"]),
+        (["L2-12"], ["L2-12/write", "L2-12/write/full", "L2-12/write/empty"]),
+        (["L2-12/write"], ["L2-12/write"]),
+        (["L2-12/write/"], ["L2-12/write/full", "L2-12/write/empty"]),
+        (["L2-12", "L2-12/write/full"], ["L2-12/write", "L2-12/write/full", "L2-12/write/empty"]),
+        (["*/full"], ["L2-12/write/full"]),
+        (["[LM]*", "mapped"], ["L2-12/write", "L2-12/write/full", "L2-12/write/empty", "mapped"]),
+    ],
+)
+def test_checks_are_chosen_by_id_beginning_or_pattern(patterns: list[str], chosen: list[str]) -> None:
+    assert checks_named(patterns, IDS) == set(chosen)
+
+
+@pytest.mark.parametrize(
+    ("pattern", "hint"),
+    [
+        ("maped", "near: mapped"),
+        ("L2-12/wite", "near: L2-12/write"),
+        ("P-1", "near: P-"),
+        ("P-01/x", "near: P-01"),
+        ("nothing-like-it", "there are: P-01, P-01/a, P-01/b, P-02, P-010, ...; `difftest list --checks`"),
+        ("p-01", "near:"),
+        ("", "there are:"),
+        ("/", "there are:"),
+        ("Z*", "there are:"),
+    ],
+)
+def test_a_name_of_no_check_is_an_error_with_near_names(pattern: str, hint: str) -> None:
+    with pytest.raises(CaseError, match=re.escape(f"no check called {pattern}")) as caught:
+        checks_named(["P-02", pattern], IDS)
+    assert caught.value.hint.startswith(hint)
 
 
 def test_bundled_cases_are_found_by_name_without_reading_the_others(monkeypatch: pytest.MonkeyPatch) -> None:

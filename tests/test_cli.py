@@ -64,9 +64,11 @@ def test_every_command_has_help(tmp_path: Path, command: list[str]) -> None:
     [
         (["run", "no-such-case"], "no case is called no-such-case", "difftest list"),
         (["run", "none.img"], "no such image", "difftest list"),
+        (["run", "ept-pdpte-lod"], "no case is called ept-pdpte-lod", "near: ept-pdpte-load"),
+        (["run", "ept-pdpte-load", "paging", "-k", "P-09/x"], "no check called P-09/x", "near: L1-09"),
         (["run", "--group", "none"], "no case is in group none", "groups:"),
         (["run", "ept-pdpte-load", "-t", "xen"], "no target is called xen", "targets: kvm"),
-        (["run", "ept-pdpte-load", "-k", "none"], "no check called none", "checks: mapped"),
+        (["run", "ept-pdpte-load", "-k", "none"], "no check called none", "there are: mapped, not-present"),
         (["run", "ept-pdpte-load", "-t", "kvm-hosted", "--kernel", "./none.deb"], "no such file", "--kernel takes"),
         (["run", "ept-pdpte-load", "--cpu-model", "i386"], "no CPU model i386", "corei7_haswell_4770"),
         (["run", "ept-pdpte-load", "-t", "kvm-hosted", "--host-cpu-model", "i286"], "no CPU model i286", "corei3_cnl"),

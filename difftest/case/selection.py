@@ -1,13 +1,19 @@
-"""Which cases a command line means: bundled ones and those of further folders, by name, pattern or group."""
+"""Which cases and checks a command line means: cases by name, pattern or group, bundled ones and those of further
+folders; checks by id, the beginning of an id, or pattern.
+"""
 
 from __future__ import annotations
 
+import difflib
 import fnmatch
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from difftest.case.case import BUNDLED, MANIFEST, Case, load
 from difftest.errors import CaseError
+
+WILD = frozenset("*?[")  # what makes a pattern of a name
+NEAR = 5  # names that an error shows
 
 
 def bundled(folders: Sequence[Path] = (BUNDLED,)) -> list[Case]:
@@ -24,7 +30,12 @@ def bundled(folders: Sequence[Path] = (BUNDLED,)) -> list[Case]:
 
 def find(folders: Sequence[Path], patterns: Sequence[str], groups: Sequence[str]) -> list[Case]:
     """The cases that patterns and groups name, of the bundled ones and of those below `folders`. Raises CaseError."""
-    if patterns and not groups and not folders and not any(set(pattern) & set("*?[/") for pattern in patterns):
+    if (
+        patterns
+        and not groups
+        and not folders
+        and not any(WILD & set(pattern) or "/" in pattern for pattern in patterns)
+    ):
         # Bundled cases are called as their folders are: the manifests of others need not be read.
         named = [load(BUNDLED / name) for name in dict.fromkeys(patterns) if (BUNDLED / name / MANIFEST).is_file()]
         if [case.name for case in named] == list(dict.fromkeys(patterns)):
@@ -42,7 +53,8 @@ def select(cases: Iterable[Case], patterns: Sequence[str], groups: Sequence[str]
     for pattern in patterns:
         hits = [case for case in cases if fnmatch.fnmatchcase(case.name, pattern)]
         if not hits:
-            raise CaseError(f"no case is called {pattern}", hint="`difftest list` shows the cases")
+            near = near_names(pattern, [case.name for case in cases])
+            raise CaseError(f"no case is called {pattern}", hint=f"{near}`difftest list` shows the cases")
         chosen |= {case.name: case for case in hits}
     for group in groups:
         hits = [case for case in cases if group in case.manifest.groups]
@@ -51,3 +63,39 @@ def select(cases: Iterable[Case], patterns: Sequence[str], groups: Sequence[str]
             raise CaseError(f"no case is in group {group}", hint=f"groups: {', '.join(names)}")
         chosen |= {case.name: case for case in hits}
     return list(chosen.values()) if patterns or groups else cases
+
+
+def checks_named(patterns: Sequence[str], ids: Sequence[str]) -> set[str]:
+    """The ids that these patterns name: an exact id that check alone, the beginning of ids up to a slash all that begin
+    so, a shell pattern all whose id, or its beginning up to a slash, it matches.
+
+    Raises CaseError, with near names, for a pattern that names none.
+    """
+    chosen: set[str] = set()
+    for pattern in patterns:
+        hits = [check for check in ids if check == pattern] or [check for check in ids if _matches(pattern, check)]
+        if not hits:
+            near = near_names(pattern, list(dict.fromkeys(name for check in ids for name in beginnings(check))))
+            raise CaseError(f"no check called {pattern}", hint=f"{near}`difftest list --checks` shows the checks")
+        chosen |= set(hits)
+    return chosen
+
+
+def beginnings(check: str) -> list[str]:
+    """An id and what it begins with, up to each of its slashes, the shortest first."""
+    parts = check.split("/")
+    return ["/".join(parts[:count]) for count in range(1, len(parts) + 1)]
+
+
+def _matches(pattern: str, check: str) -> bool:
+    if WILD & set(pattern):
+        return any(fnmatch.fnmatchcase(name, pattern) for name in beginnings(check))
+    return check.startswith(f"{pattern.removesuffix('/')}/")
+
+
+def near_names(name: str, names: Sequence[str]) -> str:
+    """The beginning of a hint: the names that are nearest, if any are, or else the first few."""
+    near = difflib.get_close_matches(name, names, NEAR, 0.5)
+    if near:
+        return f"near: {', '.join(near)}; "
+    return f"there are: {', '.join(names[:NEAR])}{', ...' * (len(names) > NEAR)}; " if names else ""

@@ -34,7 +34,10 @@ def run(
     every: Annotated[bool, typer.Option("--all", help="All cases, which is also what no argument means.")] = False,
     group: Annotated[list[str] | None, typer.Option("--group", "-g", help="All cases of a group; repeatable.")] = None,
     check: Annotated[
-        list[str] | None, typer.Option("--check", "-k", help="Only checks of this name or pattern; repeatable.")
+        list[str] | None,
+        typer.Option(
+            "--check", "-k", help="Only this check: an id, its beginning up to a slash, or a pattern; repeatable."
+        ),
     ] = None,
     target: Annotated[
         list[str] | None,

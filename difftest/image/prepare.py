@@ -4,10 +4,9 @@ hashed.
 
 from __future__ import annotations
 
-import fnmatch
 import os
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from pathlib import Path
 from typing import NamedTuple
 
@@ -15,6 +14,7 @@ import msgspec
 
 from difftest.case.case import Case
 from difftest.case.manifest import About
+from difftest.case.selection import checks_named
 from difftest.errors import BuildError, CaseError, HostError, refusal
 from difftest.image.build import build_case
 from difftest.image.disk import whole_cylinders
@@ -105,10 +105,11 @@ class Bootable(NamedTuple):
     kind: Kind
 
 
-def prepare(case: Case, cache: Path, checks: Sequence[str] = (), total: float | None = None) -> Prepared:
-    """Build or copy the case's image into `cache`, with only the checks that one of these patterns names, to be booted
-    for `total` seconds at most, where that is given.
-    Raises CaseError with what to do.
+def prepare(case: Case, cache: Path, total: float | None = None) -> Prepared:
+    """Build or copy the case's image into `cache`, with all its checks, to be booted for `total` seconds at most where
+    that is given.
+
+    Raises CaseError and HostError with what to do.
     """
     if case.manifest.sources:
         try:
@@ -126,9 +127,7 @@ def prepare(case: Case, cache: Path, checks: Sequence[str] = (), total: float | 
             checks=len(built.checks),
             limits=case.limits(total),
         )
-        return _with_second(_selected(whole, checks) if checks else whole, cache)
-    if checks:
-        raise CaseError(f"{case.name}: only cases built with the kit let checks be chosen")
+        return _with_second(whole, cache)
     manifest = case.manifest
     image = bootable(
         case.folder / manifest.image, cache / "images", manifest.medium, manifest.command_line, modules_of(case)
@@ -143,6 +142,19 @@ def prepare(case: Case, cache: Path, checks: Sequence[str] = (), total: float | 
     return _with_second(prepared, cache)
 
 
+def with_checks(cases: Sequence[Prepared], patterns: Sequence[str]) -> list[Prepared]:
+    """The cases that have a check that one of the patterns names (see `checks_named`), with only those switched on.
+
+    Raises CaseError when a pattern names none in any of them.
+    """
+    ids = list(dict.fromkeys(about.check for prepared in cases for about in prepared.abouts))
+    if not ids:
+        names = ", ".join(prepared.case.name for prepared in cases)
+        raise CaseError(f"{names}: only cases built with the kit let checks be chosen", hint="leave out --check")
+    wanted = checks_named(patterns, ids)
+    return [_selected(one, wanted) for one in cases if any(about.check in wanted for about in one.abouts)]
+
+
 def _with_second(prepared: Prepared, cache: Path) -> Prepared:
     """The same with the case's second disk, if it has one."""
     name = prepared.case.manifest.second_image
@@ -152,26 +164,13 @@ def _with_second(prepared: Prepared, cache: Path) -> Prepared:
     return msgspec.structs.replace(prepared, second=second.path, second_sha256=second.sha256)
 
 
-def _selected(whole: Prepared, patterns: Sequence[str]) -> Prepared:
-    """The same case with only the checks that one of the patterns names switched on in its image."""
-    wanted = [
-        number
-        for number, about in zip(whole.numbers, whole.abouts, strict=True)
-        if any(_names(pattern, about.check) for pattern in patterns)
-    ]
-    if not wanted:
-        known = ", ".join(about.check for about in whole.abouts)
-        raise CaseError(f"{whole.case.name} has no check called {' or '.join(patterns)}", hint=f"checks: {known}")
-    image, digest = selection(whole.image, wanted)
-    abouts = tuple(whole.abouts[number] for number in wanted)
-    return msgspec.structs.replace(whole, image=image, sha256=digest, abouts=abouts, numbers=tuple(wanted))
-
-
-def _names(pattern: str, check: str) -> bool:
-    """Whether a pattern names a check, or the group of checks that share its id up to a slash ("P-09" names
-    "P-09/wp").
-    """
-    return fnmatch.fnmatchcase(check, pattern) or fnmatch.fnmatchcase(check.partition("/")[0], pattern)
+def _selected(whole: Prepared, wanted: Set[str]) -> Prepared:
+    """The same case with only the wanted checks switched on in its image."""
+    places = [place for place, about in enumerate(whole.abouts) if about.check in wanted]
+    numbers = tuple(whole.numbers[place] for place in places)
+    image, digest = selection(whole.image, numbers)
+    abouts = tuple(whole.abouts[place] for place in places)
+    return msgspec.structs.replace(whole, image=image, sha256=digest, abouts=abouts, numbers=numbers)
 
 
 def modules_of(case: Case) -> list[tuple[Path, str]]:

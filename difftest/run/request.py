@@ -16,7 +16,7 @@ from difftest import __version__
 from difftest.case.case import BUNDLED, MANIFEST, Case, load, of_image
 from difftest.case.selection import find
 from difftest.errors import CaseError
-from difftest.image.prepare import Prepared, prepare
+from difftest.image.prepare import Prepared, prepare, with_checks
 from difftest.judging.confirmation import Confirm
 from difftest.judging.result import Result
 from difftest.run.execute import execute
@@ -135,7 +135,8 @@ def images(request: Request) -> list[Prepared]:
     chosen = _chosen(request)
     if not chosen:
         raise CaseError("nothing is selected", hint="`difftest list` shows the cases")
-    return [prepare(case, cache_folder(), request.checks, request.timeout) for case in chosen]
+    prepared = [prepare(case, cache_folder(), request.timeout) for case in chosen]
+    return with_checks(prepared, request.checks) if request.checks else prepared
 
 
 def carry_out(ready: Ready) -> tuple[ExitCode, StoredRun | None]:
