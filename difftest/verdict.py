@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Iterable
+from typing import Protocol
 
 import msgspec
 
@@ -97,20 +98,35 @@ class ExitCode(enum.IntEnum):
     EXPECTED = 0
     DIVERGED = 1  # an unexpected divergence, or a known one that vanished
     USAGE = 2  # the user's mistake: a wrong option, a name of nothing, a manifest that does not hold
-    NO_VERDICT = 3  # some case got no verdict
+    NO_VERDICT = 3  # some case got no verdict, or nothing was compared
     INTERNAL = 4  # a mistake in difftest
     HOST = 5  # this machine's fault: a full disk, a mirror that does not answer, an emulator that does not start
     INTERRUPTED = 130
 
 
-def exit_code(results: Iterable[tuple[Verdict, bool]]) -> ExitCode:
-    """The exit code of a run from each result's (verdict, as expected); an unexpected divergence outranks a missing
-    verdict.
+class Judged(Protocol):
+    """What the exit code depends on of a result: see difftest.judging.result.Result."""
+
+    @property
+    def verdict(self) -> Verdict: ...
+    @property
+    def expected(self) -> bool: ...
+    @property
+    def refused(self) -> bool: ...
+
+
+def exit_code(results: Iterable[Judged], *, allow_skips: bool = False) -> ExitCode:
+    """The exit code of a run. An unexpected divergence outranks a missing verdict.
+
+    A verdict is missing also where a target lacks what a case needs, and where nothing at all was compared, unless
+    `allow_skips`. A check that its image skips is none.
     """
-    code = ExitCode.EXPECTED
-    for verdict, expected in results:
-        if not expected and MEANINGS[verdict].decided:
+    code, compared = ExitCode.EXPECTED, allow_skips
+    for result in results:
+        decided = MEANINGS[result.verdict].decided
+        if not result.expected and decided:
             return ExitCode.DIVERGED
-        if not MEANINGS[verdict].decided:
+        if not decided or (result.refused and not allow_skips):
             code = ExitCode.NO_VERDICT
-    return code
+        compared |= result.verdict != Verdict.SKIPPED
+    return code if compared else ExitCode.NO_VERDICT

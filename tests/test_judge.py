@@ -10,7 +10,7 @@ import pytest
 from difftest.case.manifest import IMAGE, About, Known, Manifest
 from difftest.judging.result import Result
 from difftest.reading.screen_reading import RowReading, ScreenReading
-from difftest.verdict import ExitCode, Verdict, exit_code
+from difftest.verdict import Verdict
 from emulators.observation import Ending
 from tests.sides import BLANK, FAIL, FREE, MANIFEST, PASS, boot, broken_off, judged, serial
 
@@ -253,10 +253,3 @@ def test_checks_known_from_the_build_but_never_reported_are_told() -> None:
     results = judged([left], [left], abouts=[About(check="never")])
     assert results[0].check == "never"
     assert results[0].verdict == Verdict.INCONCLUSIVE
-
-
-def test_exit_codes() -> None:
-    assert exit_code([(Verdict.AGREE, True), (Verdict.SKIPPED, True)]) == ExitCode.EXPECTED
-    assert exit_code([(Verdict.INCONCLUSIVE, False), (Verdict.SUBJECT_WRONG, True)]) == ExitCode.NO_VERDICT
-    assert exit_code([(Verdict.INCONCLUSIVE, False), (Verdict.FLAKY, False)]) == ExitCode.DIVERGED
-    assert exit_code([(Verdict.AGREE, False)]) == ExitCode.DIVERGED

@@ -88,6 +88,15 @@ def test_run_names_sort_by_time_and_differ() -> None:
     assert len({new_run_id() for _ in range(50)}) == 50
 
 
+def test_verdicts_may_come_before_the_case_is_on_the_disk(tmp_path: Path) -> None:
+    """The image is kept while the first boots are under way, and those may all be refused at once."""
+    writer = RunWriter.create(tmp_path, sample.meta())
+    writer.add_results(sample.CASE, [sample.result(case=sample.CASE)])
+    (tmp_path / "disk.img").write_bytes(sample.IMAGE)
+    writer.add_case(sample.snapshot(), tmp_path / "disk.img")
+    assert len(StoredRun.open(writer.folder).all_results()) == 1
+
+
 def test_an_observation_is_never_overwritten(tmp_path: Path) -> None:
     writer = RunWriter.create(tmp_path, sample.meta())
     writer.add_observation("case", BootRecord(), sample.GOOD)

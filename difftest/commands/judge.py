@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from difftest.commands.options import Results, RunName, default_results
+from difftest.commands.options import AllowSkips, Results, RunName, default_results
 
 if TYPE_CHECKING:
     from difftest.case.manifest import Manifest
+    from difftest.judging.result import Result
     from difftest.run.store import CaseSnapshot
 
 
@@ -21,7 +22,8 @@ def judge(
     dry: Annotated[
         bool, typer.Option("--dry-run", "-n", help="Say what would change, and keep the verdicts as they are.")
     ] = False,
-    results: Results = default_results,
+    allow_skips: AllowSkips = False,
+    folder: Results = default_results,
 ) -> None:
     """Compare and judge a stored run's observations anew and say what changed. No emulator is started."""
     from difftest.history.rejudge import changes, rejudge
@@ -29,8 +31,8 @@ def judge(
     from difftest.text import visible
     from difftest.verdict import exit_code
 
-    run = StoredRun.find(results, name)
-    verdicts = []
+    run = StoredRun.find(folder, name)
+    results: list[Result] = []
     changed = 0
     for case in run.cases():
         before = run.results(case.name)
@@ -40,9 +42,9 @@ def judge(
             changed += 1
         if after != before and not dry:
             RunWriter(run.folder, run.meta).add_results(case.name, after)
-        verdicts += [(result.verdict, result.expected) for result in after]
-    typer.echo(f"{len(verdicts)} results, {changed} of them {'would be' if dry else 'are'} others than before")
-    raise typer.Exit(exit_code(verdicts))
+        results += after
+    typer.echo(f"{len(results)} results, {changed} of them {'would be' if dry else 'are'} others than before")
+    raise typer.Exit(exit_code(results, allow_skips=allow_skips))
 
 
 def _stored(case: CaseSnapshot) -> Manifest:

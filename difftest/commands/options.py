@@ -17,13 +17,19 @@ from emulators.versions import VERSION_OPTIONS, VersionOption, Versions, given
 Command = Callable[..., None]
 
 EXIT_CODES = """Exit codes: 0 all as expected; 1 an unexpected divergence, or a known one that vanished; 2 wrong usage,
-or nothing selected; 3 some case got no verdict; 4 difftest itself failed; 5 this machine failed: its disk, an emulator
-that does not start, a mirror that does not answer; 130 interrupted."""
+or nothing selected; 3 some case got no verdict, or nothing was compared; 4 difftest itself failed; 5 this machine
+failed: its disk, an emulator that does not start, a mirror that does not answer; 130 interrupted."""
 
 Results = Annotated[Path, typer.Option("--results", help="Folder that runs are kept in.")]
 Folders = Annotated[list[Path] | None, typer.Option("--cases", help="More folders with cases; repeatable.")]
 OfRun = Annotated[str, typer.Option("--run", help="The run's name or folder.")]
 CheckName = Annotated[str, typer.Argument(help="A check of the run, as ID or CASE/ID.", metavar="CHECK")]
+AllowSkips = Annotated[
+    bool,
+    typer.Option(
+        "--allow-skips", help="Exit with 0 although a target lacks what a case needs, or nothing could be compared."
+    ),
+]
 default_results = Path("results")
 RunName = Annotated[str, typer.Argument(help="A run's name or folder.", metavar="[RUN]")]
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from difftest.commands.compare import show_matrix
-from difftest.commands.options import Folders, Results, command_of, default_results, takes_versions
+from difftest.commands.options import AllowSkips, Folders, Results, command_of, default_results, takes_versions
 from difftest.commands.report import show_report, write_form
 from difftest.commands.values import names, seconds
 from difftest.verdict import ExitCode
@@ -42,7 +42,10 @@ def run(
     target: Annotated[
         list[str] | None,
         typer.Option(
-            "--target", "-t", help="Target to hold against Bochs: kvm, kvm-hosted or tcg. Default: the best KVM here."
+            "--target",
+            "-t",
+            help="Target to hold against Bochs: kvm, kvm-hosted or tcg. Default: the best KVM here, and tcg for cases "
+            "in C that need no VMX.",
         ),
     ] = None,
     versions: list[Versions],
@@ -67,6 +70,7 @@ def run(
         ),
     ] = "new",
     html: Annotated[Path | None, typer.Option("--html", help="Also write the HTML report to this file.")] = None,
+    allow_skips: AllowSkips = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress, only the report.")] = False,
     results: Results = default_results,
     folders: Folders = None,
@@ -98,6 +102,7 @@ def run(
             folders=folders or [],
             quiet=quiet,
             confirm=_confirm(confirm),
+            allow_skips=allow_skips,
             command=command_of(sys.argv[1:], chosen),
         )
         for chosen in versions

@@ -92,6 +92,13 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
         return blamed.get(self.verdict, [])
 
     @property
+    def refused(self) -> bool:
+        """Whether nothing was booted because a target lacks what the case needs. A check that its image skips is not
+        refused.
+        """
+        return self.verdict == Verdict.SKIPPED and all(side.status != Status.SKIP for side in self.sides)
+
+    @property
     def diverges(self) -> bool:
         return MEANINGS[self.verdict].diverges
 

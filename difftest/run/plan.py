@@ -47,7 +47,7 @@ def names_of(target: Target) -> Names:
 
 def subjects_for(case: Case, targets: Mapping[str, Target], asked: Sequence[str]) -> tuple[str, ...]:
     """The subjects of one case: those asked for, or else the best KVM that this host offers for it, and TCG where the
-    case needs nothing that TCG lacks.
+    case is built with the kit and needs nothing that TCG lacks.
 
     Raises CaseError for a name that is no target, HostError when there is no KVM at all.
     """
@@ -64,8 +64,26 @@ def subjects_for(case: Case, targets: Mapping[str, Target], asked: Sequence[str]
     best = next((name for name in fit if name in KVM_TARGETS), None)
     if best is None:
         raise HostError(f"{case.name}: no KVM target can run here", hint="`difftest doctor` tells what is missing")
-    return (best, OPINION) if OPINION in fit else (best,)
+    return (best, OPINION) if OPINION in fit and case.manifest.sources else (best,)
+
+
+def fall_back(jobs: Sequence[Job], targets: Mapping[str, Target]) -> str:
+    """A line on cases for which the best KVM of this host is not taken although it is there, because it lacks what they
+    need; "" when there are none.
+    """
+    best = targets[KVM_TARGETS[0]]
+    cases = [job.prepared.case for job in jobs if best.name not in job.subjects]
+    lacking = sorted({need for case in cases for need in case.manifest.needs} - best.capabilities)
+    if not lacking or not _usable(best):
+        return ""
+    instead = next(name for job in jobs for name in job.subjects if name in KVM_TARGETS[1:])
+    names = ", ".join(case.name for case in cases)
+    return f"{best.name} has no {', '.join(lacking)} here (is nesting off?): {instead} boots {names}"
 
 
 def _fits(case: Case, target: Target) -> bool:
-    return set(case.manifest.needs) <= target.capabilities and all(need.met for need in target.requirements())
+    return set(case.manifest.needs) <= target.capabilities and _usable(target)
+
+
+def _usable(target: Target) -> bool:
+    return all(need.met for need in target.requirements())

@@ -20,7 +20,7 @@ from difftest.image.prepare import Prepared, prepare, with_checks
 from difftest.judging.confirmation import Confirm
 from difftest.judging.result import Result
 from difftest.run.execute import execute
-from difftest.run.plan import Job, Plan, names_of, subjects_for
+from difftest.run.plan import Job, Plan, fall_back, names_of, subjects_for
 from difftest.run.progress import Progress, note
 from difftest.run.store import CaseSnapshot, HostCpu, Meta, RunWriter, StoredRun, new_run_id, now
 from difftest.verdict import ExitCode, exit_code
@@ -49,6 +49,7 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     folders: Sequence[Path]
     quiet: bool
     confirm: Confirm = Confirm.NONE
+    allow_skips: bool = False
     command: list[str]
 
 
@@ -93,6 +94,8 @@ def made_ready(request: Request) -> Ready:
             raise CaseError(f"{option.flag} is for {names}, which does not take part", hint=f"--target {names}")
     for target in taking_part.values():
         target.prepare(lambda line: None if request.quiet else note(line))
+    if not asked and (line := fall_back(jobs, every)):
+        note(line)
     for job in jobs:
         _check_models(job, plan.reference, every)
     hosts = _hosts(taking_part, quiet=request.quiet)
@@ -170,7 +173,11 @@ def carry_out(ready: Ready) -> tuple[ExitCode, StoredRun | None]:
     finally:
         writer.finish(status)
     stored = StoredRun.open(request.results / meta.run)
-    return exit_code((result.verdict, result.expected) for result in results), stored
+    code = exit_code(results, allow_skips=request.allow_skips)
+    if code != exit_code(results, allow_skips=True):
+        reasons = "; ".join(dict.fromkeys(result.reason for result in results if result.refused))
+        note(f"exit code {code}: {reasons or 'nothing was compared'} (--allow-skips allows that)")
+    return code, stored
 
 
 async def _cancellable(ready: Ready, writer: RunWriter, progress: Progress) -> list[Result]:

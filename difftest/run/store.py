@@ -193,6 +193,7 @@ class RunWriter:
 
     def _add(self, path: Path, value: Any) -> None:
         with writing(path):
+            path.parent.mkdir(parents=True, exist_ok=True)  # a case may be judged before its image is on the disk
             write(path, encode(value))
 
 
