@@ -45,13 +45,17 @@ class Scenario(NamedTuple):
     set_up: Callable[[Path], None]
 
 
+def built_library(folder: Path) -> Path:
+    """tests/faults.c, compiled."""
+    library = folder / LIBRARY
+    source = Path(__file__).with_name("faults.c")
+    subprocess.run(["gcc", "-shared", "-fPIC", "-Wall", "-Werror", "-o", library, source, "-ldl"], check=True)
+    return library
+
+
 def every_fault(scenario: str, error: int, folder: Path) -> list[Attempt]:
     """All attempts of a scenario, up to the one in which nothing failed any more."""
-    library = folder / LIBRARY
-    if not library.exists():
-        source = Path(__file__).with_name("faults.c")
-        subprocess.run(["gcc", "-shared", "-fPIC", "-Wall", "-Werror", "-o", library, source, "-ldl"], check=True)
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "LD_PRELOAD": str(library)}
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "LD_PRELOAD": str(built_library(folder))}
     argv = [sys.executable, "-m", "tests.faults", scenario, str(error), str(folder)]
     done = subprocess.run(argv, env=environment, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

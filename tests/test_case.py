@@ -180,6 +180,12 @@ def test_bundled_cases_are_found_by_name_without_reading_the_others(monkeypatch:
         find([], [every[0].name, "nothing"], [])
 
 
+def test_no_case_anywhere_is_an_error_that_says_where_to_get_them(tmp_path: Path) -> None:
+    with pytest.raises(CaseError, match=f"there is no case in {tmp_path}") as caught:
+        bundled([tmp_path])
+    assert "wheel" in caught.value.hint and "--cases" in caught.value.hint
+
+
 def test_one_name_for_two_cases_is_refused(tmp_path: Path) -> None:
     for folder in ("one", "two"):
         write(tmp_path / folder, 'name = "same"\nimage = "x.img"')

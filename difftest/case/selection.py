@@ -17,7 +17,9 @@ NEAR = 5  # names that an error shows
 
 
 def bundled(folders: Sequence[Path] = (BUNDLED,)) -> list[Case]:
-    """All cases below these folders, by name. Raises CaseError on the first broken manifest, or a name used twice."""
+    """All cases below these folders, by name. Raises CaseError when there is none, on the first broken manifest, or for
+    a name used twice.
+    """
     cases: dict[str, Case] = {}
     for folder in folders:
         for path in sorted(folder.glob(f"*/{MANIFEST}")):
@@ -25,6 +27,10 @@ def bundled(folders: Sequence[Path] = (BUNDLED,)) -> list[Case]:
             if case.name in cases:
                 raise CaseError(f"{path}: the name {case.name} is taken by {cases[case.name].folder}")
             cases[case.name] = case
+    if not cases:
+        where = ", ".join(map(str, folders))
+        hint = "a checkout and a wheel of difftest-x86 bring cases along; --cases names other folders of cases"
+        raise CaseError(f"there is no case in {where}", hint=hint)
     return sorted(cases.values(), key=lambda case: case.name)
 
 

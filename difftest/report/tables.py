@@ -37,7 +37,7 @@ def write_csv(run: StoredRun, folder: Path) -> list[Path]:
 def write_parquet(run: StoredRun, folder: Path) -> list[Path]:
     """The same as .parquet. Raises StoreError when pyarrow is not there: it is large and an extra."""
     if importlib.util.find_spec("pyarrow") is None:
-        raise StoreError("Parquet needs pyarrow", hint="pip install 'difftest[parquet]', or --csv")
+        raise StoreError("Parquet needs pyarrow", hint="pip install 'difftest-x86[parquet]', or --csv")
     encoded = {}
     for name, frame in tables(run).items():
         out = io.BytesIO()
