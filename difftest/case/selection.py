@@ -79,7 +79,7 @@ def checks_named(patterns: Sequence[str], ids: Sequence[str]) -> set[str]:
     """
     chosen: set[str] = set()
     for pattern in patterns:
-        hits = [check for check in ids if check == pattern] or [check for check in ids if _matches(pattern, check)]
+        hits = [check for check in ids if check == pattern] or [check for check in ids if matches(pattern, check)]
         if not hits:
             near = near_names(pattern, list(dict.fromkeys(name for check in ids for name in beginnings(check))))
             raise CaseError(f"no check called {pattern}", hint=f"{near}`difftest list --checks` shows the checks")
@@ -93,7 +93,7 @@ def beginnings(check: str) -> list[str]:
     return ["/".join(parts[:count]) for count in range(1, len(parts) + 1)]
 
 
-def _matches(pattern: str, check: str) -> bool:
+def matches(pattern: str, check: str) -> bool:
     if WILD & set(pattern):
         return any(fnmatch.fnmatchcase(name, pattern) for name in beginnings(check))
     return check.startswith(f"{pattern.removesuffix('/')}/")
@@ -101,7 +101,7 @@ def _matches(pattern: str, check: str) -> bool:
 
 def near_names(name: str, names: Sequence[str]) -> str:
     """The beginning of a hint: the names that are nearest, if any are, or else the first few."""
-    near = difflib.get_close_matches(name, names, NEAR, 0.5)
+    near = difflib.get_closematches(name, names, NEAR, 0.5)
     if near:
         return f"near: {', '.join(near)}; "
     return f"there are: {', '.join(names[:NEAR])}{', ...' * (len(names) > NEAR)}; " if names else ""

@@ -14,7 +14,7 @@ import msgspec
 
 from difftest.case.case import Case
 from difftest.case.manifest import About
-from difftest.case.selection import checks_named
+from difftest.case.selection import checks_named, matches
 from difftest.errors import BuildError, CaseError, HostError, refusal
 from difftest.image.build import build_case
 from difftest.image.disk import whole_cylinders
@@ -52,26 +52,18 @@ class Prepared(msgspec.Struct, frozen=True, kw_only=True):
 
     def split(self) -> list[Prepared]:
         """The case by the emulated CPUs that its checks need, those that any CPU will do for first."""
-        groups: dict[str, list[int]] = {"": []}
-        for place, about in enumerate(self.abouts):
+        groups: dict[str, set[str]] = {"": set()}
+        for about in self.abouts:
             models = (
                 machine.emulated_cpu
                 for machine in self.case.manifest.machine
-                if any(_names(pattern, about.check) for pattern in machine.checks)
+                if any(matches(pattern, about.check) for pattern in machine.checks)
             )
-            groups.setdefault(next(models, ""), []).append(place)
-        groups = {model: places for model, places in groups.items() if places}
-        if len(groups) < 2:
-            return [msgspec.structs.replace(self, emulated_cpu=model) for model in groups] or [self]
-        return [self._part(places, model) for model, places in groups.items()]
-
-    def _part(self, places: Sequence[int], model: str) -> Prepared:
-        numbers = tuple(self.numbers[place] for place in places)
-        image, digest = selection(self.image, numbers)
-        abouts = tuple(self.abouts[place] for place in places)
-        return msgspec.structs.replace(
-            self, image=image, sha256=digest, abouts=abouts, numbers=numbers, emulated_cpu=model
-        )
+            groups.setdefault(next(models, ""), set()).add(about.check)
+        found = [(model, checks) for model, checks in groups.items() if checks] or [("", set())]
+        if len(found) == 1:
+            return [msgspec.structs.replace(self, emulated_cpu=found[0][0])]
+        return [msgspec.structs.replace(_selected(self, checks), emulated_cpu=model) for model, checks in found]
 
     def boot(self) -> Boot:
         case = self.case
