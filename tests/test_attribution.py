@@ -24,6 +24,7 @@ GIVES = {
     "died": (broken_off(), Ending.TRIPLE_FAULT),
     "none": (broken_off(), Ending.CRASH),
 }
+DOUBT = "or the check is wrong: all {} sides say the same"
 REFERENCES = tuple(GIVES)  # the columns of the tables, in their order
 
 VERDICTS = {
@@ -217,6 +218,11 @@ def test_a_reference_that_is_the_very_cpu_under_the_subject(sides: tuple[str, st
         assert result.wrong == [result.reference], "the CPU is wrong for certain"
 
 
+def test_a_reference_that_is_the_very_cpu_doubts_a_check_as_one_side() -> None:
+    assert DOUBT.format(2) in with_reference_under("alike", "alike").hints
+    assert not [hint for hint in with_reference_under("alike", "otherwise").hints if "the check is wrong" in hint]
+
+
 def test_alike_is_the_same_requirement_broken_with_the_same_value() -> None:
     for host, words in (("alike", "in the same way"), ("otherwise", "in another way (exit_reason is 0xa")):
         assert words in judged_by("alike", host, "pass").reason
@@ -246,9 +252,6 @@ def test_a_check_that_its_own_cpu_skips_says_so() -> None:
     result = judged_by("alike", "skip", "pass")
     assert result.verdict == Verdict.SUBJECT_WRONG
     assert "skips the check (no VMX)" in result.hints[0]
-
-
-DOUBT = "or the check is wrong: all {} sides say the same"
 
 
 @pytest.mark.parametrize(

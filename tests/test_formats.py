@@ -36,6 +36,7 @@ from emulators.target import Names
 from tests import sample_run as sample
 from tests.test_report import golden
 from tests.test_report_html import hostile_run
+from tests.test_store import SCHEMA_1
 
 CONTROL = re.compile(r"[\x00-\x09\x0b-\x1f\x7f-\x9f\u202e\ud800-\udfff\ufffe]")
 
@@ -197,6 +198,13 @@ def tags(tmp_path_factory: pytest.TempPathFactory) -> set[str]:
 
 def test_the_worst_that_a_run_may_hold(tmp_path: Path, tags: set[str]) -> None:
     harmless(every_form(hostile_run(tmp_path), tmp_path / "csv"), tags)
+
+
+def test_a_run_of_schema_1_in_every_form(tmp_path: Path, tags: set[str]) -> None:
+    forms = every_form(StoredRun.open(SCHEMA_1), tmp_path / "csv")
+    harmless(forms, tags)
+    for name in ("terminal", "html", "json", "junit", "ktap", "catalogue", "summary", "results.csv"):
+        assert "P-09/wp" in forms[name], name
 
 
 def test_no_name_of_a_stored_run_gets_out_of_the_catalogue(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@ from __future__ import annotations
 import gzip
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -12,9 +13,15 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from difftest.case.manifest import Manifest
 from difftest.errors import StoreError
+from difftest.history.rejudge import rejudge
+from difftest.judging.result import Role
 from difftest.reading.seen import BootRecord, see
-from difftest.run.store import SCHEMA, RunWriter, StoredRun, file_name, new_run_id
+from difftest.run import schema1
+from difftest.run.store import SCHEMA, Refusal, RunWriter, StoredRun, file_name, new_run_id
+from difftest.verdict import Verdict
+from emulators.observation import Observation
 from tests import sample_run as sample
 
 # Writes large files for ever, so that a kill at any moment hits one of them half-way.
@@ -42,6 +49,7 @@ for number in range(10_000):
     writer.finish("running")
 """
 
+SCHEMA_1 = Path(__file__).parent / "data" / "schema1" / "20261130-230200-fb5ba150"
 LONG = 3_000_000
 KILLED = 9
 
@@ -118,6 +126,112 @@ def test_a_disk_that_refuses_is_told_with_a_hint(tmp_path: Path) -> None:
     with pytest.raises(StoreError) as caught:
         RunWriter.create(tmp_path / "file" / "results", sample.meta())
     assert caught.value.hint
+
+
+def test_which_boot_it_is_is_kept_and_variants_are_apart(tmp_path: Path) -> None:
+    writer = RunWriter.create(tmp_path, sample.meta())
+    records = [
+        BootRecord(number=0),
+        BootRecord(number=1, part=1),
+        BootRecord(number=2, repeat=1),
+        BootRecord(number=11, variant="another CPU model"),
+    ]
+    for record in reversed(records):
+        writer.add_observation("case", record, sample.GOOD)
+    run = StoredRun.open(writer.folder)
+    assert [seen.boot for seen in run.every_boot("case")["bochs"]] == records, "in the order of their numbers"
+    assert [seen.boot for seen in run.boots("case")["bochs"]] == records[:3]
+    (run.folder / "cases/case/bochs/2").rename(run.folder / "cases/case/bochs/7")
+    assert [seen.boot.number for seen in run.boots("case")["bochs"]] == [0, 1, 7], "the folder is what counts"
+
+
+def test_why_a_target_was_not_booted_is_kept(tmp_path: Path) -> None:
+    writer = RunWriter.create(tmp_path, sample.meta())
+    refusal = Refusal(target="tcg", verdict=Verdict.SKIPPED, reason="tcg has no vmx")
+    writer.add_refusals("case", [refusal])
+    run = StoredRun.open(writer.folder)
+    assert run.refusals("case") == [refusal] and run.refusals("other") == []
+
+
+def test_runs_of_one_command_know_each_other(tmp_path: Path) -> None:
+    names = [f"2026010{number}-000000-aaaa" for number in range(1, 5)]
+    for name in names:
+        command = ["difftest", "other"] if name == names[1] else ["difftest", "run"]
+        RunWriter.create(tmp_path, msgspec.structs.replace(sample.meta(name), command=command))
+    (tmp_path / names[3] / "run.json").write_bytes(b"{")
+    assert [run.meta.run for run in StoredRun.open(tmp_path / names[0]).siblings()] == [names[2]]
+
+
+class TestARunOfSchema1:
+    """A run that difftest 0.1.0 stored: `pdpte -k P-09/wp -k P-03*` with Linux 6.1 in Bochs 3.0, beside Bochs 2.7."""
+
+    @pytest.fixture
+    def run(self) -> StoredRun:
+        return StoredRun.open(SCHEMA_1)
+
+    def test_its_results_are_read_in_today_s_terms(self, run: StoredRun) -> None:
+        assert run.meta.schema == 1
+        agreed, shared = run.all_results()
+        assert (agreed.check, agreed.verdict, shared.check, shared.verdict) == (
+            *("P-03/mov-cr4", Verdict.AGREE),
+            *("P-09/wp", Verdict.SHARED),
+        )
+        sides = [(side.role, side.target, side.implementation, side.status) for side in shared.sides]
+        assert sides == [
+            (Role.REFERENCE, "bochs", "Bochs", "FAIL"),
+            (Role.SUBJECT, "kvm-hosted", "KVM", "FAIL"),
+        ]
+        fields = {field.name: field for field in shared.fields}
+        fault = fields["setting_fault"]
+        assert fault.values == {"bochs": "0x1", "kvm-hosted": "0x1"} and not fault.differs
+        assert fault.required == {"bochs": "0x0", "kvm-hosted": "0x0"} and fault.broken("kvm-hosted")
+        assert fields["setting_vector"].required == {}
+        assert shared.known is not None and shared.expected
+        assert shared.wrong == [shared.reference], "it is Bochs', whosever it is besides"
+
+    def test_its_boots_are_read(self, run: StoredRun) -> None:
+        boots = run.boots("pdpte")
+        assert {target: [seen.boot for seen in side] for target, side in boots.items()} == {
+            "bochs": [BootRecord()],
+            "kvm-hosted": [BootRecord()],
+        }
+        (seen,) = boots["kvm-hosted"]
+        assert seen.transcript.complete and seen.observation.kernel_faults == []
+        assert seen.screen.rows and seen.observation.screen is not None
+        assert len(run.image(run.cases()[0])) == run.cases()[0].image_bytes
+
+    def test_judged_again_the_cpu_under_kvm_is_missing(self, run: StoredRun) -> None:
+        """The reference is another version of it: what failed on both proves nothing of either."""
+        (case,) = run.cases()
+        agreed, unknown = rejudge(run, case, Manifest(name="pdpte", sources=["x.c"], end="^Halt"))
+        assert agreed.verdict == Verdict.AGREE and agreed == run.all_results()[0]
+        assert unknown.verdict == Verdict.INCONCLUSIVE
+        assert unknown.reason.endswith("was not observed: this run did not boot the image on it directly")
+
+    def test_judged_again_a_reference_of_the_same_version_and_model_is_that_cpu(
+        self, run: StoredRun, tmp_path: Path
+    ) -> None:
+        copy = tmp_path / run.meta.run
+        shutil.copytree(run.folder, copy)
+        for path in (copy / "run.json", copy / "cases/pdpte/bochs/0/observation.json"):
+            path.write_text(path.read_text().replace("2.7+dfsg-4+deb12u1", "3.0+dfsg-1"))
+        again = StoredRun.open(copy)
+        result = rejudge(again, again.cases()[0], Manifest(name="pdpte", sources=["x.c"], end="^Halt"))[1]
+        assert result.verdict == Verdict.SHARED and "in the same way" in result.reason
+        assert [side.role for side in result.sides] == [Role.REFERENCE, Role.SUBJECT]
+
+    def test_its_boots_that_were_made_behind_another_or_to_confirm(self) -> None:
+        former = schema1.FormerObservation(
+            **{name: getattr(sample.BAD, name) for name in Observation.__struct_fields__ if name != "kernel_faults"},
+            repeat=1,
+            variant="kernel_irqchip=off",
+            part=2,
+            kernel_faults=["WARNING: at nested.c:1"],
+        )
+        observation, boot = schema1.observation(former, 7)
+        assert boot == BootRecord(number=7, repeat=1, part=2, variant="kernel_irqchip=off")
+        assert [(fault.line, fault.in_kvm) for fault in observation.kernel_faults] == [("WARNING: at nested.c:1", True)]
+        assert msgspec.structs.replace(observation, kernel_faults=[]) == sample.BAD
 
 
 @pytest.mark.parametrize(
@@ -202,6 +316,10 @@ def _no_observation(run: StoredRun) -> None:
     (_case(run) / "bochs" / "0" / "observation.json").unlink()
 
 
+def _no_boot_record(run: StoredRun) -> None:
+    (_case(run) / "bochs" / "0" / "boot.json").unlink()
+
+
 @pytest.mark.parametrize(
     "damage",
     [
@@ -217,6 +335,7 @@ def _no_observation(run: StoredRun) -> None:
         _huge,
         _folder_for_a_file,
         _no_observation,
+        _no_boot_record,
     ],
 )
 def test_a_damaged_run_is_told_with_file_and_hint(tmp_path: Path, damage: object) -> None:
