@@ -60,12 +60,12 @@ class Meaning(msgspec.Struct, frozen=True):
 
 
 MEANINGS: dict[Verdict, Meaning] = {
-    Verdict.AGREE: Meaning("agree", "both sides gave the same records, as the SDM requires", False, True, "green"),
+    Verdict.AGREE: Meaning("agree", "both sides gave the same records", False, True, "green"),
     Verdict.SUBJECT_WRONG: Meaning(
-        "{subject} wrong", "{reference} does what the SDM requires, {subject} does not", True, True, "bold red"
+        "{subject} wrong", "{subject} does not do what the SDM requires", True, True, "bold red"
     ),
     Verdict.REFERENCE_WRONG: Meaning(
-        "{reference} wrong", "{subject} does what the SDM requires, {reference} does not", True, True, "bold red"
+        "{reference} wrong", "{reference} does not do what the SDM requires", True, True, "bold red"
     ),
     Verdict.BOTH_WRONG: Meaning("both wrong", "neither side does what the SDM requires", True, True, "bold red"),
     Verdict.SHARED: Meaning(
