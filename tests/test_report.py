@@ -25,7 +25,7 @@ from difftest.report.html import html_report
 from difftest.report.json import json_report
 from difftest.report.meaning import meaning
 from difftest.report.terminal import PIPED_WIDTH, show
-from difftest.report.words import reproduce
+from difftest.report.words import paragraph, reproduce
 from difftest.run.store import RunWriter, StoredRun
 from difftest.verdict import Verdict
 from emulators.observation import Ending, KernelFault
@@ -219,6 +219,30 @@ def test_a_warning_of_the_kernel_under_test_is_a_finding(tmp_path: Path) -> None
         assert fault in text
         assert "the log of the kernel under test" in text
         assert "all trace: nested_vmx_vmexit < vmx_handle_exit" in " ".join(text.split())
+
+
+def test_a_failure_that_the_cpu_shares_names_what_would_decide_it(tmp_path: Path) -> None:
+    host = msgspec.structs.replace(sample.HOST, serial=sample.BAD.serial)
+    run = sample.write_run(tmp_path, host=host)
+    text = " ".join(printed(run, 200).split())
+    assert "Shared with the hardware in 1 of 2 checks" in text
+    assert "bochs : host-cpu : kvm-hosted PASS : FAIL : FAIL" in text
+    assert "Bochs 3.0+dfsg-1 (corei7_haswell_4770), the CPU under it, breaks the SDM in the same way" in text
+    assert "To be decided by: whether L0 handles the access" in text
+    assert json.loads(json_report(run))["results"][1]["hints"][0].startswith("to be decided by")
+
+
+@pytest.mark.parametrize(
+    ("verdict", "statuses", "words"),
+    [
+        (Verdict.SUBJECT_WRONG, "SKIP FAIL", "KVM does not do what the SDM requires."),
+        (Verdict.REFERENCE_WRONG, "FAIL SKIP", "Bochs does not do what the SDM requires."),
+        (Verdict.AGREE, "OPEN OPEN", "Both sides gave the same records."),
+    ],
+)
+def test_nobody_is_said_to_do_what_was_not_seen(verdict: Verdict, statuses: str, words: str) -> None:
+    text = paragraph(result(verdict, statuses=statuses))
+    assert words in text and "does what the SDM requires" not in text and "as the SDM requires" not in text
 
 
 @pytest.mark.parametrize(
