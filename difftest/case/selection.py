@@ -94,6 +94,7 @@ def beginnings(check: str) -> list[str]:
 
 
 def matches(pattern: str, check: str) -> bool:
+    """Whether a pattern that is not the id itself names a check."""
     if WILD & set(pattern):
         return any(fnmatch.fnmatchcase(name, pattern) for name in beginnings(check))
     return check.startswith(f"{pattern.removesuffix('/')}/")
@@ -101,7 +102,7 @@ def matches(pattern: str, check: str) -> bool:
 
 def near_names(name: str, names: Sequence[str]) -> str:
     """The beginning of a hint: the names that are nearest, if any are, or else the first few."""
-    near = difflib.get_closematches(name, names, NEAR, 0.5)
+    near = difflib.get_close_matches(name, names, NEAR, 0.5)
     if near:
         return f"near: {', '.join(near)}; "
     return f"there are: {', '.join(names[:NEAR])}{', ...' * (len(names) > NEAR)}; " if names else ""

@@ -57,7 +57,7 @@ class Prepared(msgspec.Struct, frozen=True, kw_only=True):
             models = (
                 machine.emulated_cpu
                 for machine in self.case.manifest.machine
-                if any(matches(pattern, about.check) for pattern in machine.checks)
+                if any(pattern == about.check or matches(pattern, about.check) for pattern in machine.checks)
             )
             groups.setdefault(next(models, ""), set()).add(about.check)
         found = [(model, checks) for model, checks in groups.items() if checks] or [("", set())]
