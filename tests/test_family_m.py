@@ -25,11 +25,18 @@ def test_every_row_of_the_catalogue_has_a_check(tmp_path: Path) -> None:
     assert {note.id for note in CASE.manifest.note} <= {check.partition("/")[0] for check in ids}
 
 
-@pytest.mark.parametrize("model", ["corei5_arrandale_m520", "corei7_haswell_4770", "tigerlake"])
-async def test_bochs_fails_what_is_known_and_nothing_else(tmp_path: Path, model: str) -> None:
+@pytest.mark.parametrize(
+    ("model", "missing"),
+    [
+        ("corei5_arrandale_m520", {"M-02/osxsave", "M-02/smep"}),
+        ("corei7_haswell_4770", set()),
+        ("tigerlake", set()),
+    ],
+)
+async def test_bochs_fails_what_is_known_and_nothing_else(tmp_path: Path, model: str, missing: set[str]) -> None:
     told = statuses(await records(CASE, built(CASE, tmp_path), Bochs(cpu_model=model)))
     assert {check for check, status in told.items() if status == "FAIL"} == known_on_bochs(CASE)
-    assert set(told.values()) == {"PASS", "FAIL"}
+    assert {check for check, status in told.items() if status not in ("PASS", "FAIL")} == missing
 
 
 async def test_no_check_depends_on_another(tmp_path: Path) -> None:
@@ -51,15 +58,15 @@ BROKEN: list[tuple[list[Edit], list[str]]] = [
                                                                      "l2_prepare(mov_from_cr0"),
     ], [
         "M-01/*", "!M-01/control", "!M-01/cr3-*", "M-02/*", "M-03/*", "!M-03/control", "M-04/control", "M-05/masked",
-        "M-12/lmsw-*", "M-12/source-*", "M-12/mp", "M-12/em", "M-12/ts", "M-12/pe", "M-13/*", "!M-13/shadow",
-        "M-14/mask-1-*", "M-14/ts-clear", "M-14/effect", "M-15/*",
+        "M-12/lmsw-*", "M-12/source-*", "M-12/mp", "M-12/em", "M-12/ts", "M-12/pe", "M-13/*",
+        "M-14/mask-1-*", "M-14/ts-clear", "M-15/*",
         "M-16/*", "!M-16/target-*", "M-17/control", "M-17/entry-*",
     ]),
     ([
         ("stage.h", "vmcs_write(cr->mask, mask);", "vmcs_write(cr->mask, mask | ~0u);"),
     ], [
-        "M-01/control", "M-02/*", "M-05/masked", "M-12/control", "M-12/mp", "M-12/em", "M-12/ts", "M-12/other-bits",
-        "M-13/*",
+        "M-01/control", "M-02/*", "M-05/masked", "M-12/control", "M-12/mp", "M-12/em", "M-12/ts", "M-12/pe",
+        "M-12/other-bits", "M-13/*",
         "M-14/mask-0-*", "M-14/other-bits", "M-15/*",
     ]),
     ([
@@ -89,6 +96,7 @@ BROKEN: list[tuple[list[Edit], list[str]]] = [
         ("cache-bits.c", "exit.registers.eax, L2_CR0 | l1_bits);", "exit.registers.eax, L2_CR0 | field);"),
         ("cache-bits.c", "l1_cr0_then & CACHE_BITS, l2_bits);", "l1_cr0_then & CACHE_BITS, l1_bits);"),
         ("cache-bits.c", "exit.registers.eax, L2_CR0);", "exit.registers.eax, L2_CR0 | CR0_RESERVED);"),
+        ("cache-bits.c", "l1_cr0_then, l1_cr0);", "l1_cr0_then, l1_cr0 | CR0_RESERVED);"),
     ], [
         "M-01/cr3-*", "M-03/control", "M-04/*", "!M-04/control", "M-05/control", "M-06/*", "M-07/*", "M-08/*", "M-09/*",
         "M-10/*", "M-11/*", "M-12/operand-*", "M-12/pe-*", "M-16/target-*", "M-16/count-too-large",

@@ -48,6 +48,17 @@ async def test_a_cpu_that_is_not_intels_need_not_have_pdpte_registers(tmp_path: 
     assert {check for check, record in told.items() if record.status == "FAIL"} == wrong
 
 
+class TcgAsIntels(Tcg):
+    """It calls itself one of Intel's CPUs and executes SYSCALL outside 64-bit mode, as AMD's do."""
+
+    model = "max,vendor=GenuineIntel"
+
+
+async def test_a_cpu_that_executes_syscall_outside_64_bit_mode_fails(tmp_path: Path) -> None:
+    record = (await records(CASE, built(CASE, tmp_path), TcgAsIntels(), only=["P-21/syscall"]))["P-21/syscall"]
+    assert record.status == "FAIL" and record.fields["fault"] == "0x0"
+
+
 # What breaks the stage or the expectation of these checks, so that they fail on a CPU model that passes them otherwise.
 LOADS = {"P-08/cd", "P-08/nw", "P-12/pge", "P-12/pse", "P-12/smep"}
 NO_LOADS = {"P-11/clts", "P-21/far-jump", "P-21/iret", "P-21/sysenter", "P-21/syscall", "P-24/invlpg"}
@@ -63,6 +74,9 @@ BROKEN: list[tuple[list[Edit], set[str]]] = [
     ([("toggle.c", "run(toggle, clearing, other_pdpte());", "run(toggle, clearing, tables.pdpt[WINDOW]);")], LOADS),
     ([("no-loads.c", "other_pdpte() | PDPTE_RESERVED", "other_pdpte()"),
       ("no-loads.c", "trap_in(body, argument);", "trap_in(body, argument);\n    write_cr3(read_cr3());")], NO_LOADS),
+    # A CPU that executes SYSCALL, as AMD's do.
+    ([("no-loads.c", "syscall_instruction: syscall", "syscall_instruction: movl $1f, %ecx; jmp syscall_target; 1:")],
+     {"P-21/syscall"}),
     ([("toggle.c", f"run(toggle, {CORRUPT}false)", f"run((struct toggle){{ .cr4 = CR4_PGE }}, {CORRUPT}false)")],
      {"P-15/de", "P-15/tsd", "P-15/osfxsr", "P-15/mce"}),
     ([("loads.c", "tables.pdpt[WINDOW] = other_pdpte();\n    must(\"window\", through_window(), HERE);",

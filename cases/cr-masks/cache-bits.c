@@ -107,3 +107,16 @@ CHECK(entry_reserved, "M-17/reserved", NEEDS_L2, SDM_ENTRY,
     must_execute(&exit, &mov_from_cr0);
     must("l2_cr0_read", exit.registers.eax, L2_CR0);
 }
+
+CHECK(exit_reserved, "M-17/exit-reserved", NEEDS_L2, SDM_EXIT,
+      "VM exit leaves ET set and the reserved bits of CR0 clear although the host CR0 field has the opposite")
+{
+    u32 l1_cr0 = read_cr0();
+    l2_prepare(mov_from_cr0.start);
+    vmcs_write(HOST_CR0, (l1_cr0 & ~CR0_ET) | CR0_RESERVED);
+    struct vm_exit exit = l2_try(&mov_from_cr0);
+    u32 l1_cr0_then = read_cr0();
+    write_cr0(l1_cr0);
+    must_execute(&exit, &mov_from_cr0);
+    must("l1_cr0_read", l1_cr0_then, l1_cr0);
+}

@@ -1,4 +1,5 @@
 /* M-05 to M-09: bits of CR0 and CR4 that VMX operation fixes, in L2 and in VMX root operation. */
+#include "effects.h"
 #include "l2_modes.h"
 #include "stage.h"
 
@@ -60,13 +61,18 @@ CHECK(restricted_pe, "M-05/pe", NEEDS_L2, SDM_CHANGES "; " SDM_RESTRICTIONS,
 CHECK(restricted_masked, "M-05/masked", NEEDS_L2, SDM_CHANGES,
       "MOV to CR0 in an L2 without unrestricted guest that clears PG and PE, both owned by L1 with shadow 0, executes")
 {
-    l2_prepare(mov_to_cr0.start);
-    with_paging();
-    restrict_guest();
-    own(&cr0, CR0_PG | CR0_PE, 0);
-    struct vm_exit exit = l2_try_with(&mov_to_cr0, PAGING_CR0 & ~(CR0_PG | CR0_PE));
-    must_execute(&exit, &mov_to_cr0);
-    must("cr0", exit.cr0, PAGING_CR0);
+    static const struct {
+        const char *field;
+        const struct effect *effect;
+    } shows[] = { { "effect_of_pg", &effect_pg }, { "effect_of_pe", &effect_pe } };
+    for (u32 turn = 0; turn < ARRAY_SIZE(shows); turn++) {
+        effect_prepare(&effect_pg, true);
+        restrict_guest();
+        own(&cr0, CR0_PG | CR0_PE, 0);
+        struct shown shown = effect_after(shows[turn].effect, BY_MOV, PAGING_CR0 & ~(CR0_PG | CR0_PE));
+        must(shows[turn].field, shown.effect, shows[turn].effect->when_set);
+        must("cr0_read", shown.read, PAGING_CR0 & ~(CR0_PG | CR0_PE));
+    }
 }
 
 CHECK(unrestricted_pg, "M-06/control-pg", NEEDS_L2, SDM_CHANGES, "Control: MOV to CR0 clears PG in an unrestricted L2")

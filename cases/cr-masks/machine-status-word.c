@@ -1,4 +1,5 @@
 /* M-12 and M-13: LMSW, which writes bits 3:0 of CR0 and never clears PE. */
+#include "effects.h"
 #include "stage.h"
 #include "sweep.h"
 
@@ -89,54 +90,53 @@ CHECK(source_memory, "M-12/source-memory", NEEDS_L2, SDM_QUALIFICATION,
     each_source(IN_MEMORY, &lmsw_memory);
 }
 
-/* Turn 2 * shadow + source for one masked bit, whose real value is the opposite of the source: which of the four exit.
-   None of them may change the bit. */
-static u32 turns_that_exit(u32 bit)
+/* Turn 2 * shadow + source for one masked bit, whose real value is the opposite of the source: which of the four exit,
+   and when none does, what the bit does afterwards. */
+static void must_exit_in_turns(const struct effect *effect, u32 required)
 {
-    u32 exits = 0;
+    u32 exits = 0, bit = effect->bit;
     struct sweep sweep = { 0 };
+    l2_prepare(lmsw_register.start);
+    vmcs_write(EXCEPTION_BITMAP, 0xFFFFFFFF); /* one of the turns is in real-address mode */
     for (u32 turn = 0; turn < 4; turn++) {
-        u32 shadow = turn & 2 ? bit : 0, written = turn & 1 ? bit : 0, real = (L2_CR0 & ~bit) | (~written & bit);
+        u32 shadow = turn & 2 ? bit : 0, written = turn & 1 ? bit : 0;
         u16 source = (u16)(written | (CR0_PE & ~bit));
-        vmcs_write(GUEST_CR0, real);
+        vmcs_write(GUEST_CR0, (L2_CR0 & ~bit) | (~written & bit));
         own(&cr0, bit, shadow);
         struct vm_exit exit = lmsw(IN_REGISTER, source);
         bool exited = exited_on(&exit, &lmsw_register, LMSW_OF(IN_REGISTER, source));
         exits |= (u32)exited << turn;
-        bool right = (exited || executed(&exit, &lmsw_register)) && exit.cr0 == real;
-        sweep_turn(&sweep, turn, right, &exit, &lmsw_register);
+        sweep_turn(&sweep, turn, exited || executed(&exit, &lmsw_register), &exit, &lmsw_register);
     }
     must_all(&sweep, 0xF);
-    return exits;
+    must("turns_that_exit", exits, required);
+    must_keep(effect, BY_LMSW, ALONE);
 }
+
+enum { WHERE_SOURCE_AND_SHADOW_DIFFER = 1 << 1 | 1 << 2, WHERE_SOURCE_IS_1_AND_SHADOW_0 = 1 << 1 };
 
 CHECK(lmsw_mp, "M-12/mp", NEEDS_L2, SDM_EXITS,
       "LMSW exits when it writes another value than the shadow to a masked MP, and else leaves MP")
 {
-    l2_prepare(lmsw_register.start);
-    must("turns_that_exit", turns_that_exit(CR0_MP), 1u << 1 | 1u << 2);
+    must_exit_in_turns(&effect_mp, WHERE_SOURCE_AND_SHADOW_DIFFER);
 }
 
 CHECK(lmsw_em, "M-12/em", NEEDS_L2, SDM_EXITS,
       "LMSW exits when it writes another value than the shadow to a masked EM, and else leaves EM")
 {
-    l2_prepare(lmsw_register.start);
-    must("turns_that_exit", turns_that_exit(CR0_EM), 1u << 1 | 1u << 2);
+    must_exit_in_turns(&effect_em, WHERE_SOURCE_AND_SHADOW_DIFFER);
 }
 
 CHECK(lmsw_ts, "M-12/ts", NEEDS_L2, SDM_EXITS,
       "LMSW exits when it writes another value than the shadow to a masked TS, and else leaves TS")
 {
-    l2_prepare(lmsw_register.start);
-    must("turns_that_exit", turns_that_exit(CR0_TS), 1u << 1 | 1u << 2);
+    must_exit_in_turns(&effect_ts, WHERE_SOURCE_AND_SHADOW_DIFFER);
 }
 
 CHECK(lmsw_pe, "M-12/pe", NEEDS_L2, SDM_EXITS,
       "LMSW exits when it writes 1 to a masked PE with shadow 0, and else leaves PE")
 {
-    l2_prepare(lmsw_register.start);
-    vmcs_write(EXCEPTION_BITMAP, 0xFFFFFFFF);
-    must("turns_that_exit", turns_that_exit(CR0_PE), 1u << 1);
+    must_exit_in_turns(&effect_pe, WHERE_SOURCE_IS_1_AND_SHADOW_0);
 }
 
 CHECK(lmsw_clears_no_pe, "M-12/pe-stays", NEEDS_L2, SDM_CHANGES,
@@ -248,13 +248,54 @@ CHECK(lmsw_em_keeps_ts_set, "M-13/em-ts-set", NEEDS_L2, SDM_CHANGES,
     ts_stays(&lmsw_fninit, CR0_EM, 0);
 }
 
-CHECK(lmsw_mp_ts_reads, "M-13/shadow", NEEDS_L2, SDM_CHANGES,
-      "LMSW that changes MP does not change what L2 reads of a masked TS")
+/* L1 owns the bit. L2 writes it as its shadow is, together with a bit of its own: whoever executes that LMSW for L2
+   must leave the real bit. */
+CHECK(lmsw_keeps_mp, "M-13/mp-masked", NEEDS_L2, SDM_CHANGES,
+      "LMSW that changes EM leaves a masked MP that it writes as the shadow is, as FWAIT with TS=1 shows")
 {
-    l2_prepare(lmsw_register.start);
-    own(&cr0, CR0_TS, CR0_TS);
-    l2_try_with(&lmsw_register, CR0_PE | CR0_MP | CR0_TS);
-    struct vm_exit exit = l2_try(&mov_from_cr0);
-    must_execute(&exit, &mov_from_cr0);
-    must("eax", exit.registers.eax, L2_CR0 | CR0_MP | CR0_TS);
+    must_keep(&effect_mp, BY_LMSW, WITH_ANOTHER);
+}
+
+CHECK(lmsw_keeps_em, "M-13/em-masked", NEEDS_L2, SDM_CHANGES,
+      "LMSW that changes MP leaves a masked EM that it writes as the shadow is, as FNINIT shows")
+{
+    must_keep(&effect_em, BY_LMSW, WITH_ANOTHER);
+}
+
+CHECK(lmsw_keeps_pe, "M-13/pe-masked", NEEDS_L2, SDM_CHANGES,
+      "LMSW that changes MP leaves a masked PE that it writes as the shadow is, as a load of FS shows")
+{
+    must_keep(&effect_pe, BY_LMSW, WITH_ANOTHER);
+}
+
+L2_CODE(lmsw_reads, "lmsw %ax; movl %cr0, %edi");
+
+/* L1 owns `bit`, whose shadow is the opposite of the real bit. L2 sets MP by LMSW and reads CR0 before any VM exit. */
+static struct vm_exit read_after_lmsw(u32 bit)
+{
+    own(&cr0, bit, ~L2_CR0 & bit);
+    vmcs_write(GUEST_CR0, L2_CR0);
+    return l2_try_with(&lmsw_reads, CR0_PE | CR0_MP);
+}
+
+CHECK(lmsw_shadow, "M-13/shadow", NEEDS_L2, SDM_CHANGES,
+      "MOV from CR0 reads WP=1, the shadow of a masked WP, after LMSW has set MP")
+{
+    l2_prepare(lmsw_reads.start);
+    struct vm_exit exit = read_after_lmsw(CR0_WP);
+    must_execute(&exit, &lmsw_reads);
+    must("cr0_read", exit.registers.edi, L2_CR0 | CR0_MP | CR0_WP);
+}
+
+CHECK(lmsw_shadows, "M-13/shadow-each-bit", NEEDS_L2, SDM_CHANGES,
+      "MOV from CR0 reads the shadow of a masked bit above 3:0 after LMSW has set MP, whichever bit that is")
+{
+    u32 wrongly_read = 0;
+    l2_prepare(lmsw_reads.start);
+    for (u32 bit = 1u << 4; bit; bit <<= 1) {
+        struct vm_exit exit = read_after_lmsw(bit);
+        if (!executed(&exit, &lmsw_reads) || exit.registers.edi != ((L2_CR0 | CR0_MP) ^ bit))
+            wrongly_read |= bit;
+    }
+    must("wrongly_read", wrongly_read, 0);
 }

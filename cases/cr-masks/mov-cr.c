@@ -1,5 +1,7 @@
 /* M-01 and M-02: MOV to CR0 and CR4 against the guest/host masks and read shadows, MOV to and from CR3 with their
    controls. */
+#include "effects.h"
+#include "feature.h"
 #include "stage.h"
 #include "sweep.h"
 
@@ -170,4 +172,89 @@ CHECK(cr4_stays_set, "M-02/cr4-each-bit-set", NEEDS_L2, SDM_CHANGES,
       "MOV to CR4 that writes 0 to a masked TSD, PSE or PAE, set with shadow 0, does not exit, and L2 reads 0")
 {
     each_bit_stays(&cr4, &cr4_there_and_back, L2_CR4 | CR4_TSD | CR4_PSE | CR4_PAE);
+}
+
+/* L1 owns the bit. L2 writes it as its shadow is, alone or together with a bit of its own, and the real bit stays. */
+static void mov_keeps(const struct effect *effect)
+{
+    must_keep(effect, BY_MOV, ALONE);
+    must_keep(effect, BY_MOV, WITH_ANOTHER);
+}
+
+#define MOV_KEEPS(cr, bit, shown_by)                                                                                   \
+    "MOV to " cr " that writes a masked " bit " as its shadow is leaves the real " bit ", as " shown_by " shows"
+
+CHECK(keeps_pe, "M-02/pe", NEEDS_L2, SDM_CHANGES, MOV_KEEPS("CR0", "PE", "a load of FS"))
+{
+    mov_keeps(&effect_pe);
+}
+
+CHECK(keeps_mp, "M-02/mp", NEEDS_L2, SDM_CHANGES, MOV_KEEPS("CR0", "MP", "FWAIT with TS=1"))
+{
+    mov_keeps(&effect_mp);
+}
+
+CHECK(keeps_em, "M-02/em", NEEDS_L2, SDM_CHANGES, MOV_KEEPS("CR0", "EM", "FNINIT"))
+{
+    mov_keeps(&effect_em);
+}
+
+CHECK(keeps_ts, "M-02/ts", NEEDS_L2, SDM_CHANGES, MOV_KEEPS("CR0", "TS", "FNINIT"))
+{
+    mov_keeps(&effect_ts);
+}
+
+CHECK(keeps_wp, "M-02/wp", NEEDS_L2, SDM_CHANGES, MOV_KEEPS("CR0", "WP", "a write to a read-only page"))
+{
+    mov_keeps(&effect_wp);
+}
+
+CHECK(keeps_am, "M-02/am", NEEDS_L2, SDM_CHANGES, MOV_KEEPS("CR0", "AM", "an unaligned read at CPL 3"))
+{
+    mov_keeps(&effect_am);
+}
+
+CHECK(keeps_pg, "M-02/pg", NEEDS_L2, SDM_CHANGES, MOV_KEEPS("CR0", "PG", "a read of a page mapped to another"))
+{
+    mov_keeps(&effect_pg);
+}
+
+CHECK(keeps_tsd, "M-02/tsd", NEEDS_L2, SDM_CHANGES, MOV_KEEPS("CR4", "TSD", "RDTSC at CPL 3"))
+{
+    need(FEATURE_TSC);
+    mov_keeps(&effect_tsd);
+}
+
+CHECK(keeps_de, "M-02/de", NEEDS_L2, SDM_CHANGES, MOV_KEEPS("CR4", "DE", "MOV from DR4"))
+{
+    need(FEATURE_DE);
+    mov_keeps(&effect_de);
+}
+
+CHECK(keeps_pse, "M-02/pse", NEEDS_L2, SDM_CHANGES, MOV_KEEPS("CR4", "PSE", "a read through a PDE with PS=1"))
+{
+    mov_keeps(&effect_pse);
+}
+
+CHECK(keeps_pae, "M-02/pae", NEEDS_L2, SDM_CHANGES, MOV_KEEPS("CR4", "PAE", "a read with other tables for PAE paging"))
+{
+    mov_keeps(&effect_pae);
+}
+
+CHECK(keeps_osfxsr, "M-02/osfxsr", NEEDS_L2, SDM_CHANGES, MOV_KEEPS("CR4", "OSFXSR", "XORPS"))
+{
+    need(FEATURE_SSE);
+    mov_keeps(&effect_osfxsr);
+}
+
+CHECK(keeps_osxsave, "M-02/osxsave", NEEDS_L2, SDM_CHANGES, MOV_KEEPS("CR4", "OSXSAVE", "XGETBV"))
+{
+    need(FEATURE_XSAVE);
+    mov_keeps(&effect_osxsave);
+}
+
+CHECK(keeps_smep, "M-02/smep", NEEDS_L2, SDM_CHANGES, MOV_KEEPS("CR4", "SMEP", "a fetch from a user page"))
+{
+    need(FEATURE_SMEP);
+    mov_keeps(&effect_smep);
 }

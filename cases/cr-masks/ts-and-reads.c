@@ -32,12 +32,17 @@ CHECK(clts_01, "M-14/mask-0-shadow-1", NEEDS_L2, SDM_CHANGES,
     must("cr0", exit.cr0, L2_CR0);
 }
 
+L2_CODE(clts_fninit, "clts; fninit");
+
 CHECK(clts_10, "M-14/mask-1-shadow-0", NEEDS_L2, SDM_CHANGES,
-      "CLTS executes and leaves TS set when TS is masked with shadow 0")
+      "CLTS executes and leaves TS set when TS is masked with shadow 0, as #NM of the next FNINIT shows")
 {
-    struct vm_exit exit = clear_ts(CR0_TS, 0);
-    must_execute(&exit, &clts);
-    must("cr0", exit.cr0, L2_CR0 | CR0_TS);
+    struct l2_code fninit = { clts_fninit.start + (clts.end - clts.start), clts_fninit.end };
+    l2_prepare(clts_fninit.start);
+    vmcs_write(GUEST_CR0, L2_CR0 | CR0_TS);
+    own(&cr0, CR0_TS, 0);
+    struct vm_exit exit = l2_try(&clts_fninit);
+    must_take_exception(&exit, &fninit, VECTOR_NM, 0);
 }
 
 CHECK(clts_11, "M-14/mask-1-shadow-1", NEEDS_L2, SDM_EXITS "; " SDM_QUALIFICATION,
@@ -66,21 +71,7 @@ CHECK(clts_other_bits, "M-14/other-bits", NEEDS_L2, SDM_EXITS,
     must("cr0", exit.cr0, L2_CR0);
 }
 
-L2_CODE(clts_fninit, "clts; fninit");
-
-CHECK(clts_effect, "M-14/effect", NEEDS_L2, SDM_CHANGES,
-      "FNINIT still causes #NM after CLTS with TS masked and shadow 0")
-{
-    struct l2_code fninit = { clts_fninit.start + (clts.end - clts.start), clts_fninit.end };
-    l2_prepare(clts_fninit.start);
-    vmcs_write(GUEST_CR0, L2_CR0 | CR0_TS);
-    own(&cr0, CR0_TS, 0);
-    struct vm_exit exit = l2_try(&clts_fninit);
-    must_take_exception(&exit, &fninit, VECTOR_NM, 0);
-    must("cr0", exit.cr0, L2_CR0 | CR0_TS);
-}
-
-/* Masks and shadows that put each of mask, shadow and register at odds in some bits. */
+/* Masks and shadows so that each combination of mask, shadow and register is there in some bit. */
 static const struct {
     u32 mask, shadow;
 } overlays[] = {

@@ -6,6 +6,8 @@
 #define PTE_PRESENT (1u << 0)
 #define PTE_WRITABLE (1u << 1)
 #define PTE_USER (1u << 2)
+#define PTE_ACCESSED (1u << 5)
+#define PTE_DIRTY (1u << 6)
 #define PTE_LARGE (1u << 7)
 #define PTE_GLOBAL (1u << 8)
 #define PTE_XD ((u64)1 << 63)

@@ -10,9 +10,9 @@ asm(".pushsection .text\n"
     "           vmcall\n"
     ".popsection\n");
 
-static void about_to_write(void)
+static void about_to_write(const char *code)
 {
-    l2_prepare(l2_writes);
+    l2_prepare(code);
     l2_registers.ebx = WINDOW + 8; /* whose page is logged */
     ept_map(WINDOW, other_pdpt, EPT_ALL);
 }
@@ -29,7 +29,7 @@ static void must_flag(u32 accessed, u32 dirty)
 CHECK(flags_written, "L2-10/write", NEEDS_L2, EPT_FLAGS,
       "Control: a write of L2 sets the accessed flags and the dirty flag of EPT")
 {
-    about_to_write();
+    about_to_write(l2_writes);
     ept_track();
     struct vm_exit exit = l2_run();
     must("exit_reason", exit.reason, EXIT_VMCALL);
@@ -41,7 +41,7 @@ CHECK(flags_off, "L2-10/off", NEEDS_L2, EPT_FLAGS,
       "Control: MOV to CR0 that loads the PDPTEs sets no flag of EPT when bit 6 of EPTP is 0")
 {
     about_to_set_pg();
-    put_table_behind_window();
+    put_table_in_window();
     run_must_load(pdpt);
     must_flag(0, 0);
 }
@@ -50,7 +50,7 @@ CHECK(flags_cr0, "L2-10/mov-cr0", NEEDS_L2, EPT_FLAGS,
       "MOV to CR0 that loads the PDPTEs sets the accessed flags of their page in EPT and not the dirty flag")
 {
     about_to_set_pg();
-    put_table_behind_window();
+    put_table_in_window();
     ept_track();
     run_must_load(pdpt);
     must_flag(EPT_ACCESSED, 0);
@@ -70,7 +70,7 @@ CHECK(flags_cr4, "L2-10/mov-cr4", NEEDS_L2, EPT_FLAGS,
       "MOV to CR4 that toggles PSE sets the accessed flags of the PDPTEs' page in EPT and not the dirty flag")
 {
     about_to(l2_mov_cr4, L2_CR4 | CR4_PSE);
-    put_table_behind_window();
+    put_table_in_window();
     ept_track();
     run_must_load(pdpt);
     must_flag(EPT_ACCESSED, 0);
@@ -80,7 +80,7 @@ CHECK(read_only_cr0, "L2-11/mov-cr0", NEEDS_L2, EPT_VIOLATIONS "; " EPT_FLAGS,
       "MOV to CR0 loads the PDPTEs from a page that is read-only in EPT when accessed and dirty flags are on")
 {
     about_to_set_pg();
-    put_table_behind_window();
+    put_table_in_window();
     ept_map(WINDOW, pdpt, EPT_READ);
     ept_track();
     run_must_load(pdpt);
@@ -107,6 +107,14 @@ static void log_loads_alone(u32 index)
     ept_log_from(index);
 }
 
+/* The accessed flags of the window are set beforehand: a processor may look at the log for the sake of one of them,
+   too. */
+static void mark_window_accessed(void)
+{
+    for (enum ept_level level = EPT_PTE; level <= EPT_PML4E; level++)
+        *ept_entry(WINDOW, level) |= EPT_ACCESSED;
+}
+
 static void must_have_logged(u32 index, u64 entry)
 {
     must("pml_index", vmcs_read(GUEST_PML_INDEX), index);
@@ -116,7 +124,7 @@ static void must_have_logged(u32 index, u64 entry)
 CHECK(log_written, "L2-12/write", NEEDS_L2, EPT_LOG,
       "Control: a write of L2 is logged, and the PML index goes down by 1")
 {
-    about_to_write();
+    about_to_write(l2_writes);
     ept_log_from(EPT_LOG_ENTRIES - 1);
     struct vm_exit exit = l2_run();
     must("exit_reason", exit.reason, EXIT_VMCALL);
@@ -124,17 +132,29 @@ CHECK(log_written, "L2-12/write", NEEDS_L2, EPT_LOG,
     saw_exit(&exit, l2_writes);
 }
 
+/* The code before the write must run: what it needs is marked, and so are the accessed flags of the window. Then the
+   dirty flag of the window's page is all that the log is needed for. */
+extern const char l2_writes_later[], l2_full_write[];
+asm(".pushsection .text\n"
+    "l2_writes_later: movl $0x600D, %ecx\n"
+    "l2_full_write:   movl %eax, (%ebx)\n"
+    "                 vmcall\n"
+    ".popsection\n");
+
 CHECK(log_full_written, "L2-12/write-full", NEEDS_L2, EPT_LOG,
       "Control: a write of L2 with a full log causes a page-modification log-full exit and sets no dirty flag")
 {
-    about_to_write();
+    about_to_write(l2_writes_later);
+    mark_window_accessed();
+    ept_mark_used(l2_writes_later);
     ept_log_from(EPT_LOG_FULL);
     struct vm_exit exit = l2_run();
     must("exit_reason", exit.reason, EXIT_PML_FULL);
-    must_stop_at(&exit, l2_writes);
+    must("ecx", exit.registers.ecx, REACHED_END);
+    must_stop_at(&exit, l2_full_write);
     must("dirty_pte", *ept_entry(WINDOW, EPT_PTE) & EPT_DIRTY, 0);
     must_have_logged(EPT_LOG_FULL, 0);
-    saw_exit(&exit, l2_writes);
+    saw_exit(&exit, l2_full_write);
 }
 
 CHECK(log_cr3, "L2-12/mov-cr3", NEEDS_L2, EPT_LOG "; " EPT_FLAGS,
@@ -151,18 +171,10 @@ CHECK(log_cr0, "L2-12/mov-cr0", NEEDS_L2, EPT_LOG "; " EPT_FLAGS,
       "MOV to CR0 that loads the PDPTEs adds no entry to the page-modification log")
 {
     about_to_set_pg();
-    put_table_behind_window();
+    put_table_in_window();
     log_loads_alone(EPT_LOG_ENTRIES - 1);
     run_must_load(pdpt);
     must_have_logged(EPT_LOG_ENTRIES - 1, 0);
-}
-
-/* The accessed flags of the window are set beforehand: a processor may look at the log for the sake of one of them,
-   too. */
-static void mark_window_accessed(void)
-{
-    for (enum ept_level level = EPT_PTE; level <= EPT_PML4E; level++)
-        *ept_entry(WINDOW, level) |= EPT_ACCESSED;
 }
 
 CHECK(log_full_fetch, "L2-12/fetch-full", NEEDS_L2, EPT_LOG,
@@ -181,7 +193,7 @@ CHECK(log_full_cr0, "L2-12/mov-cr0-full", NEEDS_L2, EPT_LOG "; " EPT_FLAGS,
       "MOV to CR0 loads the PDPTEs with a full log, as the load sets no dirty flag")
 {
     about_to_set_pg();
-    put_table_behind_window();
+    put_table_in_window();
     mark_window_accessed();
     log_loads_alone(EPT_LOG_FULL);
     run_must_load(pdpt);
@@ -189,15 +201,18 @@ CHECK(log_full_cr0, "L2-12/mov-cr0-full", NEEDS_L2, EPT_LOG "; " EPT_FLAGS,
     must_have_logged(EPT_LOG_FULL, 0);
 }
 
+/* #GP is an exit: where the load fails, its delivery then accesses nothing of L2 that could be logged. */
 CHECK(log_full_then, "L2-12/violation-after-full", NEEDS_L2, EPT_LOG "; " EPT_VIOLATIONS,
-      "An EPT violation without page-modification logging exits as such after a MOV to CR0 with a full log")
+      "An EPT violation of L2 without page-modification logging exits as such after a MOV to CR0 with a full log")
 {
     about_to_set_pg();
-    put_table_behind_window();
+    put_table_in_window();
     mark_window_accessed();
     log_loads_alone(EPT_LOG_FULL);
-    l2_run();
-    about_to_write();
+    vmcs_write(EXCEPTION_BITMAP, 1 << GENERAL_PROTECTION);
+    struct vm_exit first = l2_run();
+    noted("first_exit_reason", first.reason); /* what L2-12/mov-cr0-full is about */
+    about_to_write(l2_writes);
     ept_map(WINDOW, other_pdpt, EPT_READ);
     struct vm_exit exit = l2_run();
     must("exit_reason", exit.reason, EXIT_EPT_VIOLATION);

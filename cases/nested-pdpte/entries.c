@@ -64,7 +64,7 @@ CHECK(address_bits, "L2-05/address-bits", NEEDS_L2, EPT_MISCONFIGURATIONS,
 static void hole_at(enum ept_level level)
 {
     about_to_set_pg();
-    put_table_behind_window();
+    put_table_in_window();
     *ept_entry(WINDOW, level) = 0;
     ept_flush();
     run_must_violate(EPT_NOTHING);
@@ -74,7 +74,7 @@ CHECK(no_hole, "L2-06/mapped", NEEDS_L2, EPT_TRANSLATION,
       "Control: MOV to CR0 loads the PDPTEs from a page that an EPT PDPTE, PDE and PTE of its own map")
 {
     about_to_set_pg();
-    put_table_behind_window();
+    put_table_in_window();
     run_must_load(pdpt);
 }
 

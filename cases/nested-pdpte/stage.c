@@ -69,7 +69,7 @@ void use_table(u64 *pdptes)
     vmcs_write(GUEST_CR3, before.cr3);
 }
 
-void put_table_behind_window(void)
+void put_table_in_window(void)
 {
     ept_map(WINDOW, l2_tables.pae.pdpt, EPT_ALL);
     before.cr3 = WINDOW;
@@ -79,7 +79,7 @@ void put_table_behind_window(void)
 void rights_by_level(u32 directory, u32 leaf)
 {
     about_to_set_pg();
-    put_table_behind_window();
+    put_table_in_window();
     u64 *entry = ept_entry(WINDOW, EPT_PDE);
     *entry = (*entry & ~(u64)EPT_ALL) | directory;
     ept_map(WINDOW, l2_tables.pae.pdpt, leaf);

@@ -42,7 +42,7 @@ void starts_with_pdptes(const u64 pdptes[4]);
 
 /* A guest-physical address that EPT translates by a PDPTE, a PDE and a PTE of its own, to the page of L2's PDPTEs. */
 #define WINDOW (1u << 30)
-void put_table_behind_window(void);
+void put_table_in_window(void);
 
 /* `about_to_set_pg` with these rights in the EPT PDE above the window, and in the PTE. */
 void rights_by_level(u32 directory, u32 leaf);

@@ -7,6 +7,7 @@
 #define MOV_TO(what) "MOV to " what " does not load the PDPTEs and causes no #GP when one has a reserved bit"
 
 enum { IA32_SYSENTER_CS = 0x174, IA32_SYSENTER_ESP = 0x175, IA32_SYSENTER_EIP = 0x176 };
+#define IA32_STAR 0xC0000081
 
 CHECK(wp, "P-09/wp", NEEDS_PDPTE_REGISTERS, LOADS, MOV_TO("CR0 that toggles WP"))
 {
@@ -179,18 +180,27 @@ CHECK(sysenters, "P-21/sysenter", NEEDS_PDPTE_REGISTERS, LOADS,
     write_msr(IA32_SYSENTER_CS, 0);
 }
 
+/* A CPU that executes it goes on at the address in IA32_STAR, with the address of the RET in ECX. */
 void syscall(u32 argument);
-extern const char syscall_instruction[];
+extern const char syscall_instruction[], syscall_target[];
 asm(".pushsection .text\n"
     "syscall:\n"
     "syscall_instruction: syscall\n"
-    "ret\n"
+    "                     ret\n"
+    "syscall_target:      jmp *%ecx\n"
     ".popsection\n");
 
 CHECK(syscalls, "P-21/syscall", NEEDS_PDPTE_REGISTERS, "SYSCALL (Vol. 2); " LOADS,
-      "SYSCALL outside 64-bit mode causes #UD and does not load the PDPTEs")
+      "SYSCALL outside 64-bit mode causes #UD although IA32_EFER.SCE=1, and does not load the PDPTEs")
 {
-    must_fault(must_not_load_in(syscall, 0, 0, 0), VECTOR_UD, 0, syscall_instruction);
+    need(FEATURE_LONG_MODE);
+    u64 efer = read_msr(IA32_EFER), star = read_msr(IA32_STAR);
+    write_msr(IA32_EFER, efer | EFER_SCE);
+    write_msr(IA32_STAR, (u64)SELECTOR_CODE << 32 | address_of(syscall_target));
+    struct trap trap = must_not_load_in(syscall, 0, 0, 0);
+    write_msr(IA32_STAR, star);
+    write_msr(IA32_EFER, efer);
+    must_fault(trap, VECTOR_UD, 0, syscall_instruction);
 }
 
 static void invlpg(u32 address)
