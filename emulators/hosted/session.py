@@ -211,7 +211,7 @@ class HostedSession:
             if isinstance(error, EmulatorError):
                 model = self._hosting.model
                 known = known_trouble(self._hosting.appliance.kernel.release, self._hosting.program.version, model)
-                another = f"not every CPU model of Bochs hosts KVM: {MODEL} does" if model != MODEL else ""
+                another = f"--host-cpu-model {MODEL}: not every model hosts KVM" if model != MODEL else ""
                 error.hint = error.hint or known or another
             raise
 
