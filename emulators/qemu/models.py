@@ -5,15 +5,15 @@ from __future__ import annotations
 import difflib
 import re
 import shutil
-import subprocess
 from pathlib import Path
 
+from emulators.host import limits
 from emulators.host.answers import Answer, kept
-from emulators.host.errors import ChoiceError
+from emulators.host.errors import ChoiceError, EmulatorError
 from emulators.host.files import cache_folder
+from emulators.host.tools import ran
 from emulators.qemu.program import QemuProgram
 
-LIST_SECONDS = 20.0
 NEAR = 5  # names that are shown
 
 
@@ -23,13 +23,10 @@ def cpu_models(qemu: QemuProgram) -> list[str]:
 
     def ask() -> Answer:
         try:
-            done = subprocess.run(
-                [qemu.executable, "-cpu", "help"], capture_output=True, text=True, errors="replace", check=False,
-                timeout=LIST_SECONDS,
-            )  # fmt: skip
-        except (OSError, subprocess.TimeoutExpired):
+            done = ran([qemu.executable, "-cpu", "help"], seconds=limits.SAYS_WHAT_IT_IS)
+        except EmulatorError:
             return Answer("", [])
-        models = re.findall(r"^x86 (\S+)", done.stdout, re.MULTILINE)
+        models = re.findall(r"^x86 (\S+)", done.stdout.decode(errors="replace"), re.MULTILINE)
         return Answer("\n".join(models), [Path(program)] if program and models else [])
 
     return kept(cache_folder(), f"{program}\0-cpu help\0names", ask).split()
