@@ -146,7 +146,7 @@ async def test_the_terminal_marker_may_stand_on_port_e9(target: Target, tmp_path
 @TARGETS
 async def test_a_kernel_and_a_cd_with_a_second_disk(target: Target, tmp_path: Path) -> None:
     async def seen(folder: Path) -> bytes:
-        wanted = prepare(load(folder), folder).boot(None)
+        wanted = prepare(load(folder), folder).boot()
         async with target.session([wanted], lambda line: None) as session:
             return (await session.boot(wanted)).serial
 

@@ -95,7 +95,7 @@ def test_no_other_target_has_an_emulator_under_it() -> None:
 async def test_the_seed_case_is_good_on_the_cpu_that_hosts_kvm(tmp_path: Path) -> None:
     host = KvmHosted().host_cpu()
     host.prepare(silent)
-    boot = prepare(load(KIT.parent / "ept-pdpte-load"), tmp_path).boot(None)
+    boot = prepare(load(KIT.parent / "ept-pdpte-load"), tmp_path).boot()
     async with host.session([boot], silent) as session:
         seen = await session.boot(boot)
     assert seen.ending == Ending.FINISHED, seen.detail

@@ -105,7 +105,7 @@ async def test_cold_and_warm_starts_serve_them_all_alike(tmp_path: Path, monkeyp
         return Boot(image=made.image, image_sha256=made.sha256, limits=SHORT, machine=Machine(memory_mib=64))
 
     def added(folder: Path, memory_mib: int = 64) -> Boot:
-        boot = prepare(load(folder), folder).boot(None)
+        boot = prepare(load(folder), folder).boot()
         return msgspec.structs.replace(boot, machine=msgspec.structs.replace(boot.machine, memory_mib=memory_mib))
 
     prepared = prepare(load(BUNDLED / "ept-pdpte-load"), cache_folder())
@@ -123,7 +123,7 @@ async def test_cold_and_warm_starts_serve_them_all_alike(tmp_path: Path, monkeyp
         "other prompt": (msgspec.structs.replace(waits, end_screen="^HELLO WORLD$"), Ending.QUIET),
         "kernel": (added(kernel_case(tmp_path)), Ending.POWER_OFF),
         "cd": (added(cd_case(tmp_path), memory_mib=2048), Ending.HALTED),
-        "seed": (prepared.boot(None), Ending.FINISHED),
+        "seed": (prepared.boot(), Ending.FINISHED),
     }
     # Slow, and nothing about them depends on the start; or never started from a snapshot, or from one of their own.
     cold_only = ("flood", "hang", "other prompt", "kernel", "cd")
@@ -140,7 +140,7 @@ async def test_cold_and_warm_starts_serve_them_all_alike(tmp_path: Path, monkeyp
         said: list[str] = []
         async with target.session(list(boots.values()), said.append) as session:
             seen = {name: await session.boot(boot) for name, boot in boots.items()}
-            selected = await session.boot(prepared.only([0], None))
+            selected = await session.boot(prepared.only([0]))
             if cold:
                 await kernels_words_come_out(session)
         if not cold:
@@ -270,7 +270,7 @@ async def test_the_seed_case_on_another_host(tmp_path: Path) -> None:
     """The same KVM on another CPU model: what it gets wrong does not depend on what is under it."""
     target = KvmHosted().other_host()
     target.prepare(lambda line: None)
-    boot = prepare(load(BUNDLED / "ept-pdpte-load"), tmp_path).boot(None)
+    boot = prepare(load(BUNDLED / "ept-pdpte-load"), tmp_path).boot()
     async with target.session([boot], lambda line: None) as session:
         seen = await session.boot(boot)
     assert seen.ending == Ending.FINISHED, seen.detail
