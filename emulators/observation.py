@@ -20,6 +20,7 @@ TEXT_BYTES = TEXT_COLUMNS * TEXT_ROWS * 2  # a character and an attribute byte p
 # The counter of all CPU seconds of an emulator that did this boot alone, from its start to its end. "cpu seconds" are
 # those up to where the guest was over.
 WHOLE_CPU = "cpu seconds of the whole emulator"
+EXITS_LOG = "exits.log"  # of a boot under KVM whose exits were recorded: which of them L0 handled; docs/formats.md
 X_SERVER_CPU = "cpu seconds of the X server"
 
 

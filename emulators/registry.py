@@ -12,22 +12,26 @@ from emulators.qemu.target import Kvm, Tcg
 from emulators.target import Target
 from emulators.versions import Versions, arguments, given
 
-# In the order in which they are listed. Each is made with what its constructor asks for: versions, `cache`, `cold`.
+# In the order in which they are listed. Each is made with what its constructor asks for: versions, `cache`, `cold`,
+# `exits`.
 TARGETS: list[Callable[..., Target]] = [Bochs, Kvm, KvmHosted, Tcg]
 
 REFERENCE = Bochs.name
 # The targets that are KVM, the best first: a run takes the first that the host and the case allow.
 KVM_TARGETS = (Kvm.name, KvmHosted.name)
 OPINION = Tcg.name
+RECORDS_EXITS = KvmHosted.name  # the target that takes `exits`
 
 
-def targets(versions: Versions | None = None, cache: Path | None = None, *, cold: bool = False) -> dict[str, Target]:
+def targets(
+    versions: Versions | None = None, cache: Path | None = None, *, cold: bool = False, exits: bool = False
+) -> dict[str, Target]:
     """Every target, by its name. `cache` is where what is fetched and built is kept; `cold` is to start no target from
-    a snapshot.
+    a snapshot, `exits` to record the VM exits that L0 handles, on the target that can.
 
     Raises EmulatorError when `qemu` names none. All else is fetched, and refused, when a target is prepared.
     """
-    there_is = {**arguments(versions or {}), "cache": cache, "cold": cold}
+    there_is = {**arguments(versions or {}), "cache": cache, "cold": cold, "exits": exits}
     every = []
     for target in TARGETS:
         wanted = inspect.signature(target).parameters

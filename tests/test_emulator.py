@@ -61,7 +61,7 @@ def test_it_passes_the_type_checker(tmp_path: Path) -> None:
 def test_constructors_take_what_the_registry_gives_them() -> None:
     """A name that it has not is never given; one that nobody takes means nothing."""
     taken = {target: set(inspect.signature(target).parameters) for target in TARGETS}
-    assert set().union(*taken.values()) == {option.name for option in VERSION_OPTIONS} | {"cache", "cold"}
+    assert set().union(*taken.values()) == {option.name for option in VERSION_OPTIONS} | {"cache", "cold", "exits"}
     for option in VERSION_OPTIONS:
         assert {target.name for target, names in taken.items() if option.name in names} == set(option.targets)
 

@@ -52,6 +52,10 @@ def run(
     cold: Annotated[
         bool, typer.Option("--cold", help="Boot kvm-hosted's Linux anew instead of restoring it from a snapshot.")
     ] = False,
+    exits: Annotated[
+        bool,
+        typer.Option("--exits", help="Record which VM exits L0 handles on kvm-hosted, for `difftest report --exits`."),
+    ] = False,
     jobs: Annotated[int, typer.Option("--jobs", "-j", min=1, max=64, help="Boots side by side.")] = 2,
     timeout: Annotated[
         float | None,
@@ -95,6 +99,7 @@ def run(
             targets=asked,
             versions=chosen,
             cold=cold,
+            exits=exits,
             jobs=jobs,
             timeout=timeout,
             repeats=repeat,

@@ -26,7 +26,7 @@ from difftest.run.store import CaseSnapshot, HostCpu, Meta, RunWriter, StoredRun
 from difftest.verdict import ExitCode, exit_code
 from emulators.host.errors import ChoiceError, EmulatorError
 from emulators.host.files import cache_folder
-from emulators.registry import needed, targets
+from emulators.registry import RECORDS_EXITS, needed, targets
 from emulators.target import Target
 from emulators.versions import Versions, given
 
@@ -42,6 +42,7 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     targets: Sequence[str]
     versions: Versions = {}
     cold: bool = False
+    exits: bool = False  # record which VM exits L0 handles
     jobs: int
     timeout: float | None
     repeats: int
@@ -75,8 +76,8 @@ def made_ready(request: Request) -> Ready:
     """Build and fetch what the run takes. Raises CaseError and EmulatorError for what cannot be had; nothing is
     booted.
     """
-    every = targets(request.versions, cold=request.cold)
-    asked = request.targets or needed(request.versions)
+    every = targets(request.versions, cold=request.cold, exits=request.exits)
+    asked = request.targets or needed(request.versions) or ((RECORDS_EXITS,) if request.exits else ())
     jobs = tuple(
         Job(prepared=prepared, subjects=subjects_for(prepared.case, every, asked)) for prepared in images(request)
     )
@@ -92,6 +93,8 @@ def made_ready(request: Request) -> Ready:
         if not set(option.targets) & set(taking_part):
             names = " or ".join(option.targets)
             raise CaseError(f"{option.flag} is for {names}, which does not take part", hint=f"--target {names}")
+    if request.exits and RECORDS_EXITS not in taking_part:
+        raise CaseError(f"--exits is for {RECORDS_EXITS}, which does not take part", hint=f"--target {RECORDS_EXITS}")
     for target in taking_part.values():
         target.prepare(lambda line: None if request.quiet else note(line))
     if not asked and (line := fall_back(jobs, every)):

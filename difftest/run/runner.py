@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence, Set
 import msgspec
 
 from difftest.errors import StoreError, told
+from difftest.image.names import with_names
 from difftest.image.prepare import Prepared
 from difftest.judging.judge import Booted, Pairing, judge, missing
 from difftest.judging.result import Result, Role
@@ -19,7 +20,7 @@ from difftest.reading.seen import BootRecord, Seen, see
 from difftest.run.plan import Job, Plan, names_of
 from difftest.run.store import Refusal, RunWriter
 from difftest.verdict import MEANINGS, Verdict
-from emulators.observation import FATAL, HUNG, Boot, Ending
+from emulators.observation import EXITS_LOG, FATAL, HUNG, Boot, Ending
 from emulators.target import Session, Target
 
 UNREAD = ScreenReading(rows={}, problem="the screen was not read")
@@ -182,6 +183,9 @@ class Run:
         """Boot once and store the observation at once. Its screen is read meanwhile: no emulator waits for that."""
         name = prepared.case.name
         observation = await session.boot(boot)
+        if log := observation.logs.get(EXITS_LOG):
+            logs = {**observation.logs, EXITS_LOG: with_names(log, prepared)}
+            observation = msgspec.structs.replace(observation, logs=logs)
         boots = self._seen.setdefault((name, target.name), [])
         seen = see(observation, UNREAD, msgspec.structs.replace(record, number=len(boots)))
         boots.append(seen)

@@ -14,13 +14,14 @@ import msgspec
 from emulators.host import limits
 from emulators.host.errors import EmulatorError, Progress
 from emulators.host.limits import Unanswered, in_time
-from emulators.hosted.appliance import initramfs
+from emulators.hosted.appliance import initramfs, tracing
 from emulators.hosted.appliance.machine import DUMP, KERNEL_LOG, PORTS, QEMU_LOG, ApplianceMachine
 from emulators.hosted.appliance.quirks import known_trouble
 from emulators.hosted.appliance.snapshot import DISK, Shape, can_start, resumed, snapshot
 from emulators.hosted.appliance.start import MODEL, Hosting, booted
+from emulators.hosted.exit_log import exit_log
 from emulators.hosted.kernel_log import faults
-from emulators.observation import WHOLE_CPU, Boot, Ending, Limits, Observation
+from emulators.observation import EXITS_LOG, WHOLE_CPU, Boot, Ending, Limits, Observation
 from emulators.qemu.dump import Dump, dump, read_dump
 from emulators.qemu.machine import Looks, Qemu, kvm_failure, qemu_argv, qemu_line
 from emulators.qemu.screen import QemuScreen
@@ -132,10 +133,11 @@ class HostedSession:
         argv = self._argv(boot, *disks)
         sizes = [f"busybox truncate -s {path.stat().st_size} {name}" for name, path in disks.items()]
         ignoring = f"echo {int(boot.machine.ignore_msrs)} >{IGNORE_MSRS}"
+        recording = [tracing.BEGIN] if self._hosting.traced else []
         self._running = qemu = Qemu(limits.INNER_QEMU_ANSWER)
 
         async def start() -> None:
-            control = await machine.start_qemu(argv, "; ".join([*sizes, ignoring]))
+            control = await machine.start_qemu(argv, "; ".join([*sizes, ignoring, *recording]))
             await qemu.connect(control, limits.INNER_QEMU_START)
 
         observation = await self._observe(machine, boot, argv, qemu, start, alone=False)
@@ -238,6 +240,7 @@ class HostedSession:
         registers: dict[str, str] = {}
         log = kernel_log = b""
         end: End | None = None
+        exits: dict[str, bytes] = {}
         cpu_before = machine.bochs.process.cpu_seconds()
 
         async def asleep(threads: Sequence[int]) -> bool:
@@ -270,6 +273,8 @@ class HostedSession:
                     await machine.kill()
                 else:
                     files = await machine.collect()
+                    if self._hosting.traced:
+                        exits = await tracing.traced(machine)
                     if alone:
                         machine.end()
                     log, kernel_log = files[QEMU_LOG], files[KERNEL_LOG]
@@ -291,7 +296,7 @@ class HostedSession:
             watched,
             **msgspec.structs.asdict(left),
             registers=registers,
-            logs={QEMU_LOG: log, KERNEL_LOG: kernel_log},
+            logs={QEMU_LOG: log, KERNEL_LOG: kernel_log, **({EXITS_LOG: exit_log(exits)} if exits else {})},
             kernel_faults=faults(kernel_log),
             counters={
                 "cpu seconds": cpu - cpu_before,

@@ -49,15 +49,18 @@ class KvmHosted(Target):
         qemu: str | None = None,
         cache: Path | None = None,
         cold: bool = False,
+        exits: bool = False,
     ) -> None:
         """`kernel` is one that `emulators.hosted.appliance.kernel.fetch` takes, `host_bochs` the Bochs that hosts KVM,
         chosen apart from the reference's, None the quickest that can be had, and `qemu` the path of the QEMU in there,
         None the distribution's. `host_cpu_model` is the CPU of that Bochs; KVM's guest sees of it what KVM gives.
         `cold` is to boot Linux for each session, and not to restore it from a snapshot for each boot.
+        `exits` is to record which VM exits L0 handles.
 
         Raises EmulatorError when `qemu` is no QEMU.
         """
         self.cold = cold
+        self.exits = exits
         self.wanted_kernel = kernel
         self.wanted_bochs = host_bochs
         self.model = host_cpu_model or MODEL
@@ -203,7 +206,7 @@ class KvmHosted(Target):
     async def session(self, boots: Sequence[Boot], progress: Progress) -> AsyncIterator[Session]:
         appliance = await asyncio.to_thread(self.appliance, progress)
         program = await asyncio.to_thread(self.program, progress)
-        hosting = Hosting(appliance=appliance, program=program, model=self.model)
+        hosting = Hosting(appliance=appliance, program=program, model=self.model, traced=self.exits)
         settings = Settings(target=self.name, identity=self.identity(), cpu=CPU, cache=self.cache, warm=self.warm)
         session = HostedSession(settings, hosting, boots, progress)
         try:

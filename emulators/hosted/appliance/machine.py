@@ -114,6 +114,10 @@ class ApplianceMachine:
         """
         return await self._packed(f"-k {DUMP}/*", DUMP)
 
+    async def fetch_all(self, folder: str) -> dict[str, bytes]:
+        """What lies in a folder, by name. Raises EmulatorError."""
+        return await self._packed(f"{folder}/*", folder)
+
     async def _packed(self, files: str, what: str) -> dict[str, bytes]:
         """What pack.c makes of these files. Raises EmulatorError when it fails."""
         code, data = await self.ask(f"{PACK} {files}", limits.COLLECT)

@@ -27,11 +27,12 @@ from emulators.host.cache import Cache
 from emulators.host.errors import EmulatorError
 from emulators.host.files import private_copy, sha256_cached
 from emulators.host.tools import ran
+from emulators.hosted.appliance import tracing
 from emulators.hosted.appliance.assembler import assembled
 from emulators.hosted.appliance.initramfs import TAKE
 from emulators.hosted.appliance.linuxboot import SECTOR
 from emulators.hosted.appliance.machine import ApplianceMachine
-from emulators.hosted.appliance.start import COMMAND_LINE, SECOND_DISK, Hosting, booted, restored
+from emulators.hosted.appliance.start import SECOND_DISK, Hosting, booted, restored
 from emulators.qemu.machine import Qemu
 
 VERSION = 4  # of what the functions here make; a change that the hashed inputs do not show must raise it
@@ -108,6 +109,8 @@ async def resumed(hosting: Hosting, snapshot: Snapshot, image: bytes, folder: Pa
     os.truncate(second, snapshot.facts.second_bytes)
     async with restored(hosting, snapshot.folder, second, folder) as machine:
         taking = f"{TAKE} {-(-len(content) // SECTOR)} {DISK}"
+        if hosting.traced:
+            taking += f" && {{ {tracing.BEGIN}; }}"
         # A Bochs that cannot read a state boots instead, and then knows nothing of it.
         code, said = await machine.ask(f'[ "$snapshot" = {snapshot.key} ] && {taking}', limits.RESTORED)
         if code:
@@ -184,11 +187,12 @@ def _key(hosting: Hosting, shape: Shape) -> str:
     parts = [
         str(VERSION),
         hosting.appliance.key,
-        COMMAND_LINE,
+        hosting.command_line,
         hosting.model,
         shlex.join(shape.argv),
         str(shape.disk_bytes),
     ]
     parts += [f"{key}={value}" for key, value in hosting.program.identity().items()]
     parts += [sha256_cached(STANDIN), str(shape.guest_mib)]
+    parts += tracing.identity() if hosting.traced else []
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:32]

@@ -20,6 +20,7 @@ from emulators.by_hand import STOCK_ROMS, ByHand, bochs_by_hand, unseen
 from emulators.host import limits
 from emulators.host.errors import EmulatorError
 from emulators.host.limits import in_time
+from emulators.hosted.appliance import tracing
 from emulators.hosted.appliance.build import Appliance, whole_cylinders
 from emulators.hosted.appliance.machine import AGENT_PORT, DEBUG_PORT, GUEST_PORT, IPS, QMP_PORT, ApplianceMachine
 
@@ -28,10 +29,11 @@ from emulators.hosted.appliance.machine import AGENT_PORT, DEBUG_PORT, GUEST_POR
 MODEL = "corei7_haswell_4770"
 # Start-up work that nothing here needs and that costs the emulated CPU seconds: checking and listing what can be
 # traced, and reading the kernel's own type information. A kernel that has no function of such a name ignores it.
+TRACING_CALL = "tracer_init_tracefs"  # what makes tracefs usable, and all that this takes
 NOT_CALLED = (
     "ftrace_check_for_weak_functions",
     "trace_eval_init",
-    "tracer_init_tracefs",
+    TRACING_CALL,
     "init_kprobe_trace",
     "init_uprobe_trace",
     "init_dynamic_event",
@@ -54,6 +56,7 @@ COMMAND_LINE = (
     # Without APERF/MPERF the scheduler does not read those MSRs, which Bochs does not have, at every tick.
     f"clearcpuid=124 initcall_blacklist={','.join(NOT_CALLED)}"
 )
+TRACED_COMMAND_LINE = COMMAND_LINE.replace(f"{TRACING_CALL},", "")
 MOST_MIB = 2048  # Bochs 2.7 does not start with more
 MARGIN_MIB = 40  # for Linux and QEMU, beside the guest's memory and what is handed in
 FIRST_DISK, SECOND_DISK = "first.img", "second.img"
@@ -65,6 +68,11 @@ class Hosting(msgspec.Struct, frozen=True, kw_only=True):
     appliance: Appliance
     program: BochsProgram
     model: str
+    traced: bool = False  # whether KVM's exits are recorded; see tracing.py
+
+    @property
+    def command_line(self) -> str:
+        return TRACED_COMMAND_LINE if self.traced else COMMAND_LINE
 
 
 @contextlib.asynccontextmanager
@@ -84,9 +92,12 @@ async def booted(
     alone it can be told to save its state.
     """
     appliance = hosting.appliance
-    megabytes = _memory(appliance, images, guest_mib, second_bytes)
+    if hosting.traced:
+        images = {**images, **tracing.handed_in(folder)}
+    recorded = tracing.MEMORY_BYTES if hosting.traced else 0
+    megabytes = _memory(appliance, images, guest_mib, second_bytes + recorded)
     second = folder / SECOND_DISK
-    second.write_bytes(appliance.second_disk(images, COMMAND_LINE))
+    second.write_bytes(appliance.second_disk(images, hosting.command_line))
     os.truncate(second, max(second.stat().st_size, whole_cylinders(second_bytes)))
     async with _ports() as ports:
         config = [
@@ -100,6 +111,8 @@ async def booted(
             ports.machine(bochs) as machine,
         ):
             await machine.wait_ready(power_on)
+            if hosting.traced:
+                await tracing.set_up(machine)
             yield machine
 
 
