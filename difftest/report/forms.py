@@ -41,6 +41,7 @@ FORMS = {
     "ktap": Form("ktap", "ktap", "KTAP."),
     "summary": Form("markdown", "summary", "Markdown for a job's summary page."),
     "catalogue": Form("catalogue", "of_run", "What each check showed, in Markdown."),
+    "exits": Form("exits", "exits_report", "Print which VM exits L0 handled: of a run with --exits.", Takes.NOTHING),
     "csv": Form("tables", "write_csv", "Tables of results, fields and timings.", Takes.FOLDER),
     "parquet": Form("tables", "write_parquet", "The same tables as Parquet.", Takes.FOLDER),
     "bug": Form("bug", "bug_report", "Print the bug report of a check's divergence.", Takes.CHECK),
