@@ -83,6 +83,11 @@ def test_every_command_has_help(tmp_path: Path, command: list[str]) -> None:
         (["run", "ept-pdpte-load", "-t", "tcg", "--bochs", "/bin/true"], "does not say that it is a Bochs", ""),
         (["run", "ept-pdpte-load", "-t", "tcg", "--qemu", "/bin/true"], "does not say that it is a QEMU", ""),
         (
+            ["run", "ept-pdpte-load", "-t", "tcg", "--exits"],
+            "--exits is for kvm-hosted, which does not take part",
+            "--target kvm-hosted",
+        ),
+        (
             ["run", "ept-pdpte-load", "-t", "tcg", "--kernel", "6.1"],
             "for kvm-hosted, which does not take part",
             "--target kvm",

@@ -17,7 +17,9 @@ import psutil
 import pytest
 
 from difftest.case.case import BUNDLED, load, of_image
+from difftest.image.names import with_names
 from difftest.image.prepare import prepare
+from difftest.reading.exits import Outcome, l0_saw, parse_exits
 from difftest.reading.record import parse
 from difftest.reading.screen import read_screen
 from emulators.host.files import cache_folder
@@ -25,7 +27,7 @@ from emulators.hosted.appliance.machine import KERNEL_LOG
 from emulators.hosted.appliance.snapshot import snapshots
 from emulators.hosted.session import SLOWER, HostedSession
 from emulators.hosted.target import KvmHosted
-from emulators.observation import Boot, Ending, Limits, Machine
+from emulators.observation import EXITS_LOG, Boot, Ending, Limits, Machine
 from emulators.target import Session
 
 from .guests import (
@@ -219,6 +221,31 @@ def test_the_main_job_shows_the_bug_that_started_the_project(tmp_path: Path) -> 
     assert page.count("data:image/png;base64,") >= 2
     assert "KVM wrong" in page
     show_it_again_without_difftest(tmp_path)
+
+
+@pytest.mark.parametrize("cold", [True, False], ids=["cold", "warm"])
+async def test_exits_are_recorded_for_each_boot_alone(tmp_path: Path, cold: bool) -> None:
+    """L0 carries out the MOV to CR0 of the seed's L2, and injects #GP where CR3's page is absent from EPT."""
+    prepared = prepare(load(BUNDLED / "ept-pdpte-load"), tmp_path)
+    target = KvmHosted(cache=private_cache(tmp_path / "cache"), cold=cold, exits=True)
+    target.prepare(print)
+    boots = [prepared.boot(), prepared.only([1])]
+    async with target.session(boots[:1], print) as session:
+        both, second = [await session.boot(boot) for boot in boots]
+    traces = []
+    for seen in (both, second):
+        assert seen.ending is Ending.FINISHED and ("snapshot" in seen.seconds) is not cold
+        trace = parse_exits(with_names(seen.logs[EXITS_LOG], prepared))
+        assert not trace.problems
+        traces.append({check: l0_saw(window) for check, window in trace.windows.items()})
+    assert [list(trace) for trace in traces] == [["mapped", "not-present"], ["not-present"]]
+    assert all(saw.complete for trace in traces for saw in trace.values())
+    for trace in traces:
+        (exit,) = trace["not-present"].instructions
+        assert (exit.level, exit.name, exit.outcome, exit.exceptions) == ("L2", "CR_ACCESS", Outcome.HANDLED, (13,))
+        assert exit.place.endswith("l2_mov_to_cr0") and exit.count == 1
+    (exit,) = traces[0]["mapped"].instructions
+    assert (exit.name, exit.exceptions) == ("CR_ACCESS", ())
 
 
 def show_it_again_without_difftest(folder: Path) -> None:
