@@ -50,21 +50,23 @@ class Done(NamedTuple):
     emulating: float  # seconds of `wall` in which an emulator ran
 
     def seen(self, case: str, target: str) -> Observation:
-        return self.run.observations(case)[target][0][0]
+        return self.run.boots(case)[target][0].observation
 
     def all_seen(self, target: str) -> list[Observation]:
-        return [self.seen(case.name, target) for case in self.run.cases() if target in self.run.observations(case.name)]
+        """The first boot of each case that was booted on the target."""
+        every = [self.run.boots(case.name).get(target) for case in self.run.cases()]
+        return [boots[0].observation for boots in every if boots]
 
     def own(self, label: str) -> dict[str, float]:
         """What the tester itself took of the run."""
         boots = [
-            boot
+            seen.observation
             for case in self.run.cases()
             for target in self.run.every_boot(case.name).values()
-            for boot in target.values()
+            for seen in target
         ]
-        drawing = sum(seen.counters.get(X_SERVER_CPU, 0.0) for seen, _ in boots)
-        own = self.cpu - sum(spent(seen for seen, _ in boots)) - drawing
+        drawing = sum(seen.counters.get(X_SERVER_CPU, 0.0) for seen in boots)
+        own = self.cpu - sum(spent(boots)) - drawing
         return {
             f"{label}: whole, s": self.wall,
             f"{label}: emulators, s": self.emulating,
@@ -156,7 +158,7 @@ def side_by_side(one: Done, two: Done) -> dict[str, float]:
 
 
 def families(done: Done) -> dict[str, float]:
-    reference, hosted = done.all_seen("bochs"), done.all_seen("kvm-hosted")
+    reference, hosted, under = (done.all_seen(target) for target in ("bochs", "kvm-hosted", "host-cpu"))
     restoring = sum(seen.counters["cpu seconds to ready"] for seen in hosted)
     checks = len(done.run.all_results())
     drawing = sum(seen.counters.get(X_SERVER_CPU, 0.0) for seen in reference)
@@ -171,6 +173,7 @@ def families(done: Done) -> dict[str, float]:
         "bundled cases: under Bochs, CPU s": sum(spent(reference)),
         "bundled cases: hosted, CPU s": sum(spent(hosted)),
         "bundled cases: hosted, of that restoring, CPU s": restoring,
+        "bundled cases: the CPU under KVM, CPU s": sum(spent(under)),
         "ratio: bundled cases, hosted / under Bochs alone": sum(spent(hosted)) / sum(spent(reference)),
         "ratio: bundled cases, hosted / under Bochs and its X server (at most 4)": sum(spent(hosted))
         / (sum(spent(reference)) + drawing),
