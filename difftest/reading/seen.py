@@ -19,6 +19,11 @@ class BootRecord(msgspec.Struct, frozen=True, kw_only=True):
     part: int = 0  # 0: all checks; a later part runs the checks after one that ended, or hung, the guest
     variant: str = ""  # a name of Target.variants(): another machine, booted to confirm; "" for the plain one
 
+    @property
+    def order(self) -> tuple[int, int]:
+        """By which boots are read: the parts of the first repeat first, whichever was booted first."""
+        return self.repeat, self.part
+
 
 class Seen(msgspec.Struct, frozen=True, kw_only=True):
     """One boot as the judge and the reports see it."""

@@ -20,7 +20,7 @@ from difftest.reading.seen import BootRecord, Seen, see
 from difftest.run.plan import Job, Plan, names_of
 from difftest.run.store import Refusal, RunWriter
 from difftest.verdict import MEANINGS, Verdict
-from emulators.observation import EXITS_LOG, FATAL, HUNG, Boot, Ending
+from emulators.observation import EXITS_LOG, FATAL, HUNG, Boot, Ending, Observation
 from emulators.target import Session, Target
 
 UNREAD = ScreenReading(rows={}, problem="the screen was not read")
@@ -189,13 +189,20 @@ class Run:
         boots = self._seen.setdefault((name, target.name), [])
         seen = see(observation, UNREAD, msgspec.structs.replace(record, number=len(boots)))
         boots.append(seen)
-        reading = asyncio.create_task(asyncio.to_thread(read_screen, observation, afresh=self.read_afresh))
-        self._screens.setdefault((name, target.name), []).append(reading)
-        await asyncio.to_thread(self.writer.add_observation, name, seen.boot, observation)
+        storing = asyncio.create_task(asyncio.to_thread(self.writer.add_observation, name, seen.boot, observation))
+        self._screens.setdefault((name, target.name), []).append(
+            asyncio.create_task(self._screen(observation, storing))
+        )
+        await storing
         seconds = observation.seconds.get("whole", 0.0)
         tail = "" if observation.ending == Ending.FINISHED else f" ({observation.detail})"
         self.say(name, target.name, f"{observation.ending} after {seconds:.1f} s{tail}")
         return seen
+
+    async def _screen(self, observation: Observation, stored: asyncio.Task[None]) -> ScreenReading:
+        """What is read off the screen of an observation. It is kept in the observation's folder, which comes first."""
+        await asyncio.wait([stored])
+        return await asyncio.to_thread(read_screen, observation, afresh=self.read_afresh)
 
     async def _finish(self, job: Job, target: Target) -> None:
         """Wait for what is read off the screens of a case on a target, and judge the case if all is there."""
@@ -216,7 +223,8 @@ class Run:
 
     def seen(self, case: str, target: str) -> list[Seen]:
         """The boots that are judged: those of the plain machine."""
-        return [seen for seen in self._seen.get((case, target), []) if not seen.boot.variant]
+        plain = [seen for seen in self._seen.get((case, target), []) if not seen.boot.variant]
+        return sorted(plain, key=lambda seen: seen.boot.order)
 
     def boots(self, case: str, target: str, numbers: Sequence[int]) -> list[Seen]:
         return [self._seen[case, target][number] for number in numbers]

@@ -264,9 +264,9 @@ class StoredRun:
         return self._json(path, list[Refusal]) if path.exists() else []
 
     def boots(self, case: str) -> dict[str, list[Seen]]:
-        """Each target's boots in their order, without variants."""
+        """Each target's boots, those of the first repeat first, without variants."""
         return {
-            target: plain
+            target: sorted(plain, key=lambda seen: seen.boot.order)
             for target, boots in self.every_boot(case).items()
             if (plain := [seen for seen in boots if not seen.boot.variant])
         }
