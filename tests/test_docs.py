@@ -11,7 +11,9 @@ import typer.main
 from msgspec.structs import fields
 
 from difftest.case.manifest import Absent, Known, Manifest, Note
+from difftest.case.selection import bundled
 from difftest.cli import app
+from difftest.report.findings import END, START
 from difftest.report.json import json_lines
 from difftest.run.store import StoredRun
 from difftest.verdict import ExitCode, Verdict
@@ -83,3 +85,14 @@ def test_what_the_documents_point_at_is_there() -> None:
         assert [target for target in targets if not ((folder / target).exists() or (ROOT / target).exists())] == [], (
             name
         )
+
+
+def test_readme_and_catalogue_come_from_the_same_runs() -> None:
+    """Both have the table of findings, which `make catalogue` writes from stored runs."""
+    tables = []
+    for text in ((ROOT / "README.md").read_text(encoding="utf-8"), DOCS["docs/catalogue.md"]):
+        tables.append(text.partition(START)[2].partition(END)[0].strip())
+    assert tables[0] == tables[1] and tables[0].count("\n") > 10
+    known = {check.partition("/")[0] for case in bundled() for entry in case.manifest.known for check in entry.checks}
+    named = set(re.findall(r"`([A-Z]+\d*-\d+)`", tables[0]))
+    assert named and named <= known, "a finding that no case knows: run `make catalogue` again, or `difftest accept` it"

@@ -156,10 +156,13 @@ def test_why_a_target_was_not_booted_is_kept(tmp_path: Path) -> None:
 def test_runs_of_one_command_know_each_other(tmp_path: Path) -> None:
     names = [f"2026010{number}-000000-aaaa" for number in range(1, 5)]
     for name in names:
-        command = ["difftest", "other"] if name == names[1] else ["difftest", "run"]
-        RunWriter.create(tmp_path, msgspec.structs.replace(sample.meta(name), command=command))
+        series = "other" if name == names[1] else "one"
+        RunWriter.create(tmp_path, msgspec.structs.replace(sample.meta(name), series=series))
     (tmp_path / names[3] / "run.json").write_bytes(b"{")
     assert [run.meta.run for run in StoredRun.open(tmp_path / names[0]).siblings()] == [names[2]]
+    RunWriter.create(tmp_path, sample.meta("20260109-000000-aaaa"))
+    RunWriter.create(tmp_path, sample.meta("20260109-000001-aaaa"))
+    assert StoredRun.open(tmp_path / "20260109-000000-aaaa").siblings() == [], "single runs have none"
 
 
 class TestARunOfSchema1:

@@ -36,6 +36,7 @@ def _option(name: str, form: Form) -> inspect.Parameter:
         Takes.FILE: (Path | None, None),
         Takes.NOTHING: (bool, None),
         Takes.CHECK: (str | None, "CHECK"),
+        Takes.PLACE: (Path | None, None),
         Takes.FOLDER: (Path | None, "FOLDER"),
     }[form.takes]
     option = typer.Option(f"--{name}", metavar=metavar, help=form.help)
@@ -75,7 +76,7 @@ def write_form(stored: StoredRun, name: str, value: Any) -> None:
     """Write a run in one form, with what its option was given. Raises StoreError."""
     form = FORMS[name]
     make = form.load()
-    if form.takes == Takes.FOLDER:
+    if form.takes in (Takes.FOLDER, Takes.PLACE):
         written = make(stored, value)
     elif form.takes == Takes.FILE and value != Path("-"):
         written = [_write(value, _bytes(make(stored)))]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -91,6 +92,7 @@ def run(
     asked = names("--target", target)
     if html is not None and len(versions) > 1:
         raise CaseError("--html goes with one version of each kind", hint="then: difftest report RUN --html FILE")
+    series = secrets.token_hex(8) if len(versions) > 1 else ""
     requests = [
         Request(
             cases=cases or [],
@@ -109,6 +111,7 @@ def run(
             confirm=_confirm(confirm),
             allow_skips=allow_skips,
             command=command_of(sys.argv[1:], chosen),
+            series=series,
         )
         for chosen in versions
     ]

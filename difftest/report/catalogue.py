@@ -35,8 +35,8 @@ def catalogue(runs: Sequence[StoredRun]) -> str:
 
 
 def of_run(run: StoredRun) -> str:
-    """The same of one run."""
-    return catalogue([run])
+    """The same of a run, and of the other runs of its command."""
+    return catalogue([*run.siblings(), run])
 
 
 def _lines(runs: Sequence[StoredRun]) -> Iterator[str]:

@@ -7,9 +7,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 import msgspec
 
+from difftest.atomic import write, writing
+from difftest.errors import StoreError
 from difftest.judging.result import Result, Role
 from difftest.report.markdown import cell
 from difftest.report.words import sentence
@@ -79,6 +82,20 @@ def put_into(text: str, rows: str) -> str:
     if not start or not end:
         raise ValueError(f"no marks {START} and {END}")
     return f"{head}{START}\n{rows}\n{END}{tail}"
+
+
+def put_findings(run: StoredRun, path: Path) -> list[Path]:
+    """Put the findings of a run, and of the other runs of its command, into a document. Raises StoreError, also for a
+    document without the marks.
+    """
+    rows = table(findings([*run.siblings(), run]))
+    with writing(path):
+        text = path.read_text(encoding="utf-8")
+        try:
+            write(path, put_into(text, rows).encode())
+        except ValueError as error:
+            raise StoreError(f"{path}: {error}", hint="put them where the table is to be") from error
+    return [path]
 
 
 def _versions(run: StoredRun, result: Result) -> Iterator[tuple[str, str]]:

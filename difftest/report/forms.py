@@ -16,6 +16,7 @@ class Takes(enum.Enum):
     FILE = enum.auto()  # function(run) -> text or bytes, which are written to the file; `-` is the output
     NOTHING = enum.auto()  # function(run) -> text or bytes, which are printed
     CHECK = enum.auto()  # function(run, check) -> text or bytes, which are printed
+    PLACE = enum.auto()  # function(run, file) -> the paths that it has changed
     FOLDER = enum.auto()  # function(run, folder) -> the paths that it has written
 
 
@@ -41,6 +42,12 @@ FORMS = {
     "ktap": Form("ktap", "ktap", "KTAP."),
     "summary": Form("markdown", "summary", "Markdown for a job's summary page."),
     "catalogue": Form("catalogue", "of_run", "What each check showed, in Markdown."),
+    "findings": Form(
+        "findings",
+        "put_findings",
+        "Put the table of what was found into a Markdown file, between its marks.",
+        Takes.PLACE,
+    ),
     "exits": Form("exits", "exits_report", "Print which VM exits L0 handled: of a run with --exits.", Takes.NOTHING),
     "csv": Form("tables", "write_csv", "Tables of results, fields and timings.", Takes.FOLDER),
     "parquet": Form("tables", "write_parquet", "The same tables as Parquet.", Takes.FOLDER),

@@ -172,6 +172,6 @@ def _spelled(field: Field, value: str) -> str:
 def sentence(text: str) -> str:
     """Some words as a sentence: a capital letter (but for the name of a function), a full stop."""
     text = text.strip()
-    if not re.match(r"\w*[_(]", text):
+    if not re.match(r"[\w.]*[_(]", text):
         text = text[:1].upper() + text[1:]
     return f"{text}{'' if text.endswith(('.', '?', '!')) else '.'}" if text else ""

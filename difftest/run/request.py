@@ -52,6 +52,7 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     confirm: Confirm = Confirm.NONE
     allow_skips: bool = False
     command: list[str]
+    series: str = ""  # see Meta
 
 
 class Ready(msgspec.Struct, frozen=True, kw_only=True):
@@ -153,6 +154,7 @@ def carry_out(ready: Ready) -> tuple[ExitCode, StoredRun | None]:
         run=new_run_id(),
         tool_version=__version__,
         command=request.command,
+        series=request.series,
         started=now(),
         host=_host(),
         reference=plan.reference,

@@ -87,6 +87,7 @@ class Meta(msgspec.Struct, frozen=True, kw_only=True):
     command: list[str]
     started: str  # ISO 8601, UTC
     ended: str = ""
+    series: str = ""  # what the runs of one command have in common that ran several versions; "" for a single run
     status: str = "running"  # running, finished, interrupted
     host: dict[str, str] = {}
     reference: str
@@ -230,12 +231,14 @@ class StoredRun:
         """The other runs beside this one that the same command made, in their order: one command may run many
         versions.
         """
-        found = []
+        found: list[StoredRun] = []
+        if not self.meta.series:
+            return found
         for folder in sorted(self._list(self.folder.parent)):
             if folder.resolve() != self.folder and not folder.is_symlink() and (folder / "run.json").is_file():
                 with contextlib.suppress(StoreError):
                     run = StoredRun.open(folder)
-                    if run.meta.command == self.meta.command:
+                    if run.meta.series == self.meta.series:
                         found.append(run)
         return found
 
