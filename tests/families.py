@@ -78,5 +78,11 @@ def statuses(told: Mapping[str, Record]) -> dict[str, str]:
 
 def known_on_bochs(case: Case) -> set[str]:
     """The checks that the manifest says Bochs fails."""
-    wrong = [known for known in case.manifest.known if known.verdict in ("reference-wrong", "inherited", "both-wrong")]
+    wrong = [known for known in case.manifest.known if known.verdict in ("reference-wrong", "shared", "both-wrong")]
+    return {check for known in wrong for check in known.checks}
+
+
+def wrong_on_tcg(case: Case) -> set[str]:
+    """The checks that the manifest says TCG fails."""
+    wrong = [known for known in case.manifest.known if known.verdict == "subject-wrong" and "tcg" in known.targets]
     return {check for known in wrong for check in known.checks}

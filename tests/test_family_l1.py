@@ -12,7 +12,16 @@ from difftest.image.build import Built
 from emulators.bochs.target import Bochs
 from emulators.qemu.target import Tcg
 
-from .families import Edit, assert_no_check_depends_on_another, built, case_called, known_on_bochs, records, statuses
+from .families import (
+    Edit,
+    assert_no_check_depends_on_another,
+    built,
+    case_called,
+    known_on_bochs,
+    records,
+    statuses,
+    wrong_on_tcg,
+)
 
 CASE = case_called("paging")
 ROWS = {f"L1-{row:02}" for row in range(1, 24)}
@@ -33,7 +42,7 @@ CET = {"L1-17/control", "L1-17/cet-set", "L1-17/wp-cleared"}
 LA57 = {"L1-11/without-paging", "L1-11/compatibility", "L1-11/64-bit"}  # TCG alone has it
 NEVER_HERE = {"L1-15/nxe-unsupported"}  # every CPU with Intel 64 has execute-disable
 NOT_INTELS = {"L1-15/reserved", "L1-18/each-bit", "L1-18/high-half"}
-TCG_WRONG = {check for known in CASE.manifest.known if "tcg" in known.targets for check in known.checks}
+TCG_WRONG = wrong_on_tcg(CASE)
 
 pytestmark = pytest.mark.boots
 

@@ -9,7 +9,16 @@ import pytest
 from emulators.bochs.target import Bochs
 from emulators.qemu.target import Tcg
 
-from .families import Edit, assert_no_check_depends_on_another, built, case_called, known_on_bochs, records, statuses
+from .families import (
+    Edit,
+    assert_no_check_depends_on_another,
+    built,
+    case_called,
+    known_on_bochs,
+    records,
+    statuses,
+    wrong_on_tcg,
+)
 
 CASE = case_called("pdpte")
 OPEN = {"P-04/not-present", "P-19/corrupt-table", "P-23/cr3-above-ram"}
@@ -44,7 +53,7 @@ async def test_no_check_depends_on_another(tmp_path: Path) -> None:
 async def test_a_cpu_that_is_not_intels_need_not_have_pdpte_registers(tmp_path: Path) -> None:
     told = await records(CASE, built(CASE, tmp_path), Tcg())
     assert told["P-09/wp"].reason == "not one of Intel's CPUs"
-    wrong = {check for known in CASE.manifest.known if "tcg" in known.targets for check in known.checks}
+    wrong = wrong_on_tcg(CASE)
     assert {check for check, record in told.items() if record.status == "FAIL"} == wrong
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -12,7 +14,12 @@ from difftest.case.case import load
 from difftest.image.build import KIT, Built, build_case
 from difftest.image.params import select_checks, with_ram_log
 from difftest.reading.record import parse
-from emulators.bochs.target import Bochs
+from emulators.bochs.machine import bochsrc
+from emulators.bochs.program import installed
+from emulators.bochs.target import Bochs, bochs_config
+from emulators.bochs.uart_rom import uart_rom
+from emulators.bochs.xvfb import xvfb
+from emulators.by_hand import IMAGE
 from emulators.host.files import sha256
 from emulators.observation import TEXT_COLUMNS, Boot, Ending, Limits, Machine, Observation
 from emulators.qemu.target import Tcg
@@ -270,3 +277,35 @@ async def test_a_disk_that_ends_early_is_told_on_the_screen(tmp_path: Path) -> N
     assert observation.ending == Ending.HALTED
     assert observation.text_memory is not None
     assert b"cannot read the disk, INT 13h status 01" in observation.text_memory[::2]
+
+
+async def test_cpuid_marks_the_start_and_the_report_of_each_check(tmp_path: Path) -> None:
+    """Seen by the debugger of Bochs, stopped at each CPUID of the kit's record."""
+    built = _changed(tmp_path)
+    code = _tool("objdump", "-d", "--no-show-raw-insn", str(built.image.parent / "case.elf"))
+    functions = re.findall(r"^\w+ <(?:mark|record_start|record_report)>:\n(.*?)\n\n", code, re.MULTILINE | re.DOTALL)
+    stops = [int(address, 16) for body in functions for address in re.findall(r"(\w+):\tcpuid", body)]
+    assert stops
+    boot = Boot(image=tmp_path / IMAGE, image_sha256="", machine=Machine(memory_mib=64))
+    (tmp_path / IMAGE).write_bytes(built.image.read_bytes())
+    (tmp_path / "uart.rom").write_bytes(uart_rom())
+    bochs = installed()
+    surroundings = ["display_library: x", f"log: {tmp_path}/bochs.log"]
+    config = [*bochs_config(boot, "corei7_haswell_4770", f"{tmp_path}/"), "com1: enabled=1, mode=null"]
+    lines = bochsrc(surroundings, config, bochs.bios, bochs.vga_bios, warns=False)
+    (tmp_path / "bochsrc").write_text("\n".join(lines) + "\n")
+    commands = [*(f"lb {address:#x}" for address in stops), *["c", "r"] * 2 * len(built.checks), "quit"]
+    (tmp_path / "rc").write_text("\n".join(commands) + "\n")
+    async with xvfb() as display:
+        argv = [*bochs.argv, "-q", "-f", f"{tmp_path}/bochsrc", *(bochs.debugger or []), "-rc", f"{tmp_path}/rc"]
+        said = _tool(*argv, env={**os.environ, "DISPLAY": display.name}, cwd=tmp_path)
+    marks = re.findall(r"rax: 00000000_(\w{8})(?:.|\n)*?rcx: 00000000_(\w{8})", said)
+    assert marks == [(f"{0x44540000 + number:08x}", f"{moment:08x}") for number in range(2) for moment in (1, 2)]
+
+
+def _tool(*argv: str, env: dict[str, str] | None = None, cwd: Path | None = None) -> str:
+    """A program's output."""
+    done = subprocess.run(
+        argv, capture_output=True, text=True, stdin=subprocess.DEVNULL, env=env, cwd=cwd, timeout=60, errors="replace"
+    )
+    return done.stdout
