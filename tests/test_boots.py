@@ -340,5 +340,5 @@ def test_a_check_that_kills_the_guest_loses_no_other(tmp_path: Path) -> None:
     (path,) = (tmp_path / "results" / "latest").glob("cases/killer/results.json")
     verdicts = {result["check"]: result["verdict"] for result in json.loads(path.read_bytes())}
     assert verdicts == {"before": "agree", "killer": "inconclusive", "second-killer": "inconclusive", "behind": "agree"}
-    boots = sorted(path.parent.glob("bochs/*/observation.json"))
+    boots = sorted(path.parent.glob("bochs/*/boot.json"))
     assert [json.loads(path.read_bytes())["part"] for path in boots] == [0, 1, 2], "one more boot for each killer"
