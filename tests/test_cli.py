@@ -166,6 +166,15 @@ def test_a_mirror_that_does_not_answer_is_told(tmp_path: Path) -> None:
     assert listed.returncode == 0 and "none" in listed.stdout and "Could not connect" in listed.stderr
 
 
+@pytest.mark.parametrize("option", ["--bochs", "--qemu"])
+def test_an_emulator_that_does_not_start_is_the_machines_fault(tmp_path: Path, option: str) -> None:
+    (tmp_path / "broken").write_bytes(b"\x7fELF" + bytes(100))
+    (tmp_path / "broken").chmod(0o755)
+    done = difftest(tmp_path, "run", "ept-pdpte-load", "-t", "tcg", option, "./broken")
+    assert done.returncode == 5, done.stderr
+    assert done.stderr.startswith("error: ") and "broken" in done.stderr and "Exec format error" in done.stderr
+
+
 def test_list_and_show_tell_checks_and_sdm_sections(tmp_path: Path) -> None:
     listed = difftest(tmp_path, "list", "--checks")
     assert listed.returncode == 0
@@ -175,7 +184,8 @@ def test_list_and_show_tell_checks_and_sdm_sections(tmp_path: Path) -> None:
 
 
 def test_help_imports_no_heavy_library(tmp_path: Path) -> None:
-    code = "import sys, difftest.cli; print(sorted({'pandas', 'PIL', 'qemu', 'debian', 'jinja2'} & set(sys.modules)))"
+    heavy = {"pandas", "PIL", "qemu", "debian", "jinja2", "regex", "packaging"}
+    code = f"import sys, difftest.cli; print(sorted({heavy} & set(sys.modules)))"
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True, env=ENVIRONMENT
     )
