@@ -23,7 +23,7 @@ test: test-setup lint
 
 # Seconds instead of minutes: everything that boots no emulator.
 units: test-setup
-	$(BIN)/pytest -m "not boots and not hosted"
+	$(BIN)/pytest -m "not boots and not hosted and not proof"
 
 # What takes too long for every change: tests marked `proof`, which the other targets leave out.
 proof: test-setup

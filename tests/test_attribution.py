@@ -170,8 +170,9 @@ def test_without_the_cpu_under_it_nothing_is_said_of_a_subject_that_fails(refere
         assert "exit_reason is 0x0, the SDM requires 0x30" in result.reason, "what the subject did is told all the same"
         assert result.host_cpu is not None and result.host_cpu.status == "-"
     assert "whether the CPU under it does the same was not observed" in result.reason
-    (missing,) = judged(gave("bochs", "pass"), gave("kvm", "alike"), "no debugger")
+    (missing,) = judged(gave("bochs", "pass"), gave("kvm", "alike"), "no debugger", host_names=BOCHS)
     assert missing.reason.endswith("no debugger")
+    assert missing.fields[0].values == {"bochs": "0x30", "kvm": "0x0"}, "what was observed is shown all the same"
 
 
 @pytest.mark.parametrize(
@@ -232,6 +233,11 @@ def test_alike_is_the_same_requirement_broken_with_the_same_value() -> None:
     beside = boot("host-cpu", serial(FAIL + " rip_offset=0x7"))
     (result,) = judged(gave("bochs", "pass"), gave("kvm", "alike"), [beside])
     assert "in the same way" in result.reason, "a field without a requirement makes no difference"
+    unsaid = [boot("kvm", serial("FAIL cr0=0x1"))]
+    (result,) = judged(gave("bochs", "pass"), unsaid, [boot("host-cpu", serial("FAIL cr0=0x2"))])
+    assert "in the same way" in result.reason, "neither says what it should have been"
+    (result,) = judged(gave("bochs", "pass"), unsaid, gave("host-cpu", "died"))
+    assert "in another way" in result.reason
     hung = [boot("host-cpu", broken_off(), Ending.QUIET)]
     results = judged(gave("bochs", "pass"), gave("kvm", "died"), hung)
     assert "in another way (the guest hung" in results[0].reason

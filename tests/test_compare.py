@@ -72,6 +72,7 @@ def one(verdict: Verdict, value: str = "0x1", statuses: str = "", **other: Any) 
         (one(Verdict.SHARED), one(Verdict.SUBJECT_WRONG), Change.CHANGED),
         (one(Verdict.SHARED, "0x2"), one(Verdict.SHARED, "0x2"), Change.SAME),
         (one(Verdict.SUBJECT_WRONG, "0x2"), one(Verdict.SUBJECT_WRONG, "0x2", "SKIP FAIL"), Change.SAME),
+        (one(Verdict.SUBJECT_WRONG, "0x2", "SKIP FAIL"), one(Verdict.BOTH_WRONG, "0x2"), Change.CHANGED),
         (one(Verdict.SUBJECT_WRONG, statuses="PASS DIED"), one(Verdict.AGREE), Change.FIXED),
         (one(Verdict.SUBJECT_WRONG, statuses="PASS DIED"), one(Verdict.SUBJECT_WRONG, "0x2"), Change.CHANGED),
         (one(Verdict.AGREE), one(Verdict.DIFFER, "0x2", "PASS PASS"), Change.NEW),

@@ -42,6 +42,7 @@ def one(
         (PASS + " free.tsc=0x1", PASS + " free.tsc=0x2", Verdict.AGREE),
         ("OPEN a=0x1", "OPEN a=0x1", Verdict.AGREE),
         ("OPEN a=0x1", "OPEN a=0x2", Verdict.DIFFER),
+        ("OPEN a=0x1", "PASS a=0x1", Verdict.DIFFER),
         ("OPEN a=0x1 must.b=0x1 b=0x2", "OPEN a=0x1 must.b=0x1 b=0x1", Verdict.REFERENCE_WRONG),
         (PASS, 'SKIP reason="no VMX"', Verdict.SKIPPED),
         (PASS, "PASS exit_reason=0x0 must.exit_reason=0x30", Verdict.INCONCLUSIVE),
@@ -104,6 +105,21 @@ def test_what_was_booted_behind_a_killing_check_counts() -> None:
     assert [result.verdict for result in without] == [Verdict.AGREE, Verdict.SUBJECT_WRONG, Verdict.INCONCLUSIVE]
     as_first = judged([left], [boot("kvm", serial("PASS x=0x1", "PASS x=0x2", "PASS x=0x3"), **other)])
     assert {result.verdict for result in as_first} == {Verdict.INCONCLUSIVE}, "these are not the same bytes"
+
+
+def test_a_death_that_did_not_come_again_in_a_later_part_is_told() -> None:
+    """The first part's memory was gone with the guest; booted again, all checks pass."""
+    gone, again = boot("kvm", b"", Ending.INTERNAL_ERROR), boot("kvm", serial(PASS), part=1)
+    for parts in ([gone, again], [again, gone]):
+        check, image = judged([boot("bochs", serial(PASS))], parts)
+        assert (check.verdict, image.check, image.verdict) == (Verdict.AGREE, IMAGE, Verdict.DIFFER)
+        assert "kvm-internal-error" in image.reason
+
+
+def test_a_check_that_no_part_reached_names_the_end_of_the_last() -> None:
+    parts = [boot("kvm", broken_off(), Ending.TRIPLE_FAULT), boot("kvm", b"", Ending.TOTAL, part=1)]
+    unreached = judged([boot("bochs", serial(PASS, PASS))], parts)[1]
+    assert unreached.verdict == Verdict.INCONCLUSIVE and "timeout-total" in unreached.reason
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 from difftest.authoring.accept import accept, entry
 from difftest.case.case import load
-from difftest.case.manifest import HOST_KERNEL, Known, as_toml
+from difftest.case.manifest import HOST_KERNEL, Known, Manifest, as_toml
 from difftest.cli import app
 from difftest.errors import CaseError, StoreError
 from difftest.history.rejudge import changes, rejudge
@@ -151,6 +151,24 @@ def test_any_reason_makes_a_manifest_that_can_be_read(reason: str, link: str) ->
     assert len(read) == 1 and read[0]["check"] == "not-present"
 
 
+def test_an_entry_of_every_key_is_read_as_it_was_written() -> None:
+    known = Known(
+        check=["a", "b/c"],
+        verdict=Verdict.SHARED,
+        reason='"quoted" \\ and | more',
+        link="https://bug.example/1",
+        targets=["kvm"],
+        kernels=">=6",
+        bochs="<3",
+        host_bochs="==3.0.*",
+        match={"vector": "0xd", "exit_reason": ["0x0", "0x30"], "odd name": "1"},
+        pattern=r"a\.b",
+        died=True,
+    )
+    text = f"{MANIFEST}\n{as_toml(known)}"
+    assert msgspec.toml.decode(text, type=Manifest).known == [known]
+
+
 def test_a_flaky_or_undecided_result_is_not_accepted_as_more_than_it_is() -> None:
     def of(result: Result) -> Known:
         return entry(result, reason="r", link="", kernels="", bochs="", every_target=True)
@@ -232,6 +250,9 @@ TWO_FIELDS = "FAIL exit_reason=0x0 must.exit_reason=0x30 vector=0x6"
         ({"match": {"exit_reason": "0x0", "vector": "0xd"}}, serial(TWO_FIELDS), Ending.FINISHED, False),
         ({"match": {"exit_reason": "0x0", "vector": "0x6"}}, serial(TWO_FIELDS), Ending.FINISHED, True),
         ({"match": {"vector": "0xd"}}, serial(FAIL), Ending.FINISHED, False),
+        ({"match": {"exit_reason": "0x00"}}, serial(FAIL), Ending.FINISHED, False),
+        ({"match": {"exit_reason": ["0xa", "0x0"]}}, serial(FAIL), Ending.FINISHED, True),
+        ({"match": {"exit_reason": ["0xa", "0x00"]}}, serial(FAIL), Ending.FINISHED, False),
         ({"match": {"exit_reason": "0x0"}}, broken_off(), Ending.INTERNAL_ERROR, False),
         ({"pattern": "exit_reason is 0x0"}, serial(FAIL), Ending.FINISHED, True),
         ({"pattern": "exit_reason is 0x0"}, serial(OTHER_VALUE), Ending.FINISHED, False),
@@ -276,6 +297,13 @@ def test_an_entry_speaks_of_the_values_of_the_side_that_is_wrong() -> None:
     manifest = msgspec.structs.replace(MANIFEST_OF_SIDES, known=died)
     results = judged([boot("bochs", broken_off(), Ending.RESET)], [boot("kvm", serial(PASS))], manifest=manifest)
     assert results[0].expected
+
+
+def test_the_values_of_an_entry_need_not_differ_between_the_sides() -> None:
+    known = [entry_of(verdict="both-wrong", match={"exit_reason": "0x0"})]
+    manifest = msgspec.structs.replace(MANIFEST_OF_SIDES, known=known)
+    (result,) = judged([boot("bochs", serial(FAIL))], [boot("kvm", serial(FAIL))], manifest=manifest)
+    assert result.expected and not result.fields[0].differs
 
 
 def test_a_value_counts_where_the_other_side_has_the_field_for_another_purpose() -> None:

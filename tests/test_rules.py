@@ -52,6 +52,10 @@ class TestWhatIsRequiredDependsOnTheCpu:
         result = pair(*told)
         assert result.verdict == verdict and reason in result.reason
 
+    def test_who_gives_what_nobody_asked_for_differs(self) -> None:
+        result = pair(self.NARROW.format("0x24"), self.WIDE.format("0x30").replace("PASS", "FAIL"))
+        assert result.fields[0].differs and result.verdict == Verdict.SUBJECT_WRONG
+
     def test_another_field_that_differs_still_counts(self) -> None:
         result = pair(self.NARROW.format("0x24"), self.WIDE.format("0x28").replace("a=0x1", "a=0x2"))
         assert result.verdict == Verdict.DIFFER and "differ in a," in result.reason
@@ -105,8 +109,8 @@ class TestDeaths:
     def test_both_dead_in_one_check_decide_nothing_and_are_named(self) -> None:
         sides = [boot(name, broken_off(), Ending.TRIPLE_FAULT) for name in ("bochs", "kvm")]
         (result,) = judged(sides[:1], sides[1:])
-        assert result.verdict == Verdict.INCONCLUSIVE and "both sides died" in result.reason
-        assert "triple-fault" in result.reason
+        assert (result.check, result.verdict) == ("c0", Verdict.INCONCLUSIVE)
+        assert "both sides died" in result.reason and "triple-fault" in result.reason
 
     def test_a_skip_hides_no_death_and_no_failure(self) -> None:
         """On either side: one that breaks the SDM is judged by itself."""

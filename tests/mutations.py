@@ -1,0 +1,492 @@
+"""Single faults to be put into the judge, one at a time: each must be noticed by a test (see test_mutations.py)."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+
+class Mutation(NamedTuple):
+    """`old` is in the file once, and becomes `new`."""
+
+    file: str
+    old: str
+    new: str
+
+
+ATTRIBUTION = "difftest/judging/attribution.py"
+JUDGE = "difftest/judging/judge.py"
+SIDE = "difftest/judging/side.py"
+KNOWN = "difftest/judging/known.py"
+CONFIRMATION = "difftest/judging/confirmation.py"
+RESULT = "difftest/judging/result.py"
+COMPARE = "difftest/history/compare.py"
+VERDICT = "difftest/verdict.py"
+
+MUTATIONS = [
+    # Whose fault it is.
+    Mutation(ATTRIBUTION, "GOOD = (Status.PASS, Status.OPEN)", "GOOD = (Status.PASS,)"),
+    Mutation(ATTRIBUTION, "    if subject.status == Status.NOT_REPORTED:\n", "    if subject is None:\n"),
+    Mutation(
+        ATTRIBUTION,
+        "    if subject.bad:\n        return _subject_fails",
+        "    if subject.bad and reference.status != Status.SKIP:\n        return _subject_fails",
+    ),
+    Mutation(
+        ATTRIBUTION,
+        "    if subject.bad:\n        return _subject_fails",
+        "    if subject.status == Status.FAIL:\n        return _subject_fails",
+    ),
+    Mutation(
+        ATTRIBUTION,
+        "    if reference.status == Status.NOT_REPORTED:\n"
+        "        return _inconclusive(targets[Role.REFERENCE], reference)\n"
+        "    if reference.bad:\n",
+        "    if reference.bad:\n",
+    ),
+    Mutation(
+        ATTRIBUTION,
+        "    if reference.bad:\n        return",
+        "    if reference.bad and subject.status != Status.SKIP:\n        return",
+    ),
+    Mutation(ATTRIBUTION, "verdict=Verdict.REFERENCE_WRONG,", "verdict=Verdict.SUBJECT_WRONG,"),
+    Mutation(ATTRIBUTION, "        if len(dead) > 1:\n", "        if len(dead) > 2:\n"),
+    Mutation(
+        ATTRIBUTION,
+        "return Attribution(verdict=Verdict.DIFFER, reason=dead[0]",
+        "return Attribution(verdict=Verdict.SUBJECT_WRONG, reason=dead[0]",
+    ),
+    Mutation(ATTRIBUTION, "(Role.REFERENCE, reference), (Role.SUBJECT, subject)):", "(Role.REFERENCE, reference),):"),
+    Mutation(ATTRIBUTION, "    if differing or reference.status != subject.status:\n", "    if differing:\n"),
+    Mutation(
+        ATTRIBUTION,
+        "    if differing or reference.status != subject.status:\n",
+        "    if reference.status != subject.status:\n",
+    ),
+    Mutation(ATTRIBUTION, "Verdict.BOTH_WRONG if reference.bad else", "Verdict.BOTH_WRONG if not reference.bad else"),
+    Mutation(
+        ATTRIBUTION,
+        "    if host is None:\n        if reference",
+        "    if host is None or host.status == Status.NOT_REPORTED:\n        if reference",
+    ),
+    Mutation(
+        ATTRIBUTION,
+        "        if subject.status == reference.status == Status.DIED:\n",
+        "        if subject.status == reference.status == Status.SKIP:\n",
+    ),
+    Mutation(ATTRIBUTION, "    if host.status in GOOD:\n", "    if host.status in GOOD and not reference.bad:\n"),
+    Mutation(ATTRIBUTION, "    if host.status == Status.SKIP:\n", "    if host.status == Status.OPEN:\n"),
+    Mutation(
+        ATTRIBUTION,
+        "        return Attribution(verdict=Verdict.INCONCLUSIVE, reason=reason)\n    if subject.status == host",
+        "        return Attribution(verdict=both, reason=reason)\n    if subject.status == host",
+    ),
+    Mutation(
+        ATTRIBUTION,
+        "    if subject.status == host.status == reference.status == Status.DIED:",
+        "    if subject.status == host.status == Status.DIED:",
+    ),
+    Mutation(ATTRIBUTION, "        verdict=Verdict.SHARED,\n", "        verdict=both,\n"),
+    Mutation(
+        ATTRIBUTION,
+        '"in the same way" if alike(subject, host) else',
+        '"in the same way" if alike(reference, host) else',
+    ),
+    Mutation(ATTRIBUTION, "distinct = {targets[role]:", "distinct = {role:"),
+    Mutation(ATTRIBUTION, "    if one.status != other.status:\n        return False\n", ""),
+    Mutation(
+        ATTRIBUTION,
+        'return one.record.fields.get("ending") == other.record.fields.get("ending")',
+        "return True",
+    ),
+    Mutation(
+        ATTRIBUTION, "return _broken(one) == _broken(other)", "return _broken(one).keys() == _broken(other).keys()"
+    ),
+    Mutation(ATTRIBUTION, "return _broken(one) == _broken(other)", "return one.record.fields == other.record.fields"),
+    Mutation(
+        ATTRIBUTION, "    if not reference.bad or alike(reference, subject):", "    if alike(reference, subject):"
+    ),
+    Mutation(ATTRIBUTION, "    if not reference.bad or alike(reference, subject):", "    if not reference.bad:"),
+    Mutation(ATTRIBUTION, "and all(alike(first, other)", "and any(alike(first, other)"),
+    Mutation(
+        ATTRIBUTION,
+        "    if host.record.fields == sides[Role.SUBJECT]",
+        "    if host.record.fields != sides[Role.SUBJECT]",
+    ),
+    # Comparing: what is judged, and over which boots.
+    Mutation(
+        JUDGE,
+        "Verdict.BOTH_WRONG: (Verdict.REFERENCE_WRONG, Verdict.SUBJECT_WRONG),",
+        "Verdict.BOTH_WRONG: (Verdict.REFERENCE_WRONG,),",
+    ),
+    Mutation(JUDGE, "Verdict.SHARED: (Verdict.REFERENCE_WRONG,),", "Verdict.SHARED: (Verdict.SUBJECT_WRONG,),"),
+    Mutation(JUDGE, "(*seen.transcript.records, *seen.transcript.started)]", "(*seen.transcript.records,)]"),
+    Mutation(JUDGE, "checks = list(dict.fromkeys([*abouts, *reported]))", "checks = list(dict.fromkeys(reported))"),
+    Mutation(JUDGE, "for result in results) or _suite_died(seens):", "for result in results):"),
+    Mutation(JUDGE, "        if whole.verdict != Verdict.AGREE:\n            results.append(whole)\n", ""),
+    Mutation(JUDGE, "*_panics(pairing), *_kernel_faults(pairing)]", "*_kernel_faults(pairing)]"),
+    Mutation(JUDGE, "return broke_off or len(", "return len("),
+    Mutation(JUDGE, "sorted(references.keys() & subjects.keys())", "sorted(references.keys() | subjects.keys())[:1]"),
+    Mutation(JUDGE, "    outcomes += _contradictions(pairing, boots, check, outcomes)\n", ""),
+    Mutation(
+        JUDGE,
+        "    if len(answers) > 1 and undecided is not None:",
+        "    if len(answers) > 2 and undecided is not None:",
+    ),
+    Mutation(JUDGE, "    elif len(answers) > 1:\n", "    elif len({_values(outcome) for outcome in outcomes}) > 1:\n"),
+    Mutation(
+        JUDGE,
+        "chosen = msgspec.structs.replace(chosen, verdict=Verdict.FLAKY,",
+        "chosen = msgspec.structs.replace(chosen,",
+    ),
+    Mutation(JUDGE, "    elif len({_values(outcome) for outcome in outcomes}) > 1:\n", "    elif len(outcomes) > 1:\n"),
+    Mutation(
+        JUDGE,
+        'f"{times}/{len(outcomes)}" if len(outcomes) > 1 else "")\n\n\ndef _values',
+        'f"{times}/{len(outcomes)}")\n\n\ndef _values',
+    ),
+    Mutation(
+        JUDGE,
+        "        for field in outcome.fields\n        if field.compared\n",
+        "        for field in outcome.fields\n",
+    ),
+    Mutation(
+        JUDGE,
+        "pairs = (Role.REFERENCE, Role.SUBJECT), (Role.SUBJECT, Role.REFERENCE)",
+        "pairs = ((Role.SUBJECT, Role.REFERENCE),)",
+    ),
+    Mutation(JUDGE, "            if status not in {outcome", "            if status in {outcome"),
+    Mutation(JUDGE, "every.get(number) or every[min(every)]", "every[min(every)]"),
+    Mutation(JUDGE, "if host is not None and (unfit := _host_unfit(", "if host is None and (unfit := _host_unfit("),
+    Mutation(
+        JUDGE,
+        "    for role in (Role.REFERENCE, Role.SUBJECT):\n        if unfit",
+        "    for role in (Role.SUBJECT,):\n        if unfit",
+    ),
+    Mutation(
+        JUDGE,
+        "    if whole and left.observation.image_sha256 != right",
+        "    if whole and left.observation.image_sha256 == right",
+    ),
+    Mutation(JUDGE, "    if whole and left.observation.image_sha256 !=", "    if left.observation.image_sha256 !="),
+    Mutation(JUDGE, "    if seen.boot.part == 0 and reference != seen", "    if reference == seen"),
+    Mutation(JUDGE, "    return _unfit(pairing.manifest, seen)\n", '    return ""\n'),
+    Mutation(
+        JUDGE,
+        "    if observation.image_sha256 != observation.image_sha256_after:",
+        "    if not observation.image_sha256_after:",
+    ),
+    Mutation(JUDGE, "    if observation.alarms:\n        return", "    if not observation.target:\n        return"),
+    Mutation(JUDGE, "    if seen.screen.problem and believed and", "    if seen.screen.problem and"),
+    Mutation(
+        JUDGE,
+        "    if seen.screen.problem and believed and not switched_off(seen):",
+        "    if seen.screen.problem and believed:",
+    ),
+    Mutation(
+        JUDGE,
+        "        records.setdefault(pairing.targets[role], evidence[role].record)",
+        "        records[pairing.targets[role]] = evidence[role].record",
+    ),
+    Mutation(JUDGE, "    return not all(met)\n", "    return not any(met)\n"),
+    Mutation(JUDGE, "    return not all(met)\n", "    return True\n"),
+    Mutation(
+        JUDGE, "one.fields.get(name) == one.required[name] for one in (left, right)]", "True for one in (left, right)]"
+    ),
+    Mutation(
+        JUDGE,
+        'seen.transcript.died_in() or next(reversed(seen.transcript.records), "")',
+        'next(reversed(seen.transcript.records), "")',
+    ),
+    Mutation(
+        JUDGE,
+        "_Outcome(verdict=Verdict.REFERENCE_WRONG, reason=reason), times)]",
+        "_Outcome(verdict=Verdict.DIFFER, reason=reason), times)]",
+    ),
+    Mutation(JUDGE, "    in_kvm = [fault for fault in faults if fault.in_kvm]", "    in_kvm = faults"),
+    Mutation(
+        JUDGE,
+        "        uncovered = [line for line in lines if not any(",
+        "        uncovered = [line for line in lines if any(",
+    ),
+    Mutation(JUDGE, "            reason=(uncovered or lines)[0],", "            reason=lines[0],"),
+    Mutation(JUDGE, "if any(fault.in_kvm for fault in seen.observation.kernel_faults))", "if seen)"),
+    Mutation(JUDGE, "return [_result(pairing, about, _Outcome(verdict=Verdict.DIFFER, reason=reason))]", "return []"),
+    Mutation(JUDGE, "    ran = pairing.whole and boots and all(", "    ran = boots and all("),
+    Mutation(JUDGE, "and all(seen.observation.ending in ORDERLY for seen in boots)", ""),
+    Mutation(JUDGE, "    if known and ran and logged:\n", "    if known and ran:\n"),
+    Mutation(JUDGE, "    if known and ran and logged:\n", "    if ran and logged:\n"),
+    Mutation(
+        JUDGE,
+        "expected=not MEANINGS[outcome.verdict].diverges and MEANINGS[outcome.verdict].decided,",
+        "expected=not MEANINGS[outcome.verdict].diverges,",
+    ),
+    Mutation(
+        JUDGE,
+        "expected=not MEANINGS[outcome.verdict].diverges and MEANINGS[outcome.verdict].decided,",
+        "expected=MEANINGS[outcome.verdict].decided,",
+    ),
+    Mutation(
+        JUDGE,
+        "        return msgspec.structs.replace(result, known=foreseen, expected=True)",
+        "        return msgspec.structs.replace(result, known=foreseen)",
+    ),
+    Mutation(JUDGE, "known=entries[0], expected=False, reason=reason)", "known=entries[0], reason=reason)"),
+    Mutation(
+        JUDGE,
+        "        return msgspec.structs.replace(result, known=repaired, reason=reason)",
+        "        return msgspec.structs.replace(result, known=repaired, expected=True, reason=reason)",
+    ),
+    Mutation(JUDGE, "            or booted.names.target == pairing.reference.names.target\n", ""),
+    Mutation(JUDGE, "            or not (booted.boots or evidence[Role.SUBJECT].status.bad)\n", ""),
+    # What one side gives.
+    Mutation(SIDE, "        return self.status.bad and self.judged", "        return self.status.bad"),
+    Mutation(SIDE, "sorted(seens, key=lambda seen: seen.boot.part)", "seens"),
+    Mutation(SIDE, "groups.setdefault(seen.boot.repeat, [])", "groups.setdefault(0, [])"),
+    Mutation(SIDE, "return (reported or fatal or [parts[-1]])[0]", "return (reported or fatal or [parts[0]])[0]"),
+    Mutation(SIDE, "return (reported or fatal or [parts[-1]])[0]", "return (reported or [parts[-1]])[0]"),
+    Mutation(
+        SIDE,
+        "    if manifest.end_screen or any(switched_off(seen) for seen in seens):",
+        "    if any(switched_off(seen) for seen in seens):",
+    ),
+    Mutation(
+        SIDE,
+        "    if all(printed_lines(seen.screen) for seen in seens):",
+        "    if any(printed_lines(seen.screen) for seen in seens):",
+    ),
+    Mutation(SIDE, "    if transcript.problems:\n        return no(", "    if not transcript:\n        return no("),
+    Mutation(
+        SIDE, "    if record.status == Status.PASS and broken:", "    if record.status == Status.OPEN and not record:"
+    ),
+    Mutation(SIDE, "    ended_later = transcript.died_in() is not None or (", "    ended_later = bool("),
+    Mutation(SIDE, "or (ending in FATAL and bool(transcript.suite.lines))", ""),
+    Mutation(
+        SIDE,
+        "or ending == Ending.FINISHED or (ending in ORDERLY and not manifest.end)\n    if not ended_later",
+        "or ending in ORDERLY\n    if not ended_later",
+    ),
+    Mutation(SIDE, "    if not ended_later and not in_order:\n", "    if not ended_later and ending in FATAL:\n"),
+    Mutation(SIDE, "    if not ended_later and not transcript.complete:\n", "    if not transcript:\n"),
+    Mutation(SIDE, "status=Status.FAIL if broken else record.status", "status=record.status"),
+    Mutation(
+        SIDE,
+        "    if where == check and ending in FATAL | HUNG | ORDERLY:",
+        "    if where == check and ending in FATAL | ORDERLY:",
+    ),
+    Mutation(
+        SIDE,
+        "    if where == check and ending in FATAL | HUNG | ORDERLY:",
+        "    if where == check and ending in FATAL | HUNG:",
+    ),
+    Mutation(SIDE, "    if where == check and ending in FATAL | HUNG | ORDERLY:", "    if where == check:"),
+    Mutation(
+        SIDE, "    if where == check and ending in FATAL | HUNG | ORDERLY:", "    if ending in FATAL | HUNG | ORDERLY:"
+    ),
+    Mutation(SIDE, "        judged = bool(manifest.right or manifest.wrong)", "        judged = True"),
+    Mutation(SIDE, "    if not in_order or (manifest.end and", "    if manifest.end and (manifest.end and"),
+    Mutation(
+        SIDE,
+        "    if not any((line, *shown.values(),",
+        "    if not line and not any((line, *shown.values(), line, *texts.values(), True,",
+    ),
+    Mutation(
+        SIDE,
+        "((Status.FAIL, manifest.wrong), (Status.PASS, manifest.right))",
+        "((Status.PASS, manifest.wrong), (Status.FAIL, manifest.right))",
+    ),
+    # What is known.
+    Mutation(KNOWN, "        if check in one.checks\n", "        if one.checks\n"),
+    Mutation(KNOWN, "and (not one.targets or target in one.targets)", ""),
+    Mutation(KNOWN, "and all(within(getattr(one, key), version)", "and any(within(getattr(one, key), version)"),
+    Mutation(KNOWN, "    if known.verdict != result.verdict:\n        return False\n", ""),
+    Mutation(
+        KNOWN,
+        "    if (side.status == Status.DIED) != known.died:\n",
+        "    if side.status != Status.DIED and known.died:\n",
+    ),
+    Mutation(
+        KNOWN,
+        "    if (side.status == Status.DIED) != known.died:\n",
+        "    if side.status == Status.DIED and not known.died:\n",
+    ),
+    Mutation(
+        KNOWN,
+        "for field in result.fields if side.target in field.values}",
+        "for field in result.fields if side.target in field.values and field.differs}",
+    ),
+    Mutation(KNOWN, "not in ([wanted] if isinstance(wanted, str) else wanted):", "not in wanted:"),
+    Mutation(KNOWN, "            return False\n    return matches", "            return True\n    return matches"),
+    Mutation(KNOWN, "    return matches(known, [result.reason])\n", "    return True\n"),
+    Mutation(
+        KNOWN, "result.reference if result.verdict == Verdict.REFERENCE_WRONG else result.subject", "result.subject"
+    ),
+    Mutation(KNOWN, "        return number is not None and", "        return number is None or"),
+    Mutation(KNOWN, "    if not specifiers:\n", "    if not specifiers or not version:\n"),
+    Mutation(
+        KNOWN,
+        "    except (InvalidSpecifier, InvalidVersion):\n        return False",
+        "    except (InvalidSpecifier, InvalidVersion):\n        return True",
+    ),
+    # Looking again.
+    Mutation(
+        CONFIRMATION,
+        "stage.outcome == Outcome.DIFFERENT and stage.name in (SCREEN, RERUN)",
+        "stage.outcome == Outcome.DIFFERENT",
+    ),
+    Mutation(
+        CONFIRMATION,
+        "stage.outcome == Outcome.DIFFERENT and stage.name in (SCREEN, RERUN)",
+        "stage.outcome == Outcome.DIFFERENT and stage.name == SCREEN",
+    ),
+    Mutation(CONFIRMATION, "plain = (SCREEN, RERUN, OTHER_HOST)", "plain = (SCREEN, RERUN)"),
+    Mutation(CONFIRMATION, "        if MEANINGS[result.verdict].diverges\n", "        if MEANINGS[result.verdict]\n"),
+    Mutation(CONFIRMATION, "        and result.check != HOST_KERNEL\n", ""),
+    Mutation(CONFIRMATION, "(which == Confirm.NEW and not result.expected)", "which == Confirm.NEW"),
+    Mutation(
+        CONFIRMATION,
+        "not MEANINGS[again.verdict].decided or again.verdict == Verdict.SKIPPED:",
+        "not MEANINGS[again.verdict].decided:",
+    ),
+    Mutation(
+        CONFIRMATION,
+        "    if name == OTHER_HOST and again.verdict == Verdict.SHARED:",
+        "    if again.verdict == Verdict.SHARED:",
+    ),
+    Mutation(
+        CONFIRMATION,
+        "    if name == OTHER_HOST and again.verdict == Verdict.SHARED:",
+        "    if name == RERUN and again.verdict == Verdict.SHARED:",
+    ),
+    Mutation(CONFIRMATION, "    if again.verdict != first.verdict:\n", "    if again.verdict == Verdict.AGREE:\n"),
+    Mutation(CONFIRMATION, '"" if shown(again) == shown(first) else', '"" if shown(again) != shown(first) else'),
+    Mutation(CONFIRMATION, "found.get((result.check, result.subject.target))", "next(iter(found.values()), None)"),
+    Mutation(
+        CONFIRMATION,
+        "    if confirmation is None or not MEANINGS[result.verdict].diverges:",
+        "    if confirmation is None:",
+    ),
+    Mutation(
+        CONFIRMATION,
+        "    if screen is not None and screen.outcome == Outcome.DIFFERENT:",
+        "    if screen is not None and screen.outcome != Outcome.SAME:",
+    ),
+    Mutation(
+        CONFIRMATION,
+        "replace(result, verdict=Verdict.INCONCLUSIVE, expected=False,",
+        "replace(result, verdict=Verdict.INCONCLUSIVE,",
+    ),
+    Mutation(
+        CONFIRMATION,
+        "result.verdict in (Verdict.SUBJECT_WRONG, Verdict.BOTH_WRONG)",
+        "result.verdict == Verdict.SUBJECT_WRONG",
+    ),
+    Mutation(CONFIRMATION, "result.verdict in (Verdict.SUBJECT_WRONG, Verdict.BOTH_WRONG)", "result.diverges"),
+    Mutation(
+        CONFIRMATION,
+        "elsewhere.outcome == Outcome.DIFFERENT and blamed:",
+        "elsewhere.outcome != Outcome.SAME and blamed:",
+    ),
+    Mutation(
+        CONFIRMATION,
+        "replace(result, verdict=Verdict.BY_HOST, expected=False,",
+        "replace(result, verdict=Verdict.BY_HOST,",
+    ),
+    Mutation(CONFIRMATION, "        if one.dismissed:\n", "        if one.limits:\n"),
+    # What a result says, and what it does to a run.
+    Mutation(
+        RESULT,
+        "return target in self.required and self.values.get(target) !=",
+        "return target in self.values and self.values.get(target) !=",
+    ),
+    Mutation(RESULT, "Verdict.SHARED: [self.host_cpu or self.reference],", "Verdict.SHARED: [self.subject],"),
+    Mutation(RESULT, "Verdict.SHARED: [self.host_cpu or self.reference],", "Verdict.SHARED: [self.reference],"),
+    Mutation(RESULT, "Verdict.REFERENCE_WRONG: [self.reference],", "Verdict.REFERENCE_WRONG: [self.subject],"),
+    Mutation(RESULT, "[*([self.reference] if self.reference.status.bad else []), self.subject]", "[self.subject]"),
+    Mutation(VERDICT, "return self in (Status.FAIL, Status.DIED)", "return self == Status.FAIL"),
+    Mutation(
+        VERDICT,
+        "return cls.SHARED if value == FORMER_SHARED else None",
+        "return cls.BOTH_WRONG if value == FORMER_SHARED else None",
+    ),
+    Mutation(VERDICT, "        if not expected and MEANINGS[verdict].decided:\n", "        if not expected:\n"),
+    Mutation(
+        VERDICT,
+        "        if not MEANINGS[verdict].decided:\n            code",
+        "        if not MEANINGS[verdict].decided and expected:\n            code",
+    ),
+    # Versions side by side.
+    Mutation(
+        COMPARE,
+        "    if any(verdict is None or not MEANINGS[verdict].decided for verdict in verdicts):",
+        "    if any(verdict is None for verdict in verdicts):",
+    ),
+    Mutation(
+        COMPARE, "    if Verdict.SKIPPED in verdicts:\n", "    if verdicts == [Verdict.SKIPPED, Verdict.SKIPPED]:\n"
+    ),
+    Mutation(
+        COMPARE,
+        "((before.subject, after.subject), (before.reference, after.reference))",
+        "((before.subject, after.subject),)",
+    ),
+    Mutation(
+        COMPARE,
+        "        for kind in (Change.NEW, Change.FIXED):\n",
+        "        for kind in (Change.FIXED, Change.NEW):\n",
+    ),
+    Mutation(
+        COMPARE,
+        "        return Change.NEW if bad_now else Change.FIXED\n    same",
+        "        return Change.FIXED if bad_now else Change.NEW\n    same",
+    ),
+    Mutation(
+        COMPARE,
+        "same = verdicts[0] == verdicts[1] and _values(before) == _values(after)",
+        "same = verdicts[0] == verdicts[1]",
+    ),
+    Mutation(
+        COMPARE,
+        "same = verdicts[0] == verdicts[1] and _values(before) == _values(after)",
+        "same = _values(before) == _values(after)",
+    ),
+    Mutation(COMPARE, "    if not all(judged):\n", "    if not any(judged):\n"),
+    Mutation(
+        COMPARE,
+        "    return Change.NEW if after.status.bad else Change.FIXED\n",
+        "    return Change.FIXED if after.status.bad else Change.NEW\n",
+    ),
+    Mutation(COMPARE, "    if len(found) < 2:\n", "    if not found:\n"),
+    Mutation(
+        COMPARE,
+        "for one in found for side in (one.reference, one.subject)]",
+        "for one in found for side in (one.subject,)]",
+    ),
+    Mutation(
+        COMPARE,
+        "    if shared and any(one.subject.status == Status.PASS for one in found):",
+        "    if any(one.subject.status == Status.PASS for one in found):",
+    ),
+    Mutation(COMPARE, "    if shared and any(one.subject.status == Status.PASS for one in found):", "    if shared:"),
+    Mutation(
+        COMPARE,
+        "    if not beside or not all(MEANINGS[result.verdict].decided for result in beside):",
+        "    if not beside:",
+    ),
+    Mutation(
+        COMPARE,
+        "    if check == IMAGE and all(result.verdict == Verdict.AGREE for result in beside):",
+        "    if check == IMAGE:",
+    ),
+    Mutation(
+        COMPARE,
+        "    if check == EMULATOR or (check == HOST_KERNEL and log_is_read):",
+        "    if check in (EMULATOR, HOST_KERNEL):",
+    ),
+    Mutation(
+        COMPARE,
+        "    if check == EMULATOR or (check == HOST_KERNEL and log_is_read):",
+        "    if check == HOST_KERNEL and log_is_read:",
+    ),
+]
+
+# Edits that change nothing that anybody could see, and why. At most one in twenty.
+EQUIVALENT: list[tuple[Mutation, str]] = []
