@@ -309,13 +309,13 @@ def _differs(left: Record, right: Record, name: str) -> bool:
 
 def _panics(pairing: Pairing) -> list[Result]:
     """What the reference's emulator gave up on is a finding of its own, whatever the guest saw."""
+    about = About(check=EMULATOR, summary="The emulator gives up on nothing while it runs this image.")
     panicked = [seen for seen in pairing.reference.boots if seen.observation.panics]
     if not panicked:
-        return []
+        return _gone(pairing, about, pairing.reference.boots, "the emulator gave up on nothing")
     seen = panicked[0]
     during = seen.transcript.died_in() or next(reversed(seen.transcript.records), "")
     where = f" in or after {during}" if during else ""
-    about = About(check=EMULATOR, summary="The emulator gives up on nothing while it runs this image.")
     reason = f"panic{where}: {visible(seen.observation.panics[0], 300)}"
     times = f"{len(panicked)}/{len(pairing.reference.boots)}" if len(pairing.reference.boots) > 1 else ""
     return [_result(pairing, about, _Outcome(verdict=Verdict.REFERENCE_WRONG, reason=reason), times)]
@@ -344,11 +344,16 @@ def _kernel_faults(pairing: Pairing) -> list[Result]:
     if faults:
         reason = f"L0's kernel, not in KVM: {visible(faults[0].line, 300)}"
         return [_result(pairing, about, _Outcome(verdict=Verdict.DIFFER, reason=reason))]
-    known = applying(pairing.manifest.known, HOST_KERNEL, pairing.subject.names.target, pairing.versions)
-    ran = pairing.whole and boots and all(seen.observation.ending in ORDERLY for seen in boots)
     logged = all(KERNEL_LOG in seen.observation.logs for seen in boots)
-    if known and ran and logged:
-        return [_result(pairing, about, _Outcome(verdict=Verdict.AGREE, reason="nothing in the kernel's log"))]
+    return _gone(pairing, about, boots, "nothing in the kernel's log") if logged else []
+
+
+def _gone(pairing: Pairing, about: About, boots: Sequence[Seen], reason: str) -> list[Result]:
+    """What is known of a finding that does not show in these boots, where all checks ran to their end."""
+    known = applying(pairing.manifest.known, about.check, pairing.subject.names.target, pairing.versions)
+    ran = pairing.whole and boots and all(seen.observation.ending in ORDERLY for seen in boots)
+    if known and ran:
+        return [_result(pairing, about, _Outcome(verdict=Verdict.AGREE, reason=reason))]
     return []
 
 
