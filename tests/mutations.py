@@ -106,7 +106,7 @@ MUTATIONS = [
         ATTRIBUTION, "    if not reference.bad or alike(reference, subject):", "    if alike(reference, subject):"
     ),
     Mutation(ATTRIBUTION, "    if not reference.bad or alike(reference, subject):", "    if not reference.bad:"),
-    Mutation(ATTRIBUTION, "and all(alike(first, other)", "and any(alike(first, other)"),
+    Mutation(ATTRIBUTION, "if all(alike(first, other)", "if any(alike(first, other)"),
     Mutation(
         ATTRIBUTION,
         "    if host.record.fields == sides[Role.SUBJECT]",
@@ -213,8 +213,8 @@ MUTATIONS = [
     Mutation(JUDGE, "return [_result(pairing, about, _Outcome(verdict=Verdict.DIFFER, reason=reason))]", "return []"),
     Mutation(JUDGE, "    ran = pairing.whole and boots and all(", "    ran = boots and all("),
     Mutation(JUDGE, "and all(seen.observation.ending in ORDERLY for seen in boots)", ""),
-    Mutation(JUDGE, "    if known and ran and logged:\n", "    if known and ran:\n"),
-    Mutation(JUDGE, "    if known and ran and logged:\n", "    if ran and logged:\n"),
+    Mutation(JUDGE, '"nothing in the kernel\'s log") if logged else []', '"nothing in the kernel\'s log")'),
+    Mutation(JUDGE, "    if known and ran:\n", "    if ran:\n"),
     Mutation(
         JUDGE,
         "expected=not MEANINGS[outcome.verdict].diverges and MEANINGS[outcome.verdict].decided,",

@@ -149,6 +149,20 @@ class TestPanics:
         assert self.found(serial(PASS, PASS), verdict="reference-wrong", pattern="activity state")[-1].expected
         assert not self.found(serial(PASS, PASS), verdict="reference-wrong", pattern="something else")[-1].expected
 
+    @pytest.mark.parametrize(
+        ("end", "whole", "told"),
+        [(Ending.FINISHED, True, 1), (Ending.CRASH, True, 0), (Ending.FINISHED, False, 0)],
+    )
+    def test_a_known_one_that_no_longer_shows_is_told(self, end: Ending, whole: bool, told: int) -> None:
+        known = Known(check=EMULATOR, verdict=Verdict.REFERENCE_WRONG, reason="a known panic", pattern="x")
+        manifest = msgspec.structs.replace(MANIFEST, known=[known])
+        results = judged(
+            [boot("bochs", serial(PASS), end)], [boot("kvm", serial(PASS))], manifest=manifest, whole=whole
+        )
+        found = [result for result in results if result.check == EMULATOR]
+        assert [(one.verdict, one.expected) for one in found] == [(Verdict.AGREE, False)] * told
+        assert all("a known divergence is gone: a known panic" in one.reason for one in found)
+
     def test_without_one_there_is_no_such_result(self) -> None:
         results = judged([boot("bochs", serial(PASS))], [boot("kvm", serial(PASS))])
         assert [result.check for result in results] == ["c0"]
