@@ -125,17 +125,19 @@ def test_a_fault_in_the_kernel_s_log_is_reported_with_its_trace(tmp_path: Path) 
 
 
 def test_other_kernels_of_the_same_command_are_told(tmp_path: Path) -> None:
-    run = sample.write_run(tmp_path)
-    assert "Whether it is a regression is not known" in bug_report(run, "not-present")
+    alone = sample.write_run(tmp_path)
+    assert "Whether it is a regression is not known" in bug_report(alone, "not-present")
+    RunWriter(alone.folder, msgspec.structs.replace(sample.meta(), series="one")).finish("finished")
+    run = StoredRun.open(alone.folder)
     identities = {**sample.meta().identities, "kvm-hosted": sample.BAD.identity | {"kernel": "7.3"}}
-    meta = msgspec.structs.replace(sample.meta("20260102-030405-cafe"), identities=identities)
+    meta = msgspec.structs.replace(sample.meta("20260102-030405-cafe"), identities=identities, series="one")
     writer = RunWriter.create(tmp_path, meta)
     writer.add_case(sample.snapshot(), tmp_path / "disk.img")
     fixed = sample.result(case=sample.CASE, check="not-present", subject=sample.SUBJECT, reason="same on both sides")
     writer.add_results(sample.CASE, [fixed])
     text = bug_report(run, "not-present")
     assert "Other kernels, run by the same command:\n  Linux 7.3: agree: same on both sides" in text
-    other = msgspec.structs.replace(meta, command=["difftest", "run", "another"])
+    other = msgspec.structs.replace(meta, series="another")
     RunWriter(writer.folder, other).finish("finished")
     assert "Whether it is a regression is not known" in bug_report(run, "not-present"), "another command's run"
 
