@@ -408,11 +408,11 @@ MUTATIONS = [
         "return cls.SHARED if value == FORMER_SHARED else None",
         "return cls.BOTH_WRONG if value == FORMER_SHARED else None",
     ),
-    Mutation(VERDICT, "        if not expected and MEANINGS[verdict].decided:\n", "        if not expected:\n"),
+    Mutation(VERDICT, "        if not result.expected and decided:\n", "        if not result.expected:\n"),
     Mutation(
         VERDICT,
-        "        if not MEANINGS[verdict].decided:\n            code",
-        "        if not MEANINGS[verdict].decided and expected:\n            code",
+        "        if not decided or (result.refused",
+        "        if (not decided and result.expected) or (result.refused",
     ),
     # Versions side by side.
     Mutation(
