@@ -18,7 +18,7 @@ def visible(data: bytes | str, limit: int = LIMIT, *, lines: bool = False) -> st
 
     Control characters, what changes the direction of writing, what sits on its neighbour and everything that has no
     glyph become escapes such as `\x1b`; bytes that are not UTF-8 too. Newlines stay when `lines` is set. Of what is cut
-    off, the whole length is told. A backslash stays a backslash, so text that went through here before is not changed
+    off, the whole length is given. A backslash stays a backslash, so text that went through here before is not changed
     again.
     """
     if isinstance(data, str):

@@ -32,7 +32,7 @@ def unseen(log: str) -> list[str]:
 
 
 def bochs_by_hand(config: Sequence[str], serial: str, files: dict[str, bytes], rc: str = "bochsrc") -> ByHand:
-    """Any Bochs with these lines of configuration: a build with the debugger is told to go on at once.
+    """Any Bochs with these lines of configuration: a build with the debugger continues at once.
 
     It draws into SDL's dummy driver, so that no display is needed.
     """

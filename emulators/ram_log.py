@@ -27,7 +27,7 @@ class RamLog(msgspec.Struct, frozen=True, kw_only=True):
         return self.address + HEADER.size
 
     def length(self, header: bytes) -> int:
-        """The bytes of lines that a header tells of. 0 when the guest never started the log, or wrote over its
+        """The bytes of lines that a header announces. 0 when the guest never started the log, or wrote over its
         header.
         """
         magic, written = HEADER.unpack(header)

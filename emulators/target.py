@@ -94,7 +94,7 @@ class Emulator(Protocol):
         return cast(Target, self)
 
     def sharing(self) -> contextlib.AbstractAsyncContextManager[None]:
-        """While the context lasts sessions leave to later ones what is none of a boot's own, such as an X server."""
+        """Until this context exits, sessions may reuse resources that outlive one boot, such as an X server."""
         return contextlib.nullcontext()
 
     @abc.abstractmethod

@@ -19,7 +19,7 @@ class Screen(Protocol):
         ...
 
     async def text(self) -> bytes:
-        """Its text memory, TEXT_BYTES bytes. Dearer: asked for when the picture has come to rest."""
+        """Its text memory, TEXT_BYTES bytes. Expensive: asked for when the picture no longer changes."""
         ...
 
 

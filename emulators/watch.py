@@ -80,7 +80,7 @@ class Watch:
         return await never()
 
     async def _looks(self, screen: Screen, every: float) -> End:
-        every = min(every, self._boot.limits.quiet / 4)  # the first picture is what later ones are held against
+        every = min(every, self._boot.limits.quiet / 4)  # the first picture is what later ones are compared with
         pictures: set[bytes] = set()
         read: set[bytes] = set()
         while True:

@@ -1,4 +1,4 @@
-"""Stored runs held against each other."""
+"""Stored runs compared."""
 
 from __future__ import annotations
 

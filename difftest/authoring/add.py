@@ -106,7 +106,7 @@ def _copied(source: Path, folder: Path, medium: str = "") -> tuple[str, Kind]:
 
 
 def _module(wish: str, folder: Path) -> str:
-    """Copy a kernel's module into the case's folder. It keeps its name, which the kernel is told."""
+    """Copy a kernel's module into the case's folder. It keeps its name, which the kernel is given."""
     path, _, words = wish.partition(" ")
     source = Path(path)
     if not source.is_file():

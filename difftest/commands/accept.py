@@ -37,4 +37,4 @@ def accept(
     pair, result = found(digest(StoredRun.find(results, name)), check)
     path = manifest_path(pair.case)
     known = entry(result, reason=reason, link=link, kernels=kernels, bochs=bochs, every_target=every_target)
-    typer.echo(f"{path}:\n\n{written(path, known)}\ndifftest judge {name} judges the run anew with it")
+    typer.echo(f"{path}:\n\n{written(path, known)}\ndifftest judge {name} judges the run again with it")

@@ -18,7 +18,9 @@ def add(
         Path | None,
         typer.Argument(help="Folder of the case; its last part is the name. Default: named after the file, here."),
     ] = None,
-    command_line: Annotated[str, typer.Option("--command-line", "-c", help="What a multiboot kernel is told.")] = "",
+    command_line: Annotated[
+        str, typer.Option("--command-line", "-c", help="The command line of a multiboot kernel.")
+    ] = "",
     module: Annotated[
         list[str] | None,
         typer.Option("--module", "-m", help="A kernel's module, and its words: 'FILE word ...'; repeatable."),

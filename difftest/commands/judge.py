@@ -1,4 +1,4 @@
-"""`difftest judge`: the verdicts of a stored run worked out anew."""
+"""`difftest judge`: the verdicts of a stored run, worked out again."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def judge(
     allow_skips: AllowSkips = False,
     folder: Results = default_results,
 ) -> None:
-    """Compare and judge a stored run's observations anew and say what changed. No emulator is started."""
+    """Compare and judge a stored run's observations again and say what changed. No emulator is started."""
     from difftest.history.rejudge import changes, rejudge
     from difftest.run.store import RunWriter, StoredRun
     from difftest.text import visible

@@ -17,7 +17,7 @@ def kernels(
         str, typer.Argument(help="Only this version, or versions that begin so.", metavar="[VERSION]")
     ] = "",
     update: Annotated[
-        bool, typer.Option("--update", help="Fetch the package lists anew; else those of a day ago will do.")
+        bool, typer.Option("--update", help="Fetch the package lists again; else those of the last day are used.")
     ] = False,
 ) -> None:
     """List the kernels and the Bochs that the mirror's suites hold, oldest first, and which of them are in the

@@ -1,4 +1,4 @@
-"""`difftest report`: a stored run told again, in the forms that are asked for."""
+"""`difftest report`: a stored run in the forms that are asked for."""
 
 from __future__ import annotations
 

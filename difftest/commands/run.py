@@ -45,13 +45,13 @@ def run(
         typer.Option(
             "--target",
             "-t",
-            help="Target to hold against Bochs: kvm, kvm-hosted or tcg. Default: the best KVM here, and tcg for cases "
+            help="Target to compare with Bochs: kvm, kvm-hosted or tcg. Default: the best KVM here, and tcg for cases "
             "in C that need no VMX.",
         ),
     ] = None,
     versions: list[Versions],
     cold: Annotated[
-        bool, typer.Option("--cold", help="Boot kvm-hosted's Linux anew instead of restoring it from a snapshot.")
+        bool, typer.Option("--cold", help="Boot kvm-hosted's Linux instead of restoring it from a snapshot.")
     ] = False,
     exits: Annotated[
         bool,
@@ -71,7 +71,7 @@ def run(
     confirm: Annotated[
         str,
         typer.Option(
-            "--confirm", help="Look again at divergences, booted anew and set up otherwise: new, all or none."
+            "--confirm", help="Confirm divergences by further boots, also on other machines: new, all or none."
         ),
     ] = "new",
     html: Annotated[Path | None, typer.Option("--html", help="Also write the HTML report to this file.")] = None,
@@ -130,7 +130,7 @@ def _run_all(requests: Sequence[Request]) -> ExitCode:
     from difftest.run.request import carry_out, made_ready
 
     codes, done = [], []
-    for ready in [made_ready(request) for request in requests]:  # what cannot be had is told before anything boots
+    for ready in [made_ready(request) for request in requests]:  # what cannot be had is reported before anything boots
         code, stored = carry_out(ready)
         codes.append(code)
         if stored is None:

@@ -1,4 +1,4 @@
-"""Stored runs held against each other: each check by the versions it was run with, and what changed from one to the
+"""Stored runs compared: each check by the versions it was run with, and what changed from one to the
 next.
 
 Pure, from what is on disk. Which versions differ is read from the identities of the targets, not from what was asked

@@ -1,4 +1,4 @@
-"""Judging a stored run anew, after a rule changed: a `[[known]]` entry, a regular expression of a case, or the judge
+"""Judging a stored run again, after a rule changed: a `[[known]]` entry, a regular expression of a case, or the judge
 itself.
 """
 

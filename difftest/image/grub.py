@@ -52,7 +52,7 @@ def wrapped(kernel: Path, linux: bool, command_line: str, modules: Sequence[tupl
 
 
 def _words(path: Path, words: str) -> list[str]:
-    """What a kernel or module is told: the file's name first, as GRUB legacy and QEMU do it."""
+    """The command line of a kernel or module: the file's name first, as GRUB legacy and QEMU do it."""
     return _quoted(path, [re.sub(r"[^\w.+-]", "_", path.name, flags=re.ASCII), *words.split()])
 
 

@@ -139,7 +139,7 @@ def _suspicion(sides: Sequence[Evidence]) -> list[str]:
 
 
 def _host_beside(sides: Mapping[Role, Evidence], hardware: str) -> list[str]:
-    """What the CPU under the subject tells of a difference that the SDM does not decide."""
+    """What the CPU under the subject says about a difference that the SDM does not decide."""
     host = sides.get(Role.HOST_CPU)
     if host is None or host.status not in (*GOOD, Status.DIED):
         return []

@@ -76,7 +76,7 @@ def by_repeat(seens: Sequence[Seen]) -> Mapping[int, Parts]:
 
 
 def part_of(parts: Parts, check: str | None) -> Seen:
-    """The part that tells of a check: the one that reported it, or that died in it, or else the last."""
+    """The part that decides a check: the one that reported it, or that died in it, or else the last."""
     if check is None:
         return parts[0]
     reported = [seen for seen in parts if check in seen.transcript.records]

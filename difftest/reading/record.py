@@ -9,7 +9,7 @@
 
 Keys: `name=` a raw field, compared between the sides; `must.name=` what the SDM requires of it; `free.name=` recorded
 only. A `problem` is a fault of the check, such as more fields than a record holds, and no verdict comes from that boot.
-The guest is not trusted: a line that does not parse to the end is a problem that is told, never a guess.
+The guest is not trusted: a line that does not parse to the end is reported as a problem, never guessed.
 """
 
 from __future__ import annotations

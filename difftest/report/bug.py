@@ -115,7 +115,7 @@ class _Form:
             ]
         head += [f"{program} version: {identity[key]}" for program, key in PROGRAMS if key in identity]
         head += [f"Guest: {self._guest()}"]
-        # The last one started: what runs around it (an emulator that plays the host) is told as the CPU.
+        # The last one started: what runs around it (an emulator that plays the host) is reported as the CPU.
         observed = _observed(self.wrong)
         *_, last = [[], *observed.commands]
         program = next((program for program, key in PROGRAMS if key in identity), "Emulator")

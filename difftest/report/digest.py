@@ -103,7 +103,7 @@ class Tally(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Digest(msgspec.Struct, frozen=True, kw_only=True):
-    """A run, in the order in which it is told."""
+    """A run, in the order in which it is reported."""
 
     meta: Meta
     pairs: list[Pair]

@@ -38,7 +38,7 @@ def environments(pairs: Sequence[Pair], meta: Meta) -> tuple[list[str], list[Env
                 if (observation.target, key) not in booted:
                     values.clear()
                     booted.add((observation.target, key))
-                if value not in values:  # two identities of one target: both are told
+                if value not in values:  # two identities of one target: both are shown
                     values.append(value)
         _cpu_lines(side.boots, seen)
     targets = sorted(seen, key=lambda name: (name != meta.reference, name))

@@ -1,4 +1,4 @@
-"""A run as JUnit XML, for CI. A known divergence is told as skipped, as test runners tell an expected failure."""
+"""A run as JUnit XML, for CI. A known divergence is reported as skipped, as test runners report an expected failure."""
 
 from __future__ import annotations
 

@@ -12,7 +12,7 @@ from difftest.report.words import paragraph, reproduce, statuses, targets, title
 from difftest.run.store import StoredRun
 from difftest.text import visible
 
-MOST_FINDINGS = 50  # that are told in full; a summary page takes a megabyte
+MOST_FINDINGS = 50  # that are reported in full; a summary page takes a megabyte
 IDENTITY = ("kernel", "qemu", "bochs", "hosting bochs", "cpu model", "hosting cpu model")
 
 

@@ -40,7 +40,7 @@ from difftest.verdict import MEANINGS, Verdict
 PIPED_WIDTH = 120  # columns where nobody says how wide the other end is
 LONGEST_TEXT = 8000
 MARKED_ROWS = (20, 21)
-FEW = 20  # results of which a run tells all that it knows
+FEW = 20  # up to so many results are reported in full
 STANDING_STYLES = {"new": "bold red", "gone": "bold yellow", "known": "dim"}
 
 

@@ -15,7 +15,7 @@ from difftest.verdict import MEANINGS, Verdict
 from emulators.observation import Observation
 
 MOST_FACTS = 4  # differing fields that a paragraph names; the table has all
-MOST_FACTS_BESIDE = 2  # the same where it was told already what happened
+MOST_FACTS_BESIDE = 2  # the same where what happened has been said
 LONGEST_FACT = 200
 MOST_NAMES = 3  # of checks with one cause that are named
 NO_CHECKS = (IMAGE, HOST_KERNEL, EMULATOR)  # ids of results that belong to no check of the image

@@ -57,7 +57,7 @@ def subjects_for(case: Case, targets: Mapping[str, Target], asked: Sequence[str]
             if name not in targets:
                 raise CaseError(f"no target is called {name}", hint=f"targets: {', '.join(subjects)}")
             if name not in subjects:
-                hint = f"what can be held against it: {', '.join(subjects)}; --bochs chooses which Bochs it is"
+                hint = f"what can be compared with it: {', '.join(subjects)}; --bochs chooses which Bochs it is"
                 raise CaseError(f"{name} is the reference", hint=hint)
         return tuple(asked)
     fit = [name for name in (*KVM_TARGETS, OPINION) if _fits(case, targets[name])]

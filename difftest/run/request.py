@@ -56,7 +56,7 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Ready(msgspec.Struct, frozen=True, kw_only=True):
-    """A run of which everything is at hand: images built, kernels and emulators fetched."""
+    """A run that can start: images built, kernels and emulators fetched."""
 
     request: Request
     plan: Plan
@@ -210,7 +210,7 @@ def _keep_cases(writer: RunWriter, jobs: Sequence[Job]) -> None:
 
 
 async def _load_ahead(*, reads: bool) -> None:
-    """What the report takes is loaded while emulators run, and when screens are to be read anew, what reads them."""
+    """What the report takes is loaded while emulators run, and when screens are to be read again, what reads them."""
     await asyncio.sleep(LOAD_AHEAD_SECONDS)
     for module in ("difftest.report.terminal", *(["pytesseract"] if reads else [])):
         await asyncio.to_thread(importlib.import_module, module)

@@ -107,7 +107,7 @@ class BochsMachine:
             async with self.debugger.paused():
                 return await self.text_memory()
         except BochsGone:
-            return b""  # it switched itself off meanwhile, which is told elsewhere
+            return b""  # it switched itself off meanwhile, which is reported elsewhere
 
     async def _go_on(self) -> None:
         with contextlib.suppress(BochsGone):
@@ -149,7 +149,7 @@ async def restored_bochs(
 
 
 def restored_lines(program: BochsProgram, folder: Path) -> list[str]:
-    """What must be said anew in a saved configuration for a run in this folder."""
+    """What a saved configuration must say again for a run in this folder."""
     return _surroundings(program, folder, None)
 
 

@@ -1,8 +1,8 @@
-"""Answers of programs that stay the same as long as some files do: asked once, and kept between runs.
+"""Persistent cache of program output, invalidated when a file that the output depends on changes.
 
 An answer is kept with the paths that it rests on and with what `stat` said of them; where one of them has changed in
-any way, it is asked anew. What changed shortly before it was asked is not kept: a change in the same tick of the clock
-would not show.
+any way, the program is asked again. What changed shortly before it was asked is not kept: a change in the same tick of
+the clock would not show.
 """
 
 from __future__ import annotations
@@ -84,7 +84,7 @@ def settled(paths: Iterable[str], when: float) -> bool:
 
 
 def hashed(cache: Path, path: Path, compute: Callable[[Path], str]) -> str:
-    """A file's SHA-256, computed anew when the file has changed."""
+    """A file's SHA-256, computed again when the file has changed."""
     hashes, place, name = _hashes(cache), _place(cache), str(path.absolute())
     known, state = hashes.get(name), state_of([name])
     if known is not None and known.state == state and HEX.fullmatch(known.sha256):

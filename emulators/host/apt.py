@@ -125,7 +125,7 @@ class Suite:
             pass
         files = self._lists() if listed is None else listed
         text = self._apt([HELPER, "cat-file", *map(str, files)], QUERY_SECONDS) if files else ""
-        from debian.deb822 import Deb822  # dear, and only needed when the lists have changed
+        from debian.deb822 import Deb822  # slow to load, and only needed when the lists have changed
 
         stanzas = [Deb822(stanza) for stanza in text.split("\n\n") if OF_INTEREST.search(stanza)]
         packages = [
@@ -227,7 +227,7 @@ def apt(argv: Sequence[str], seconds: float, *, cwd: Path | None = None, configu
 
 
 def apt_of_host(argv: Sequence[str], cache: Path, configuration: Path | None = None) -> str:
-    """What apt says of the host's sources and lists. It is asked anew only when its configuration, its sources or its
+    """What apt says of the host's sources and lists. It is asked again only when its configuration, its sources or its
     lists have changed; what it said is kept below `cache`. `configuration` is an apt.conf in place of the host's.
     Raises EmulatorError.
     """

@@ -1,4 +1,5 @@
-"""A folder of things that are dear to make: each made once and whole, shared by all runs, the longest unused cleared
+"""A cache of folders that are expensive to make: each is made once, as a whole, shared by all runs, the least recently
+used is cleared
 first.
 """
 

@@ -50,7 +50,7 @@ def sha256(path: Path) -> str:
 
 
 def sha256_cached(path: Path) -> str:
-    """The hash of a file that others install (firmware, an emulator), computed anew when the file has changed. Raises
+    """The hash of a file that others install (firmware, an emulator), computed again when the file has changed. Raises
     OSError.
     """
     return hashed(cache_folder(), path, sha256)

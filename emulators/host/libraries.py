@@ -23,7 +23,7 @@ def libraries_of(program: Path) -> list[Path]:
         if done.returncode or not paths:
             raise EmulatorError(f"ldd cannot tell the libraries of {program}", evidence=tail(done.stderr))
         found = list(dict.fromkeys(paths))
-        # What is on its path may be there instead to-morrow.
+        # With LD_LIBRARY_PATH set, a library added later could win: do not cache.
         rests_on = [] if os.environ.get("LD_LIBRARY_PATH") else [program, LOADERS_CACHE, *map(Path, found)]
         return Answer("\n".join(found), rests_on)
 

@@ -18,7 +18,7 @@ T = TypeVar("T")
 
 # Bochs and its debugger.
 BOCHS_START = 15.0  # until it has connected to its serial ports, and until its debugger is up
-BOCHS_STOP = 10.0  # until an interrupted Bochs has stopped, or one that is told to quit has left
+BOCHS_STOP = 10.0  # until an interrupted Bochs has stopped, or one that was sent `quit` has left
 BOCHS_ANSWER = 10.0  # of one command of the debugger
 BOCHS_DIALOG = 20.0  # until a window of it has come, one step of saving its state
 BOCHS_SAVE = 60.0  # until its state is on the disk

@@ -102,7 +102,7 @@ class Mirror:
         ]
         with writing_below(self._cache, "package lists"):
             self._cache.mkdir(parents=True, exist_ok=True)
-            from filelock import FileLock  # dear; most runs take no lock
+            from filelock import FileLock  # slow to load; most runs take no lock
 
             with FileLock(self._cache / ".lock"):
                 self._refresh([suite for suite in self.suites if update or suite.age() > FRESH_SECONDS], found)
@@ -142,7 +142,7 @@ def by_version(packages: Iterable[Package]) -> list[Package]:
     some = list(packages)
     if len(some) < 2:
         return some
-    from debian.debian_support import NativeVersion  # dear; a run that fetches nothing compares none
+    from debian.debian_support import NativeVersion  # slow to load; a run that fetches nothing compares none
 
     return sorted(some, key=lambda package: (NativeVersion(package.version), package.name))
 

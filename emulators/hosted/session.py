@@ -32,7 +32,7 @@ from emulators.watch import End, Watch, discarding
 SLOWER = (
     4.0  # a boot's deadlines are given for a guest that runs directly; KVM inside Bochs takes this many times as long
 )
-LOOK = 10.0  # seconds of silence after which the screen is looked at, again and again: dearer still
+LOOK = 10.0  # seconds of silence after which the screen is looked at, again and again: this costs even more
 POLL = 0.1  # seconds of silence after which it is seen whether the CPUs have halted
 LATE_POLL = (
     0.8  # the same where a terminal marker is to come: such a guest only halts without a word when something went wrong
@@ -44,7 +44,7 @@ DEAF = (
     "Linux under its KVM does not answer either, so that nothing of the guest can be observed: as when it loops with "
     "interrupts off, which under Bochs lets no interrupt of the host through"
 )
-SETTLE = 0.1  # seconds that the tail of a boot gets; the guest also runs on while QEMU is told to stop
+SETTLE = 0.1  # seconds that the tail of a boot gets; the guest also runs on while QEMU stops
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):

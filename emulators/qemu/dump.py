@@ -50,7 +50,7 @@ async def dump(qemu: Qemu, folder: str, log: RamLog | None) -> dict[str, str]:
 async def read_dump(files: Mapping[str, bytes]) -> Dump:
     """What `dump` left, from the contents of its files by name. Raises EmulatorError for a picture that is none."""
     pixels = files.get(PICTURE)
-    # QEMU writes PPM and it is made a PNG here: its machine may be an emulated one, where compressing is dear.
+    # QEMU writes PPM and it is made a PNG here: its machine may be an emulated one, where compressing is slow.
     screen = None if pixels is None else await asyncio.to_thread(_png, pixels)
     return Dump(text_memory=files.get(TEXT), screen=screen, ram_log=files.get(LOG, b""))
 

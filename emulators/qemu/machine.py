@@ -142,7 +142,7 @@ class Qemu:
         try:
             await in_time(self._client.disconnect(), limits.QEMU_LEAVE, "QEMU's QMP socket does not close")
         except (_qmp().QMPError, Unanswered, OSError, EOFError):
-            pass  # it is gone already, and its end was told elsewhere
+            pass  # it is gone already, and its end is reported elsewhere
 
     async def execute(self, command: str, **arguments: object) -> object:
         """One QMP command. Raises Unanswered, and EmulatorError with QEMU's words."""

@@ -107,7 +107,7 @@ def ensure(kernel: Kernel, qemu: Path, cache: Path, say: Callable[[str], None]) 
     folder = cache / key
     if not folder.exists():
         cache.mkdir(parents=True, exist_ok=True)
-        from filelock import FileLock  # dear, and most runs build nothing
+        from filelock import FileLock  # slow to load, and most runs build nothing
 
         with FileLock(cache / ".lock"):
             if not folder.exists():

@@ -75,7 +75,7 @@ def _stripped(module: bytes) -> bytes:
     """A kernel module without what only debuggers and tracers read. Its code and its symbols (for a WARN's call trace)
     stay.
 
-    Two tables are dear to the emulated CPU: ftrace looks up the symbol of each entry of __mcount_loc by a linear search
+    Two tables cost the emulated CPU much: ftrace looks up the symbol of each entry of __mcount_loc by a linear search
     (two seconds for kvm.ko), and .BTF makes the kernel parse its own BTF first.
     """
     with tempfile.TemporaryDirectory(prefix="difftest-strip-") as folder:

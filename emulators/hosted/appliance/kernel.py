@@ -167,7 +167,7 @@ def _workshop(folder: Path, what: str) -> Iterator[Path]:
     """A temporary folder beside the kernels that are kept, for one at a time. Raises EmulatorError when there is no
     room.
     """
-    from filelock import FileLock  # dear, and most runs fetch nothing
+    from filelock import FileLock  # slow to load, and most runs fetch nothing
 
     with writing_below(folder, what):
         folder.mkdir(parents=True, exist_ok=True)

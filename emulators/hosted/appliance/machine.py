@@ -246,7 +246,7 @@ class ApplianceMachine:
         async for line in _lines(self._qmp):  # nobody can do anything with less
             if self._sink is not None:
                 self._sink.write(line)
-        if self._sink is not None:  # who waits for an answer is told that none will come
+        if self._sink is not None:  # no answer will come to who waits for one
             self._sink.close()
 
     async def _to_qemu(self, reader: asyncio.StreamReader) -> None:

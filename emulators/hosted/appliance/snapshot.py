@@ -167,7 +167,7 @@ def _keep(hosting: Hosting, made: Path, target: Path, facts: Facts) -> None:
     """Move what a restore needs into the cache. Raises EmulatorError when there is no room."""
     state = made / "state"
     memory = (state / saved_state.MEMORY).read_text()
-    # Linux was told to keep the initramfs it has unpacked: it is not looked at again, and 100 MB to carry about.
+    # Linux keeps the initramfs that it has unpacked: it is not looked at again, and 100 MB to carry about.
     start, size = hosting.appliance.layout.initramfs, hosting.appliance.layout.initramfs_bytes
     (state / saved_state.MEMORY).write_text(saved_state.without_blocks(memory, start, size))
     hole = ["fallocate", "--punch-hole", "--offset", str(start), "--length", str(size), str(state / saved_state.RAM)]
