@@ -11,6 +11,7 @@ import pytest
 
 from difftest.case.case import Case
 from difftest.case.manifest import HOST_KERNEL, About, Known, Manifest
+from difftest.history.rejudge import rejudge
 from difftest.image.prepare import Prepared
 from difftest.judging.confirmation import (
     OTHER_HOST,
@@ -31,7 +32,7 @@ from difftest.run import confirm
 from difftest.run import runner as run
 from difftest.run.execute import execute
 from difftest.run.plan import Job, Plan
-from difftest.run.store import CaseSnapshot, Meta, RunWriter, StoredRun, now
+from difftest.run.store import CaseSnapshot, HostCpu, Meta, RunWriter, StoredRun, now
 from difftest.verdict import Verdict
 from emulators.fake import Fake, observation
 from emulators.host.errors import EmulatorError
@@ -85,15 +86,26 @@ def executed(
     abouts = (About(check="a"),)
     prepared = Prepared(case=case, image=image, sha256="0" * 64, abouts=abouts, limits=Limits())
     job = Job(prepared=prepared, subjects=("kvm",))
-    meta = Meta(run="r", tool_version="0", command=[], started=now(), reference="bochs", targets={}, identities={})
+    meta = Meta(
+        run="r",
+        tool_version="0",
+        command=[],
+        started=now(),
+        reference="bochs",
+        targets={},
+        identities={"host-cpu": under.identity()} if under else {},
+        hosts={"kvm": HostCpu(target="host-cpu")} if under else {},
+    )
     writer = RunWriter.create(folder / "results", meta)
-    writer.add_case(CaseSnapshot(name="case", image_sha256="0" * 64, image_bytes=512, argument="case"), image)
+    snapshot = CaseSnapshot(name="case", image_sha256="0" * 64, image_bytes=512, argument="case", checks=list(abouts))
+    writer.add_case(snapshot, image)
     plan = Plan(jobs=(job,), reference="bochs", confirm=which)
     targets = {"bochs": bochs, "kvm": subject}
     hosts = {"kvm": under} if under else {}
     (result,) = asyncio.run(execute(plan, targets, writer, lambda case, target, line: None, hosts))
     stored = StoredRun.open(writer.folder)
     assert stored.results("case") == [result], "what is returned is what is on disk"
+    assert rejudge(stored, stored.cases()[0], case.manifest) == [result], "and what it is judged to be offline"
     return result, stored
 
 
