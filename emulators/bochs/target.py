@@ -51,8 +51,6 @@ LOG_ENDS = re.compile(
     rb"|(?P<halted>HLT instruction with IF=0)",
     re.MULTILINE,
 )
-PANIC = re.compile(rb"^\d+p\[(?!BIOS )[^\n]*", re.MULTILINE)
-NO_RESOLUTION = b"exception with no resolution"
 STAMP = re.compile(r"^\d+p")  # the time and kind of a line of the log
 MOST_PANICS = 20
 LOST_SERIAL = re.compile(rb"com1: (?:write to tx hold register when not empty|transmit FIFO overflow)")
@@ -229,7 +227,7 @@ class BochsSession:
             },
             gone=gone,
             alarms=_alarms(log),
-            panics=_panics(log),
+            panics=panics(log),
             seconds={"start": watch.started - begun, **watch.seconds, "whole": time.monotonic() - begun},
             counters={
                 "cpu seconds": cpu,
@@ -349,12 +347,13 @@ def _alarms(log: bytes) -> list[str]:
     ]
 
 
-def _panics(log: bytes) -> list[str]:
-    """What Bochs gave up on, but for a triple fault, which is the guest's end: the lines of its log, each once."""
-    lines = [
-        match.group().decode(errors="replace") for match in PANIC.finditer(log) if NO_RESOLUTION not in match.group()
-    ]
-    return list(dict.fromkeys(STAMP.sub("", line) for line in lines))[:MOST_PANICS]
+def panics(log: bytes) -> list[str]:
+    """What Bochs gave up on: the lines of its log, each once. A triple fault and a guest that switches the machine off
+    are logged as panics, too; they are the guest's own ends.
+    """
+    ends = [match for match in LOG_ENDS.finditer(log) if match.lastgroup == "panic"]
+    lines = [STAMP.sub("", match.group().decode(errors="replace")) for match in ends]
+    return list(dict.fromkeys(lines))[:MOST_PANICS]
 
 
 def bochs_requirements(wanted: str | None, display: str) -> list[Requirement]:

@@ -1,0 +1,24 @@
+"""What Bochs' log says of panics."""
+
+from __future__ import annotations
+
+from emulators.bochs.target import panics
+
+PANIC = b"00004373666p[PIC   ] >>PANIC<< write to port 0x20 = 0x01\n"
+# What is logged as a panic is an end of the guest's, or the BIOS' word for an image that gives up.
+OTHERS = [
+    b"00000000000p[UNMAP ] >>PANIC<< Shutdown port: shutdown requested\n",
+    b"00000000001p[ACPI  ] >>PANIC<< ACPI control: soft power off\n",
+    b"00000000002p[CPU0  ] >>PANIC<< exception(): 3rd (13) exception with no resolution\n",
+    b"00000000003p[BIOS  ] >>PANIC<< No bootable device.\n",
+    b"00000000004e[PIC   ] write to port 0x20 = 0x01\n",
+]
+
+
+def test_what_bochs_gives_up_on_is_a_panic_once() -> None:
+    assert panics(PANIC + b"00004373667i[CPU0  ] on\n" + PANIC) == ["[PIC   ] >>PANIC<< write to port 0x20 = 0x01"]
+
+
+def test_an_end_that_the_guest_asked_for_is_none() -> None:
+    assert panics(b"".join(OTHERS)) == []
+    assert len(panics(b"".join([*OTHERS, PANIC]))) == 1
