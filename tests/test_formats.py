@@ -150,7 +150,7 @@ def every_form(run: StoredRun, folder: Path) -> dict[str, str]:
         "catalogue": catalogue([run]),
     }
     forms |= {path.name: path.read_text(encoding="utf-8") for path in write_csv(run, folder)}
-    for name in dict.fromkeys(result.check for result in run.all_results() if result.verdict == Verdict.SUBJECT_WRONG):
+    for name in dict.fromkeys(result.check for result in run.all_results() if result.wrong):
         forms[f"bug {name}"] = bug_report(run, name)
     return forms
 

@@ -49,7 +49,7 @@ for number in range(10_000):
     writer.finish("running")
 """
 
-SCHEMA_1 = Path(__file__).parent / "data" / "schema1" / "20261130-230200-fb5ba150"
+SCHEMA_1 = Path(__file__).parent / "data" / "schema1" / "shared-of-schema-1"
 LONG = 3_000_000
 KILLED = 9
 
