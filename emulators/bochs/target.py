@@ -161,7 +161,8 @@ class BochsSession:
         gone = False
         async with contextlib.AsyncExitStack() as stack:
             com1 = await stack.enter_async_context(com_port())
-            config = [*bochs_config(boot, self._target.cpu_model(boot), f"{folder}/"), com1.line(1)]
+            of_boot = bochs_config(boot, self._target.cpu_model(boot), f"{folder}/")
+            config = [*of_boot, com1.line(1), _informed(boot.machine.cpus)]
             display = await stack.enter_async_context(self._target.displays.lent())
             machine = await stack.enter_async_context(
                 bochs_machine(self._program, config, folder, display=display, debugged=True)
@@ -265,6 +266,14 @@ def bochs_config(boot: Boot, model: str, folder: str) -> list[str]:
         f"boot: {'cdrom' if boot.cdrom else 'disk'}",
         "port_e9_hack: enabled=1",
     ]
+
+
+def _informed(cpus: int) -> str:
+    """What of Bochs' log says how a guest ends, and no more of that kind. The handler of SIGINT logs, too: a Bochs that
+    is interrupted while it logs something waits for ever.
+    """
+    modules = ["pc_system", *(f"cpu{number}" for number in range(cpus))]
+    return ", ".join(["info: action=ignore", *(f"{module}=report" for module in modules)])
 
 
 def _disk(place: str, image: str) -> str:

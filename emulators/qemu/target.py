@@ -29,7 +29,7 @@ from emulators.qemu.program import qemu_program
 from emulators.qemu.screen import QemuScreen
 from emulators.qemu.vcpus import asleep
 from emulators.target import NESTED, OTHER_CPU, Requirement, Session, Target, other_cpu
-from emulators.watch import End, Watch, exit_port, shutdown_port
+from emulators.watch import End, Watch, discarding, exit_port, shutdown_port
 
 OTHER_MODEL = "Haswell"
 PORTS = ("qmp", "com1", "debug", "leave", "shutdown")  # sockets, by their names in Ports
@@ -193,7 +193,8 @@ class NativeSession:
                 if process.returncode is None:
                     dumped = folder / "dump"
                     dumped.mkdir()
-                    registers = await dump(qemu, str(dumped), boot.ram_log)
+                    async with discarding(*streams):
+                        registers = await dump(qemu, str(dumped), boot.ram_log)
                     left = await read_dump({path.name: path.read_bytes() for path in dumped.iterdir()})
             except EmulatorError as error:
                 end = Ending.CRASH, f"{error} {error.evidence}".strip()

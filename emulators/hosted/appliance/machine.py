@@ -40,11 +40,12 @@ PORTS = Ports(
     leave=f"pipe,path={EXIT_PIPE}",
     shutdown=f"pipe,path={SHUTDOWN_PIPE}",
 )
-# Background shells that tell of the first byte on port 0xF4 and of the word on port 0x8900. They end with QEMU.
+# Background shells that tell of the first byte on port 0xF4 and of the word on port 0x8900. They read on until it ends:
+# one that writes to a full pipe does nothing else any more.
 LISTEN = (
     f"busybox mkfifo {EXIT_PIPE} {SHUTDOWN_PIPE}; "
-    f"{{ echo exit $(busybox od -An -tu1 -N1 {EXIT_PIPE}) >&3; }} & "
-    f'{{ read -r -n 8 word <{SHUTDOWN_PIPE}; [ "$word" != Shutdown ] || echo shutdown >&3; }} &'
+    f"{{ echo exit $(busybox od -An -tu1 -N1) >&3; while read -r -n 64 more; do :; done; }} <{EXIT_PIPE} & "
+    f'while read -r -n 8 word; do [ "$word" != Shutdown ] || echo shutdown >&3; done <{SHUTDOWN_PIPE} &'
 )
 
 T = TypeVar("T")
