@@ -3,7 +3,7 @@
 Each is a run as `difftest run` stored it, with the versions of all that took part and its command in run.json. Nothing
 in it is edited by hand. This script changes four things, and no byte that a guest gave but those of a flood:
 
-- Paths of the machine in JSON files and logs become neutral ones: the folder that the command ran in /home/user/work,
+- Paths of the machine in JSON files and logs become neutral ones: the folder that the command ran in /home/user/images,
   the cache /home/user/.cache/difftest, the checkout /home/user/difftest, home /home/user, the temporary folder /tmp.
   Temporary names lose what is random in them; the host's kernel keeps only the numbers of its version.
 - Of logs stay an emulator's configuration, the beginning of the kernel's, and where the boot ended badly the end of
@@ -85,7 +85,7 @@ def unpacked(commit: str, folder: Path) -> Path:
 def clean(run: Path, work: Path) -> None:
     """Make a stored run, which was made in `work`, small and free of this machine's paths."""
     neutral = {
-        str(work): "/home/user/work",
+        str(work): "/home/user/images",
         str(work.parent / "code"): "/home/user/difftest",
         str(CHECKOUT): "/home/user/difftest",
         str(cache_folder()): "/home/user/.cache/difftest",
