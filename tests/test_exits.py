@@ -16,9 +16,11 @@ from difftest.image.names import with_names
 from difftest.image.prepare import prepare, with_checks
 from difftest.reading.exits import STAGE, Exit, Outcome, Saw, Trace, Window, exits_of, l0_saw, parse_exits
 from difftest.report.exits import SHOWN, exits_report, told
+from difftest.verdict import Verdict
 from emulators.observation import EXITS_LOG
 
 from . import sample_run
+from .sides import FAIL, PASS, boot, judged, serial
 
 DATA = Path(__file__).parent / "data" / "exits"
 HEAD, END = "difftest exits 1\n", "end cut=0 lost=0\n"
@@ -229,3 +231,19 @@ def _places(elf: Path) -> bytes:
     from difftest.image.names import _symbols
 
     return b"".join(f"{address:x} {name}\n".encode() for address, name in _symbols(elf))
+
+
+@pytest.mark.parametrize(
+    ("kernel", "words"), [("6.1", "L0 carried out no instruction of L1"), ("5.10", "L0 carried out instructions of L1")]
+)
+def test_a_shared_failure_says_who_carried_it_out(kernel: str, words: str) -> None:
+    """MOV to CR0 that toggles WP exits to L0 on 5.10; 6.1 leaves it to the CPU."""
+    said = serial(FAIL).replace(b" c0 ", b" P-09/wp ").replace(b"start c0", b"start P-09/wp")
+    log = (DATA / f"pdpte-{kernel}.log").read_bytes()
+    hosted = boot("kvm-hosted", said, logs={EXITS_LOG: log})
+    right = serial(PASS).replace(b" c0 ", b" P-09/wp ").replace(b"start c0", b"start P-09/wp")
+    (result,) = judged([boot("bochs", right)], [hosted], [boot("host-cpu", said)])
+    assert result.verdict == Verdict.SHARED
+    assert any(words in hint for hint in result.hints), result.hints
+    (result,) = judged([boot("bochs", right)], [boot("kvm-hosted", said)], [boot("host-cpu", said)])
+    assert not any("carried out" in hint for hint in result.hints), "nothing was recorded"

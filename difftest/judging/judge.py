@@ -28,6 +28,7 @@ from difftest.judging.side import (
     settled,
     switched_off,
 )
+from difftest.reading.exits import exits_of, l0_saw
 from difftest.reading.record import Record
 from difftest.reading.seen import Parts, Seen
 from difftest.text import visible
@@ -240,7 +241,20 @@ def _outcome(pairing: Pairing, boots: Mapping[Role, Mapping[int, Parts]], number
         reason = "the two sides did not boot the same bytes"
         return _Outcome(verdict=Verdict.INCONCLUSIVE, reason=reason, evidence=evidence, fields=fields)
     found = attribute(evidence, pairing.targets, fields, pairing.hardware)
-    return _Outcome(verdict=found.verdict, reason=found.reason, hints=found.hints, evidence=evidence, fields=fields)
+    hints = [*found.hints, *(_by_l0(right, check) if found.verdict == Verdict.SHARED else [])]
+    return _Outcome(verdict=found.verdict, reason=found.reason, hints=hints, evidence=evidence, fields=fields)
+
+
+def _by_l0(seen: Seen, check: str | None) -> list[str]:
+    """What a record of L0's exits says of a check, where there is one: who carried it out."""
+    trace = exits_of(seen.observation)
+    window = trace.windows.get(check) if trace is not None and check is not None else None
+    saw = l0_saw(window) if window is not None else None
+    if saw is None or not saw.complete:
+        return []
+    if saw.cpu_alone:
+        return [f"L0 carried out no instruction of {saw.level} in this check: the CPU under it did"]
+    return [f"L0 carried out instructions of {saw.level} in this check: what they gave may be its own doing"]
 
 
 def _host_unfit(pairing: Pairing, host: Booted, parts: Parts | None, check: str | None) -> str:
