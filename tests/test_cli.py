@@ -123,7 +123,7 @@ def test_an_unknown_option_exits_2(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("models", "words", "hint"),
     [
-        ('{tcg = "Haswel"}', "mine: cpu_models: tcg:", "Haswell"),
+        ('{tcg = "Haswel"}', "mine: tcg: QEMU", "Haswell"),
         ('{kvm-hostd = "max"}', "no target is called kvm", "tcg"),
     ],
 )
@@ -136,6 +136,16 @@ def test_an_unknown_cpu_model_is_named_before_anything_is_booted(
     done = difftest(tmp_path, "run", "mine/", "-t", "tcg")
     assert done.returncode == 2, done.stderr
     assert words in done.stderr and hint in done.stderr and not (tmp_path / "results").exists()
+
+
+def test_an_unknown_emulated_cpu_is_named_before_anything_is_booted(tmp_path: Path) -> None:
+    assert difftest(tmp_path, "new", "mine").returncode == 0
+    with (tmp_path / "mine/case.toml").open("a") as manifest:
+        manifest.write('[[machine]]\nchecks = ["*"]\nemulated_cpu = "broadwel"\n')
+    done = difftest(tmp_path, "run", "mine/", "-t", "tcg")
+    assert done.returncode == 2, done.stderr
+    assert "mine: bochs: Bochs" in done.stderr and "no CPU model broadwel" in done.stderr
+    assert "broadwell_ult" in done.stderr and not (tmp_path / "results").exists()
 
 
 def test_what_a_manifest_says_cannot_steer_the_terminal(tmp_path: Path) -> None:

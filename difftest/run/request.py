@@ -130,11 +130,14 @@ def _check_models(job: Job, reference: str, every: Mapping[str, Target]) -> None
         raise CaseError(
             f"{case.name}: cpu_models: no target is called {strange[0]}", hint=f"targets: {', '.join(every)}"
         )
+    emulated = [group.emulated_cpu for group in job.groups if group.emulated_cpu]
     for name in (reference, *job.subjects):
         try:
             every[name].check(case.machine())
+            for model in emulated:
+                every[name].on_cpu(model).prepare(lambda line: None)
         except ChoiceError as error:
-            raise CaseError(f"{case.name}: cpu_models: {name}: {error}", hint=error.hint) from error
+            raise CaseError(f"{case.name}: {name}: {error}", hint=error.hint) from error
 
 
 def images(request: Request) -> list[Prepared]:

@@ -3,21 +3,34 @@
 from __future__ import annotations
 
 import re
+import shutil
+from pathlib import Path
 
 from emulators.bochs.program import BochsProgram
 from emulators.host import limits
+from emulators.host.answers import Answer, kept
 from emulators.host.errors import ChoiceError, EmulatorError
+from emulators.host.files import cache_folder
 from emulators.host.tools import ran
 
 
 def cpu_models(bochs: BochsProgram) -> list[str]:
-    """The names of the models that this Bochs has, oldest first; none when it does not say."""
-    try:
-        done = ran([*bochs.argv, "--help", "cpu"], environment=bochs.environment, seconds=limits.SAYS_WHAT_IT_IS)
-    except EmulatorError:
-        return []
-    _, _, listed = (done.stdout + done.stderr).decode(errors="replace").partition("Supported CPU models:")
-    return re.findall(r"^(\w+)$", listed, re.MULTILINE)
+    """The names of the models that this Bochs has, oldest first; none when it does not say. Asked again when it has
+    changed.
+    """
+    argv = [*bochs.argv, "--help", "cpu"]
+    program = shutil.which(bochs.argv[-1])
+
+    def ask() -> Answer:
+        try:
+            done = ran(argv, environment=bochs.environment, seconds=limits.SAYS_WHAT_IT_IS)
+        except EmulatorError:
+            return Answer("", [])
+        _, _, listed = (done.stdout + done.stderr).decode(errors="replace").partition("Supported CPU models:")
+        models = re.findall(r"^(\w+)$", listed, re.MULTILINE)
+        return Answer("\n".join(models), [Path(program)] if program and models else [])
+
+    return kept(cache_folder(), "\0".join([str(program), *argv, "names"]), ask).split()
 
 
 def check_cpu_model(bochs: BochsProgram, model: str) -> None:
