@@ -213,10 +213,12 @@ def test_the_main_job_shows_the_bug_that_started_the_project(tmp_path: Path) -> 
     assert (mapped["check"], mapped["verdict"]) == ("mapped", "agree")
     assert (absent["check"], absent["verdict"], absent["known"] is not None) == ("not-present", "subject-wrong", True)
     fields = {field["name"]: field for field in absent["fields"]}
-    assert fields["exit_reason"]["reference"] == fields["exit_reason"]["required"] == "0x30"
-    cr3 = int(fields["cr3"]["reference"], 16)
-    assert int(fields["guest_physical_address"]["reference"], 16) == cr3
-    assert fields["vector"]["subject"] == "0xd"
+    assert [side["target"] for side in absent["sides"]] == ["bochs", "host-cpu", "kvm-hosted"]
+    for right in ("bochs", "host-cpu"):
+        assert fields["exit_reason"]["values"][right] == fields["exit_reason"]["required"][right] == "0x30"
+        cr3 = int(fields["cr3"]["values"][right], 16)
+        assert int(fields["guest_physical_address"]["values"][right], 16) == cr3
+    assert fields["vector"]["values"]["kvm-hosted"] == "0xd"
     page = (tmp_path / "page.html").read_text()
     assert page.count("data:image/png;base64,") >= 2
     assert "KVM wrong" in page
