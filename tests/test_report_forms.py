@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 import difftest.report
 from difftest.cli import application
 from difftest.commands import report as report_command
+from difftest.report.findings import END, START
 from difftest.report.forms import FORMS, Form, Takes
 from tests import sample_run as sample
 
@@ -65,16 +66,22 @@ def test_every_form_is_there_and_writes_what_its_option_says(tmp_path: Path, nam
         assert callable(form.load()), "what it needs is an extra"
         return
     sample.write_run(tmp_path)
-    target = {Takes.FILE: str(tmp_path / "out"), Takes.FOLDER: str(tmp_path / "out"), Takes.CHECK: "not-present"}
-    printed = report(tmp_path, f"--{name}", *([target[form.takes]] if form.takes in target else []))
-    if form.takes in (Takes.FILE, Takes.FOLDER):
-        assert printed.startswith(f"wrote {tmp_path}/out")
-    if form.takes == Takes.FILE:
-        assert (tmp_path / "out").stat().st_size > 0
-    elif form.takes == Takes.FOLDER:
-        assert len(list((tmp_path / "out").iterdir())) == 3
+    out = tmp_path / "out"
+    if form.takes == Takes.PLACE:
+        out.write_text(f"before\n{START}\n{END}\nafter\n")
+    value = {Takes.NOTHING: [], Takes.CHECK: ["not-present"]}.get(form.takes, [str(out)])
+    printed = report(tmp_path, f"--{name}", *value)
+    if form.takes in (Takes.NOTHING, Takes.CHECK):
+        assert printed.strip() and printed.endswith("\n")
+        return
+    assert printed.startswith(f"wrote {out}")
+    if form.takes == Takes.FOLDER:
+        assert len(list(out.iterdir())) == 3
     else:
-        assert len(printed) > 100 and printed.endswith("\n")
+        assert out.stat().st_size > 100
+    if form.takes == Takes.PLACE:
+        text = out.read_text()
+        assert text.startswith("before\n") and text.endswith("after\n")
 
 
 def test_several_forms_are_written_at_once(tmp_path: Path) -> None:

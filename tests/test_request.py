@@ -31,7 +31,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> object:
         assert isinstance(target, Fake)
         monkeypatch.setattr(target, "_script", lambda asked, target=target: scripted(target, asked))
     rows = {row: RowReading(memory="", ocr="", agree=True) for row in range(20, 24)}
-    monkeypatch.setattr("difftest.run.request.targets", lambda versions, cold: every)
+    monkeypatch.setattr("difftest.run.request.targets", lambda versions, **options: every)
     monkeypatch.setattr(
         "difftest.run.runner.read_screen", lambda seen, afresh: ScreenReading(rows=rows, text=[""] * 25)
     )
