@@ -6,8 +6,8 @@ in it is edited by hand. This script changes four things, and no byte that a gue
 - Paths of the machine in JSON files and logs become neutral ones: the folder that the command ran in /home/user/images,
   the cache /home/user/.cache/difftest, the checkout /home/user/difftest, home /home/user, the temporary folder /tmp.
   Temporary names lose what is random in them; the host's kernel keeps only the numbers of its version.
-- Of logs stay an emulator's configuration, the beginning of the kernel's, and where the boot ended badly the end of
-  the others: no judge and no report needs more.
+- Of logs stay an emulator's configuration, the exits that KVM recorded, the beginning of the kernel's, and where the
+  boot ended badly the end of the others: no judge and no report needs more.
 - COM1's bytes are cut to the first 16 KiB.
 - An image is compressed harder; one that stays large is left out.
 """
@@ -31,7 +31,7 @@ import msgspec
 
 from difftest.run.store import StoredRun
 from emulators.host.files import cache_folder
-from emulators.observation import ORDERLY
+from emulators.observation import EXITS_LOG, ORDERLY
 from tests.scenarios import SCENARIOS, Scenario
 
 CHECKOUT = Path(__file__).resolve().parent.parent
@@ -129,7 +129,7 @@ def whole(word: bytes) -> re.Pattern[bytes]:
 
 def shortened(path: Path, log: bytes) -> bytes | None:
     """The lines of a log that are kept; None where there is no use for it."""
-    if path.suffix != ".log":
+    if path.suffix != ".log" or path.name == EXITS_LOG:
         return log
     if path.name == "kernel.log":
         return log[:LONGEST_KERNEL_LOG]

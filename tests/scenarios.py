@@ -111,7 +111,7 @@ CHECK(lingers, "lingers", NEEDS_NOTHING, "", "A long computation ends.")
 
 
 def nothing(folder: Path) -> None:
-    """The command line names bundled cases alone."""
+    """For bundled cases."""
 
 
 def image(name: str, message: bytes, ending: str, before: str = "") -> Make:
@@ -159,7 +159,7 @@ def loaded_kernel(folder: Path) -> Path:
     return kernel(folder, UNLIKE)
 
 
-LOADED = "command_line = 'one two=2'\nmodules = ['env.txt -v']"
+LOADED = "quiet_seconds = 2\ncommand_line = 'one two=2'\nmodules = ['env.txt -v']\n"
 HASTY = "quiet_seconds = 2"
 KIT_END = "end = '^Halt: condition .*\\n'"
 KNOWN = "[[known]]\ncheck = '{}'\nverdict = 'subject-wrong'\npattern = '.'\nreason = 'it was so once'\n"
@@ -183,6 +183,7 @@ SCENARIOS = {
     "kvm-wrong": Scenario("ept-pdpte-load -k not-present -t kvm-hosted --confirm all"),
     "shared": Scenario(f"pdpte -k P-09/wp -t kvm-hosted {ONCE} --kernel 6.1"),
     "shared-with-the-reference": Scenario(f"pdpte -k P-09/wp -t kvm-hosted {ONCE} --kernel 6.1 --bochs 3.0"),
+    "exits": Scenario(f"pdpte -k P-09/wp -t kvm-hosted {ONCE} --exits --kernel 6.1"),
     "bochs-wrong": Scenario(f"nested-pdpte -k L2-19/am -t kvm-hosted {ONCE}"),
     "both-wrong": Scenario(f"cr-masks -k M-06 -t kvm-hosted {ONCE} --kernel 5.10"),
     "kernel-warning": Scenario(f"nested-pdpte -k L2-12 -t kvm-hosted {ONCE} --kernel 6.1"),
@@ -213,11 +214,7 @@ SCENARIOS = {
     "no-feature": Scenario(f"pdpte -k P-13/smap -t kvm-hosted {ONCE}"),
     "suite": Scenario(
         f"suite -t tcg {ONCE}",
-        case(
-            "suite",
-            f"{HASTY}\n{LOADED}\n{KNOWN.format('third')}{KNOWN.format('first (took 123456 cycles)')}",
-            loaded_kernel,
-        ),
+        case("suite", LOADED + KNOWN.format("third") + KNOWN.format("first (took 123456 cycles)"), loaded_kernel),
     ),
     "lines": Scenario(
         f"lines.img -t tcg {ONCE} --timeout 8",

@@ -20,9 +20,9 @@ from junitparser import JUnitXml
 
 from difftest.case.manifest import About, Known
 from difftest.errors import StoreError
-from difftest.report.bug import bug_report
 from difftest.report.catalogue import catalogue
 from difftest.report.findings import END, START
+from difftest.report.forms import FORMS, Takes
 from difftest.report.html import html_report
 from difftest.report.json import json_lines, json_report
 from difftest.report.junit import junit
@@ -134,24 +134,24 @@ def test_a_summary_page_links_and_pings_nobody() -> None:
 
 
 def every_form(run: StoredRun, folder: Path) -> dict[str, str]:
-    """The run in every form that there is, as text."""
-    from difftest.report.tables import write_csv
-
+    """The run in every form that there is, as text; but for Parquet, which is the tables of CSV again."""
     out = io.StringIO()
     show(run, out)
-    forms = {
-        "terminal": out.getvalue(),
-        "html": html_report(run),
-        "json": json_report(run).decode(),
-        "jsonl": json_lines(run).decode(),
-        "junit": junit(run).decode(),
-        "ktap": ktap(run),
-        "summary": summary(run),
-        "catalogue": catalogue([run]),
-    }
-    forms |= {path.name: path.read_text(encoding="utf-8") for path in write_csv(run, folder)}
-    for name in dict.fromkeys(result.check for result in run.all_results() if result.wrong):
-        forms[f"bug {name}"] = bug_report(run, name)
+    forms = {"terminal": out.getvalue()}
+    for name, form in FORMS.items():
+        make = form.load()
+        if form.takes in (Takes.FILE, Takes.NOTHING):
+            made = make(run)
+            forms[name] = made if isinstance(made, str) else made.decode()
+        elif form.takes == Takes.FOLDER and name != "parquet":
+            forms |= {path.name: path.read_text(encoding="utf-8") for path in make(run, folder)}
+        elif form.takes == Takes.PLACE:
+            folder.mkdir(parents=True, exist_ok=True)
+            (folder / name).write_text(f"{START}\n{END}\n")
+            forms[name] = "".join(path.read_text(encoding="utf-8") for path in make(run, folder / name))
+        elif form.takes == Takes.CHECK:
+            wrong = dict.fromkeys(result.check for result in run.all_results() if result.wrong)
+            forms |= {f"{name} {check}": make(run, check) for check in wrong}
     return forms
 
 
@@ -181,7 +181,7 @@ def harmless(forms: dict[str, str], tags: set[str]) -> None:
     assert all(json.loads(line)["schema"] == 2 for line in forms["jsonl"].splitlines())
     results = [line for line in forms["ktap"].splitlines() if not line.lstrip().startswith(("#", "KTAP", "1.."))]
     assert all(re.match(r" *(not )?ok \d+ ", line) for line in results)
-    for name in ("summary", "catalogue"):
+    for name in ("summary", "catalogue", "findings"):
         text = "".join(line for line in forms[name].splitlines(True) if not line.startswith("    "))
         for ours in (START, END, "<br>"):
             text = text.replace(ours, "")
