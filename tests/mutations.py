@@ -209,7 +209,11 @@ MUTATIONS = [
         "        uncovered = [line for line in lines if any(",
     ),
     Mutation(JUDGE, "            reason=(uncovered or lines)[0],", "            reason=lines[0],"),
-    Mutation(JUDGE, "if any(fault.in_kvm for fault in seen.observation.kernel_faults))", "if seen)"),
+    Mutation(
+        JUDGE,
+        "showing = [seen for seen in boots if any(fault.in_kvm for fault in seen.observation.kernel_faults)]",
+        "showing = list(boots)",
+    ),
     Mutation(JUDGE, "return [_result(pairing, about, _Outcome(verdict=Verdict.DIFFER, reason=reason))]", "return []"),
     Mutation(JUDGE, "    ran = pairing.whole and boots and all(", "    ran = boots and all("),
     Mutation(JUDGE, "and all(seen.observation.ending in ORDERLY for seen in boots)", ""),

@@ -45,6 +45,7 @@ OOPS_IN_KVM = b"""\
         (NEWER, [True]),
         (OOPS_IN_KVM, [True]),
         (ELSEWHERE + WARN + USER_SPACE, [False, True, False]),
+        (ELSEWHERE.replace(b" start_up", b" ? left_over+0x1/0x2 [kvm]\n[    3.3]  start_up"), [False]),
         (b"[    1.0] kvm: no hardware support\n", []),
         (b"", []),
     ],
@@ -57,7 +58,7 @@ def test_a_fault_is_kvms_with_kvm_on_its_call_stack(log: bytes, in_kvm: list[boo
 def test_a_fault_has_its_line_and_its_call_trace() -> None:
     (fault,) = faults(WARN)
     assert fault.line.startswith("WARNING: CPU: 0 PID: 104 at arch/x86/kvm/vmx/nested.c:3313")
-    assert fault.trace == ["write_pml", "some_guess", "handle_exit"]
+    assert fault.trace == ["write_pml", "handle_exit"], "a frame marked ? is a guess"
 
 
 def test_a_log_full_of_faults_is_bounded() -> None:

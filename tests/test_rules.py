@@ -138,12 +138,12 @@ class TestPanics:
         *checks, panic = self.found(serial(PASS, PASS))
         assert {result.verdict for result in checks} == {Verdict.AGREE}
         assert (panic.check, panic.verdict, panic.expected) == (EMULATOR, Verdict.REFERENCE_WRONG, False)
-        assert self.PANIC in panic.reason and "in or after c1" in panic.reason
+        assert self.PANIC in panic.reason and "during c1 or before it" in panic.reason
         assert panic.wrong == [panic.reference]
 
     def test_it_names_the_check_that_ran(self) -> None:
         panic = self.found(broken_off(PASS), Ending.CRASH)[-1]
-        assert panic.check == EMULATOR and "in or after c1" in panic.reason
+        assert panic.check == EMULATOR and "during c1 or before it" in panic.reason
 
     def test_it_may_be_known(self) -> None:
         assert self.found(serial(PASS, PASS), verdict="reference-wrong", pattern="activity state")[-1].expected

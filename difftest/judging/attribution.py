@@ -15,6 +15,7 @@ from difftest.judging.result import Field, Role
 from difftest.judging.side import Evidence
 from difftest.verdict import Status, Verdict
 
+BY_EXITS = "whether L0 handles the access (difftest run --exits), "  # one of the things that decide a shared failure
 MOST_FIELDS = 3  # that a reason names
 GOOD = (Status.PASS, Status.OPEN)
 
@@ -90,8 +91,7 @@ def _subject_fails(sides: Mapping[Role, Evidence], targets: Mapping[Role, str], 
         verdict=Verdict.SHARED,
         reason=f"{why}; {hardware}, the CPU under it, breaks the SDM {how}",
         hints=[
-            "to be decided by: whether L0 handles the access (difftest run --exits), real VMX hardware, or a Bochs in "
-            "which this is fixed",
+            f"to be decided by: {BY_EXITS}real VMX hardware, or a Bochs in which this is fixed",
             *_suspicion(list(distinct.values())),
         ],
     )

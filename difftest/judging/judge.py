@@ -14,7 +14,7 @@ import msgspec
 
 from difftest.case.manifest import EMULATOR, HOST_KERNEL, IMAGE, About, Manifest
 from difftest.errors import told
-from difftest.judging.attribution import attribute
+from difftest.judging.attribution import BY_EXITS, attribute
 from difftest.judging.known import applying, covers, matches
 from difftest.judging.result import Field, Result, Role, Side
 from difftest.judging.side import (
@@ -241,7 +241,8 @@ def _outcome(pairing: Pairing, boots: Mapping[Role, Mapping[int, Parts]], number
         reason = "the two sides did not boot the same bytes"
         return _Outcome(verdict=Verdict.INCONCLUSIVE, reason=reason, evidence=evidence, fields=fields)
     found = attribute(evidence, pairing.targets, fields, pairing.hardware)
-    hints = [*found.hints, *(_by_l0(right, check) if found.verdict == Verdict.SHARED else [])]
+    by_l0 = _by_l0(right, check) if found.verdict == Verdict.SHARED else []
+    hints = [*by_l0, *(hint.replace(BY_EXITS, "") if by_l0 else hint for hint in found.hints)]
     return _Outcome(verdict=found.verdict, reason=found.reason, hints=hints, evidence=evidence, fields=fields)
 
 
@@ -329,10 +330,16 @@ def _panics(pairing: Pairing) -> list[Result]:
         return _gone(pairing, about, pairing.reference.boots, "the emulator gave up on nothing")
     seen = panicked[0]
     during = seen.transcript.died_in() or next(reversed(seen.transcript.records), "")
-    where = f" in or after {during}" if during else ""
+    where = f" during {during} or before it" if during else ""
     reason = f"panic{where}: {visible(seen.observation.panics[0], 300)}"
-    times = f"{len(panicked)}/{len(pairing.reference.boots)}" if len(pairing.reference.boots) > 1 else ""
+    times = _times(pairing.reference.boots, panicked)
     return [_result(pairing, about, _Outcome(verdict=Verdict.REFERENCE_WRONG, reason=reason), times)]
+
+
+def _times(boots: Sequence[Seen], showing: Sequence[Seen]) -> str:
+    """In how many of the repeated boots something showed, "2/3"; "" for a single one, in however many parts."""
+    every, some = ({seen.boot.repeat for seen in seens} for seens in (boots, showing))
+    return f"{len(some)}/{len(every)}" if len(every) > 1 else ""
 
 
 def _kernel_faults(pairing: Pairing) -> list[Result]:
@@ -347,14 +354,14 @@ def _kernel_faults(pairing: Pairing) -> list[Result]:
         lines = list(dict.fromkeys(visible(fault.line, 300) for fault in in_kvm))
         known = applying(pairing.manifest.known, HOST_KERNEL, pairing.subject.names.target, pairing.versions)
         uncovered = [line for line in lines if not any(matches(one, [line]) and one.pattern for one in known)]
-        times = sum(1 for seen in boots if any(fault.in_kvm for fault in seen.observation.kernel_faults))
+        showing = [seen for seen in boots if any(fault.in_kvm for fault in seen.observation.kernel_faults)]
         trace = " < ".join(visible(name, 80) for name in in_kvm[0].trace[:MOST_FRAMES])
         outcome = _Outcome(
             verdict=Verdict.SUBJECT_WRONG,
             reason=(uncovered or lines)[0],
             hints=[f"call trace: {trace}"] if trace else [],
         )
-        return [_result(pairing, about, outcome, f"{times}/{len(boots)}" if len(boots) > 1 else "")]
+        return [_result(pairing, about, outcome, _times(boots, showing))]
     if faults:
         reason = f"L0's kernel, not in KVM: {visible(faults[0].line, 300)}"
         return [_result(pairing, about, _Outcome(verdict=Verdict.DIFFER, reason=reason))]

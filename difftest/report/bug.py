@@ -139,7 +139,10 @@ class _Form:
     def _summary(self) -> str:
         broken = effect(self.result, self.culprit.target) or self.result.reason
         what = (self.result.summary or self.manifest.title or self.result.check).rstrip(".")
-        return f"{self.wrong.names.implementation}: {what}: {broken}"
+        name = self.wrong.names.implementation
+        if self.result.check in EXPECTED:
+            return f"{name}: {broken}, while running {self.pair.case.name}"
+        return f"{name}: {broken}. Required: {what}"
 
     def _guest(self) -> str:
         kind = "a hypervisor with a nested guest of its own, " if self.nested else ""
@@ -244,7 +247,10 @@ class _Form:
                 lines.append(f"  {field.name} = {spelled(field.name, value)}{wrong}")
             elif wanted is not None and not other_exit:
                 lines.append(f"  {field.name} absent    instead of {spelled(field.name, wanted)}")
-        for fault in _observed(self.wrong).kernel_faults if self.is_kvm else []:
+        faults = _observed(self.wrong).kernel_faults if self.is_kvm else []
+        if faults and self.result.check != HOST_KERNEL:
+            lines += ["", "In the kernel's log of the same boot, which ran other checks, too:"]
+        for fault in faults:
             lines.append(f"  kernel log: {fault.line}")
             lines += [f"    {function}" for function in fault.trace]
         return lines
@@ -257,13 +263,13 @@ class _Form:
         if self.manifest.description:
             lines += [" ".join(self.manifest.description.split()), ""]
         if self.result.summary:
-            lines += [sentence(self.result.summary)]
+            lines += [f"Required: {sentence(self.result.summary)}"]
         if self.result.sdm:
             # KVM's maintainers cite sections by their titles: the numbers move from edition to edition.
             lines += [f"Intel SDM: {SECTION.sub('', self.result.sdm) if self.is_kvm else self.result.sdm}"]
         if self.result.verdict == Verdict.SHARED:
             above = self.result.subject.implementation
-            lines += [f"{above}, which ran on top of it, broke the SDM as well: {self.result.reason}."]
+            lines += [f"The same was seen under {above}, which ran on this CPU: that says nothing about {above}."]
         return lines
 
     def _cause(self) -> list[str]:
@@ -289,8 +295,14 @@ class _Form:
         others = {version: one for version, one in self.siblings.items() if version != kernel}
         if not others:
             return [f"Whether it is a regression is not known: this run had only kernel {kernel}."]
-        lines = [f"  Linux {version}: {one.label}: {one.reason}" for version, one in others.items()]
+        lines = [f"  Linux {version}: KVM {self._of_kvm(one)}" for version, one in others.items()]
         return ["Other kernels, run by the same command:", *lines]
+
+    def _of_kvm(self, one: Result) -> str:
+        """What a result says of KVM's side alone."""
+        if not one.subject.status.bad:
+            return f"does what is required ({one.subject.status.value})"
+        return f"{one.subject.status.value}: {effect(one, one.subject.target) or one.reason}"
 
 
 def _same(one: Result, other: Result) -> bool:

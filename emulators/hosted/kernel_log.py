@@ -11,8 +11,9 @@ FAULT = re.compile(
     r"\b(?:WARNING: (?:CPU|.* at )|BUG:|Oops\b|general protection fault|kernel BUG at|invalid opcode:|divide error:)"
 )
 STAMP = re.compile(r"^(?:<\d+>)?\[[ \d.]+\](?:\[[ \w]+\])? ?")
+# One that the kernel marks with "?" is a guess: what an earlier call left on the stack.
 END = re.compile(r"---\[ end |-{6,}\[ cut here \]")
-FRAME = re.compile(r"^(?:RIP: \w+:)?\s*\??\s*([\w.]+)\+0x[0-9a-f]+/0x[0-9a-f]+(?: \[(\w+)\])?")
+FRAME = re.compile(r"^(?:RIP: \w+:)?\s*([\w.]+)\+0x[0-9a-f]+/0x[0-9a-f]+(?: \[(\w+)\])?")
 KVM_SOURCE = re.compile(r"\barch/x86/kvm/|\bvirt/kvm/")
 KVM_MODULE = re.compile(r"kvm(?:_\w+)?")
 LONGEST_REPORT = 120  # lines of one fault
