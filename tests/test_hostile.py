@@ -46,15 +46,22 @@ async def ends_as_it_may(target: Target, name: str, folder: Path) -> None:
     assert not [child for child in psutil.Process(os.getpid()).children(recursive=True) if child.is_running()]
 
 
+def sampled(step: int) -> list[object]:
+    """All of them for `make proof`; every so many of them for `make test`."""
+    return [
+        pytest.param(name, marks=[pytest.mark.proof] if number % step else []) for number, name in enumerate(HOSTILE)
+    ]
+
+
 @pytest.mark.boots
-@pytest.mark.parametrize("name", HOSTILE)
+@pytest.mark.parametrize("name", sampled(3))
 @pytest.mark.parametrize("target", [Bochs(), Tcg()], ids=lambda target: target.name)
 async def test_it_ends_within_its_limits(target: Target, name: str, tmp_path: Path) -> None:
     await ends_as_it_may(target, name, tmp_path)
 
 
 @pytest.mark.hosted
-@pytest.mark.parametrize("name", HOSTILE)
+@pytest.mark.parametrize("name", sampled(8))
 async def test_it_ends_within_its_limits_under_hosted_kvm(name: str, tmp_path: Path) -> None:
     target = KvmHosted()
     target.prepare(lambda line: None)
