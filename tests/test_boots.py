@@ -279,7 +279,15 @@ def test_an_image_that_never_ends_gives_no_verdict(tmp_path: Path) -> None:
 def test_an_interrupted_run_leaves_no_process_and_a_readable_run(tmp_path: Path, number: signal.Signals) -> None:
     image = boot_sector(tmp_path, b"a", HANG)
     argv = [sys.executable, "-m", "difftest.cli", "run", str(image), "--target", "tcg"]
-    process = subprocess.Popen(argv, cwd=tmp_path, env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    process = subprocess.Popen(
+        argv,
+        cwd=tmp_path,
+        env=ENVIRONMENT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        # A signal that was ignored when the tests were started, as under nohup, would be ignored here, too.
+        preexec_fn=lambda: signal.signal(number, signal.SIG_DFL),
+    )
     deadline = time.monotonic() + 30
     while not emulators_of(process.pid) and time.monotonic() < deadline:
         time.sleep(0.05)
