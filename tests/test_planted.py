@@ -1,0 +1,101 @@
+"""The faults that are put into KVM's sources: how an edit finds its place, and a few of them built, run and found."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from .planted.fault import FAULTS, Fault, UnfitError, load, planted
+from .planted.outcome import FOUND, FaultOutcome, Outcomes
+
+SOURCE = """\
+static int other(int a);
+static int checked(struct vcpu *vcpu, int a);
+
+static int other(int a)
+{
+	return a > 3;
+}
+
+static int checked(struct vcpu *vcpu, int a)
+{
+	if (a > 3)
+		return 1;
+	return other(a);
+}
+
+static int NAME(walked)(int a)
+{
+	return a > 3 ||
+		a > 3;
+}
+"""
+
+
+def fault(**fields: str) -> Fault:
+    usual = {"id": "x", "area": "E", "file": "x.c", "function": "checked", "anchor": "a > 3", "becomes": "a > 4"}
+    return Fault(**{**usual, "says": "It is wrong", **fields})
+
+
+def test_an_edit_changes_its_function_alone() -> None:
+    changed = planted(SOURCE, fault())
+    assert changed.count("a > 4") == 1 and "if (a > 4)" in changed
+    assert changed.replace("a > 4", "a > 3") == SOURCE
+    assert "return a >= 3;" in planted(SOURCE, fault(function="other", becomes="a >= 3"))
+
+
+@pytest.mark.parametrize(
+    ("fields", "says"),
+    [
+        ({"function": "gone"}, "defines gone() 0 times"),
+        ({"anchor": "a > 5"}, "'a > 5' 0 times"),
+        ({"function": "NAME(walked)"}, "'a > 3' 2 times"),
+        ({"function": "heck"}, "defines heck() 0 times"),
+    ],
+)
+def test_an_anchor_that_does_not_fit_is_an_error(fields: dict[str, str], says: str) -> None:
+    with pytest.raises(UnfitError) as caught:
+        planted(SOURCE, fault(**fields))
+    assert says in str(caught.value)
+
+
+def test_every_fault_is_of_a_family_and_changes_something() -> None:
+    faults = load()
+    assert {fault.area for fault in faults} == {"E", "W", "F", "L1", "P", "L2", "M"}
+    assert sum(fault.area in "EWF" for fault in faults) >= 30 and sum(fault.area not in "EWF" for fault in faults) >= 30
+    for one in faults:
+        assert one.anchor != one.becomes and one.says[:1].isalnum() and not one.says.endswith(".")
+
+
+def test_outcomes_are_kept_for_the_very_fault(tmp_path: Path) -> None:
+    outcomes, one = Outcomes(tmp_path), fault()
+    outcomes.put(FaultOutcome(fault=one.id, key=one.key, outcome=FOUND, checks=["a/b"]))
+    kept = outcomes.get(one.id, one.key)
+    assert kept is not None and kept.checks == ["a/b"]
+    assert outcomes.get(one.id, fault(becomes="0").key) is None
+    (tmp_path / "x.json").write_text("{")
+    assert outcomes.get(one.id, one.key) is None
+
+
+@pytest.mark.proof
+@pytest.mark.hosted
+def test_faults_in_kvm_are_found(tmp_path: Path) -> None:
+    """All anchors fit the distribution's sources of today, and one fault of each of two families is found."""
+    argv = [
+        sys.executable,
+        "-m",
+        "tests.planted",
+        "--folder",
+        str(tmp_path),
+        "pdpte-reserved-bits",
+        "cr4-shadow-compared",
+    ]
+    done = subprocess.run(argv, capture_output=True, text=True, check=False, cwd=Path(__file__).parent.parent)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "2 found of 2" in done.stdout
+    (sources,) = tmp_path.glob("trees/*/usr/src/linux-headers-*-common/arch/x86/kvm")
+    for one in load(FAULTS):
+        planted((sources / one.file).read_text(), one)
