@@ -3,9 +3,8 @@
 #include "feature.h"
 #include "l2_modes.h"
 
-enum { NOTHING = 0, BEYOND_GDT = 0x1230, LOW_DATA = 0x10DA, HIGH_DATA = 0xDA7A, NEITHER = 0xBAD };
-enum { WINDOW = 0x2000000, PDE_OF_WINDOW = WINDOW >> 22, PDE_OF_WINDOW_PAE = WINDOW >> 21 }; /* RAM that nobody uses */
-enum { EFLAGS_FIXED = 2, RET = 0xC3 };
+enum { BEYOND_GDT = 0x1230, LOW_DATA = 0x10DA, HIGH_DATA = 0xDA7A, NEITHER = 0xBAD };
+enum { WINDOW = 0x2000000, PDE_OF_WINDOW = WINDOW >> 22, RET = 0xC3 }; /* a window over RAM that nobody uses */
 _Static_assert(SELECTOR_USER_CODE == 0x33 && SELECTOR_USER_DATA == 0x3B && BEYOND_GDT == 0x1230, "below, in assembly");
 
 /* The instruction under test; then L2 reads the register and runs the code of the effect, at EBP. */
@@ -40,6 +39,7 @@ static u32 in_window(void)
     return WINDOW | address_of(data);
 }
 
+/* The RAM that has the window's addresses: what L2 sees there without paging, and L1 always. */
 static volatile u32 *ram_of_window(u32 offset)
 {
     return (volatile u32 *)(WINDOW + offset);

@@ -12,7 +12,7 @@ struct effect {
     const struct control_register *cr;
     u32 bit;
     u32 with;                    /* other bits of the register that must be set for the bit to have this effect */
-    u32 another, another_of_msw; /* a bit without a say in it, which MOV or LMSW changes at the same time */
+    u32 another, another_of_msw; /* a bit that does not matter for it, which MOV or LMSW may change, too */
     const struct l2_code *code;  /* the instruction that shows the bit */
     void (*stage)(bool set);     /* or NULL: what a prepared L2 needs besides, for this value of the bit */
     u32 when_clear, when_set;    /* the vector of the instruction's exception, or else what it leaves in ESI */

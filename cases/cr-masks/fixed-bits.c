@@ -16,6 +16,14 @@ static void restrict_guest(void)
     vmcs_clear_controls(SECONDARY_PROCESSOR_BASED_CONTROLS, UNRESTRICTED_GUEST, "unrestricted guest cannot be off");
 }
 
+/* L2 has paging and no unrestricted guest. */
+static void prepare_restricted(void)
+{
+    l2_prepare(mov_to_cr0.start);
+    with_paging();
+    restrict_guest();
+}
+
 static void l2_executes(const struct control_register *cr, u32 value)
 {
     struct vm_exit exit = l2_try_with(cr->mov_to, value);
@@ -34,27 +42,21 @@ static void l2_faults(const struct control_register *cr, u32 value)
 CHECK(restricted, "M-05/control", NEEDS_L2, SDM_CHANGES,
       "Control: MOV to CR0 sets TS in an L2 with paging and without unrestricted guest")
 {
-    l2_prepare(mov_to_cr0.start);
-    with_paging();
-    restrict_guest();
+    prepare_restricted();
     l2_executes(&cr0, PAGING_CR0 | CR0_TS);
 }
 
 CHECK(restricted_pg, "M-05/pg", NEEDS_L2, SDM_CHANGES "; " SDM_RESTRICTIONS,
       "MOV to CR0 that clears PG in an L2 without unrestricted guest causes #GP(0)")
 {
-    l2_prepare(mov_to_cr0.start);
-    with_paging();
-    restrict_guest();
+    prepare_restricted();
     l2_faults(&cr0, PAGING_CR0 & ~CR0_PG);
 }
 
 CHECK(restricted_pe, "M-05/pe", NEEDS_L2, SDM_CHANGES "; " SDM_RESTRICTIONS,
       "MOV to CR0 that clears PG and PE in an L2 without unrestricted guest causes #GP(0)")
 {
-    l2_prepare(mov_to_cr0.start);
-    with_paging();
-    restrict_guest();
+    prepare_restricted();
     l2_faults(&cr0, PAGING_CR0 & ~(CR0_PG | CR0_PE));
 }
 
@@ -219,8 +221,7 @@ CHECK(off_clears_pg, "M-09/control", NEEDS_L2, SDM_RESTRICTIONS,
     cr0_executes(read_cr0() & ~(CR0_PG | CR0_NE));
     must_not_fault(trap_in(mov_to_cr4_and_back, read_cr4() & ~CR4_VMXE));
     must("cr4_read", value_read & CR4_VMXE, 0);
-    if (!vmx_on())
-        give_up("VMXON failed");
+    vmx_on_again();
 }
 
 CHECK(root_ts, "M-09/control-root", NEEDS_L2, SDM_RESTRICTIONS, "Control: MOV to CR0 sets TS in VMX root operation")

@@ -25,8 +25,7 @@ static struct trap vmxon_with(u32 new_cr0, u32 new_cr4)
         vmx_off();
     write_cr0(old_cr0);
     write_cr4(old_cr4);
-    if (!vmx_on())
-        give_up("VMXON failed");
+    vmx_on_again();
     return trap;
 }
 
@@ -81,14 +80,12 @@ CHECK(real_mode, "M-11/control-pe", NEEDS_L2, SDM_VMXON, "Control: CLTS executes
     write_cr0(read_cr0() & ~CR0_TS);
     must_not_fault(trap);
     must("cr0_ts", real_result() & CR0_TS, 0);
-    if (!vmx_on())
-        give_up("VMXON failed");
+    vmx_on_again();
 }
 
 CHECK(vmxon_without_pe, "M-11/pe", NEEDS_L2, SDM_VMXON, "VMXON in real-address mode causes #UD")
 {
     vmx_off();
     must_fault(trap_in_real(vmxon_in_real_mode, 0), VECTOR_UD, 0, vmxon_in_real_mode);
-    if (!vmx_on())
-        give_up("VMXON failed");
+    vmx_on_again();
 }

@@ -90,6 +90,12 @@ void vmx_off(void)
     in_operation = false;
 }
 
+void vmx_on_again(void)
+{
+    if (!vmx_on())
+        give_up("VMXON failed");
+}
+
 bool vmx_in_operation(void)
 {
     return in_operation;
@@ -110,8 +116,7 @@ static void enter_vmx_operation(void)
     vmxon_region.revision = (u32)read_msr(IA32_VMX_BASIC) & 0x7FFFFFFF;
     write_cr0((read_cr0() | (u32)read_msr(IA32_VMX_CR0_FIXED0)) & (u32)read_msr(IA32_VMX_CR0_FIXED1));
     write_cr4((read_cr4() | CR4_VMXE | (u32)read_msr(IA32_VMX_CR4_FIXED0)) & (u32)read_msr(IA32_VMX_CR4_FIXED1));
-    if (!vmx_on())
-        give_up("VMXON failed");
+    vmx_on_again();
 }
 
 static const char *find_lacking(void)

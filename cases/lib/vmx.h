@@ -13,6 +13,7 @@ const char *vmx_lacking(void);
 bool vmx_on(void);
 extern const char vmxon_instruction[];
 void vmx_off(void);
+void vmx_on_again(void); /* `vmx_on`, or else give up */
 bool vmx_in_operation(void);
 
 /* Leave VMX operation and clear the current VMCS, which keeps its fields; and the way back. In between another mode of
