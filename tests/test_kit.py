@@ -225,6 +225,14 @@ async def test_the_kit_keeps_its_promises(tmp_path: Path, model: str) -> None:
     assert _rows(observation) == {23: "????"}
 
 
+async def test_the_kit_keeps_its_promises_to_a_hypervisor(tmp_path: Path) -> None:
+    records = parse((await _boot(build_case("hypervisor", SELFTEST, ["hypervisor.c"], tmp_path).image)).serial).records
+    told = {check: record.status for check, record in records.items()}
+    assert [check for check, status in told.items() if not check.startswith(status.lower() + "/")] == [], told
+    wrong = {"turns": "0xc8", "wrong_turns": "0x48", "first_wrong_turn": "0x40", "first_wrong": "0x0"}
+    assert records["fail/tally"].fields == wrong
+
+
 async def test_what_a_check_does_wrong_is_no_verdict_on_the_emulator(tmp_path: Path) -> None:
     observation = await _boot(build_case("problems", SELFTEST, ["problems.c"], tmp_path).image)
     transcript = parse(observation.serial)

@@ -6,7 +6,6 @@
 enum { ENTRIES = 512, SMALL_TABLES = EPT_SMALL_BYTES >> 21, SPARE_TABLES = 8 };
 enum { WALK_LENGTH_4 = 3 << 3, POINTER_WRITE_BACK = 6, POINTER_ACCESSED_DIRTY = 1 << 6 };
 enum { SINGLE_CONTEXT = 1, ALL_CONTEXTS = 2 };
-enum { SECONDARY_ENABLE_PML = 1 << 17 };
 #define ADDRESS_BITS 0x000FFFFFFFFFF000u
 
 static u64 pml4[ENTRIES] PAGE_ALIGNED, pdpt[ENTRIES] PAGE_ALIGNED, directory[ENTRIES] PAGE_ALIGNED;
@@ -105,16 +104,13 @@ void ept_log_from(u32 index)
 {
     ept_track();
     clear(ept_log, ept_log + EPT_LOG_ENTRIES);
-    vmcs_set_controls(SECONDARY_PROCESSOR_BASED_CONTROLS, SECONDARY_ENABLE_PML, "no page-modification logging");
+    vmcs_set_controls(SECONDARY_PROCESSOR_BASED_CONTROLS, ENABLE_PML, "no page-modification logging");
     vmcs_write64(PML_ADDRESS, address_of(ept_log));
     vmcs_write(GUEST_PML_INDEX, index);
 }
 
 void ept_flush(void)
 {
-    struct {
-        u64 pointer, zero;
-    } descriptor = { ept_pointer(), 0 };
     u32 type = ept_capabilities() & EPT_CAPABILITY_INVEPT_SINGLE ? SINGLE_CONTEXT : ALL_CONTEXTS;
-    asm volatile("invept %0, %1" : : "m"(descriptor), "r"(type) : "cc", "memory");
+    vmx_invept(type, &(struct invept_descriptor){ ept_pointer(), 0 });
 }

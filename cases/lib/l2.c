@@ -2,7 +2,7 @@
 
 #include "cpu.h"
 #include "ept.h"
-#include "l2_long.h"
+#include "l1_mode.h"
 #include "outcome.h"
 #include "trap.h"
 #include "vmx.h"
@@ -13,19 +13,14 @@ enum { FLAT_CODE = 0xC09B, FLAT_DATA = 0xC093, BUSY_TSS = 0x8B, UNUSABLE = 1 << 
 enum { RFLAGS_FIXED = 2, DR7_FIXED = 0x400, USER = 3 };
 #define INFORMATION_VALID (1u << 31)
 enum { INFORMATION_TYPE = 7 << 8, HARDWARE_EXCEPTION = 3 << 8, ERROR_CODE_VALID = 1 << 11 };
-/* A VM entry that fails for its guest state comes back as an exit with this bit (SDM, "VM-Entry Failures During or
-   After Loading Guest State"). L2 has not run then, and the VMCS is not "launched". */
-#define REASON_ENTRY_FAILURE (1u << 31)
 
-extern const char l2_entries[], l2_entries_end[], vm_exit_entry[];
-u32 vm_enter(struct general_registers *registers, u32 resume);
+extern const char l2_entries[], l2_entries_end[];
 
 struct general_registers l2_registers;
 
 static struct gate idt[EXCEPTIONS];
 static u8 stack[STACK_BYTES] PAGE_ALIGNED, handler_stack[STACK_BYTES] PAGE_ALIGNED;
 static u32 tss[TSS_WORDS];
-static bool launched, long_host;
 
 static void write_segments(void)
 {
@@ -54,11 +49,10 @@ void l2_prepare(const void *entry)
     tss[TSS_ESP0] = address_of(handler_stack + STACK_BYTES);
     tss[TSS_SS0] = SELECTOR_DATA;
     l2_registers = (struct general_registers){ 0 };
-    launched = long_host = false;
+    l1_home();
     ept_identity();
     vmcs_fresh();
     vmcs_write64(EPT_POINTER, ept_pointer());
-    vmcs_write(HOST_RIP, address_of(vm_exit_entry));
     ept_flush();
     write_segments();
     vmcs_write(CR0_GUEST_HOST_MASK, 0);
@@ -101,12 +95,6 @@ void l2_real_mode(void)
     vmcs_write(EXCEPTION_BITMAP, 0xFFFFFFFF);
 }
 
-void l2_under_64_bit_host(void)
-{
-    l2_long_host();
-    long_host = true;
-}
-
 /* An exception that is itself the exit: the VM-exit interruption information describes it. */
 static void read_intercepted(struct vm_exit *exit)
 {
@@ -137,10 +125,12 @@ static void read_exception(struct vm_exit *exit)
 /* Each VMREAD is a VM exit under a hypervisor: what the SDM leaves undefined for this exit is not read. */
 static void read_exit_information(struct vm_exit *exit)
 {
-    exit->qualification = vmcs_read(EXIT_QUALIFICATION);
+    exit->qualification = vmcs_read64(EXIT_QUALIFICATION);
+    if (exit->reason & ENTRY_FAILURE)
+        return; /* it updates no other field */
     exit->instruction_length = vmcs_read(EXIT_INSTRUCTION_LENGTH);
     exit->instruction_information = vmcs_read(EXIT_INSTRUCTION_INFORMATION);
-    exit->guest_linear_address = vmcs_read(GUEST_LINEAR_ADDRESS);
+    exit->guest_linear_address = vmcs_read64(GUEST_LINEAR_ADDRESS);
     if (exit->reason == EXIT_EPT_VIOLATION || exit->reason == EXIT_EPT_MISCONFIGURATION)
         exit->guest_physical_address = vmcs_read64(GUEST_PHYSICAL_ADDRESS);
     exit->interruption_information = vmcs_read(EXIT_INTERRUPTION_INFORMATION);
@@ -153,12 +143,12 @@ static void read_exit_information(struct vm_exit *exit)
 
 static void read_guest_state(struct vm_exit *exit)
 {
-    exit->cr0 = vmcs_read(GUEST_CR0);
-    exit->cr3 = vmcs_read(GUEST_CR3);
-    exit->cr4 = vmcs_read(GUEST_CR4);
-    exit->rsp = vmcs_read(GUEST_RSP);
-    exit->rip = vmcs_read(GUEST_RIP);
-    exit->rflags = vmcs_read(GUEST_RFLAGS);
+    exit->cr0 = vmcs_read64(GUEST_CR0);
+    exit->cr3 = vmcs_read64(GUEST_CR3);
+    exit->cr4 = vmcs_read64(GUEST_CR4);
+    exit->rsp = vmcs_read64(GUEST_RSP);
+    exit->rip = vmcs_read64(GUEST_RIP);
+    exit->rflags = vmcs_read64(GUEST_RFLAGS);
     exit->interruptibility_state = vmcs_read(GUEST_INTERRUPTIBILITY_STATE);
     exit->activity_state = vmcs_read(GUEST_ACTIVITY_STATE);
     if (exit->cr0 & CR0_PG && exit->cr4 & CR4_PAE)
@@ -171,14 +161,10 @@ struct vm_exit l2_run(void)
     struct vm_exit exit = { 0 };
     if (vmcs_refused_field())
         misused("VMWRITE to a field that this CPU does not have");
-    exit.failed_entry = long_host ? l2_long_enter(&l2_registers) : vm_enter(&l2_registers, launched);
-    if (exit.failed_entry) {
-        exit.instruction_error = vmcs_read(VM_INSTRUCTION_ERROR);
+    exit.instruction_error = vmx_run(&l2_registers, &exit.reason);
+    exit.failed_entry = exit.instruction_error != VM_SUCCEED;
+    if (exit.failed_entry)
         return exit;
-    }
-    exit.reason = vmcs_read(EXIT_REASON);
-    if (!(exit.reason & REASON_ENTRY_FAILURE))
-        launched = true;
     read_exit_information(&exit);
     read_guest_state(&exit);
     exit.registers = l2_registers;
@@ -188,5 +174,5 @@ struct vm_exit l2_run(void)
 
 void l2_skip_instruction(const struct vm_exit *exit)
 {
-    vmcs_write(GUEST_RIP, exit->rip + exit->instruction_length);
+    vmcs_write64(GUEST_RIP, exit->rip + exit->instruction_length);
 }

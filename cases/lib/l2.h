@@ -11,19 +11,20 @@ extern struct general_registers l2_registers;
 /* Everything that a VM exit reports; what the SDM does not define for it is 0, such as the PDPTEs without PAE
    paging. */
 struct vm_exit {
-    bool failed_entry; /* VMLAUNCH or VMRESUME failed: `instruction_error` says why, nothing below is valid */
-    u32 instruction_error;
-    u32 reason, qualification, instruction_length, instruction_information;
-    u64 guest_physical_address;
-    u32 guest_linear_address;
+    bool failed_entry;     /* a VMfail of VMLAUNCH or VMRESUME: nothing below is valid */
+    u32 instruction_error; /* its outcome: vmx_instructions.h */
+    u32 reason, instruction_length, instruction_information;
+    u64 qualification, guest_physical_address, guest_linear_address;
     u32 interruption_information, interruption_error_code;
     u32 idt_vectoring_information, idt_vectoring_error_code;
-    u32 cr0, cr3, cr4, rsp, rip, rflags, interruptibility_state, activity_state;
+    u64 cr0, cr3, cr4, rsp, rip, rflags, pending_debug_exceptions; /* under a 32-bit L1 their low halves */
+    u32 interruptibility_state, activity_state;
     u64 pdpte[4];
     struct general_registers registers;
     /* An exception that L2 took: its handler reported it by VMCALL, or the exception bitmap made it the exit. */
     bool exception;
-    u32 vector, error_code, exception_rip, exception_cr2;
+    u32 vector, error_code;
+    u64 exception_rip, exception_cr2;
 };
 
 /* Clear the VMCS and fill it in: EPT identity map, unrestricted guest, L2 at `entry` in flat 32-bit code with
@@ -35,10 +36,6 @@ void l2_prepare(const void *entry);
    has just cleared CR0.PE. L2's IDT is none of real-address mode, so that each exception is an exit. */
 void l2_user_mode(void);
 void l2_real_mode(void);
-
-/* Make L1 a 64-bit hypervisor until the next `l2_prepare`, for a guest that enters IA-32e mode; `skip` where the CPU
-   cannot. */
-void l2_under_64_bit_host(void);
 
 /* Enter L2, or resume it, and return its next exit. */
 struct vm_exit l2_run(void);
@@ -57,7 +54,7 @@ void must_violate_at_pdptes(const struct vm_exit *exit, u32 cr3, u32 allowed);
 void must_misconfigure_at_pdptes(const struct vm_exit *exit, u32 cr3);
 
 /* The distance from `instruction` to where L2 stopped: at the exit, or at the exception that the exit reports. */
-u32 rip_offset(const struct vm_exit *exit, const void *instruction);
+u64 rip_offset(const struct vm_exit *exit, const void *instruction);
 
 /* The exit must be an EPT violation of a page walk: of the read of the paging-structure entry at guest-physical
    `entry`, on a page that is not present in EPT, in translating `linear`. `access` has bits of `violation_access`. */

@@ -1,9 +1,8 @@
 #include "l2_modes.h"
 
 #include "cpu.h"
+#include "l1_mode.h"
 #include "vmx.h"
-
-enum { SAVE_IA32_EFER = 1 << 20 }; /* of the VM-exit controls */
 
 struct l2_tables l2_tables PAGE_ALIGNED;
 
@@ -23,7 +22,7 @@ void l2_use_pae_paging(void)
 
 void l2_use_4_level_paging(void)
 {
-    l2_under_64_bit_host();
+    l1_in_64_bit_mode();
     vmcs_set_controls(VM_ENTRY_CONTROLS, LOAD_IA32_EFER, "no load of IA32_EFER by VM entry");
     vmcs_set_controls(VM_EXIT_CONTROLS, SAVE_IA32_EFER, "no save of IA32_EFER by VM exit");
     l2_use_pae_paging();

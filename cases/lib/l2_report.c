@@ -26,9 +26,11 @@ static struct violation violation_of(const struct vm_exit *exit)
     };
 }
 
-u32 rip_offset(const struct vm_exit *exit, const void *instruction)
+u64 rip_offset(const struct vm_exit *exit, const void *instruction)
 {
-    return (exit->exception ? exit->exception_rip : exit->rip) - address_of(instruction);
+    u64 rip = exit->exception ? exit->exception_rip : exit->rip;
+    u64 offset = rip - address_of(instruction);
+    return rip >> 32 ? offset : (u32)offset;
 }
 
 void must_stop_at(const struct vm_exit *exit, const void *instruction)
@@ -85,7 +87,7 @@ void must_violate_in_walk(const struct vm_exit *exit, u64 entry, u32 linear, u32
     must("exit_qualification_linear_valid", violation.linear_address_valid, 1);
     must("exit_qualification_translated", violation.translated, 0);
     /* In what pieces instructions are fetched the SDM does not say: the page decides. */
-    must("guest_linear_page", exit->guest_linear_address & ~(PAGE_SIZE - 1), linear & ~(PAGE_SIZE - 1));
+    must("guest_linear_page", exit->guest_linear_address & ~(u64)(PAGE_SIZE - 1), linear & ~(PAGE_SIZE - 1));
     noted("guest_linear_address", exit->guest_linear_address);
 }
 

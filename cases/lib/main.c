@@ -3,6 +3,7 @@
 #include "check.h"
 #include "console.h"
 #include "cpu.h"
+#include "l1_mode.h"
 #include "paging.h"
 #include "params.h"
 #include "text.h"
@@ -71,6 +72,7 @@ void kit_main(void)
             continue;
         record_start(current->id, number);
         record_run(run_current);
+        l1_home();
         if (read_cr3() != cr3)
             problem("the check left L1 in another mode");
         outcome_report();
