@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import io
 import lzma
+import re
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -231,11 +232,35 @@ def test_marker_and_verdict_words_are_proposed_from_what_was_seen() -> None:
     assert propose(observation("bochs", b"test 1\nall done\n", Ending.QUIET), BLANK).end == r"^ *all\ done.*\n".replace(
         "\\ ", " "
     )
+    silent = propose(observation("bochs", b"test 1: PASSED\n", Ending.QUIET), BLANK)
+    assert (silent.end, silent.right, silent.wrong) == ("^ *test .*\\n", r"\bPASS(?:ED)?\b", r"\bFAIL(?:ED|URE)?\b")
+    alone = propose(observation("bochs", b"PASS\n", Ending.QUIET), BLANK)
+    assert alone.end and all(re.search(alone.end, f"{word}\n") for word in ("PASS", "FAILED: 7")), (
+        "either verdict ends it"
+    )
     assert not propose(observation("bochs", b"Halting now", Ending.POWER_OFF), BLANK).end
     twice = propose(observation("bochs", b"Fatal: 1\nFatal: 2\n", Ending.HALTED), BLANK)
     assert not twice.end, "it would end the boot too early"
     suite = propose(observation("bochs", b"PASS: a (correct)\nSUMMARY: 1 tests\n", Ending.POWER_OFF), BLANK)
     assert (suite.end, suite.right) == ("", "")
+
+
+@pytest.mark.parametrize("line", ["enabling apic", "Loading modules", "cpu 1 up", "paging enabled", "done", "step 3"])
+@pytest.mark.parametrize("ending", [Ending.QUIET, Ending.TOTAL])
+def test_the_line_that_a_boot_hung_after_is_no_end(line: str, ending: Ending) -> None:
+    hung = propose(observation("bochs", f"start\n{line}\n".encode(), ending), BLANK)
+    assert hung.end == hung.end_screen == ""
+    assert line in hung.no_end and ending.value in hung.no_end
+    shown = ScreenReading(rows=BLANK.rows, text=["SeaBIOS (version 1)", line, *[""] * 23])
+    drawn = propose(observation("bochs", b"", ending), shown)
+    assert drawn.end == drawn.end_screen == "" and line in drawn.no_end
+    assert not propose(observation("bochs", f"{line}\n".encode(), Ending.HALTED), BLANK).no_end
+
+
+def test_a_line_that_breaks_off_is_said() -> None:
+    words = "breaks off"
+    assert any(words in one for one in propose(observation("bochs", b"one\nCPU 0: APIC I", Ending.QUIET), BLANK).seen)
+    assert not any(words in one for one in propose(observation("bochs", b"one\ntwo\n", Ending.QUIET), BLANK).seen)
 
 
 def test_a_silent_image_is_known_by_its_screen() -> None:

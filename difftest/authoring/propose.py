@@ -22,6 +22,14 @@ LEAST_MARKER = 3  # letters and digits of a line's constant beginning that make 
 _LAST_WORDS = re.compile(
     r"(?:fatal|halt|panic|abort|assert|kernel panic|shutdown|shutting down|difftest)", re.IGNORECASE
 )
+# Those of an image that had several tests.
+_ALL_DONE = re.compile(
+    r"\W*(?:(?:all|the|every|end|of|test(?:s|ing)?|suite|run) )+(?:is |are )?"
+    r"(?:done|finished|completed?|passed|over|tests?)\W*",
+    re.IGNORECASE,
+)
+# A screen that waits for somebody: a prompt, or words that ask for something.
+_WAITS = re.compile(r"[>$#%:?] *_?$|\b(?:press|hit|strike|type|enter|insert|choose|select|login)\b", re.IGNORECASE)
 # What stands behind the first of these varies with the outcome.
 _VARIES = re.compile(r"""["'(<\[=]|\b0x|\d""")
 _WORDS = re.compile(r"[^\W_]")
@@ -42,6 +50,7 @@ class Proposal(msgspec.Struct, frozen=True, kw_only=True):
 
     end: str = ""
     end_screen: str = ""
+    no_end: str = ""  # why neither of them is proposed although the boot did not come to an end by itself
     right: str = ""
     wrong: str = ""
     needs: list[str] = []
@@ -53,9 +62,12 @@ def propose(observation: Observation, screen: ScreenReading) -> Proposal:
     rows = [screen.rows[row].memory for row in sorted(screen.rows)]
     right, wrong = ("", "") if said.speaks else _verdict_words([said.terminal_line, *rows])
     vmx = int(observation.registers.get("cr4", "0"), 16) & CR4_VMXE
+    end = _end(observation, said)
+    end_screen = _end_screen(observation, last_words(screen)) if not said.terminal_line and not right else ""
     return Proposal(
-        end=_end(observation, said),
-        end_screen=_end_screen(observation, last_words(screen)) if not said.terminal_line and not right else "",
+        end=end,
+        end_screen=end_screen,
+        no_end=_no_end(observation, said, last_words(screen)) if not end and not end_screen else "",
         right=right,
         wrong=wrong,
         needs=["vmx"] if vmx else [],
@@ -74,6 +86,8 @@ def _end(observation: Observation, said: Transcript) -> str:
         return ""  # that ends it, and an emulator that is gone at once takes the last line's end along
     if observation.ending in ORDERLY and not _LAST_WORDS.match(line):
         return ""  # it ends by itself, and another outcome may have other last words
+    if observation.ending not in ORDERLY and not _is_end(line):
+        return ""  # it may have hung there
     if (beginning := _beginning(line)) == "":
         return ""
     marker = rf"{beginning}.*\n"
@@ -90,14 +104,34 @@ def _end_screen(observation: Observation, words: str) -> str:
     """
     if observation.ending not in (Ending.QUIET, Ending.HALTED) or _GOES_ON.search(words):
         return ""
-    return _beginning(words)
+    return _beginning(words) if _WAITS.search(words) or _is_end(words) else ""
+
+
+def _no_end(observation: Observation, said: Transcript, words: str) -> str:
+    """Why a boot that did not come to an end by itself gives no marker, in a sentence; "" for one that did."""
+    if observation.ending in ORDERLY | FATAL:
+        return ""
+    last = visible(said.terminal_line or words, 80)
+    after = f"after {last!r}, which is neither a prompt nor an end's words" if last else "without a word"
+    return f"the boot ended with {observation.ending} {after}: an image that hangs there would look the same"
+
+
+def _is_end(line: str) -> bool:
+    """Whether a line at which a boot fell silent says that it is over: by last words, or by a verdict."""
+    return bool(_LAST_WORDS.match(line) or _ALL_DONE.fullmatch(line)) or any(_verdict_words([line]))
 
 
 def _beginning(line: str) -> str:
-    """An expression for a line by its constant beginning, or "" when that says too little."""
-    varies = _VARIES.search(line)
-    constant = line[: varies.start()] if varies else line
-    return f"^ *{re.escape(constant)}".replace(r"\ ", " ") if len(_WORDS.findall(constant)) >= LEAST_MARKER else ""
+    """An expression for a line by its constant beginning, or "" when that says too little. A verdict's words are no
+    part of that: the other verdict ends a boot, too.
+    """
+    right, wrong = _verdict_words([line])
+    either = f"(?:{wrong}|{right})"
+    places = [found.start() for found in (_VARIES.search(line), right and re.search(either, line)) if found]
+    constant = line[: min(places, default=len(line))]
+    if len(_WORDS.findall(constant)) >= LEAST_MARKER:
+        return f"^ *{re.escape(constant)}".replace(r"\ ", " ")
+    return f"^ *{re.escape(constant)}{either}".replace(r"\ ", " ") if right and re.match(rf"\W*{either}", line) else ""
 
 
 def _verdict_words(lines: list[str]) -> tuple[str, str]:
@@ -128,6 +162,8 @@ def _seen(observation: Observation, said: Transcript, screen: ScreenReading, vmx
         yield "it had VMX switched on (CR4.VMXE) at its end"
     if observation.debug:
         yield f"it wrote {len(observation.debug)} bytes to port 0xE9"
+    if observation.ending == Ending.QUIET and observation.serial and not observation.serial.endswith((b"\n", b"\r")):
+        yield "the serial output breaks off in the middle of a line: the guest may have hung there"
     if observation.ending in FATAL:
         yield "that is a death under the reference: look whether the machine has what the image needs"
     yield from observation.alarms
