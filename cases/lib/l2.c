@@ -149,6 +149,7 @@ static void read_guest_state(struct vm_exit *exit)
     exit->rsp = vmcs_read64(GUEST_RSP);
     exit->rip = vmcs_read64(GUEST_RIP);
     exit->rflags = vmcs_read64(GUEST_RFLAGS);
+    exit->pending_debug_exceptions = vmcs_read64(GUEST_PENDING_DEBUG_EXCEPTIONS);
     exit->interruptibility_state = vmcs_read(GUEST_INTERRUPTIBILITY_STATE);
     exit->activity_state = vmcs_read(GUEST_ACTIVITY_STATE);
     if (exit->cr0 & CR0_PG && exit->cr4 & CR4_PAE)

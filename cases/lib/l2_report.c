@@ -116,6 +116,14 @@ static void saw_violation(const struct vm_exit *exit)
         saw("guest_linear_address", exit->guest_linear_address);
 }
 
+static void saw_registers(const struct vm_exit *exit, const void *instruction)
+{
+    saw("rip_offset", rip_offset(exit, instruction));
+    saw("cr0", exit->cr0);
+    saw("cr3", exit->cr3);
+    saw("cr4", exit->cr4);
+}
+
 void saw_exit(const struct vm_exit *exit, const void *instruction)
 {
     if (exit->failed_entry) {
@@ -124,12 +132,16 @@ void saw_exit(const struct vm_exit *exit, const void *instruction)
         return;
     }
     saw("exit_reason", exit->reason);
+    if (exit->reason & ENTRY_FAILURE) {
+        saw("exit_qualification", exit->qualification);
+        saw_registers(exit, instruction);
+        return;
+    }
     if (exit->exception) {
         saw("vector", exit->vector);
         saw("error_code", exit->error_code);
         noted("cr2", exit->exception_cr2);
     }
-    saw("rip_offset", rip_offset(exit, instruction));
     if (exit->reason == EXIT_EPT_VIOLATION || exit->reason == EXIT_EPT_MISCONFIGURATION) {
         if (!said("guest_physical_address"))
             saw("guest_physical_address", exit->guest_physical_address);
@@ -148,7 +160,9 @@ void saw_exit(const struct vm_exit *exit, const void *instruction)
         saw("idt_vectoring_information", exit->idt_vectoring_information);
         saw("idt_vectoring_error_code", exit->idt_vectoring_error_code);
     }
-    saw("cr0", exit->cr0);
-    saw("cr3", exit->cr3);
-    saw("cr4", exit->cr4);
+    saw_registers(exit, instruction);
+    noted("rflags_rf", exit->rflags >> 16 & 1); /* Bochs 2.7 saves it as 0 always: for checks of its own */
+    saw("interruptibility_state", exit->interruptibility_state);
+    saw("activity_state", exit->activity_state);
+    saw("pending_debug_exceptions", exit->pending_debug_exceptions);
 }
