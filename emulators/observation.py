@@ -34,7 +34,7 @@ class Ending(enum.StrEnum):
     TOTAL = "timeout-total"  # still talking when the total deadline came
     FLOOD = "flood"  # more serial output than the cap
     RESET = "reset"  # the guest reset the machine
-    TRIPLE_FAULT = "triple-fault"  # the CPU entered shutdown
+    TRIPLE_FAULT = "triple-fault"  # the CPU entered shutdown, for a triple fault or a VMX abort
     POWER_OFF = "power-off"  # the guest switched the machine off, or left through a port made for that
     PANIC = "guest-panic"  # the guest said so itself (pvpanic)
     INTERNAL_ERROR = "kvm-internal-error"  # KVM gave up on the vCPU

@@ -88,6 +88,15 @@ bool said(const char *field)
     return find(SEEN, field);
 }
 
+void must_end_in(enum machine_end end)
+{
+    static const char *const words[] = { [END_SHUTDOWN] = "shutdown" };
+    record.required = true;
+    if (!record.failed) /* a requirement that is broken already must not be lost with the record */
+        say("difftest 1 ends %s %s\n", record.id, words[end]);
+    wrong("the machine did not end");
+}
+
 void leave_open(void)
 {
     record.open = true;

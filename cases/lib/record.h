@@ -13,6 +13,11 @@ bool said(const char *field);                          /* whether the record has
 void wrong(const char *reason);                        /* FAIL for a reason that no field shows */
 void leave_open(void);                                 /* the SDM decides nothing here: OPEN instead of PASS */
 
+/* What the check does next must end the machine: there is no record then, and the tester, which reads this line, boots
+   the other checks after it. A check that comes to its end nevertheless has FAILed. */
+enum machine_end { END_SHUTDOWN }; /* by a triple fault, or a VMX abort */
+void must_end_in(enum machine_end end);
+
 /* This CPU lacks what the check needs, and the check ends here. Not inside `trap_in`, and only while L1 is in the mode
    in which the check found it. */
 __attribute__((noreturn)) void skip(const char *reason);

@@ -78,7 +78,7 @@ def by_repeat(seens: Sequence[Seen]) -> Mapping[int, Parts]:
 def part_of(parts: Parts, check: str | None) -> Seen:
     """The part that decides a check: the one that reported it, or that died in it, or else the last."""
     if check is None:
-        return parts[0]
+        return next((seen for seen in parts if not ended_as_required(seen)), parts[0])
     reported = [seen for seen in parts if check in seen.transcript.records]
     fatal = [seen for seen in parts if seen.transcript.died_in() == check]
     return (reported or fatal or [parts[-1]])[0]
@@ -86,7 +86,14 @@ def part_of(parts: Parts, check: str | None) -> Seen:
 
 def evidence_of(manifest: Manifest, parts: Parts, check: str | None, compared: Compared) -> Evidence:
     """What a side gives for a check, or for the image as a whole (None)."""
-    return _of_image(manifest, parts[0], compared) if check is None else _of_check(manifest, parts, check)
+    if check is None:
+        return _of_image(manifest, part_of(parts, None), compared)
+    return _of_check(manifest, parts, check)
+
+
+def ended_as_required(seen: Seen) -> bool:
+    """Whether the CPU entered shutdown in a check that requires it."""
+    return seen.transcript.must_end() and seen.observation.ending == Ending.TRIPLE_FAULT
 
 
 def compared(manifest: Manifest, *seens: Seen) -> Compared:
@@ -147,8 +154,11 @@ def _of_check(manifest: Manifest, parts: Parts, check: str) -> Evidence:
 def _unreported(seen: Seen, check: str) -> Evidence:
     """A check without a record: the guest ended or hung in it, or was never there."""
     transcript, ending, said = seen.transcript, seen.observation.ending, ended(seen)
-    nothing = Record(check=check, status=Status.NOT_REPORTED, fields={"ending": ending.value})
     where = transcript.died_in()
+    required = {"ending": Ending.TRIPLE_FAULT.value} if where == check and transcript.must_end() else {}
+    nothing = Record(check=check, status=Status.NOT_REPORTED, fields={"ending": ending.value}, required=required)
+    if where == check and ended_as_required(seen):
+        return Evidence(status=Status.PASS, record=nothing)
     if where == check and ending in FATAL | HUNG | ORDERLY:
         how = f"the guest hung in this check: {said}" if ending in HUNG else f"{said} in this check"
         return Evidence(status=Status.DIED, reason=how, record=nothing)
@@ -181,6 +191,8 @@ def _of_image(manifest: Manifest, seen: Seen, compared: Compared) -> Evidence:
     if not line and not switched_off(seen):  # nothing on its ports: the last words on the screen count instead
         fields["last_screen_line"] = masked(last_words(screen), own)
     record = Record(check=IMAGE, status=Status.NOT_REPORTED, fields=fields, free={"ended_with": ending.value})
+    if ended_as_required(seen):  # its only check
+        return Evidence(status=Status.OPEN, record=record)
     if ending in FATAL:
         judged = bool(manifest.right or manifest.wrong)
         return Evidence(status=Status.DIED, reason=ended(seen), record=record, judged=judged)

@@ -5,10 +5,12 @@
     difftest 1 start <check>
     difftest 1 check <check> <PASS|FAIL|OPEN|SKIP> key=value ...
     difftest 1 problem <check> "<words>"
+    difftest 1 ends <check> <outcome>
     difftest 1 end checks=<n>
 
 Keys: `name=` a raw field, compared between the sides; `must.name=` what the SDM requires of it; `free.name=` recorded
 only. A `problem` is a fault of the check, such as more fields than a record holds, and no verdict comes from that boot.
+`ends` says that the machine must end in this check, and how: "shutdown".
 The guest is not trusted: a line that does not parse to the end is reported as a problem, never guessed.
 """
 
@@ -28,6 +30,7 @@ MAX_RECORDS = 4096
 
 _CHECK = re.compile(r"difftest 1 check ([\w.:/+-]{1,120}) (PASS|FAIL|OPEN|SKIP)((?: .*)?)")
 _START = re.compile(r"difftest 1 start ([\w.:/+-]{1,120})")
+_ENDS = re.compile(r"difftest 1 ends ([\w.:/+-]{1,120}) (shutdown)")
 _END = re.compile(r"difftest 1 end checks=(\d{1,6})")
 _PROBLEM = re.compile(r'difftest 1 problem ([\w.:/+-]{1,120}) "([^"\\]{1,400})"')
 _CPU = re.compile(r"difftest 1 cpu((?: [a-z][a-z0-9_]{0,60}=0x[0-9a-f]{1,16}){1,40})")
@@ -57,6 +60,7 @@ class Transcript(msgspec.Struct, frozen=True, kw_only=True):
 
     records: dict[str, Record] = {}
     started: list[str] = []
+    ends: list[str] = []  # the checks that require the CPU to enter shutdown
     suite: Suite = Suite()  # results in free text, where there are no records
     cpu: dict[str, str] = {}  # what the CPU said of itself: signature, maxphyaddr, ia32_vmx_basic ... Never compared
     complete: bool = False  # the end line stood there and its count was right
@@ -72,6 +76,10 @@ class Transcript(msgspec.Struct, frozen=True, kw_only=True):
     def died_in(self) -> str | None:
         """The check that was started last and never reported, if any."""
         return self.started[-1] if self.started and self.started[-1] not in self.records else None
+
+    def must_end(self) -> bool:
+        """Whether the check that never reported requires the CPU to enter shutdown."""
+        return self.died_in() in self.ends
 
 
 def transcript_of(observation: Observation) -> Transcript:
@@ -95,6 +103,7 @@ def parse(serial: bytes, debug: bytes = b"") -> Transcript:
 def _parse(serial: bytes) -> Transcript:
     records: dict[str, Record] = {}
     started: list[str] = []
+    ends: list[str] = []
     cpu: dict[str, str] = {}
     problems: list[str] = []
     counted: int | None = None
@@ -117,6 +126,8 @@ def _parse(serial: bytes) -> Transcript:
             problems.append(f"the check {match.group(1)} is faulty: {visible(match.group(2), 400)}")
         elif match := _START.fullmatch(text):
             started.append(match.group(1))
+        elif match := _ENDS.fullmatch(text):
+            ends.append(match.group(1))
         elif match := _CPU.fullmatch(text):
             cpu |= dict(pair.split("=") for pair in match.group(1).split())
         elif match := _END.fullmatch(text):
@@ -134,6 +145,7 @@ def _parse(serial: bytes) -> Transcript:
     return Transcript(
         records=records,
         started=started,
+        ends=ends,
         suite=suite,
         cpu=cpu,
         complete=counted is not None and counted == len(records),

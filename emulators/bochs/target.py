@@ -47,6 +47,7 @@ LOG_ENDS = re.compile(
     rb"(?P<reset>bx_pc_system_c::Reset\(\w+\) called)"
     rb"|(?P<power_off>^\d+[a-z]\[[^\n]*(?:ACPI control: soft power off|[Ss]hutdown port: shutdown requested))"
     rb"|(?P<triple_fault>^\d+[a-z]\[[^\n]*exception with no resolution)"
+    rb"|(?P<vmx_abort>^\d+[a-z]\[[^\n]*VMABORT)"
     rb"|(?P<panic>^\d+p\[(?!BIOS )[^\n]*)"
     rb"|(?P<halted>HLT instruction with IF=0)",
     re.MULTILINE,
@@ -338,6 +339,8 @@ def _log_end(log: bytes, resets: int, cpus: int) -> tuple[End | None, int]:
             return (Ending.POWER_OFF, "the guest switched the machine off"), resets
         elif kind == "triple_fault":
             return (Ending.TRIPLE_FAULT, "the CPU entered shutdown: third exception with no resolution"), resets
+        elif kind == "vmx_abort":
+            return (Ending.TRIPLE_FAULT, "the CPU entered shutdown: VMX abort"), resets
         elif kind == "panic":
             return (Ending.CRASH, match.group().decode(errors="replace")), resets
         elif cpus == 1:  # with several CPUs one may halt for good while another goes on: the deadlines decide there
