@@ -48,6 +48,27 @@ FATAL = {Ending.TRIPLE_FAULT, Ending.RESET, Ending.INTERNAL_ERROR}
 HUNG = {Ending.HALTED, Ending.QUIET}
 
 
+class Medium(enum.StrEnum):
+    """What an image is an image of, and so what the firmware boots from."""
+
+    DISK = "disk"  # a hard disk
+    CDROM = "cdrom"
+    FLOPPY = "floppy"
+
+
+# The sizes of floppies in bytes, as people call them. 5.25 inch drives take those up to 360K, and 1.2M.
+FLOPPIES = {
+    163_840: "160K",
+    184_320: "180K",
+    327_680: "320K",
+    368_640: "360K",
+    737_280: "720K",
+    1_228_800: "1.2M",
+    1_474_560: "1.44M",
+    2_949_120: "2.88M",
+}
+
+
 class Machine(msgspec.Struct, frozen=True, kw_only=True):
     """The machine an image asks for; the same on every target."""
 
@@ -73,12 +94,13 @@ class Boot(msgspec.Struct, frozen=True, kw_only=True):
 
     image: Path
     image_sha256: str
-    cdrom: bool = False  # the image is a CD, not a hard disk
+    medium: Medium = Medium.DISK
     second: Path | None = None  # a second hard disk
     second_sha256: str = ""
     machine: Machine = Machine()
     limits: Limits = Limits()
     ram_log: RamLog | None = None  # where the image leaves lines in its memory, if it does
+    watches_vmx: bool = False  # it is to be seen whether VM exits happen, on a target that can
     end: str = ""  # empty: no marker is known; the boot ends by halting, switching off, or at a limit
     end_screen: str = ""  # a regex: a boot whose text screen shows this and stands still is over, too
 
@@ -114,6 +136,7 @@ class Observation(msgspec.Struct, frozen=True, kw_only=True):
     text_memory: bytes | None = None  # TEXT_BYTES bytes from physical 0xB8000
     registers: dict[str, str] = {}
     logs: dict[str, bytes] = {}
+    vmx: bool = False  # a VM exit was seen, where the boot was to watch for them
     gone: bool = False  # the guest switched the machine off, and the emulator with it, before it could be looked at
     alarms: list[str] = []  # what makes this observation unfit for a verdict, such as serial bytes that got lost
     panics: list[str] = []  # what the emulator itself said when it gave up on something: findings in themselves

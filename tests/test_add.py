@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bz2
 import gzip
 import io
 import lzma
@@ -16,6 +17,7 @@ from PIL import Image
 from difftest.authoring.add import Wish, add, case_name
 from difftest.authoring.propose import propose
 from difftest.case.case import load
+from difftest.case.image_options import ImageOptions
 from difftest.case.manifest import Manifest
 from difftest.errors import CaseError, Failure
 from difftest.image import unpack as unpack_module
@@ -24,7 +26,7 @@ from difftest.image.prepare import bootable, prepare, unpacked
 from difftest.reading.screen_reading import RowReading, ScreenReading
 from difftest.verdict import ExitCode
 from emulators.fake import Fake, observation
-from emulators.observation import TEXT_BYTES, Boot, Ending, Observation
+from emulators.observation import TEXT_BYTES, Boot, Ending, Medium, Observation
 
 from .guests import HALT, boot_sector, cd, kernel
 
@@ -45,13 +47,18 @@ def converted(image: Path, kind: str, *options: str) -> Path:
 
 def test_kinds_are_told_by_their_content(tmp_path: Path) -> None:
     sector = boot_sector(tmp_path, b"x", HALT)
-    assert look(disk(tmp_path)) == look(sector) == Kind.DISK
-    assert look(cd(tmp_path, sector)) == Kind.CDROM
-    assert look(kernel(tmp_path)) == Kind.KERNEL
-    assert look(converted(disk(tmp_path), "vmdk")) == Kind.VMDK
+    assert look(disk(tmp_path)).kind == look(sector).kind == Kind.DISK
+    assert look(cd(tmp_path, sector)).kind == Kind.CDROM
+    assert look(kernel(tmp_path)).kind == Kind.KERNEL
+    for packed in (Kind.VMDK, Kind.QCOW2, Kind.VDI, Kind.VHDX):
+        assert look(converted(disk(tmp_path), packed)).kind == packed
 
 
-@pytest.mark.parametrize("pack", [gzip.compress, lzma.compress], ids=["gz", "xz"])
+def zstd(data: bytes) -> bytes:
+    return subprocess.run(["zstd", "-c"], input=data, capture_output=True, check=True).stdout
+
+
+@pytest.mark.parametrize("pack", [gzip.compress, lzma.compress, bz2.compress, zstd], ids=["gz", "xz", "bz2", "zst"])
 def test_packed_images_are_unpacked(tmp_path: Path, pack: Callable[[bytes], bytes]) -> None:
     image = disk(tmp_path)
     packed = tmp_path / "packed"
@@ -62,7 +69,7 @@ def test_packed_images_are_unpacked(tmp_path: Path, pack: Callable[[bytes], byte
         again, _ = unpacked(path, tmp_path / "raw")
         assert again.read_bytes()[:1712] == image.read_bytes()
         packed.write_bytes(pack(path.read_bytes()))
-        assert bootable(packed, tmp_path / "cache").kind == Kind.DISK, "a compressed VMDK"
+        assert bootable(packed, tmp_path / "cache").medium == Medium.DISK, "a compressed VMDK"
 
 
 def boots(serial: bytes) -> Fake:
@@ -105,10 +112,11 @@ def test_bad_files_are_refused_and_nothing_is_left(tmp_path: Path) -> None:
         assert words in str(error), (name, error)
         assert name in str(error) and str(tmp_path / "c") not in str(error), "the user's file is named, not a copy"
     assert "no such image" in str(refused(tmp_path, tmp_path / "none.img"))
-    assert "only a kernel" in str(refused(tmp_path, image, command_line="x"))
-    assert "no such module" in str(refused(tmp_path, kernel(tmp_path), modules=["none"]))
-    assert "cannot pass" in str(refused(tmp_path, kernel(tmp_path), command_line='say "hi"'))
-    assert "memory_mib" in str(refused(tmp_path, image, memory_mib=4000))
+    elf = kernel(tmp_path)
+    assert "only a kernel" in str(refused(tmp_path, image, image=ImageOptions(command_line="x")))
+    assert "no such module" in str(refused(tmp_path, elf, image=ImageOptions(modules=["none"])))
+    assert "cannot pass" in str(refused(tmp_path, elf, image=ImageOptions(command_line='say "hi"')))
+    assert "memory_mib" in str(refused(tmp_path, image, image=ImageOptions(memory_mib=4000)))
 
 
 def test_a_decompression_bomb_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -167,11 +175,14 @@ def test_the_manifest_that_is_written_says_what_was_wished(tmp_path: Path) -> No
     wish = Wish(
         file=kernel(tmp_path),
         folder=tmp_path / "cases" / "mine",
-        command_line="one two=2",
-        modules=[f"{tmp_path}/env.txt -v"],
-        second=disk(tmp_path),
-        memory_mib=512,
-        cpus=2,
+        image=ImageOptions(
+            command_line="one two=2",
+            modules=[f"{tmp_path}/env.txt -v"],
+            second=disk(tmp_path),
+            memory_mib=512,
+            cpus=2,
+        ),
+        cpu_model="corei7_skylake_x",
     )
     made = add(
         wish,
@@ -183,6 +194,9 @@ def test_the_manifest_that_is_written_says_what_was_wished(tmp_path: Path) -> No
     manifest = case.manifest
     assert (manifest.name, manifest.command_line, manifest.modules) == ("mine", "one two=2", ["env.txt -v"])
     assert (manifest.memory_mib, manifest.cpus) == (512, 2)
+    assert manifest.cpu_models == {"bochs": "corei7_skylake_x"}
+    first_boot = made.folder / "first-boot"
+    assert (first_boot / "serial.bin").read_bytes().startswith(b"noise\nFatal")
     assert (
         manifest.image.startswith("kernel-") and (case.folder / manifest.image).read_bytes() == wish.file.read_bytes()
     )

@@ -6,30 +6,35 @@ import asyncio
 import json
 import re
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import msgspec
 
+from difftest.atomic import file_name
 from difftest.authoring.propose import Proposal, propose
 from difftest.authoring.scaffold import new_case_folder, rendered
 from difftest.case.case import MANIFEST, load
+from difftest.case.image_options import ImageOptions
 from difftest.case.manifest import Manifest
 from difftest.errors import CaseError
-from difftest.image.kind import Kind
-from difftest.image.prepare import prepare, unpacked
+from difftest.image.kind import Kind, Look
+from difftest.image.prepare import MEDIA, prepare, unpacked
 from difftest.reading.screen import read_screen
+from difftest.reading.screen_reading import ScreenReading
 from difftest.text import visible
 from emulators.host.files import private_copy, sha256
 from emulators.observation import Boot, Ending, Observation
+from emulators.registry import REFERENCE
 from emulators.target import Emulator
 
-SUFFIXES = {Kind.DISK: ".img", Kind.CDROM: ".iso", Kind.KERNEL: ".elf", Kind.LINUX: ".bin"}
+SUFFIXES = {Kind.DISK: ".img", Kind.FLOPPY: ".img", Kind.CDROM: ".iso", Kind.KERNEL: ".elf", Kind.LINUX: ".bin"}
+FIRST_BOOT = "first-boot"  # the folder in a case of what the boot of `add` gave
 # Deadlines, in seconds. An image whose end the screen shows is waited for longer: that costs nothing unless it never
 # gets there.
 QUIET, TOTAL = 20.0, 120.0
 PATIENT_QUIET, PATIENT_TOTAL = 60.0, 300.0
-_UNPACKED = re.compile(r"\.(xz|gz|img|iso|elf|bin|raw|flat|vmdk|qcow2|lkrn)$", re.IGNORECASE)
+_UNPACKED = re.compile(r"\.(xz|gz|bz2|zst|img|iso|flp|elf|bin|raw|flat|vmdk|vdi|vhdx|qcow2|lkrn)$", re.IGNORECASE)
 
 
 class Wish(msgspec.Struct, frozen=True, kw_only=True):
@@ -37,53 +42,88 @@ class Wish(msgspec.Struct, frozen=True, kw_only=True):
 
     file: Path
     folder: Path | None = None  # of the case; its last part is the case's name. None: named after the file, here
-    command_line: str = ""
-    modules: Sequence[str] = ()  # paths, each with the words behind the name
-    second: Path | None = None
-    memory_mib: int = 256
-    cpus: int = 1
+    image: ImageOptions = ImageOptions()
+    cpu_model: str = ""  # of the reference; "" is its default
     quiet: float | None = None  # deadlines in seconds; None: as the image needs
     total: float | None = None
 
 
 class Added(msgspec.Struct, frozen=True, kw_only=True):
     folder: Path
-    kind: Kind
+    look: Look
     proposal: Proposal
 
 
 def add(wish: Wish, reference: Emulator, cache: Path, say: Callable[[str], None]) -> Added:
-    """Make the case. Raises CaseError and EmulatorError; nothing is left behind then."""
+    """Make the case. Raises CaseError and EmulatorError; no case is left behind then, only what a boot gave."""
     folder = wish.folder or Path(case_name(wish.file))
     with new_case_folder(folder) as filled:
         say(f"looking at {wish.file}")
-        image, kind = _copied(wish.file, filled)
-        manifest = Manifest(
-            name=folder.name,
-            title=f"{kind} {visible(wish.file.name, 100)}",
-            image=image,
-            medium="cdrom" if kind == Kind.CDROM else "",
-            command_line=wish.command_line,
-            modules=[_module(one, filled) for one in wish.modules],
-            second_image=_copied(wish.second, filled, "data")[0] if wish.second else "",
-            memory_mib=wish.memory_mib,
-            cpus=wish.cpus,
-            quiet_seconds=wish.quiet or QUIET,
-            total_seconds=wish.total or TOTAL,
-        )
+        manifest, look = _manifest(wish, folder, filled)
         (filled / MANIFEST).write_text(_text(manifest, folder, Proposal()))
         case = load(filled)  # so that the wish is judged by the same rules as any manifest
         say(f"booting it once on {reference.name}")
-        observation = asyncio.run(_boot(reference, prepare(case, cache).boot(), say))
-        if observation.ending == Ending.CRASH:
-            raise CaseError(f"{wish.file}: does not start on {reference.name}: {observation.detail}")
-        proposal = propose(observation, read_screen(observation))
-        if proposal.end_screen:
-            patience = {"quiet_seconds": wish.quiet or PATIENT_QUIET, "total_seconds": wish.total or PATIENT_TOTAL}
-            manifest = msgspec.structs.replace(manifest, **patience)
-        (filled / MANIFEST).write_text(_text(manifest, folder, proposal))
-        load(filled)
-    return Added(folder=folder, kind=kind, proposal=proposal)
+        boot = msgspec.structs.replace(prepare(case, cache).boot(), watches_vmx=True)
+        observation = asyncio.run(_boot(reference, boot, say))
+        screen = read_screen(observation)
+        kept = kept_boot(observation, screen)
+        try:
+            if observation.ending == Ending.CRASH:
+                raise CaseError(f"{wish.file}: does not start on {reference.name}: {observation.detail}")
+            proposal = propose(observation, screen)
+            if proposal.end_screen:
+                patience = {"quiet_seconds": wish.quiet or PATIENT_QUIET, "total_seconds": wish.total or PATIENT_TOTAL}
+                manifest = msgspec.structs.replace(manifest, **patience)
+            (filled / MANIFEST).write_text(_text(manifest, folder, proposal))
+            load(filled)
+        except CaseError as error:
+            if kept:
+                beside = folder.with_name(f"{folder.name}.{FIRST_BOOT}")
+                _write(beside, kept)
+                error.hint = f"what that boot gave is in {beside}" + (f"; {error.hint}" if error.hint else "")
+            raise
+        _write(filled / FIRST_BOOT, kept)
+    return Added(folder=folder, look=look, proposal=proposal)
+
+
+def _manifest(wish: Wish, folder: Path, filled: Path) -> tuple[Manifest, Look]:
+    """What is known before the first boot; the image and its modules are copied into `filled`."""
+    options = wish.image
+    image, look = _copied(wish.file, filled, options.medium or "")
+    plain = Manifest(name=folder.name)
+    manifest = Manifest(
+        name=folder.name,
+        title=f"{look.kind} {visible(wish.file.name, 100)}",
+        image=image,
+        medium=MEDIA[look.kind].value if look.kind in MEDIA else "disk" if options.medium else "",
+        command_line=options.command_line,
+        modules=[_module(one, filled) for one in options.modules],
+        second_image=_copied(options.second, filled, "data")[0] if options.second else "",
+        memory_mib=plain.memory_mib if options.memory_mib is None else options.memory_mib,
+        cpus=plain.cpus if options.cpus is None else options.cpus,
+        cpu_models={REFERENCE: wish.cpu_model} if wish.cpu_model else {},
+        quiet_seconds=wish.quiet or QUIET,
+        total_seconds=wish.total or TOTAL,
+    )
+    return manifest, look
+
+
+def kept_boot(observation: Observation, screen: ScreenReading) -> dict[str, bytes]:
+    """What a boot gave, as files by name: those that have something in them."""
+    files = {
+        "serial.bin": observation.serial,
+        "debug.bin": observation.debug,
+        "screen.png": observation.screen or b"",
+        "screen.txt": "\n".join(screen.text).strip().encode(),
+        **{file_name(name): data for name, data in observation.logs.items()},
+    }
+    return {name: data for name, data in files.items() if data}
+
+
+def _write(folder: Path, files: Mapping[str, bytes]) -> None:
+    folder.mkdir(exist_ok=True)
+    for name, data in files.items():
+        (folder / name).write_bytes(data)
 
 
 def case_name(file: Path) -> str:
@@ -94,15 +134,15 @@ def case_name(file: Path) -> str:
     return re.sub(r"[^a-z0-9.-]+", "-", name.lower()).strip("-.") or "image"
 
 
-def _copied(source: Path, folder: Path, medium: str = "") -> tuple[str, Kind]:
+def _copied(source: Path, folder: Path, medium: str = "") -> tuple[str, Look]:
     """Copy or unpack an image into the case's folder, under a name that has its hash."""
     with tempfile.TemporaryDirectory(dir=folder, prefix=".copy-") as temporary:
-        raw, kind = unpacked(source, Path(temporary) / "raw", medium)
+        raw, look = unpacked(source, Path(temporary) / "raw", medium)
         copy = Path(temporary) / "copy"
         private_copy(raw, copy)
-        name = f"{case_name(source)[:40]}-{sha256(copy)[:16]}{SUFFIXES[kind]}"
+        name = f"{case_name(source)[:40]}-{sha256(copy)[:16]}{SUFFIXES[look.kind]}"
         copy.replace(folder / name)
-    return name, kind
+    return name, look
 
 
 def _module(wish: str, folder: Path) -> str:

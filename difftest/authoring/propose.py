@@ -61,7 +61,7 @@ def propose(observation: Observation, screen: ScreenReading) -> Proposal:
     said = transcript_of(observation)
     rows = [screen.rows[row].memory for row in sorted(screen.rows)]
     right, wrong = ("", "") if said.speaks else _verdict_words([said.terminal_line, *rows])
-    vmx = int(observation.registers.get("cr4", "0"), 16) & CR4_VMXE
+    vmx = observation.vmx or bool(int(observation.registers.get("cr4", "0"), 16) & CR4_VMXE)
     end = _end(observation, said)
     end_screen = _end_screen(observation, last_words(screen)) if not said.terminal_line and not right else ""
     return Proposal(
@@ -71,7 +71,7 @@ def propose(observation: Observation, screen: ScreenReading) -> Proposal:
         right=right,
         wrong=wrong,
         needs=["vmx"] if vmx else [],
-        seen=list(_seen(observation, said, screen, bool(vmx))),
+        seen=list(_seen(observation, said, screen, vmx)),
     )
 
 
@@ -159,7 +159,7 @@ def _seen(observation: Observation, said: Transcript, screen: ScreenReading, vmx
     elif said.suite.lines:
         yield f"it prints results line by line: {len(said.suite.lines)} of them, which are compared one by one"
     if vmx:
-        yield "it had VMX switched on (CR4.VMXE) at its end"
+        yield "it uses VMX: a VM exit was seen, or it had CR4.VMXE set at its end"
     if observation.debug:
         yield f"it wrote {len(observation.debug)} bytes to port 0xE9"
     if observation.ending == Ending.QUIET and observation.serial and not observation.serial.endswith((b"\n", b"\r")):

@@ -8,6 +8,7 @@ from pathlib import Path
 import msgspec
 
 from difftest.atomic import UnfitError, contents
+from difftest.case.image_options import ImageOptions
 from difftest.case.manifest import Manifest, as_toml, check
 from difftest.errors import CaseError, refusal
 from difftest.text import visible
@@ -20,11 +21,14 @@ LARGEST_MANIFEST = 1 << 20
 
 
 class Case(msgspec.Struct, frozen=True, kw_only=True):
-    """A manifest and where it lies. `text` is the manifest as it stands in the file ("" for an image without one)."""
+    """A manifest and where it lies. `text` is the manifest as it stands in the file ("" for an image without one, of
+    which the user said `options`).
+    """
 
     manifest: Manifest
     folder: Path
     text: str = ""
+    options: ImageOptions = ImageOptions()
 
     @property
     def name(self) -> str:
@@ -65,14 +69,25 @@ def load(folder: Path) -> Case:
     return Case(manifest=manifest, folder=folder, text=text)
 
 
-def of_image(image: Path) -> Case:
-    """A case of an image without a manifest: no marker is known, its free text is compared."""
+def of_image(image: Path, options: ImageOptions | None = None) -> Case:
+    """A case of an image without a manifest: no marker is known, its free text is compared. Raises CaseError."""
     if not image.is_file():
         raise CaseError(f"{image}: no such image")
     name = re.sub(r"[^\w.-]+", "-", image.name).strip(".-") or "image"
-    return Case(
-        manifest=Manifest(name=name, title=f"image {image.name}", image=image.name), folder=image.absolute().parent
+    options = options or ImageOptions()
+    plain = Manifest(name=name)
+    manifest = Manifest(
+        name=name,
+        title=f"image {image.name}",
+        image=image.name,
+        medium=options.medium.value if options.medium else "",
+        command_line=options.command_line,
+        modules=[str(Path.cwd() / module) for module in options.modules],
+        second_image=str(options.second.absolute()) if options.second else "",
+        memory_mib=options.memory_mib or plain.memory_mib,
+        cpus=options.cpus or plain.cpus,
     )
+    return Case(manifest=manifest, folder=image.absolute().parent, options=options)
 
 
 def _no_former_words(text: str, manifest: Manifest, path: Path) -> None:

@@ -89,7 +89,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     groups: list[str] = []
     sources: list[str] = []  # C and assembly, built with the kit; or
     image: str = ""  # a disk, a CD or a multiboot kernel, beside the manifest
-    medium: Literal["", "disk", "cdrom"] = ""  # what the image is, where it could be either
+    medium: Literal["", "disk", "cdrom", "floppy"] = ""  # what the image is, where it could be several
     command_line: str = ""  # of a multiboot kernel, without its name
     modules: list[str] = []  # of a multiboot kernel: files beside the manifest, each with the words behind its name
     second_image: str = ""  # a second disk

@@ -7,27 +7,29 @@ from typing import Annotated
 
 import typer
 
+from difftest.case.image_options import ImageOptions
+from difftest.commands.options import takes_image_options, takes_versions
 from difftest.commands.values import seconds
+from emulators.versions import Versions
 
 
+@takes_image_options
+@takes_versions(repeatable=False, without=("kernel", "host_bochs", "qemu", "host_cpu_model"))
 def add(
+    *,
     file: Annotated[
-        Path, typer.Argument(help="A BIOS disk, a bootable CD, or a multiboot kernel; .xz, .gz, VMDK or qcow2 too.")
+        Path,
+        typer.Argument(
+            help="A BIOS disk or floppy, a bootable CD, or a multiboot kernel; packed by xz, gzip, bzip2 or zstd, or "
+            "as VMDK, VDI, VHDX or qcow2, too."
+        ),
     ],
     folder: Annotated[
         Path | None,
         typer.Argument(help="Folder of the case; its last part is the name. Default: named after the file, here."),
     ] = None,
-    command_line: Annotated[
-        str, typer.Option("--command-line", "-c", help="The command line of a multiboot kernel.")
-    ] = "",
-    module: Annotated[
-        list[str] | None,
-        typer.Option("--module", "-m", help="A kernel's module, and its words: 'FILE word ...'; repeatable."),
-    ] = None,
-    second: Annotated[Path | None, typer.Option("--second-disk", help="A second hard disk.")] = None,
-    memory: Annotated[int, typer.Option("--memory", min=1, max=2048, help="RAM of the machine, MiB.")] = 256,
-    cpus: Annotated[int, typer.Option("--cpus", min=1, max=8, help="CPUs of the machine.")] = 1,
+    image: ImageOptions,
+    versions: list[Versions],
     quiet_seconds: Annotated[
         float | None,
         typer.Option(
@@ -46,7 +48,7 @@ def add(
     ] = None,
 ) -> None:
     """Make a case of an image: copy it, boot it once under Bochs, and write a case.toml that says how it ends."""
-    from difftest.authoring.add import Wish
+    from difftest.authoring.add import FIRST_BOOT, Wish
     from difftest.authoring.add import add as added
     from difftest.text import visible
     from emulators.host.files import cache_folder
@@ -55,19 +57,25 @@ def add(
     wish = Wish(
         file=file,
         folder=folder,
-        command_line=command_line,
-        modules=module or [],
-        second=second,
-        memory_mib=memory,
-        cpus=cpus,
+        image=image,
+        cpu_model=versions[0].get("cpu_model") or "",
         quiet=quiet_seconds,
         total=total_seconds,
     )
-    made = added(wish, targets()[REFERENCE], cache_folder(), lambda line: typer.echo(visible(line), err=True))
-    typer.echo(f"made {made.folder}/ of a {made.kind}")
-    for sentence in made.proposal.seen:
+
+    def say(line: str) -> None:
+        typer.echo(visible(line), err=True)
+
+    reference = targets(versions[0])[REFERENCE]
+    reference.prepare(say)
+    made = added(wish, reference, cache_folder(), say)
+    typer.echo(f"made {made.folder}/ of a {made.look.kind}")
+    for sentence in [*made.look.sentences, *made.proposal.seen]:
         typer.echo(f"    {sentence}")
     for key in ("needs", "end", "end_screen", "right", "wrong"):
         if value := getattr(made.proposal, key):
             typer.echo(f"    proposed {key}: {visible(str(value))}")
+    if made.proposal.no_end:
+        typer.echo(f"    proposed no end: {visible(made.proposal.no_end)}")
+    typer.echo(f"what that boot gave is in {made.folder}/{FIRST_BOOT}/")
     typer.echo(f"look at {made.folder}/case.toml, then: difftest run {made.folder}/")

@@ -11,7 +11,9 @@ from typing import Annotated, Any
 
 import typer
 
+from difftest.case.image_options import ImageOptions
 from difftest.errors import CaseError
+from emulators.observation import Medium
 from emulators.versions import VERSION_OPTIONS, VersionOption, Versions, given
 
 Command = Callable[..., None]
@@ -57,6 +59,46 @@ def takes_versions(*, repeatable: bool, without: Collection[str] = ()) -> Callab
         return called
 
     return taking
+
+
+def takes_image_options(command: Command) -> Command:
+    """Give a command the options of an image without a manifest where it has its parameter `image`: ImageOptions."""
+
+    @functools.wraps(command)
+    def called(**arguments: Any) -> None:
+        values = {name: arguments.pop(name) for name in _IMAGE_OPTIONS}
+        values["modules"] = values["modules"] or []
+        command(**arguments, image=ImageOptions(**values))
+
+    signature = inspect.signature(command, eval_str=True)
+    parameters = list(signature.parameters.values())
+    at = list(signature.parameters).index("image")
+    keyword = inspect.Parameter.KEYWORD_ONLY
+    parameters[at : at + 1] = [
+        inspect.Parameter(name, keyword, default="" if name == "command_line" else None, annotation=annotation)
+        for name, annotation in _IMAGE_OPTIONS.items()
+    ]
+    called.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
+    return called
+
+
+_IMAGE_OPTIONS: dict[str, Any] = {
+    "command_line": Annotated[
+        str, typer.Option("--command-line", "-c", help="The command line of a multiboot or Linux kernel.")
+    ],
+    "modules": Annotated[
+        list[str] | None,
+        typer.Option("--module", "-m", help="A kernel's module, and its words: 'FILE word ...'; repeatable."),
+    ],
+    "second": Annotated[Path | None, typer.Option("--second-disk", help="A second hard disk.")],
+    "medium": Annotated[
+        Medium | None, typer.Option("--medium", help="What the image is of, where it could be several.")
+    ],
+    "memory_mib": Annotated[
+        int | None, typer.Option("--memory", min=1, max=2048, help="RAM of the machine, MiB. Default: 256.")
+    ],
+    "cpus": Annotated[int | None, typer.Option("--cpus", min=1, max=8, help="CPUs of the machine. Default: 1.")],
+}
 
 
 def _parameter(option: VersionOption, repeatable: bool) -> inspect.Parameter:

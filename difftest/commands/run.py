@@ -9,8 +9,17 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from difftest.case.image_options import ImageOptions
 from difftest.commands.compare import show_matrix
-from difftest.commands.options import AllowSkips, Folders, Results, command_of, default_results, takes_versions
+from difftest.commands.options import (
+    AllowSkips,
+    Folders,
+    Results,
+    command_of,
+    default_results,
+    takes_image_options,
+    takes_versions,
+)
 from difftest.commands.report import show_report, write_form
 from difftest.commands.values import names, seconds
 from difftest.verdict import ExitCode
@@ -26,11 +35,12 @@ if TYPE_CHECKING:
 SEVERITY = [ExitCode.EXPECTED, ExitCode.NO_VERDICT, ExitCode.DIVERGED, ExitCode.INTERRUPTED]
 
 
+@takes_image_options
 @takes_versions(repeatable=True)
 def run(
     *,
     cases: Annotated[
-        list[str] | None, typer.Argument(help="Cases by name or pattern, case folders, or raw disk images.")
+        list[str] | None, typer.Argument(help="Cases by name or pattern, case folders, or images of any kind.")
     ] = None,
     every: Annotated[bool, typer.Option("--all", help="All cases, which is also what no argument means.")] = False,
     group: Annotated[list[str] | None, typer.Option("--group", "-g", help="All cases of a group; repeatable.")] = None,
@@ -49,6 +59,7 @@ def run(
             "in C that need no VMX.",
         ),
     ] = None,
+    image: ImageOptions,
     versions: list[Versions],
     cold: Annotated[
         bool, typer.Option("--cold", help="Boot kvm-hosted's Linux instead of restoring it from a snapshot.")
@@ -96,6 +107,7 @@ def run(
     requests = [
         Request(
             cases=cases or [],
+            image=image,
             groups=group or [],
             checks=check or [],
             targets=asked,

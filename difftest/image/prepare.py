@@ -19,13 +19,16 @@ from difftest.errors import BuildError, CaseError, HostError, refusal
 from difftest.image.build import build_case
 from difftest.image.disk import whole_cylinders
 from difftest.image.grub import wrapped
-from difftest.image.kind import ISO_SECTOR, KERNELS, PACKED, Kind, look
+from difftest.image.kind import KERNELS, PACKED, Kind, Look, floppy_bytes, look
+from difftest.image.medium import ISO_SECTOR, SECTOR
 from difftest.image.params import selection, with_ram_log
 from difftest.image.unpack import unpack
 from emulators.host.errors import EmulatorError
 from emulators.host.files import private_copy, sha256
-from emulators.observation import Boot, Limits
+from emulators.observation import Boot, Limits, Medium
 from emulators.ram_log import RamLog
+
+MEDIA = {Kind.CDROM: Medium.CDROM, Kind.FLOPPY: Medium.FLOPPY}  # of the kinds that are no hard disk in the end
 
 
 class Prepared(msgspec.Struct, frozen=True, kw_only=True):
@@ -34,7 +37,8 @@ class Prepared(msgspec.Struct, frozen=True, kw_only=True):
     case: Case
     image: Path
     sha256: str
-    cdrom: bool = False
+    medium: Medium = Medium.DISK
+    remarks: tuple[str, ...] = ()  # on the image's kind, in sentences
     second: Path | None = None  # the second disk
     second_sha256: str = ""
     ram_log: RamLog | None = None  # where the image leaves its lines
@@ -70,7 +74,7 @@ class Prepared(msgspec.Struct, frozen=True, kw_only=True):
         return Boot(
             image=self.image,
             image_sha256=self.sha256,
-            cdrom=self.cdrom,
+            medium=self.medium,
             second=self.second,
             second_sha256=self.second_sha256,
             machine=case.machine(),
@@ -90,11 +94,12 @@ class Prepared(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Bootable(NamedTuple):
-    """An image in the cache, named after its content. `kind` is DISK or CDROM."""
+    """An image in the cache, named after its content."""
 
     path: Path
     sha256: str
-    kind: Kind
+    medium: Medium
+    look: Look
 
 
 def prepare(case: Case, cache: Path, total: float | None = None) -> Prepared:
@@ -128,7 +133,8 @@ def prepare(case: Case, cache: Path, total: float | None = None) -> Prepared:
         case=case,
         image=image.path,
         sha256=image.sha256,
-        cdrom=image.kind == Kind.CDROM,
+        medium=image.medium,
+        remarks=tuple(image.look.sentences),
         limits=case.limits(total),
     )
     return _with_second(prepared, cache)
@@ -177,22 +183,20 @@ def bootable(
     """What targets boot of a file of any kind, in `folder`: unpacked, wrapped, zeros added up to what all disks can
     have.
 
-    `medium` is "disk" or "cdrom" where the file could be either, "data" where nothing has to boot from it. Raises
-    CaseError; nothing is left behind then.
+    `medium` is as for `look`. Raises CaseError; nothing is left behind then.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=folder, prefix=".image-") as temporary:
-            raw, kind = unpacked(source, Path(temporary) / "raw", medium)
+            raw, seen = unpacked(source, Path(temporary) / "raw", medium)
             made = Path(temporary) / "made"
-            if kind in KERNELS:
-                wrapped(raw, kind == Kind.LINUX, command_line, modules, made)
+            if seen.kind in KERNELS:
+                wrapped(raw, seen.kind == Kind.LINUX, command_line, modules, made)
             elif command_line or modules:
                 raise CaseError(f"{source}: only a kernel takes a command line and modules")
             else:
                 private_copy(raw, made)
-            size = made.stat().st_size
-            os.truncate(made, -(-size // ISO_SECTOR) * ISO_SECTOR if kind == Kind.CDROM else whole_cylinders(size))
+            os.truncate(made, _bootable_bytes(made, seen.kind))
             digest = sha256(made)
             made.replace(folder / f"{digest}.img")
     except OSError as error:
@@ -202,19 +206,30 @@ def bootable(
         raise HostError(
             f"cannot copy {source}: {error.evidence.strip()}", hint=f"is there room in {folder}?"
         ) from error
-    return Bootable(folder / f"{digest}.img", digest, Kind.CDROM if kind == Kind.CDROM else Kind.DISK)
+    return Bootable(folder / f"{digest}.img", digest, MEDIA.get(seen.kind, Medium.DISK), seen)
 
 
-def unpacked(source: Path, target: Path, medium: str = "") -> tuple[Path, Kind]:
+def _bootable_bytes(image: Path, kind: Kind) -> int:
+    """The size that an image of this kind is to have: of whole sectors of a CD, of a floppy, of whole cylinders."""
+    size = image.stat().st_size
+    if kind == Kind.CDROM:
+        return -(-size // ISO_SECTOR) * ISO_SECTOR
+    if kind == Kind.FLOPPY:
+        with image.open("rb") as file:
+            return floppy_bytes(file.read(SECTOR), size)
+    return whole_cylinders(size)
+
+
+def unpacked(source: Path, target: Path, medium: str = "") -> tuple[Path, Look]:
     """A file that holds the image itself, `source` or what was unpacked of it to `target`, and what it is."""
     path = source
     for layer in range(3):  # a compressed VMDK is known to happen; more layers are not
         try:
-            kind = look(path, medium)
-            if kind not in PACKED:
-                return path, kind
+            seen = look(path, medium)
+            if seen.kind not in PACKED:
+                return path, seen
             fresh = target.with_name(f"{target.name}{layer}")
-            unpack(path, kind, fresh)
+            unpack(path, seen.kind, fresh)
         except CaseError as error:
             raise CaseError(str(error).replace(str(path), str(source)), hint=error.hint) from error
         path = fresh

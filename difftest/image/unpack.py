@@ -16,7 +16,12 @@ from difftest.image.kind import Kind
 LARGEST_UNPACKED = 2 << 30
 _CHUNK = 1 << 20
 _SECONDS = 600
-_DECOMPRESSORS = {Kind.XZ: ["xz", "--memlimit=512MiB", "-dc"], Kind.GZIP: ["gzip", "-dc"]}
+_DECOMPRESSORS = {
+    Kind.XZ: ["xz", "--memlimit=512MiB", "-dc"],
+    Kind.GZIP: ["gzip", "-dc"],
+    Kind.BZIP2: ["bzip2", "-dc"],
+    Kind.ZSTD: ["zstd", "--memory=512MiB", "-dc"],
+}
 
 
 def unpack(source: Path, kind: Kind, target: Path) -> None:

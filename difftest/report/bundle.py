@@ -105,7 +105,7 @@ def _rerun(
         path.write_bytes(image)
         manifest = manifest_of(pair)
         machine = Case(manifest=manifest, folder=path.parent).machine()
-        boot = Boot(image=path, image_sha256=pair.case.image_sha256, cdrom=pair.case.cdrom, machine=machine)
+        boot = Boot(image=path, image_sha256=pair.case.image_sha256, medium=pair.case.boots_from, machine=machine)
         for side in pair.sides:
             target = targets.get(side.names.target)
             if target and (by_hand := target.by_hand(boot, manifest.needs, carry=carry)):

@@ -106,7 +106,7 @@ def reproduce(pair: Pair, result: Result, target: str = "", *, public: bool = Fa
     other target than the one that the tool takes. A `public` line has no path of this machine.
     """
     argument = pair.case.argument
-    argv = ["difftest", "run", argument.rpartition("/")[2] if public else argument]
+    argv = ["difftest", "run", argument.rpartition("/")[2] if public else argument, *_options(pair, public=public)]
     if result.check not in NO_CHECKS and pair.case.checks:  # only images of the kit take a selection
         argv += ["-k", result.check]
     if target or result.verdict != Verdict.REFERENCE_WRONG:
@@ -117,6 +117,13 @@ def reproduce(pair: Pair, result: Result, target: str = "", *, public: bool = Fa
     if times != of:
         argv += ["--repeat", of]
     return command_line(argv)
+
+
+def _options(pair: Pair, *, public: bool) -> list[str]:
+    """What of its image the user said; in a public line without the folders of files."""
+    words = pair.case.options
+    files = [number for number, word in enumerate(words, 1) if word in ("--module", "--second-disk")]
+    return [word.rpartition("/")[2] if public and number in files else word for number, word in enumerate(words)]
 
 
 def command_line(argv: Sequence[str]) -> str:

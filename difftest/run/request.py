@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import importlib
+import json
 import os
 import platform
 import signal
@@ -14,6 +15,7 @@ import msgspec
 
 from difftest import __version__
 from difftest.case.case import BUNDLED, MANIFEST, Case, load, of_image
+from difftest.case.image_options import ImageOptions
 from difftest.case.selection import find
 from difftest.errors import CaseError
 from difftest.image.prepare import Prepared, prepare, with_checks
@@ -37,6 +39,7 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     """What the command line asked for."""
 
     cases: Sequence[str]
+    image: ImageOptions = ImageOptions()  # of the images among them
     groups: Sequence[str]
     checks: Sequence[str]
     targets: Sequence[str]
@@ -100,6 +103,10 @@ def made_ready(request: Request) -> Ready:
         target.prepare(lambda line: None if request.quiet else note(line))
     if not asked and (line := fall_back(jobs, every)):
         note(line)
+    for job in jobs:
+        if not job.prepared.case.text and not request.quiet:
+            for sentence in job.prepared.remarks:
+                note(f"{job.prepared.case.name}: {sentence}")
     for job in jobs:
         _check_models(job, plan.reference, every)
     hosts = _hosts(taking_part, quiet=request.quiet)
@@ -227,13 +234,16 @@ def _chosen(request: Request) -> list[Case]:
     for argument in request.cases:
         path = Path(argument)
         if (path / MANIFEST).is_file():
+            request.image.refuse(f"a case's folder ({argument})")
             direct.append(load(path))
         elif path.is_file():
-            direct.append(of_image(path))
+            direct.append(of_image(path, request.image))
         elif path.suffix or "/" in argument:
             raise CaseError(f"{argument}: no such image or case folder", hint="`difftest list` shows the cases by name")
         else:
             named.append(argument)
+    if named or request.groups or not direct:
+        request.image.refuse("cases by name")
     only_direct = direct and not named and not request.groups
     chosen = [*([] if only_direct else find(request.folders, named, request.groups)), *direct]
     names = [case.name for case in chosen]
@@ -253,16 +263,24 @@ def _snapshot(writer: RunWriter, job: Job) -> None:
     snapshot = CaseSnapshot(
         name=case.name,
         title=case.manifest.title,
-        manifest=case.text,
+        manifest=case.text or (_machine_of(case) if case.options.words() else ""),
         image_sha256=prepared.sha256,
         image_bytes=prepared.image.stat().st_size,
         argument=argument,
         checks=list(prepared.abouts),
         whole=prepared.whole,
-        cdrom=prepared.cdrom,
+        medium=prepared.medium,
         second_sha256=prepared.second_sha256,
+        options=case.options.words(),
     )
     writer.add_case(snapshot, prepared.image)
+
+
+def _machine_of(case: Case) -> str:
+    """A manifest of an image that has none, by which a stored run shows on what machine it was booted."""
+    manifest = case.manifest
+    lines = [f"{key} = {json.dumps(getattr(manifest, key))}" for key in ("name", "title", "image")]
+    return "\n".join([*lines, f"memory_mib = {manifest.memory_mib}", f"cpus = {manifest.cpus}"]) + "\n"
 
 
 def _idle(taking_part: Mapping[str, Target], every: Mapping[str, Target]) -> dict[str, list[str]]:

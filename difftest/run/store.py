@@ -41,7 +41,7 @@ from difftest.reading.seen import BootRecord, Seen, see
 from difftest.run import schema1
 from difftest.text import visible
 from difftest.verdict import Verdict
-from emulators.observation import Observation
+from emulators.observation import Medium, Observation
 from emulators.target import Names
 
 __all__ = [
@@ -121,8 +121,14 @@ class CaseSnapshot(msgspec.Struct, frozen=True, kw_only=True):
     argument: str  # what `difftest run` takes to run this case again
     checks: list[About] = []  # that were switched on
     whole: bool = True  # these are all checks of the image
-    cdrom: bool = False  # the image is a CD
+    medium: Medium = Medium.DISK
+    cdrom: bool = False  # the same of a CD, as it was said before there were floppies
+    options: list[str] = []  # of `difftest run`, beside the argument, for an image without a manifest
     second_sha256: str = ""  # of a second disk, which is not kept
+
+    @property
+    def boots_from(self) -> Medium:
+        return Medium.CDROM if self.cdrom else self.medium
 
 
 class RunWriter:

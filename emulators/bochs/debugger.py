@@ -36,7 +36,7 @@ MOST_BYTES = 64 << 20  # of the console that are kept
 # where it stops, or on why Bochs gives up.
 STARTED = re.compile(rb"^Next at t=0\n\(0\) [^\n]*\n", re.MULTILINE)
 STOPPED = re.compile(
-    rb"(?:\(\d+\)\.\[\d+\] [^\n]*\n)?(?:Next at t=\d+\n(?:\(\d+\) [^\n]*\n)+)?\Z"
+    rb"(?:\(\d+\)\.\[\d+\] [^\n]*\n|\(\d+\) Caught VMEXIT breakpoint\n)?(?:Next at t=\d+\n(?:\(\d+\) [^\n]*\n)+)?\Z"
     rb"|={70,}\nBochs is exiting with the following message:\n(?!.*Bochs is exiting).*\Z",
     re.DOTALL,
 )

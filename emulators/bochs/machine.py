@@ -23,6 +23,8 @@ from emulators.observation import TEXT_BYTES
 from emulators.ram_log import HEADER, RamLog
 from emulators.text_screen import TEXT_ADDRESS
 
+VM_EXIT = re.compile(rb"^\(\d+\) Caught VMEXIT breakpoint$", re.MULTILINE)
+CONSOLE_TAIL = 4096  # bytes of the console in which the reason of a stop is looked for
 POLL = 0.02  # seconds between looks at a file that Bochs writes
 
 
@@ -33,6 +35,8 @@ class BochsMachine:
         self.process = process
         self.log = folder / "bochs.log"
         self.display = display
+        self.vmx = False  # a VM exit was seen; see watch_vmx()
+        self._watched = 0  # CPUs that stop at one
         self._debugger = debugger
         self._console = folder / "console.log"
 
@@ -94,6 +98,12 @@ class BochsMachine:
         """
         return await finished(self._text())
 
+    async def watch_vmx(self, cpus: int) -> None:
+        """Have `vmx` say from now on whether a VM exit has happened. The simulation stops at the first one."""
+        self._watched = cpus
+        async with self.debugger.paused():
+            await self._toggle_vmx_watch()
+
     async def go_on(self) -> None:
         """Let the simulation go on if it has stopped by itself. It does also when the caller gives up."""
         await finished(self._go_on())
@@ -112,7 +122,16 @@ class BochsMachine:
     async def _go_on(self) -> None:
         with contextlib.suppress(BochsGone):
             async with self.debugger.paused():
-                pass
+                if self._watched and not self.vmx and VM_EXIT.search(self.debugger.said()[-CONSOLE_TAIL:]):
+                    self.vmx = True
+                    await self._toggle_vmx_watch()
+
+    async def _toggle_vmx_watch(self) -> None:
+        """Switch on, or off, that every CPU stops at a VM exit."""
+        for number in range(self._watched):
+            await self.debugger.command(f"set $cpu = {number}")
+            await self.debugger.command("vmexitbp")
+        await self.debugger.command("set $cpu = 0")
 
 
 @contextlib.asynccontextmanager

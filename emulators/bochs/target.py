@@ -28,7 +28,7 @@ from emulators.host import limits
 from emulators.host.errors import ChoiceError, EmulatorError, Progress
 from emulators.host.files import cache_folder, private_copy, read_log
 from emulators.host.limits import in_time
-from emulators.observation import WHOLE_CPU, X_SERVER_CPU, Boot, Ending, Machine, Observation
+from emulators.observation import FLOPPIES, WHOLE_CPU, X_SERVER_CPU, Boot, Ending, Machine, Medium, Observation
 from emulators.target import NESTED, OTHER_CPU, Requirement, Session, Target, other_cpu
 from emulators.watch import End, Watch, appended, discarding, first, never
 
@@ -177,6 +177,8 @@ class BochsSession:
                 stack.callback(writer.close)
                 await machine.debugger.started()
                 watch.go()
+                if boot.watches_vmx:
+                    await machine.watch_vmx(boot.machine.cpus)
                 end = await first(
                     watch.serial.reader(stream),
                     watch.debug.reader(machine.debugger.guest),
@@ -228,6 +230,7 @@ class BochsSession:
                 "bochsrc": (folder / "bochsrc").read_bytes(),
             },
             gone=gone,
+            vmx=machine.vmx,
             alarms=_alarms(log),
             panics=panics(log),
             seconds={"start": watch.started - begun, **watch.seconds, "whole": time.monotonic() - begun},
@@ -262,9 +265,9 @@ def bochs_config(boot: Boot, model: str, folder: str) -> list[str]:
         f"memory: guest={machine.memory_mib}, host={machine.memory_mib}",
         f"optromimage1: file={folder}uart.rom, address={UART_ROM_ADDRESS:#x}",
         "ata0: enabled=1, ioaddr1=0x1f0, ioaddr2=0x3f0, irq=14",
-        f'ata0-master: type=cdrom, path="{image}", status=inserted' if boot.cdrom else _disk("master", image),
+        _first_drive(boot, image),
         *([_disk("slave", second)] if boot.second is not None else []),
-        f"boot: {'cdrom' if boot.cdrom else 'disk'}",
+        f"boot: {boot.medium}",
         "port_e9_hack: enabled=1",
     ]
 
@@ -275,6 +278,20 @@ def _informed(cpus: int) -> str:
     """
     modules = ["pc_system", *(f"cpu{number}" for number in range(cpus))]
     return ", ".join(["info: action=ignore", *(f"{module}=report" for module in modules)])
+
+
+def _first_drive(boot: Boot, image: str) -> str:
+    """The drive that is booted from. A floppy's is the one that QEMU, too, takes for its size."""
+    if boot.medium == Medium.CDROM:
+        return f'ata0-master: type=cdrom, path="{image}", status=inserted'
+    if boot.medium == Medium.FLOPPY:
+        size = boot.image.stat().st_size
+        if size not in FLOPPIES:
+            raise EmulatorError(f"{size} bytes is no floppy's size")
+        name = FLOPPIES[size].lower()
+        drive = "2_88" if name == "2.88m" else "1_44" if name in ("720k", "1.44m") else "1_2"
+        return f'floppya: type={drive}, {name.removesuffix("m").replace(".", "_")}="{image}", status=inserted'
+    return _disk("master", image)
 
 
 def _disk(place: str, image: str) -> str:

@@ -21,7 +21,7 @@ from emulators.hosted.appliance.snapshot import DISK, Shape, can_start, resumed,
 from emulators.hosted.appliance.start import MODEL, Hosting, booted
 from emulators.hosted.exit_log import exit_log
 from emulators.hosted.kernel_log import faults
-from emulators.observation import EXITS_LOG, WHOLE_CPU, Boot, Ending, Limits, Observation
+from emulators.observation import EXITS_LOG, WHOLE_CPU, Boot, Ending, Limits, Medium, Observation
 from emulators.qemu.dump import Dump, dump, read_dump
 from emulators.qemu.machine import Looks, Qemu, kvm_failure, qemu_argv, qemu_line
 from emulators.qemu.screen import QemuScreen
@@ -80,7 +80,7 @@ class HostedSession:
     async def boot(self, boot: Boot) -> Observation:
         begun = time.monotonic()
         image = await asyncio.to_thread(boot.image.read_bytes)
-        plain = not (boot.cdrom or boot.second or boot.machine.ignore_msrs)
+        plain = not (boot.medium == Medium.CDROM or boot.second or boot.machine.ignore_msrs)
         if self._warm and plain and can_start(image):
             try:
                 return await self._boot_warm(boot, image, begun)

@@ -22,7 +22,7 @@ from emulators.by_hand import IMAGE, SECOND
 from emulators.host import limits
 from emulators.host.errors import EmulatorError
 from emulators.host.limits import Unanswered, in_time
-from emulators.observation import Boot, Ending
+from emulators.observation import Boot, Ending, Medium
 from emulators.qemu.program import EXECUTABLE
 from emulators.qemu.vcpus import ThreadGone
 from emulators.text_screen import Screen
@@ -31,6 +31,12 @@ from emulators.watch import SETTLE, End, Watch, first, never
 WAKES = 2.0  # seconds in which a nested guest in HLT with interrupts off is woken, if ever
 WORD = 1.0  # seconds that a QEMU that has ended gets to be seen as such
 FIRST_WORDS = 4  # times as long as later a guest may be silent at first: it is being loaded
+BOOT_ORDER = {Medium.DISK: "c", Medium.CDROM: "d", Medium.FLOPPY: "a"}
+DRIVES = {
+    Medium.DISK: "if=ide,index=0,snapshot=on",
+    Medium.CDROM: "if=ide,index=0,media=cdrom,readonly=on",
+    Medium.FLOPPY: "if=floppy,index=0,snapshot=on",
+}
 RESET_PORTS = {0x64, 0x92, 0xCF9}  # keyboard controller, fast reset, PCI reset control
 KVM_FAILED = re.compile(rb"^.*(?:KVM internal error|kvm run failed|KVM: entry failed).*$", re.MULTILINE)
 
@@ -77,7 +83,7 @@ def machine_argv(boot: Boot, *, executable: str, accelerator: str, cpu: str, ima
         *["-machine", f"pc{options}", "-accel", accelerator, "-cpu", cpu],
         *["-m", f"{machine.memory_mib}M", "-smp", str(machine.cpus)],
         *[word for disk in _disks(boot, image, second) for word in ("-drive", disk)],
-        *["-boot", "order=d" if boot.cdrom else "order=c"],
+        *["-boot", f"order={BOOT_ORDER[boot.medium]}"],
     ]
 
 
@@ -94,8 +100,7 @@ def qemu_line(boot: Boot, accelerator: str, cpu: str) -> str:
 
 def _disks(boot: Boot, image: str, second: str) -> list[str]:
     """Values of -drive. Commas in paths are doubled, as QEMU splits at them; `snapshot=on` leaves a disk untouched."""
-    kind = "media=cdrom,readonly=on" if boot.cdrom else "snapshot=on"
-    first = f"file={image.replace(',', ',,')},format=raw,if=ide,index=0,{kind}"
+    first = f"file={image.replace(',', ',,')},format=raw,{DRIVES[boot.medium]}"
     return [first, f"file={second.replace(',', ',,')},format=raw,if=ide,index=1,snapshot=on"] if second else [first]
 
 
