@@ -199,6 +199,44 @@ READ_SECOND = """
 """
 
 
+# Size of a floppy: cylinders, heads, sectors of a track.
+GEOMETRIES = {
+    163_840: (40, 1, 8),
+    368_640: (40, 2, 9),
+    737_280: (80, 2, 9),
+    1_228_800: (80, 2, 15),
+    1_474_560: (80, 2, 18),
+    2_949_120: (80, 2, 36),
+}
+
+
+def floppy(folder: Path, size: int) -> Path:
+    """A floppy whose boot sector says from which drive it came, and what the last sector of the floppy begins with."""
+    cylinders, heads, sectors = GEOMETRIES[size]
+    read = f"""
+        xorw %ax, %ax
+        movw %ax, %ds
+        movw %ax, %es
+        addb $'0', %dl
+        movb %dl, message
+        subb $'0', %dl
+        movw $0x0201, %ax
+        movw $0x8000, %bx
+        movw ${(cylinders - 1) << 8 | sectors}, %cx
+        movb ${heads - 1}, %dh
+        int $0x13
+        movw $0x8000, %si
+        movw $message + 2, %di
+        movw $4, %cx
+        cld
+        rep movsb
+    """
+    sector = boot_sector(folder, b"_ ____\n", HALT, before=read).read_bytes()
+    image = folder / f"{size}.img"
+    image.write_bytes(sector.ljust(size - 512, b"\0") + b"wxyz".ljust(512, b"\0"))
+    return image
+
+
 def cd(folder: Path, sector: Path) -> Path:
     """A CD that boots a boot sector, as El Torito has it: volume descriptors, a catalog with one entry, the sector."""
     entry = struct.pack(

@@ -7,6 +7,7 @@ import gzip
 import io
 import lzma
 import re
+import struct
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -26,7 +27,7 @@ from difftest.image.prepare import bootable, prepare, unpacked
 from difftest.reading.screen_reading import RowReading, ScreenReading
 from difftest.verdict import ExitCode
 from emulators.fake import Fake, observation
-from emulators.observation import TEXT_BYTES, Boot, Ending, Medium, Observation
+from emulators.observation import FLOPPIES, TEXT_BYTES, Boot, Ending, Medium, Observation
 
 from .guests import HALT, boot_sector, cd, kernel
 
@@ -52,6 +53,65 @@ def test_kinds_are_told_by_their_content(tmp_path: Path) -> None:
     assert look(kernel(tmp_path)).kind == Kind.KERNEL
     for packed in (Kind.VMDK, Kind.QCOW2, Kind.VDI, Kind.VHDX):
         assert look(converted(disk(tmp_path), packed)).kind == packed
+
+
+def fat(sectors: int, media: int = 0xF0) -> bytes:
+    """A FAT boot sector whose parameter block describes so many sectors."""
+    block = struct.pack("<HBHBHHB", 512, 1, 1, 2, 224, sectors, media)
+    return (b"\xeb\x3c\x90" + b"MSDOS5.0" + block).ljust(510, b"\xf4") + b"\x55\xaa"
+
+
+def partitioned(first: int, count: int, kind: int = 0x83, code: bytes = b"\xf4") -> bytes:
+    """A boot sector with one partition."""
+    entry = struct.pack("<B3xB3xII", 0x80, kind, first, count)
+    return code.ljust(446, b"\0") + entry.ljust(64, b"\0") + b"\x55\xaa"
+
+
+@pytest.mark.parametrize(
+    ("content", "medium", "expected", "words"),
+    [
+        (b"\xf4".ljust(510, b"\0") + b"\x55\xaa" + bytes(1_474_048), "", Kind.FLOPPY, "the size of one of 1.44M"),
+        (b"\xf4".ljust(510, b"\0") + b"\x55\xaa" + bytes(1_474_048), "disk", Kind.DISK, "55 AA"),
+        (b"\xf4".ljust(510, b"\0") + b"\x55\xaa" + bytes(368_128), "", Kind.FLOPPY, "one of 360K"),
+        (partitioned(1, 2000) + bytes(1_474_048), "", Kind.DISK, "55 AA"),
+        (fat(2880), "", Kind.FLOPPY, "describes one of 1.44M"),
+        (fat(1440) + bytes(7000), "", Kind.FLOPPY, "describes one of 720K"),
+        (fat(1440) + bytes(1 << 20), "", Kind.DISK, "55 AA"),
+        (fat(2880, 0xF8), "", Kind.DISK, "55 AA"),
+        (fat(65000), "", Kind.DISK, "55 AA"),
+        (b"\xf4".ljust(510, b"\0") + b"\x55\xaa", "floppy", Kind.FLOPPY, "--medium"),
+        (partitioned(2048, 1 << 20) + bytes(1 << 20), "", Kind.DISK, "the file is cut short"),
+    ],
+)
+def test_the_medium_is_told_with_the_reason(
+    tmp_path: Path, content: bytes, medium: str, expected: Kind, words: str
+) -> None:
+    (tmp_path / "x.img").write_bytes(content)
+    seen = look(tmp_path / "x.img", medium)
+    assert seen.kind == expected and words in " ".join(seen.sentences)
+    made = bootable(tmp_path / "x.img", tmp_path / "cache", medium)
+    assert made.medium == (Medium.FLOPPY if expected == Kind.FLOPPY else Medium.DISK)
+    if expected == Kind.FLOPPY:
+        assert made.path.stat().st_size in FLOPPIES and made.path.stat().st_size >= len(content)
+
+
+@pytest.mark.parametrize(
+    ("platform", "emulated", "words"), [(0, 0, ""), (0, 2, "a 1.44M floppy"), (0, 4, "a hard disk"), (0xEF, 0, None)]
+)
+def test_what_a_cd_boots_is_told(tmp_path: Path, platform: int, emulated: int, words: str | None) -> None:
+    image = cd(tmp_path, boot_sector(tmp_path, b"x", HALT))
+    data = bytearray(image.read_bytes())
+    data[18 * 2048 + 1], data[18 * 2048 + 33] = platform, emulated
+    image.write_bytes(data)
+    if words is None:
+        with pytest.raises(CaseError, match="UEFI alone"):
+            look(image)
+        return
+    assert words in " ".join(look(image).remarks) and bool(look(image).remarks) == bool(words)
+    data[510:512], data[0] = b"\x55\xaa", 0xF4
+    image.write_bytes(data)
+    assert "boots as a disk, too" in " ".join(look(image).remarks)
+    assert look(image, "disk").kind == Kind.DISK
 
 
 def zstd(data: bytes) -> bytes:
@@ -97,6 +157,11 @@ def test_bad_files_are_refused_and_nothing_is_left(tmp_path: Path) -> None:
         "truncated.gz": (gzip.compress(image.read_bytes())[:-9], "cannot be unpacked"),
         "text.img": (b"hello\n" * 1000, "no boot signature"),
         "empty.img": (b"", "0 bytes is no disk image"),
+        "zero.img": (bytes(1 << 20), "are zero"),
+        "book.pdf": (b"%PDF-1.4\n" * 100, "a PDF document"),
+        "rom.bin": (b"\x90" * ((1 << 20) - 16) + b"\xea\x5b\xe0\0\xf0".ljust(16, b"\0"), "a firmware's ROM"),
+        "loader.efi": (b"MZ".ljust(4096, b"\1"), "a program for UEFI"),
+        "gpt.img": (partitioned(1, 2000, 0xEE, b"") + bytes(1 << 20), "it boots by UEFI"),
         "plain.elf": (
             kernel(tmp_path).read_bytes().replace(b"\x02\xb0\xad\x1b", b"\x03\xb0\xad\x1b"),
             "without a multiboot header",

@@ -10,6 +10,7 @@ import sys
 import time
 from pathlib import Path
 
+import msgspec
 import psutil
 import pytest
 
@@ -26,6 +27,7 @@ from .guests import (
     DEBUG,
     DEBUG_WORDS,
     FLOOD,
+    GEOMETRIES,
     HALT,
     HANG,
     LEAVE,
@@ -40,6 +42,7 @@ from .guests import (
     WAIT_FOR_A_KEY,
     boot_sector,
     cd_case,
+    floppy,
     kernel,
     kernel_case,
 )
@@ -52,9 +55,9 @@ TARGETS = pytest.mark.parametrize("target", [Bochs(), Tcg()], ids=lambda target:
 async def boot(
     target: Target, image: Path, *, end: str = "", end_screen: str = "", limits: Limits | None = None
 ) -> Observation:
-    prepared = prepare(of_image(image), image.parent / "cache")
+    prepared = prepare(of_image(image), image.parent / "cache").boot()
     limits = limits or Limits(quiet=10, total=30)
-    wanted = Boot(image=prepared.image, image_sha256=prepared.sha256, limits=limits, end=end, end_screen=end_screen)
+    wanted = msgspec.structs.replace(prepared, limits=limits, end=end, end_screen=end_screen)
     async with target.session([wanted], lambda line: None) as session:
         return await session.boot(wanted)
 
@@ -72,6 +75,14 @@ async def test_serial_bytes_screen_and_registers_are_exact(target: Target, tmp_p
     assert int(seen.registers["cr0"], 16) & 0x80000001 == 0
     assert seen.image_sha256 == seen.image_sha256_after
     assert not seen.alarms
+
+
+@TARGETS
+@pytest.mark.parametrize("size", GEOMETRIES)
+async def test_floppies_are_booted_as_floppies_and_read_to_their_end(target: Target, tmp_path: Path, size: int) -> None:
+    seen = await boot(target, floppy(tmp_path, size))
+    assert seen.serial == b"0 wxyz\n", seen.detail
+    assert seen.ending == Ending.HALTED
 
 
 @TARGETS

@@ -8,11 +8,16 @@ import msgspec
 import pytest
 from typer.testing import CliRunner, Result
 
+from difftest.case.manifest import Manifest
 from difftest.cli import application
+from difftest.errors import CaseError
 from difftest.reading.screen_reading import RowReading, ScreenReading
+from difftest.report.digest import digest
+from difftest.report.words import reproduce
+from difftest.run.store import StoredRun
 from difftest.verdict import ExitCode
 from emulators.fake import Fake
-from emulators.observation import Boot, Observation
+from emulators.observation import Boot, Medium, Observation
 from tests import sample_run as sample
 from tests.test_plan import host
 
@@ -77,3 +82,22 @@ def test_an_image_is_held_against_the_best_kvm_alone(run, tmp_path: Path) -> Non
     assert run([]).exit_code == ExitCode.EXPECTED
     (folder,) = (tmp_path / "results").glob("2*/cases/mine")
     assert {path.name for path in folder.iterdir() if path.is_dir()} == {"bochs", "kvm"}
+
+
+def test_the_options_of_an_image_make_its_machine_and_are_in_the_line_that_shows_it_again(  # type: ignore[no-untyped-def]
+    run, tmp_path: Path
+) -> None:
+    with pytest.raises(CaseError, match="--cpus is for an image"):
+        run([], "--cpus", "2")
+    (tmp_path / "data.bin").write_bytes(b"data")
+    argv = ["run", "mine/x.img", "--cpus", "2", "--memory", "64", "--medium", "floppy", "--second-disk", "data.bin"]
+    done = CliRunner().invoke(application(argv), argv, catch_exceptions=False)
+    assert "booted as a floppy, because --medium" in done.stderr
+    stored = StoredRun.find(tmp_path / "results")
+    (case,) = stored.cases()
+    assert case.boots_from == Medium.FLOPPY and case.second_sha256
+    manifest = msgspec.toml.decode(case.manifest, type=Manifest)
+    assert (manifest.cpus, manifest.memory_mib) == (2, 64)
+    assert " ".join(case.options) == "--second-disk data.bin --medium floppy --memory 64 --cpus 2"
+    (pair,) = digest(stored).pairs
+    assert f"x.img {' '.join(case.options)}" in reproduce(pair, pair.results[0])

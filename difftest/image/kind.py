@@ -158,9 +158,9 @@ def _disk_or_floppy(path: Path, head: bytes, size: int, medium: str) -> Look:
         return Look(kind=Kind.FLOPPY, why=asked or by)
     if medium != "disk" and size in FLOPPIES and not partitions(head):
         return Look(kind=Kind.FLOPPY, why=f"it has the size of one of {FLOPPIES[size]} (--medium disk: as a hard disk)")
-    if not has_code(head):
-        what = "only a partition table: it boots by UEFI, if at all" if partitions(head) else "nothing"
-        raise CaseError(f"{path}: there is no code in its boot sector, {what}", hint="difftest boots by a BIOS")
+    if partitions(head) and not has_code(head):
+        what = "there is no code in its first sector, only a partition table: it boots by UEFI, if at all"
+        raise CaseError(f"{path}: {what}", hint="difftest boots by a BIOS")
     return Look(kind=Kind.DISK, why="its first sector ends with 55 AA", remarks=list(disk_remarks(head, size)))
 
 
