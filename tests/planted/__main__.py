@@ -8,7 +8,7 @@
 
 Needs gcc and make. First KVM is built as it is, and must give no unexpected divergence. Each fault takes 20 s to a
 minute; what was tried before is not tried again unless --again is given. The snapshots lie in a cache of its own, which
-is removed when all were tried.
+is removed when all of a list were tried.
 
 Exit code: 0 all found, 1 some escaped, 3 some gave no verdict or did not build.
 """
@@ -83,7 +83,7 @@ def _try_all(asked: argparse.Namespace, faults: Sequence[Fault], outcomes: Outco
         for name in ("snapshots", "appliances"):
             shutil.rmtree(cache / "difftest" / name, ignore_errors=True)
         shutil.rmtree(folder / "runs", ignore_errors=True)
-    if all(outcomes.get(fault.id, fault.key) for fault in faults):
+    if not asked.ids and all(outcomes.get(fault.id, fault.key) for fault in faults):
         shutil.rmtree(cache, ignore_errors=True)
 
 
