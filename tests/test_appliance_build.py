@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import gzip
 import lzma
-import os
 import shutil
 import struct
 import subprocess
-import time
 from pathlib import Path
 
 import pytest
@@ -184,17 +182,6 @@ def test_another_program_in_it_makes_another_appliance(tmp_path: Path, monkeypat
         (tmp_path / name).write_text("another")
         keys.append(build._key(kernel, tmp_path / "qemu"))
     assert len(set(keys)) == 3
-
-
-def test_appliances_that_nobody_uses_make_room(tmp_path: Path) -> None:
-    day = 24 * 3600
-    for number in range(12):
-        (tmp_path / f"appliance{number}").mkdir()
-        when = time.time() - number * day / 4
-        os.utime(tmp_path / f"appliance{number}", (when, when))
-    build._forget(tmp_path)
-    kept = sorted(int(path.name.removeprefix("appliance")) for path in tmp_path.iterdir())
-    assert kept == list(range(8)), "those of the last day and the last eight"
 
 
 @needs_assembler

@@ -4,12 +4,15 @@ starts.
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import json
 import os
 import subprocess
 import sys
 import tarfile
 import tempfile
+import time
 from pathlib import Path
 
 import msgspec
@@ -182,6 +185,64 @@ async def test_cold_and_warm_starts_serve_them_all_alike(tmp_path: Path, monkeyp
     assert seeds[False].serial == seeds[True].serial and seeds[False].ram_log == seeds[True].ram_log != b""
     assert seeds[False].text_memory == seeds[True].text_memory
     assert seeds[False].registers == seeds[True].registers
+
+
+@pytest.mark.parametrize("how", ["empty", "half", "flipped"])
+async def test_a_damaged_snapshot_is_told_and_made_again(tmp_path: Path, how: str) -> None:
+    made = prepare(of_image(boot_sector(tmp_path, b"hello\r\n", HALT)), tmp_path)
+    boot = Boot(image=made.image, image_sha256=made.sha256, limits=SHORT, machine=Machine(memory_mib=64))
+    target = KvmHosted(cache=private_cache(tmp_path / "cache"))
+    target.prepare(lambda line: None)
+    said: list[str] = []
+    async with target.session([boot], said.append) as session:
+        await session.boot(boot)
+        (key,) = snapshots(target.cache).keys()
+        ram = target.cache / "snapshots" / key / "memory.ram"
+        size = ram.stat().st_size
+        if how == "flipped":
+            with ram.open("r+b") as file:
+                for place in range(0, size, size // 2000):
+                    byte = os.pread(file.fileno(), 1, place)[0]
+                    os.pwrite(file.fileno(), bytes([byte ^ 1]), place)
+        else:
+            os.truncate(ram, 0 if how == "empty" else size // 2)
+        said.clear()
+        begun = time.monotonic()
+        seen = await session.boot(boot)
+    assert any("is damaged: it is made again" in line for line in said) and not any("no warm" in line for line in said)
+    assert (seen.serial, seen.ending) == (b"hello\r\n", Ending.HALTED) and "snapshot" in seen.seconds
+    assert time.monotonic() - begun < 60, "no longer than a cold boot takes"
+
+
+async def test_the_end_of_the_bochs_under_kvm_ends_the_boot_at_once(tmp_path: Path) -> None:
+    made = prepare(of_image(boot_sector(tmp_path, b"hello\r\n", HANG)), tmp_path)
+    boot = Boot(image=made.image, image_sha256=made.sha256, limits=SHORT, machine=Machine(memory_mib=64))
+    target = KvmHosted()
+    target.prepare(lambda line: None)
+    for seconds in (0.0, 0.7, 2.5):
+        said: list[str] = []
+        async with target.session([boot], said.append) as session:
+            booting = asyncio.create_task(session.boot(boot))
+            bochs = await asyncio.to_thread(hosting_bochs)
+            await asyncio.sleep(seconds)
+            bochs.kill()
+            begun = time.monotonic()
+            seen = await booting
+        if any("no warm start" in line for line in said):  # it was being restored: then Linux is booted
+            assert seen.ending == Ending.QUIET
+        else:
+            assert seen.ending == Ending.CRASH and time.monotonic() - begun < 3, seen.detail
+    assert seen.ending == Ending.CRASH and seen.serial == b"hello\r\n", "killed while its guest ran"
+
+
+def hosting_bochs() -> psutil.Process:
+    """Waits for it. One that is only asked what it is runs nothing."""
+    while True:
+        for child in psutil.Process().children():
+            with contextlib.suppress(psutil.Error):
+                if child.name().startswith("bochs") and "--help" not in child.cmdline():
+                    return child
+        time.sleep(0.01)
 
 
 async def kernels_words_come_out(session: Session) -> None:

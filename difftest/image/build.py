@@ -5,14 +5,12 @@ Same sources, same compiler: same bytes, in a folder named after the hash of all
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import hashlib
 import os
 import re
 import shutil
 import subprocess
-import tempfile
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -25,6 +23,8 @@ from difftest.errors import HOST_ERRORS, BuildError, HostError, refusal
 from difftest.image.disk import whole_cylinders
 from difftest.image.params import MAGIC
 from emulators.host.answers import Answer, kept
+from emulators.host.cache import Cache
+from emulators.host.errors import Progress, silent
 from emulators.host.files import cache_folder
 
 KIT = Path(__file__).resolve().parent.parent.parent / "cases" / "lib"
@@ -32,6 +32,7 @@ ABOUT_SECTION = ".difftest.checks"
 # What the compiler says when it is this machine that has no room or no memory for it.
 REFUSED = (*map(os.strerror, HOST_ERRORS), "Killed signal")
 LARGEST_SOURCE = 16 << 20  # bytes of a source or header
+MOST_BYTES = 1 << 30  # of all images; the longest unused go first
 CHECK_ID = re.compile(r"[\w.:/+-]{1,120}", re.ASCII)
 FLAGS = [
     *["-m32", "-march=i586", "-std=gnu11", "-Os", "-ffreestanding", "-nostdlib", "-fno-pic", "-fno-pie"],
@@ -59,29 +60,32 @@ class _Record(msgspec.Struct, frozen=True):
     checks: tuple[About, ...]
 
 
-def build_case(name: str, folder: Path, sources: Sequence[str], cache: Path) -> Built:
+def built_cases(cache: Path) -> Cache:
+    """The images that were built, each with what it says of its checks."""
+    return Cache(cache, MOST_BYTES)
+
+
+def build_case(name: str, folder: Path, sources: Sequence[str], cache: Path, say: Progress = silent) -> Built:
     """Build `folder`'s sources (names in it) with the kit, once; then answer from `cache`.
 
-    Two runs may build the same case at once. Raises BuildError.
+    Raises BuildError, HostError.
     """
-    done = cache / _key(name, folder, sources)
-    if (built := _read(done)) is not None:
-        return built
+
+    def make(out: Path) -> None:
+        try:
+            _build(name, folder, sources, out)
+        except OSError as error:
+            hint = "is there room, and may you write there? XDG_CACHE_HOME chooses another place"
+            raise refusal(
+                error, f"cannot build in {cache}: {error.strerror}", hint=hint, otherwise=BuildError
+            ) from error
+
+    done = built_cases(cache).hold(_key(name, folder, sources), make, say)
     try:
-        cache.mkdir(parents=True, exist_ok=True)
-        shutil.rmtree(done, ignore_errors=True)  # there only if it was damaged
-        with tempfile.TemporaryDirectory(dir=cache, prefix=".building-", ignore_cleanup_errors=True) as temporary:
-            ready = Path(temporary) / "ready"
-            ready.mkdir()
-            _build(name, folder, sources, ready)
-            with contextlib.suppress(OSError):  # another run was faster, with the same result
-                ready.rename(done)
-    except OSError as error:
-        hint = "is there room, and may you write there? XDG_CACHE_HOME chooses another place"
-        raise refusal(error, f"cannot build in {cache}: {error.strerror}", hint=hint, otherwise=BuildError) from error
-    if (built := _read(done)) is None:
-        raise HostError(f"what was built in {done} cannot be read back", hint="is the disk full?")
-    return built
+        record = msgspec.json.decode((done / "built.json").read_bytes(), type=_Record)
+    except (OSError, msgspec.DecodeError) as error:
+        raise HostError(f"what was built in {done} cannot be read back", hint="is the disk full?") from error
+    return Built(image=done / "disk.img", sha256=record.sha256, checks=record.checks)
 
 
 def _key(name: str, folder: Path, sources: Sequence[str]) -> str:
@@ -102,17 +106,6 @@ def _key(name: str, folder: Path, sources: Sequence[str]) -> str:
             raise refusal(error, f"{path}: {words}", hint=hint, otherwise=BuildError) from error
         digest.update(b"\0".join([b"", path.name.encode(), hashlib.sha256(data).digest()]))
     return digest.hexdigest()[:32]
-
-
-def _read(done: Path) -> Built | None:
-    """What an earlier build left, or None when it is not there or not whole."""
-    image = done / "disk.img"
-    try:
-        record = msgspec.json.decode((done / "built.json").read_bytes(), type=_Record)
-        whole = hashlib.sha256(image.read_bytes()).hexdigest() == record.sha256
-    except (OSError, msgspec.DecodeError):
-        return None
-    return Built(image=image, sha256=record.sha256, checks=record.checks) if whole else None
 
 
 def _build(name: str, folder: Path, sources: Sequence[str], out: Path) -> None:

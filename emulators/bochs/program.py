@@ -7,11 +7,11 @@ the host's. Nothing is installed.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
 import re
 import shutil
-import tempfile
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -22,10 +22,11 @@ import msgspec
 from emulators.host import limits
 from emulators.host.answers import Answer, kept
 from emulators.host.apt import Package
+from emulators.host.cache import Cache
 from emulators.host.debian import package_version, unpack
 from emulators.host.errors import ChoiceError, EmulatorError, Progress
 from emulators.host.files import cache_folder, sha256_cached, writing_below
-from emulators.host.mirror import Mirror, by_version, is_version, latest
+from emulators.host.mirror import CACHED, Mirror, by_version, is_version, latest
 from emulators.host.tools import ran
 
 SHARE = Path("/usr/share/bochs")
@@ -36,6 +37,7 @@ LOADER = "bochs-ld.so"  # a process is called after the file it was started from
 BANNER = re.compile(r"Bochs x86 Emulator (\d\S*)")
 # Hosts KVM nearly twice as fast as 2.7. On 3.1 Linux 6.1 does not come up.
 QUICKEST = "3.0"
+MOST_BYTES = 1 << 30  # of all versions, each of which takes some 100 MB; the longest unused go first
 RETRY_SECONDS = 24 * 3600.0  # until a mirror that did not have it is asked again
 
 
@@ -96,18 +98,15 @@ def program(wanted: str | None, cache: Path, say: Progress) -> BochsProgram:
     if is_version(installed().version, wanted):
         return installed()
     mirror = Mirror(cache, say)
-    package = latest(mirror, available, wanted, f"no Bochs {wanted}", cached(cache))
-    folder = _folder(cache, package.version)
-    if not folder.exists():
-        _fetch(mirror, package, folder, say)
-    return _fetched(folder, package.version)
+    return _held(mirror, latest(mirror, available, wanted, f"no Bochs {wanted}", cached(cache)), cache, say)
 
 
 def quickest(cache: Path, say: Progress) -> BochsProgram:
     """The Bochs that hosts KVM best: QUICKEST out of the cache or the mirror, else the distribution's."""
     for package in reversed(by_version(cached(cache))):
         if is_version(package.version, QUICKEST):
-            return _fetched(_folder(cache, package.version), package.version)
+            with contextlib.suppress(EmulatorError):  # damaged, and cannot be fetched again
+                return _held(Mirror(cache, say), package, cache, say)
     tried = cache / "bochs" / "no-quickest"
     if not tried.exists() or time.time() - tried.stat().st_mtime > RETRY_SECONDS:
         try:
@@ -118,6 +117,23 @@ def quickest(cache: Path, say: Progress) -> BochsProgram:
     return installed()
 
 
+def fetched(cache: Path) -> Cache:
+    """The versions of Bochs that were fetched, each a folder."""
+    return Cache(cache / "bochs", MOST_BYTES)
+
+
+def _held(mirror: Mirror, package: Package, cache: Path, say: Progress) -> BochsProgram:
+    """A version that is, or comes, into the cache, where it stays while this process lives. Raises EmulatorError."""
+
+    def make(folder: Path) -> None:
+        there = package
+        if package.suite == CACHED:  # damaged: whatever suite has it now
+            there = latest(mirror, available, package.version, f"no Bochs {package.version}", ())
+        _fetch(mirror, there, folder, say)
+
+    return _fetched(fetched(cache).hold(package.version.replace(":", "%3a"), make, say), package.version)
+
+
 def available(mirror: Mirror) -> list[Package]:
     """Bochs in all suites, the oldest first. Raises EmulatorError."""
     return mirror.packages("bochs")
@@ -126,11 +142,7 @@ def available(mirror: Mirror) -> list[Package]:
 def cached(cache: Path) -> list[Package]:
     """The versions of Bochs that are in the cache."""
     folders = (cache / "bochs").glob("[0-9]*")
-    return [Package(name="bochs", version=path.name.replace("%3a", ":"), suite="cache") for path in folders]
-
-
-def _folder(cache: Path, version: str) -> Path:
-    return cache / "bochs" / version.replace(":", "%3a")
+    return [Package(name="bochs", version=path.name.replace("%3a", ":"), suite=CACHED) for path in folders]
 
 
 def _fetched(folder: Path, version: str) -> BochsProgram:
@@ -155,23 +167,21 @@ def _fetched(folder: Path, version: str) -> BochsProgram:
     )
 
 
-def _fetch(mirror: Mirror, package: Package, folder: Path, say: Progress) -> None:
-    """Download and unpack beside the final place, keep what the loader says is needed, then rename."""
+def _fetch(mirror: Mirror, package: Package, kept: Path, say: Progress) -> None:
+    """Download and unpack, and keep in the empty folder `kept` what the loader says is needed."""
     say(f"downloading Bochs {package.version} from {package.suite} with its libraries (some 50 MB)")
-    with writing_below(folder.parent, f"Bochs {package.version}"):
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".fetch-") as name:
-            debs, tree, kept = (Path(name) / part for part in ("debs", "tree", "kept"))
-            debs.mkdir()
-            for deb in mirror.suite(package.suite).download_with_all_they_need(PACKAGES, debs):
-                unpack(deb, tree)
-                deb.unlink()
-            # The plugin alone: SDL itself is taken from this host, see `_fetched`.
-            for deb in mirror.suite(package.suite).download([f"{SDL_PLUGIN}={package.version}"], debs):
-                unpack(deb, tree)
-            _keep(tree, kept)
-            if not folder.exists():
-                kept.rename(folder)
+    with writing_below(kept.parent, f"Bochs {package.version}"):
+        debs, tree = (kept / part for part in ("debs", "tree"))
+        debs.mkdir()
+        for deb in mirror.suite(package.suite).download_with_all_they_need(PACKAGES, debs):
+            unpack(deb, tree)
+            deb.unlink()
+        # The plugin alone: SDL itself is taken from this host, see `_fetched`.
+        for deb in mirror.suite(package.suite).download([f"{SDL_PLUGIN}={package.version}"], debs):
+            unpack(deb, tree)
+        _keep(tree, kept)
+        shutil.rmtree(debs)
+        shutil.rmtree(tree)
 
 
 def _keep(tree: Path, kept: Path) -> None:

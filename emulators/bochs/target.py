@@ -7,7 +7,6 @@ import contextlib
 import copy
 import re
 import shutil
-import tempfile
 import time
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
@@ -28,6 +27,7 @@ from emulators.host import limits
 from emulators.host.errors import ChoiceError, EmulatorError, Progress
 from emulators.host.files import cache_folder, private_copy, read_log
 from emulators.host.limits import in_time
+from emulators.host.scratch import scratch
 from emulators.observation import FLOPPIES, WHOLE_CPU, X_SERVER_CPU, Boot, Ending, Machine, Medium, Observation
 from emulators.target import NESTED, OTHER_CPU, Requirement, Session, Target, other_cpu
 from emulators.watch import End, Watch, appended, discarding, first, never
@@ -145,8 +145,8 @@ class BochsSession:
 
     async def boot(self, boot: Boot) -> Observation:
         self._progress("booting under Bochs")
-        with tempfile.TemporaryDirectory(prefix="difftest-bochs-") as name:
-            return await self._boot(boot, Path(name))
+        with scratch("bochs") as folder:
+            return await self._boot(boot, folder)
 
     async def _boot(self, boot: Boot, folder: Path) -> Observation:
         begun = time.monotonic()

@@ -6,15 +6,14 @@ import asyncio
 import contextlib
 import os
 import signal
-import tempfile
 from collections.abc import AsyncIterator
-from pathlib import Path
 
 from emulators.host import limits
 from emulators.host.errors import EmulatorError
 from emulators.host.limits import Unanswered, in_time
 from emulators.host.picture import png
 from emulators.host.process import Process, running
+from emulators.host.scratch import scratch
 
 WIDTH, HEIGHT = 1024, 850
 # Loading OpenGL costs as much as all else of a start, and making ready for another client once Bochs is gone half of
@@ -80,7 +79,7 @@ class Displays:
 async def xvfb() -> AsyncIterator[Display]:
     """Run a display server while the context lasts. It finds a free number for its display. Raises EmulatorError."""
     async with contextlib.AsyncExitStack() as stack:
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="difftest-display-")))
+        folder = stack.enter_context(scratch("display"))
         log = folder / "xvfb.log"
         reading, writing = os.pipe()
         with log.open("wb") as output, os.fdopen(reading, "rb") as answer, contextlib.ExitStack() as ours:

@@ -1,27 +1,40 @@
-"""A cache of folders that are expensive to make: each is made once, as a whole, shared by all runs, the least recently
-used is cleared
-first.
+"""A cache of folders that are made or fetched once: each whole, shared by all runs, checked before it is used.
+
+The least recently used are cleared first when there are too many.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import fcntl
 import os
 import shutil
-import tempfile
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
 
-from emulators.host.errors import EmulatorError
+import msgspec
+
+from emulators.host import limits
+from emulators.host.answers import Answer, kept
+from emulators.host.errors import EmulatorError, Progress
+from emulators.host.files import content_sha256, writing_below
+from emulators.host.limits import Unanswered
 
 WAIT = 0.1  # seconds between looks at a lock that another run holds
+SUMS = ".sums"  # in an entry: the hash of each of its files
+_HELD: dict[Path, int] = {}  # the locks of entries that this process uses until it ends
 
 
 class Cache:
-    """Entries are folders named by their key, which has no dash. A lock file beside each is held shared by who uses it,
-    alone by who makes or clears it; the kernel lets go of it when the process dies, however it dies.
+    """Entries are folders named by their key. A lock file beside each is held shared by who uses it, alone by who makes
+    or clears it; the kernel lets go of it when the process dies, however it dies.
+
+    An entry has the hashes of its files in it. They are compared when `stat` says that one of the files has changed
+    since they were compared last; what is damaged is made again. Whoever makes an entry gets an empty folder; what is
+    left half made, by an exception or a kill, is never one.
     """
 
     def __init__(self, folder: Path, most_bytes: int) -> None:
@@ -29,32 +42,42 @@ class Cache:
         self.most_bytes = most_bytes
 
     @contextlib.asynccontextmanager
-    async def entry(self, key: str, make: Callable[[Path], Awaitable[None]]) -> AsyncIterator[Path]:
-        """The entry's folder, made by `make` in an empty folder when there is none. It stays while the context lasts.
+    async def entry(self, key: str, make: Callable[[Path], Awaitable[None]], say: Progress) -> AsyncIterator[Path]:
+        """The entry's folder, made when there is none. It stays while the context lasts.
 
-        What `make` leaves half done, by an exception or a kill, is never an entry. Raises EmulatorError, and what
-        `make` raises.
+        Raises EmulatorError, and what `make` raises.
+        """
+        with self._lock(key) as lock:
+            while True:
+                await _taken(lock, fcntl.LOCK_SH)
+                if await asyncio.to_thread(self._whole, key):
+                    break
+                await _taken(lock, fcntl.LOCK_EX)
+                if not await asyncio.to_thread(self._whole, key):
+                    with self._making(key, say) as made:
+                        await make(made)
+            yield self._used(key)
+
+    def hold(self, key: str, make: Callable[[Path], None], say: Progress) -> Path:
+        """The entry's folder, made when there is none. It stays while this process lives. Blocks: call it in a thread.
+
+        Raises EmulatorError, and what `make` raises.
         """
         place = self.folder / key
         with self._lock(key) as lock:
             while True:
-                await _taken(lock, fcntl.LOCK_SH)
-                if place.exists():
+                _take(lock, fcntl.LOCK_SH)
+                if self._whole(key):
                     break
-                await _taken(lock, fcntl.LOCK_EX)
-                if not place.exists():
-                    await self._make(key, place, make)
-            os.utime(place)
-            yield place
-
-    async def _make(self, key: str, place: Path, make: Callable[[Path], Awaitable[None]]) -> None:
-        self._sweep(key)
-        with tempfile.TemporaryDirectory(dir=self.folder, prefix=f".making-{key}-", ignore_cleanup_errors=True) as name:
-            made = Path(name) / "entry"
-            made.mkdir()
-            await make(made)
-            made.rename(place)
-        self.trim()
+                if place in _HELD:  # damaged meanwhile: it is not waited for ourselves
+                    os.close(_HELD.pop(place))
+                _take(lock, fcntl.LOCK_EX)
+                if not self._whole(key):
+                    with self._making(key, say) as made:
+                        make(made)
+            if place not in _HELD:
+                _HELD[place] = os.dup(lock)
+        return self._used(key)
 
     def keys(self) -> list[str]:
         """Of all entries, the longest unused first."""
@@ -71,57 +94,145 @@ class Cache:
         """Clear entries until no more than `most_bytes` (the cache's own limit when None) are used, and what killed
         runs have left half made. An entry in use, or being made, stays.
         """
-        for key in {left.name.split("-")[1] for left in self.folder.glob(".making-*-*")}:
-            with self._lock(key) as lock, contextlib.suppress(BlockingIOError):
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                self._sweep(key)
+        for left in [*self.folder.glob(".making-*"), *self.folder.glob(".clearing-*")]:
+            self._unless_used(left.name.split("-", 1)[1], self._sweep)
         limit = self.most_bytes if most_bytes is None else most_bytes
         used = self.bytes_used()
         for key in self.keys():
             if used <= limit:
                 return
             size = disk_bytes(self.folder / key)
-            if self._clear(key):
+            if self._unless_used(key, self._clear):
                 used -= size
 
-    def _sweep(self, key: str) -> None:
-        """Remove what was left of making an entry, by a run that was killed. To be called with its lock held alone."""
-        for left in self.folder.glob(f".making-{key}-*"):
-            shutil.rmtree(left, ignore_errors=True)
+    def check(self) -> list[str]:
+        """Compare all files of all entries with their hashes. Clears what is damaged, and returns the keys of that."""
+        return [key for key in self.keys() if not _intact(self.folder / key) and self._unless_used(key, self._clear)]
 
-    def _clear(self, key: str) -> bool:
+    def _whole(self, key: str) -> bool:
+        """Whether there is such an entry, and nothing in it has changed."""
+        place = self.folder / key
+        if not place.is_dir():
+            return False
+
+        def ask() -> Answer:
+            if not _intact(place):
+                return Answer("no", [])
+            return Answer("yes", [place / SUMS, *map(place.joinpath, _sums(place))])
+
+        return kept(self.folder.parent, f"{place} is whole", ask) == "yes"
+
+    @contextlib.contextmanager
+    def _making(self, key: str, say: Progress) -> Iterator[Path]:
+        """An empty folder that becomes the entry when the context ends. To be entered with its lock held alone."""
+        place = self.folder / key
+        if place.exists():
+            say(f"{place} is damaged: it is made again")
+        made = self.folder / f".making-{key}"
+        with writing_below(self.folder, key):
+            self._clear(key)
+            made.mkdir()
+        try:
+            yield made
+            with writing_below(self.folder, key):
+                _write_sums(made)
+                made.rename(place)
+        finally:
+            shutil.rmtree(made, ignore_errors=True)
+        self.trim()
+
+    def _used(self, key: str) -> Path:
+        with contextlib.suppress(OSError):  # a cache that takes nothing more can still be used
+            os.utime(self.folder / key)
+        return self.folder / key
+
+    def _unless_used(self, key: str, act: Callable[[str], None]) -> bool:
+        """Do something with an entry's lock held alone, unless another has it. Whether it was done."""
         with self._lock(key) as lock:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 return False
-            # Moved away first: what is being deleted is no entry any more.
-            with (
-                tempfile.TemporaryDirectory(dir=self.folder, prefix=".clearing-", ignore_cleanup_errors=True) as name,
-                contextlib.suppress(FileNotFoundError),
-            ):
-                (self.folder / key).rename(Path(name) / "entry")
+            act(key)
         return True
+
+    def _clear(self, key: str) -> None:
+        """Remove an entry. To be called with its lock held alone."""
+        self._sweep(key)
+        with contextlib.suppress(FileNotFoundError):
+            # Moved away first: what is being deleted is no entry any more.
+            (self.folder / key).rename(self.folder / f".clearing-{key}")
+        self._sweep(key)
+
+    def _sweep(self, key: str) -> None:
+        """Remove what is left of making or clearing an entry. To be called with its lock held alone."""
+        for name in (f".making-{key}", f".clearing-{key}"):
+            shutil.rmtree(self.folder / name, ignore_errors=True)
 
     @contextlib.contextmanager
     def _lock(self, key: str) -> Iterator[int]:
-        try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            lock = os.open(self.folder / f".lock-{key}", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        except OSError as error:
-            raise EmulatorError(f"{self.folder} cannot be used: {error.strerror}") from error
+        lock = self._opened(key)
         try:
             yield lock
         finally:
             os.close(lock)
 
+    def _opened(self, key: str) -> int:
+        """A descriptor of an entry's lock file; of the entry itself where a read-only disk has no such file."""
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            return os.open(self.folder / f".lock-{key}", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            if error.errno in (errno.EROFS, errno.EACCES):
+                with contextlib.suppress(OSError):
+                    return os.open(self.folder / key, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            hint = "is there room, and may you write there? XDG_CACHE_HOME chooses another place"
+            raise EmulatorError(f"{self.folder} cannot be used: {error.strerror}", hint=hint) from error
+
+
+def _take(lock: int, kind: int) -> None:
+    """Wait for a lock. Raises Unanswered when another run has it for too long."""
+    for pause in _pauses(lock, kind):
+        time.sleep(pause)
+
 
 async def _taken(lock: int, kind: int) -> None:
+    for pause in _pauses(lock, kind):
+        await asyncio.sleep(pause)
+
+
+def _pauses(lock: int, kind: int) -> Iterator[float]:
+    deadline = time.monotonic() + limits.LOCK
     while True:
         try:
             return fcntl.flock(lock, kind | fcntl.LOCK_NB)
         except BlockingIOError:
-            await asyncio.sleep(WAIT)
+            if time.monotonic() > deadline:
+                raise Unanswered(f"another run has been making the same for more than {limits.LOCK:g} s") from None
+            yield WAIT
+
+
+def _write_sums(folder: Path) -> None:
+    """Take the hashes of an entry's files."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file() and not path.is_symlink() and path.name != SUMS)
+    sums = {path.relative_to(folder).as_posix(): content_sha256(path) for path in files}
+    (folder / f"{SUMS}.new").write_bytes(msgspec.json.encode(sums))
+    (folder / f"{SUMS}.new").rename(folder / SUMS)
+
+
+def _sums(folder: Path) -> dict[str, str]:
+    """The hashes that an entry was made with, by name. Raises OSError, DecodeError."""
+    return msgspec.json.decode((folder / SUMS).read_bytes(), type=dict[str, str])
+
+
+def _intact(folder: Path) -> bool:
+    """Whether all files of an entry are as they were made. One without hashes, of an older difftest, is believed."""
+    try:
+        if not (folder / SUMS).exists():
+            _write_sums(folder)
+        return all(content_sha256(folder / name) == digest for name, digest in _sums(folder).items())
+    except (OSError, msgspec.DecodeError):
+        return False
 
 
 def disk_bytes(path: Path) -> int:

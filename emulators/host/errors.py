@@ -7,6 +7,10 @@ from collections.abc import Callable
 Progress = Callable[[str], None]  # called with one short line: what is being done now
 
 
+def silent(line: str) -> None:
+    """Progress that nobody wants to see."""
+
+
 class EmulatorError(Exception):
     """A target cannot be used, or broke. `hint` is the thing to try next, `evidence` the emulator's own last words."""
 

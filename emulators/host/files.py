@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import functools
 import hashlib
 import io
@@ -19,6 +20,7 @@ from emulators.host.errors import EmulatorError
 from emulators.host.tools import ran, tail
 
 SMALL = 4 << 20  # bytes of an image whose holes are not worth starting cp for
+BLOCK = 128 << 10  # bytes that a file is looked at in for holes
 HEAD_AND_TAIL = 256 << 10  # bytes kept of either end of a log
 
 
@@ -47,6 +49,26 @@ def writing_below(folder: Path, what: str) -> Iterator[None]:
 def sha256(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def content_sha256(path: Path) -> str:
+    """A hash of a file that may have holes: of its blocks that are not all zeros, and their places. Raises OSError."""
+    digest = hashlib.sha256()
+    with path.open("rb", buffering=0) as file:
+        size = os.fstat(file.fileno()).st_size
+        digest.update(b"%d" % size)
+        at = 0
+        while at < size:
+            try:
+                at = os.lseek(file.fileno(), at, os.SEEK_DATA) // BLOCK * BLOCK
+            except OSError as error:
+                if error.errno != errno.ENXIO:  # nothing but a hole
+                    raise
+                break
+            if (block := os.pread(file.fileno(), BLOCK, at)).count(0) < len(block):
+                digest.update(b" %d " % at + block)
+            at += BLOCK
+    return digest.hexdigest()
 
 
 def sha256_cached(path: Path) -> str:

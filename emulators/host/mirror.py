@@ -19,6 +19,7 @@ HOST = "host"  # the name of what the host's own apt knows
 OWN_NAMES = re.compile(
     r"(?:bullseye|bookworm|trixie|forky|sid|unstable|testing|stable|oldstable)(-security)?(?:/updates)?"
 )
+CACHED = "cache"  # the suite of what a cache has
 FRESH_SECONDS = 24 * 3600.0
 SIDE_BY_SIDE = 4
 MOST_SHOWN = 12  # versions in a message

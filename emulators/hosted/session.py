@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import tempfile
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
@@ -14,6 +13,7 @@ import msgspec
 from emulators.host import limits
 from emulators.host.errors import EmulatorError, Progress
 from emulators.host.limits import Unanswered, in_time
+from emulators.host.scratch import scratch
 from emulators.hosted.appliance import initramfs, tracing
 from emulators.hosted.appliance.machine import DUMP, KERNEL_LOG, PORTS, QEMU_LOG, ApplianceMachine
 from emulators.hosted.appliance.quirks import known_trouble
@@ -94,7 +94,7 @@ class HostedSession:
         shape = Shape(argv=tuple(self._argv(boot, DISK)), disk_bytes=len(image), guest_mib=boot.machine.memory_mib)
         async with contextlib.AsyncExitStack() as stack:
             kept = await stack.enter_async_context(snapshot(self._settings.cache, self._hosting, shape, self._progress))
-            folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="difftest-hosted-")))
+            folder = stack.enter_context(scratch("hosted"))
             self._progress("booting under KVM")
             restoring = time.monotonic()
             machine = await stack.enter_async_context(resumed(self._hosting, kept, image, folder))
@@ -203,7 +203,7 @@ class HostedSession:
 
     async def _start(self) -> ApplianceMachine:
         self._stack = contextlib.AsyncExitStack()
-        folder = Path(self._stack.enter_context(tempfile.TemporaryDirectory(prefix="difftest-hosted-")))
+        folder = self._stack.enter_context(scratch("hosted"))
         # Trailing zeros are left out here and put back by `truncate` in there.
         images = {file_name(digest): path.read_bytes().rstrip(b"\0") for digest, path in self._images.items()}
         try:

@@ -113,7 +113,7 @@ class KvmHosted(Target):
         if self._appliance is None:
             fetched = fetch(self.wanted_kernel, self.cache, progress)
             qemu = Path(shutil.which(self.qemu.executable) or initramfs.QEMU)
-            self._appliance = build.ensure(fetched, qemu, self.cache / "appliances", progress)
+            self._appliance = build.ensure(fetched, qemu, self.cache, progress)
         return self._appliance
 
     def program(self, progress: Progress) -> BochsProgram:

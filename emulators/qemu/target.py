@@ -8,7 +8,6 @@ import os
 import re
 import signal
 import socket
-import tempfile
 import time
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
@@ -21,6 +20,7 @@ from emulators.host import limits
 from emulators.host.errors import EmulatorError, Progress
 from emulators.host.files import read_log
 from emulators.host.process import Process, running
+from emulators.host.scratch import scratch
 from emulators.observation import Boot, Ending, Machine, Observation
 from emulators.qemu.dump import Dump, dump, read_dump
 from emulators.qemu.machine import Looks, Ports, Qemu, kvm_failure, qemu_argv, qemu_line, stock_argv
@@ -139,8 +139,8 @@ class NativeSession:
 
     async def boot(self, boot: Boot) -> Observation:
         self._progress(f"booting under QEMU {self._target.accelerator}")
-        with tempfile.TemporaryDirectory(prefix="difftest-qemu-") as name:
-            return await self._boot(boot, Path(name))
+        with scratch("qemu") as folder:
+            return await self._boot(boot, folder)
 
     async def _boot(self, boot: Boot, folder: Path) -> Observation:
         begun = time.monotonic()

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import hashlib
-import os
-import shutil
-import tempfile
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 import msgspec
 
+from emulators.host.cache import Cache
+from emulators.host.errors import Progress
 from emulators.host.files import sha256_cached, writing_below
+from emulators.host.scratch import scratch
 from emulators.hosted.appliance import initramfs
 from emulators.hosted.appliance.assembler import BOOT_ADDRESS, BOOT_SOURCE, LIBRARY, MEMORY_SOURCE, assembled, compiled
 from emulators.hosted.appliance.cpio import REGULAR, Entry, archive
@@ -31,8 +30,7 @@ from emulators.hosted.appliance.linuxboot import (
     whole_sectors,
 )
 
-KEPT = 8  # appliances, however old
-UNUSED_SECONDS = 24 * 3600.0
+MOST_BYTES = 4 << 30  # of all appliances, each of which takes some 120 MB; the longest unused go first
 VERSION = 4  # of what the functions here make; a change that the hashed inputs do not show must raise it
 CYLINDER = 16 * 63 * SECTOR  # a disk that is no whole number of cylinders is cut off by Bochs
 
@@ -99,46 +97,34 @@ class Appliance(msgspec.Struct, frozen=True, kw_only=True):
         return self.layout.initramfs + 2 * (self.layout.initramfs_bytes + sum(map(len, cases.values())))
 
 
-def ensure(kernel: Kernel, qemu: Path, cache: Path, say: Callable[[str], None]) -> Appliance:
+def appliances(cache: Path) -> Cache:
+    return Cache(cache / "appliances", MOST_BYTES)
+
+
+def ensure(kernel: Kernel, qemu: Path, cache: Path, say: Progress) -> Appliance:
     """The appliance of a kernel and a QEMU, built when the cache has none made of exactly these files. Raises
     EmulatorError.
     """
     key = _key(kernel, qemu)
-    folder = cache / key
-    if not folder.exists():
-        cache.mkdir(parents=True, exist_ok=True)
-        from filelock import FileLock  # slow to load, and most runs build nothing
 
-        with FileLock(cache / ".lock"):
-            if not folder.exists():
-                say(f"building the appliance for Linux {kernel.release}")
-                _forget(cache)
-                _build_into(kernel, qemu, folder)
-    os.utime(folder)
+    def make(folder: Path) -> None:
+        say(f"building the appliance for Linux {kernel.release}")
+        _build_into(kernel, qemu, folder)
+
+    folder = appliances(cache).hold(key, make, say)
     layout = msgspec.msgpack.decode((folder / "layout.msgpack").read_bytes(), type=Layout)
     return Appliance(folder=folder, key=key, kernel=kernel, layout=layout)
 
 
-def _forget(cache: Path) -> None:
-    """Make room: of the appliances that were not used of late only some are kept, as each takes 100 MB."""
-    used = sorted(((path.stat().st_mtime, path) for path in cache.iterdir() if path.is_dir()), reverse=True)
-    for when, path in used[KEPT:]:
-        if time.time() - when > UNUSED_SECONDS:
-            shutil.rmtree(path, ignore_errors=True)
-
-
-def _build_into(kernel: Kernel, qemu: Path, folder: Path) -> None:
-    """Build beside the final place, then rename: a kill leaves no half appliance that a later run would boot."""
+def _build_into(kernel: Kernel, qemu: Path, built: Path) -> None:
     with (
-        writing_below(folder.parent, "the appliance"),
-        tempfile.TemporaryDirectory(dir=folder.parent, prefix=".building-") as name,
+        writing_below(built.parent, "the appliance"),
+        scratch("build") as work,
     ):
-        built = Path(name) / "appliance"
-        built.mkdir()
         flat = flat_kernel(kernel.vmlinuz.read_bytes())
         image, root = whole_sectors(flat.image), whole_sectors(initramfs.build(kernel, qemu))
-        (built / "boot.img").write_bytes(_cylinders(assembled(BOOT_SOURCE, BOOT_ADDRESS, Path(name)) + image + root))
-        (built / "memory.so").write_bytes(compiled(MEMORY_SOURCE, Path(name), LIBRARY))
+        (built / "boot.img").write_bytes(_cylinders(assembled(BOOT_SOURCE, BOOT_ADDRESS, work) + image + root))
+        (built / "memory.so").write_bytes(compiled(MEMORY_SOURCE, work, LIBRARY))
         layout = Layout(
             kernel=msgspec.structs.replace(flat, image=b""),
             kernel_sectors=len(image) // SECTOR,
@@ -146,7 +132,6 @@ def _build_into(kernel: Kernel, qemu: Path, folder: Path) -> None:
             initramfs_sectors=len(root) // SECTOR,
         )
         (built / "layout.msgpack").write_bytes(msgspec.msgpack.encode(layout))
-        built.rename(folder)
 
 
 def whole_cylinders(size: int) -> int:

@@ -4,12 +4,12 @@ firmware.
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 from emulators.host.errors import EmulatorError
 from emulators.host.libraries import libraries_of
+from emulators.host.scratch import scratch
 from emulators.host.tools import ran
 from emulators.hosted.appliance.assembler import HEADERS, PACK_SOURCE, TAKE_SOURCE, compiled
 from emulators.hosted.appliance.cpio import CHARACTER, DIRECTORY, REGULAR, Entry, archive
@@ -57,9 +57,9 @@ def _entries(kernel: Kernel, qemu: Path) -> Iterator[Entry]:
         yield Entry(folder, mode=DIRECTORY | 0o755)
     yield Entry("dev/console", mode=CHARACTER | 0o600, device=(5, 1))
     yield Entry("bin/busybox", BUSYBOX.read_bytes())
-    with tempfile.TemporaryDirectory(prefix="difftest-pack-") as folder:
+    with scratch("pack") as work:
         for program, source in ((PACK, PACK_SOURCE), (TAKE, TAKE_SOURCE)):
-            yield Entry(program.lstrip("/"), compiled(source, Path(folder)))
+            yield Entry(program.lstrip("/"), compiled(source, work))
     yield Entry(QEMU.lstrip("/"), qemu.read_bytes())
     for library in libraries_of(qemu):
         yield Entry(str(library).lstrip("/"), library.read_bytes())
@@ -78,8 +78,8 @@ def _stripped(module: bytes) -> bytes:
     Two tables cost the emulated CPU much: ftrace looks up the symbol of each entry of __mcount_loc by a linear search
     (two seconds for kvm.ko), and .BTF makes the kernel parse its own BTF first.
     """
-    with tempfile.TemporaryDirectory(prefix="difftest-strip-") as folder:
-        path = Path(folder) / "module.ko"
+    with scratch("strip") as folder:
+        path = folder / "module.ko"
         path.write_bytes(module)
         done = ran(["strip", "--strip-debug", *_UNREAD, path], hint="apt-get install binutils")
         return path.read_bytes() if done.returncode == 0 else module

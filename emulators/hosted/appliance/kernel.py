@@ -7,17 +7,18 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import re
-import tempfile
+import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import msgspec
 
 from emulators.host.apt import Package
+from emulators.host.cache import Cache
 from emulators.host.debian import package_of, unpack
 from emulators.host.errors import ChoiceError, EmulatorError, Progress
 from emulators.host.files import sha256, writing_below
-from emulators.host.mirror import Mirror, by_version, latest
+from emulators.host.mirror import CACHED, Mirror, by_version, latest
 from emulators.hosted.appliance.kernel_files import BUILT_IN, Kernel, find, kept_in
 
 PREFIX = "linux-image-"
@@ -26,6 +27,7 @@ META_PACKAGE = f"{PREFIX}cloud-amd64"
 # What a linux-image of the newer layout depends on in place of holding kernel and modules itself.
 PARTS = re.compile(r"linux-(?:binary|modules)-\S+")
 RECORD = "kernel.json"
+MOST_BYTES = 2 << 30  # of all kernels, each of which takes some 15 MB; the longest unused go first
 USAGE = "--kernel takes a version or its beginning, a .deb, a build tree, or a folder with a bzImage and its modules"
 
 
@@ -81,7 +83,7 @@ def cached(cache: Path) -> list[Package]:
     for path in (cache / "kernels").glob(f"{PREFIX}*/{RECORD}"):
         record = _record(path.parent)
         if record is not None:
-            found.append(Package(name=record.name, version=record.version, suite="cache"))
+            found.append(Package(name=record.name, version=record.version, suite=CACHED))
     return found
 
 
@@ -96,7 +98,7 @@ def fetch(wanted: str | None, cache: Path, say: Progress) -> Kernel:
         return _of_path(Path(wanted).absolute(), cache, say)
     mirror = Mirror(cache, say)
     package = _current(mirror) if wanted is None else named(mirror, wanted, cached(cache))
-    return _of_package(mirror, package, cache / "kernels", say)
+    return _of_package(mirror, package, cache, say)
 
 
 def _current(mirror: Mirror) -> Package:
@@ -108,17 +110,23 @@ def _current(mirror: Mirror) -> Package:
     return there[names[0]]
 
 
-def _of_package(mirror: Mirror, package: Package, folder: Path, say: Progress) -> Kernel:
-    kept = folder / f"{package.name}_{package.version.replace(':', '%3a')}"
-    record = _record(kept)
-    if record is None:
-        names = parts_of(package) or [package.name]
-        say(f"downloading {package.name} {package.version} from {package.suite}")
-        with _workshop(folder, package.name) as temporary:
-            wanted = [f"{name}={package.version}" for name in names]
-            debs = mirror.suite(package.suite).download(wanted, temporary)
-            record = _unpacked(debs, package.name, package.version, kept, temporary)
-    return record.kernel.below(kept)
+def kernels(cache: Path) -> Cache:
+    """The kernels that were fetched or unpacked, each a folder."""
+    return Cache(cache / "kernels", MOST_BYTES)
+
+
+def _of_package(mirror: Mirror, package: Package, cache: Path, say: Progress) -> Kernel:
+    def make(folder: Path) -> None:
+        there = package
+        if package.suite == CACHED:  # damaged: whatever suite has it now
+            there = named(mirror, package.version)
+        say(f"downloading {there.name} {there.version} from {there.suite}")
+        with _unpacking(folder, there.name) as debs:
+            wanted = [f"{name}={there.version}" for name in parts_of(there) or [there.name]]
+            _unpacked(mirror.suite(there.suite).download(wanted, debs), there.name, there.version, folder)
+
+    key = f"{package.name}_{package.version.replace(':', '%3a')}"
+    return _kept_in(kernels(cache).hold(key, make, say))
 
 
 def _of_path(path: Path, cache: Path, say: Progress) -> Kernel:
@@ -136,43 +144,43 @@ def _of_path(path: Path, cache: Path, say: Progress) -> Kernel:
     else:
         raise ChoiceError(f"{path}: no such file or folder", hint=USAGE)
     digest = hashlib.sha256("".join(sha256(deb) for deb in debs).encode()).hexdigest()
-    kept = cache / "kernels" / digest[:24]
-    record = _record(kept)
-    if record is None:
+
+    def make(folder: Path) -> None:
         say(f"unpacking {path.name}")
-        with _workshop(kept.parent, path.name) as temporary:
+        with _unpacking(folder, path.name):
             name, version = package_of(debs[0]).split(" ", 1)
-            record = _unpacked(debs, name, version, kept, temporary)
-    return record.kernel.below(kept)
+            _unpacked(debs, name, version, folder)
 
-
-def _unpacked(debs: Sequence[Path], name: str, version: str, kept: Path, temporary: Path) -> Cached:
-    """Unpack packages in `temporary`, and keep of them what the appliance takes, in `kept`: whole, or not at all."""
-    already = _record(kept)
-    if already is not None:
-        return already
-    tree, new = temporary / "tree", temporary / "kept"
-    for deb in debs:
-        unpack(deb, tree)
-    kernel = find(tree, f"{name} {version}")
-    new.mkdir()
-    record = Cached(name=name, version=version, kernel=kept_in(kernel, new))
-    (new / RECORD).write_bytes(msgspec.json.encode(record, enc_hook=str))
-    new.rename(kept)
-    return record
+    return _kept_in(kernels(cache).hold(digest[:24], make, say))
 
 
 @contextlib.contextmanager
-def _workshop(folder: Path, what: str) -> Iterator[Path]:
-    """A temporary folder beside the kernels that are kept, for one at a time. Raises EmulatorError when there is no
-    room.
-    """
-    from filelock import FileLock  # slow to load, and most runs fetch nothing
+def _unpacking(folder: Path, what: str) -> Iterator[Path]:
+    """A place for packages, below the folder that they are unpacked in. Raises EmulatorError when there is no room."""
+    with writing_below(folder.parent, what):
+        debs = folder / "debs"
+        debs.mkdir()
+        yield debs
+        shutil.rmtree(debs)
 
-    with writing_below(folder, what):
-        folder.mkdir(parents=True, exist_ok=True)
-        with FileLock(folder / ".lock"), tempfile.TemporaryDirectory(dir=folder, prefix=".fetch-") as temporary:
-            yield Path(temporary)
+
+def _unpacked(debs: Sequence[Path], name: str, version: str, folder: Path) -> None:
+    """Unpack packages, and keep of them what the appliance takes."""
+    tree = folder / "tree"
+    for deb in debs:
+        unpack(deb, tree)
+    kernel = find(tree, f"{name} {version}")
+    record = Cached(name=name, version=version, kernel=kept_in(kernel, folder))
+    (folder / RECORD).write_bytes(msgspec.json.encode(record, enc_hook=str))
+    shutil.rmtree(tree)
+
+
+def _kept_in(folder: Path) -> Kernel:
+    """The kernel in a folder of the cache. Raises EmulatorError."""
+    record = _record(folder)
+    if record is None:
+        raise EmulatorError(f"{folder} holds no kernel", hint="difftest cache --check")
+    return record.kernel.below(folder)
 
 
 def _record(folder: Path) -> Cached | None:

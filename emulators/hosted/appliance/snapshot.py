@@ -13,7 +13,6 @@ import hashlib
 import os
 import shlex
 import shutil
-import tempfile
 import time
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
@@ -26,6 +25,7 @@ from emulators.host import limits
 from emulators.host.cache import Cache
 from emulators.host.errors import EmulatorError
 from emulators.host.files import private_copy, sha256_cached
+from emulators.host.scratch import scratch
 from emulators.host.tools import ran
 from emulators.hosted.appliance import tracing
 from emulators.hosted.appliance.assembler import assembled
@@ -92,7 +92,7 @@ async def snapshot(cache: Path, hosting: Hosting, shape: Shape, say: Callable[[s
         say(f"starting Linux {hosting.appliance.kernel.release} with KVM inside Bochs, once: a snapshot is kept")
         await _make(hosting, shape, key, folder)
 
-    async with snapshots(cache).entry(key, make) as folder:
+    async with snapshots(cache).entry(key, make, say) as folder:
         facts = msgspec.json.decode((folder / "facts.json").read_bytes(), type=Facts)
         yield Snapshot(key=key, folder=folder, facts=facts)
 
@@ -123,8 +123,7 @@ async def resumed(hosting: Hosting, snapshot: Snapshot, image: bytes, folder: Pa
 
 async def _make(hosting: Hosting, shape: Shape, key: str, target: Path) -> None:
     """Boot an appliance to where a case can be handed in, and save it into a folder."""
-    with tempfile.TemporaryDirectory(prefix="difftest-snapshot-") as name:
-        folder = Path(name)
+    with scratch("snapshot") as folder:
         (folder / "state").mkdir()
         standin = {Path(DISK).name: assembled(STANDIN, STANDIN_ADDRESS, folder)}
         async with (
