@@ -1,4 +1,4 @@
-"""The cache of what is expensive to make: made once and whole, shared, bounded, checked. No emulator is started here."""
+"""The cache of what is expensive to make: made once, shared, bounded, checked. No emulator is started here."""
 
 from __future__ import annotations
 

@@ -13,7 +13,7 @@ import pytest
 from PIL import Image, ImageChops, ImageGrab
 
 from emulators.bochs.target import Bochs
-from emulators.bochs.xvfb import Display, Displays
+from emulators.bochs.xvfb import Display, Displays, xvfb
 from emulators.observation import Observation
 
 from .guests import HALT, SHOW, boot_sector
@@ -42,6 +42,20 @@ async def test_one_that_comes_back_is_lent_again_and_two_at_once_are_two() -> No
             assert {again.name, another.name} == {first.name, second.name}
         assert first.server.returncode is None
     assert await _ended(first) and await _ended(second)
+
+
+async def test_who_has_no_cookie_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = os.environ.get("XAUTHORITY")
+    async with xvfb() as first, xvfb() as second:
+        for display in (first, second):
+            await asyncio.to_thread(ImageGrab.grab, xdisplay=display.name)
+        ours = Path(os.environ["XAUTHORITY"])
+        assert ours.parent.stat().st_mode & 0o077 == 0, "no other user reads it"
+        monkeypatch.setenv("XAUTHORITY", "/dev/null")
+        with pytest.raises(OSError, match="X connection failed"):
+            await asyncio.to_thread(ImageGrab.grab, xdisplay=first.name)
+        monkeypatch.setenv("XAUTHORITY", str(ours))
+    assert os.environ.get("XAUTHORITY") == before and not ours.exists()
 
 
 def test_what_a_server_uses_is_told_once() -> None:

@@ -1,11 +1,17 @@
-"""The near end of a COM port of Bochs, which connects to it by TCP."""
+"""The near end of a COM port of Bochs, which connects to it by TCP, as it can in no other way.
+
+Other users of this host can connect, too. So a connection counts only when the process at its other end is this user's.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import socket
+import sys
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 Stream = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 LIMIT = 1 << 22  # bytes of one line
@@ -47,6 +53,23 @@ class _Prompt(asyncio.StreamReaderProtocol):
         asyncio.get_running_loop().call_later(pause, self._from_bochs.resume_reading)
 
 
+def owner(end: tuple[str, int], other: tuple[str, int]) -> int | None:
+    """The user who has this end of a TCP connection on loopback, by the kernel's table (proc(5)); None when there is
+    none.
+    """
+    wanted = [_in_table(*end), _in_table(*other)]
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/net/tcp").read_text().splitlines()[1:]:
+            words = line.split()
+            if words[1:3] == wanted:
+                return int(words[7])
+    return None
+
+
+def _in_table(address: str, port: int) -> str:
+    return f"{int.from_bytes(socket.inet_aton(address), sys.byteorder):08X}:{port:04X}"
+
+
 @contextlib.asynccontextmanager
 async def com_port() -> AsyncIterator[ComPort]:
     """A port for one connection, on loopback; it is open while the context lasts."""
@@ -54,8 +77,11 @@ async def com_port() -> AsyncIterator[ComPort]:
     connected: asyncio.Future[Stream] = loop.create_future()
 
     def take(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        if not connected.done():
+        ends = writer.get_extra_info("peername"), writer.get_extra_info("sockname")
+        if not connected.done() and owner(*ends) == os.getuid():
             connected.set_result((reader, writer))
+        else:
+            writer.close()
 
     server = await loop.create_server(lambda: _Prompt(asyncio.StreamReader(limit=LIMIT), take), "127.0.0.1", 0)
     try:

@@ -1,12 +1,19 @@
-"""Virtual X displays: the `x` display library of a Bochs draws on one, and the picture is taken from there."""
+"""Virtual X displays: the `x` display library of a Bochs draws on one, and the picture is taken from there.
+
+A display takes only clients that have its cookie, so that no other user of this host draws on it or presses Bochs'
+buttons.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 import os
+import secrets
 import signal
-from collections.abc import AsyncIterator
+import struct
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 
 from emulators.host import limits
 from emulators.host.errors import EmulatorError
@@ -18,6 +25,7 @@ from emulators.host.scratch import scratch
 WIDTH, HEIGHT = 1024, 850
 # Loading OpenGL costs as much as all else of a start, and making ready for another client once Bochs is gone half of
 # that.
+ANY_FAMILY = b"\xff\xff"
 LEAN = ("-extension", "GLX", "-noreset")
 
 # Bochs' window lies at 0,0 of the display: a border, a header bar, the VGA picture, a status bar.
@@ -75,10 +83,55 @@ class Displays:
         self._idle.append(display)  # not where something broke
 
 
+class _Cookie:
+    """The cookie of all displays of this process, in a file that its children and the X libraries in it find by their
+    environment. It is there while one of the displays is.
+    """
+
+    def __init__(self) -> None:
+        self._users = 0
+        self._made = contextlib.ExitStack()
+        self._file = Path()
+
+    @contextlib.contextmanager
+    def shared(self) -> Iterator[Path]:
+        """The file."""
+        if self._users == 0:
+            self._file = self._make()
+        self._users += 1
+        try:
+            yield self._file
+        finally:
+            self._users -= 1
+            if self._users == 0:
+                self._made.close()
+
+    def _make(self) -> Path:
+        file = self._made.enter_context(scratch("cookie")) / "authority"
+        # Of any host and display: an entry of Xauthority(5), each part behind its length.
+        parts = (b"", b"", b"MIT-MAGIC-COOKIE-1", secrets.token_bytes(16))
+        file.write_bytes(ANY_FAMILY + b"".join(struct.pack(">H", len(part)) + part for part in parts))
+        before = os.environ.get("XAUTHORITY")
+        os.environ["XAUTHORITY"] = str(file)
+        self._made.callback(_restore, before)
+        return file
+
+
+def _restore(authority: str | None) -> None:
+    if authority is None:
+        os.environ.pop("XAUTHORITY", None)
+    else:
+        os.environ["XAUTHORITY"] = authority
+
+
+_cookie = _Cookie()
+
+
 @contextlib.asynccontextmanager
 async def xvfb() -> AsyncIterator[Display]:
     """Run a display server while the context lasts. It finds a free number for its display. Raises EmulatorError."""
     async with contextlib.AsyncExitStack() as stack:
+        authority = stack.enter_context(_cookie.shared())
         folder = stack.enter_context(scratch("display"))
         log = folder / "xvfb.log"
         reading, writing = os.pipe()
@@ -93,6 +146,8 @@ async def xvfb() -> AsyncIterator[Display]:
                 f"{WIDTH}x{HEIGHT}x24",
                 "-nolisten",
                 "tcp",
+                "-auth",
+                str(authority),
                 *LEAN,
             ]
             server = await stack.enter_async_context(running(argv, output=output, cwd=folder, pass_fds=[writing]))
