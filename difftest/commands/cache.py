@@ -38,7 +38,7 @@ def cache(
     entries = {kept.folder: kept for kept in caches}
     if clear:
         for kept in caches if everything else caches[:1]:
-            kept.trim(0)
+            kept.clear()
         small = (folder / ocr.FOLDER, folder / answers.FOLDER)
         for path in folder.iterdir() if folder.is_dir() else ():
             if path in small or (everything and path not in entries):

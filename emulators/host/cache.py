@@ -105,6 +105,15 @@ class Cache:
             if self._unless_used(key, self._clear):
                 used -= size
 
+    def clear(self) -> None:
+        """Clear all that is not in use, and files that belong to no entry."""
+        self.trim(0)
+        for path in self.folder.iterdir() if self.folder.is_dir() else ():
+            if path.is_file() and not path.name.startswith(".lock-"):
+                path.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # there is more in it
+            self.folder.rmdir()
+
     def check(self) -> list[str]:
         """Compare all files of all entries with their hashes. Clears what is damaged, and returns the keys of that."""
         return [key for key in self.keys() if not _intact(self.folder / key) and self._unless_used(key, self._clear)]
