@@ -7,9 +7,9 @@ from collections.abc import AsyncIterator, Callable, Sequence
 
 import msgspec
 
-from emulators.by_hand import ByHand
 from emulators.host.errors import Progress
 from emulators.observation import Boot, Ending, Machine, Observation
+from emulators.standalone import ByHand
 from emulators.target import NESTED, OTHER_CPU, Session, Target
 
 Script = Callable[[Boot], Observation]

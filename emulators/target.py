@@ -11,9 +11,9 @@ from typing import Protocol, cast
 
 import msgspec
 
-from emulators.by_hand import ByHand
 from emulators.host.errors import Progress
 from emulators.observation import Boot, Machine, Observation
+from emulators.standalone import ByHand
 
 NESTED = frozenset({"vmx", "ept", "unrestricted-guest"})  # what a case that is itself a hypervisor needs
 

@@ -15,7 +15,7 @@ class Mutation(NamedTuple):
 
 ATTRIBUTION = "difftest/judging/attribution.py"
 JUDGE = "difftest/judging/judge.py"
-SIDE = "difftest/judging/side.py"
+SIDE = "difftest/judging/evidence.py"
 KNOWN = "difftest/judging/known.py"
 CONFIRMATION = "difftest/judging/confirmation.py"
 RESULT = "difftest/judging/result.py"

@@ -17,8 +17,8 @@ from difftest.case.manifest import About, Known, Manifest
 from difftest.judging.confirmation import RERUN, SCREEN, Confirmation, Outcome, Stage
 from difftest.judging.judge import Booted, Pairing, judge
 from difftest.judging.result import Result, Role, Side
+from difftest.reading.boot_reading import BootRecord, see
 from difftest.reading.screen_reading import RowReading, ScreenReading
-from difftest.reading.seen import BootRecord, see
 from difftest.run.store import CaseSnapshot, HostCpu, Meta, RunWriter, StoredRun
 from difftest.verdict import Status, Verdict
 from emulators.observation import TEXT_COLUMNS, TEXT_ROWS, Ending, Observation

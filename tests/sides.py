@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from difftest.case.manifest import About, Manifest
 from difftest.judging.judge import Booted, Pairing, judge
 from difftest.judging.result import Result, Role
+from difftest.reading.boot_reading import BootRecord, Seen, see
 from difftest.reading.screen_reading import RowReading, ScreenReading
-from difftest.reading.seen import BootRecord, Seen, see
 from emulators.fake import observation
 from emulators.observation import Ending
 from emulators.target import Names

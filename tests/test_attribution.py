@@ -8,7 +8,7 @@ import pytest
 
 from difftest.case.manifest import About
 from difftest.judging.result import Result, Role
-from difftest.reading.seen import Seen
+from difftest.reading.boot_reading import Seen
 from difftest.verdict import Verdict
 from emulators.observation import Ending
 from tests.sides import BOCHS, FAIL, PASS, SKIP, boot, broken_off, judged, serial

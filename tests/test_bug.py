@@ -10,7 +10,7 @@ import pytest
 from difftest.case.manifest import HOST_KERNEL
 from difftest.errors import StoreError
 from difftest.judging.result import Field, Result
-from difftest.reading.seen import BootRecord
+from difftest.reading.boot_reading import BootRecord
 from difftest.report.bug import bug_report
 from difftest.report.qualification import EPT_VIOLATION, decoded
 from difftest.run.store import RunWriter, StoredRun

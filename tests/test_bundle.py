@@ -15,9 +15,9 @@ import pytest
 from difftest.errors import StoreError
 from difftest.report.bundle import bundle
 from difftest.run.store import RunWriter, StoredRun
-from emulators.by_hand import ByHand
 from emulators.fake import Fake
 from emulators.observation import Boot
+from emulators.standalone import ByHand
 from emulators.target import Target
 from tests import sample_run as sample
 

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from emulators.bochs.models import check_cpu_model, cpu_models
+from emulators.bochs.cpu_models import check_cpu_model, cpu_models
 from emulators.bochs.program import installed
 from emulators.host.errors import ChoiceError, EmulatorError
 from emulators.observation import Machine
-from emulators.qemu import models as qemu_models
+from emulators.qemu import cpu_models as qemu_models
 from emulators.qemu.program import qemu_program
 from emulators.registry import needed, targets
 from emulators.versions import Versions

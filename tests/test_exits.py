@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from difftest.case.case import BUNDLED, load
-from difftest.image.names import with_names
 from difftest.image.prepare import prepare, with_checks
+from difftest.image.symbols import with_names
 from difftest.reading.exits import STAGE, Exit, Outcome, Saw, Trace, Window, exits_of, l0_saw, parse_exits
 from difftest.report.exits import SHOWN, exits_report, told
 from difftest.verdict import Verdict
@@ -228,7 +228,7 @@ def test_names_come_from_the_image_that_was_built(tmp_path: Path) -> None:
 
 
 def _places(elf: Path) -> bytes:
-    from difftest.image.names import _symbols
+    from difftest.image.symbols import _symbols
 
     return b"".join(f"{address:x} {name}\n".encode() for address, name in _symbols(elf))
 

@@ -20,8 +20,8 @@ import psutil
 import pytest
 
 from difftest.case.case import BUNDLED, load, of_image
-from difftest.image.names import with_names
 from difftest.image.prepare import prepare
+from difftest.image.symbols import with_names
 from difftest.reading.exits import Outcome, l0_saw, parse_exits
 from difftest.reading.record import parse
 from difftest.reading.screen import read_screen

@@ -19,11 +19,11 @@ from emulators.bochs.program import installed
 from emulators.bochs.target import Bochs, bochs_config
 from emulators.bochs.uart_rom import uart_rom
 from emulators.bochs.xvfb import xvfb
-from emulators.by_hand import IMAGE
 from emulators.host.files import sha256
 from emulators.observation import TEXT_COLUMNS, Boot, Ending, Limits, Machine, Observation
 from emulators.qemu.target import Tcg
 from emulators.ram_log import RamLog
+from emulators.standalone import IMAGE
 from emulators.target import Target
 
 SEED = KIT.parent / "ept-pdpte-load"

@@ -8,8 +8,8 @@ import pytest
 
 from difftest.image.build import build_case
 from difftest.judging.result import Result
+from difftest.reading.boot_reading import Seen
 from difftest.reading.record import parse
-from difftest.reading.seen import Seen
 from difftest.verdict import Status, Verdict
 from emulators.bochs.target import Bochs
 from emulators.host.files import sha256

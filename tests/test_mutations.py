@@ -19,7 +19,7 @@ ROOT = Path(__file__).parent.parent
 LEAST = 40
 SAMPLE = 4  # of them in a usual test run
 # The quickest first: most faults are noticed there.
-JUDGING = ("attribution", "judge", "exit_codes", "rules", "side", "suite", "compare", "confirm", "known", "run")
+JUDGING = ("attribution", "judge", "exit_codes", "rules", "evidence", "suite", "compare", "confirm", "known", "run")
 ONE_FAILED = 1  # pytest's exit code
 
 

@@ -17,7 +17,7 @@ import pytest
 
 from difftest.case.manifest import HOST_KERNEL, Known
 from difftest.judging.result import Result
-from difftest.reading.seen import BootRecord
+from difftest.reading.boot_reading import BootRecord
 from difftest.report.catalogue import catalogue
 from difftest.report.digest import count, digest, headline
 from difftest.report.frames import fields_frame, results_frame, timings_frame
@@ -341,7 +341,7 @@ def test_reports_import_no_emulator_and_pandas_only_for_frames() -> None:
 import sys
 import difftest.report.html, difftest.report.json, difftest.report.terminal
 ours = {name for name in sys.modules if name.startswith("emulators.")}
-names = "by_hand host host.errors host.expression observation ram_log target versions"
+names = "standalone host host.errors host.expression observation ram_log target versions"
 plain = {f"emulators.{name}" for name in names.split()}
 sys.exit(f"{ours}" if ours - plain or "pandas" in sys.modules else 0)
 """

@@ -10,7 +10,7 @@ import msgspec
 import pytest
 
 from difftest.case.manifest import About, Known
-from difftest.reading.seen import BootRecord
+from difftest.reading.boot_reading import BootRecord
 from difftest.report.html import SCRIPT, html_report
 from difftest.report.linediff import compare
 from difftest.run.store import RunWriter, StoredRun

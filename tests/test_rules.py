@@ -9,7 +9,7 @@ import pytest
 
 from difftest.case.manifest import EMULATOR, HOST_KERNEL, About, Known
 from difftest.judging.result import Result
-from difftest.reading.seen import Seen
+from difftest.reading.boot_reading import Seen
 from difftest.report.words import paragraph
 from difftest.verdict import ExitCode, Verdict, exit_code
 from emulators.observation import Ending, KernelFault

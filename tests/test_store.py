@@ -17,7 +17,7 @@ from difftest.case.manifest import Manifest
 from difftest.errors import StoreError
 from difftest.history.rejudge import rejudge
 from difftest.judging.result import Role
-from difftest.reading.seen import BootRecord, see
+from difftest.reading.boot_reading import BootRecord, see
 from difftest.run import schema1
 from difftest.run.store import SCHEMA, Refusal, RunWriter, StoredRun, file_name, new_run_id
 from difftest.verdict import Verdict
@@ -29,7 +29,7 @@ WRITER = """
 import sys
 from pathlib import Path
 from difftest.reading.screen_reading import ScreenReading
-from difftest.reading.seen import BootRecord
+from difftest.reading.boot_reading import BootRecord
 from difftest.run.store import RunWriter
 from msgspec.structs import replace
 from tests import sample_run as sample

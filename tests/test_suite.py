@@ -8,9 +8,9 @@ import pytest
 
 from difftest.case.manifest import IMAGE, Manifest
 from difftest.judging.result import Result
+from difftest.reading.boot_reading import Seen
 from difftest.reading.record import parse
 from difftest.reading.screen_reading import RowReading, ScreenReading
-from difftest.reading.seen import Seen
 from difftest.reading.suite import Suite, identified, parse_suite
 from difftest.verdict import Verdict
 from emulators.observation import Ending

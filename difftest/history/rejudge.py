@@ -12,7 +12,7 @@ from difftest.case.manifest import Manifest
 from difftest.judging.confirmation import confirmed
 from difftest.judging.judge import Booted, Pairing, judge, missing
 from difftest.judging.result import Result, Role, Side
-from difftest.reading.seen import Seen
+from difftest.reading.boot_reading import Seen
 from difftest.run.store import CaseSnapshot, Refusal, StoredRun
 from emulators.target import Names
 

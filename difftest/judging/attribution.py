@@ -11,8 +11,8 @@ from collections.abc import Mapping, Sequence
 
 import msgspec
 
+from difftest.judging.evidence import Evidence
 from difftest.judging.result import Field, Role
-from difftest.judging.side import Evidence
 from difftest.verdict import Status, Verdict
 
 BY_EXITS = "whether L0 handles the access (difftest run --exits), "  # one of the things that decide a shared failure

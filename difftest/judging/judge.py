@@ -15,9 +15,7 @@ import msgspec
 from difftest.case.manifest import EMULATOR, HOST_KERNEL, IMAGE, About, Manifest
 from difftest.errors import told
 from difftest.judging.attribution import BY_EXITS, attribute
-from difftest.judging.known import applying, covers, matches
-from difftest.judging.result import Field, Result, Role, Side
-from difftest.judging.side import (
+from difftest.judging.evidence import (
     Compared,
     Evidence,
     aligned,
@@ -28,9 +26,11 @@ from difftest.judging.side import (
     settled,
     switched_off,
 )
+from difftest.judging.known import applying, covers, matches
+from difftest.judging.result import Field, Result, Role, Side
+from difftest.reading.boot_reading import Parts, Seen
 from difftest.reading.exits import exits_of, l0_saw
 from difftest.reading.record import Record
-from difftest.reading.seen import Parts, Seen
 from difftest.text import visible
 from difftest.verdict import MEANINGS, Status, Verdict
 from emulators.host.errors import ExpressionError

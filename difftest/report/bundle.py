@@ -26,9 +26,9 @@ from difftest.report.find import found, manifest_of
 from difftest.report.words import NO_CHECKS, command_line, paragraph, title
 from difftest.run.store import StoredRun, file_name
 from difftest.text import visible
-from emulators.by_hand import IMAGE as HAND_IMAGE
-from emulators.by_hand import ByHand
 from emulators.observation import Boot
+from emulators.standalone import IMAGE as HAND_IMAGE
+from emulators.standalone import ByHand
 from emulators.target import Reproducible
 
 SCRIPT = Path(__file__).with_name("rerun.sh.jinja")

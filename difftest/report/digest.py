@@ -9,8 +9,8 @@ import msgspec
 
 from difftest.judging.confirmation import Confirmation, counted
 from difftest.judging.result import Result, Role
+from difftest.reading.boot_reading import Seen
 from difftest.reading.screen_reading import ScreenReading
-from difftest.reading.seen import Seen
 from difftest.run.store import CaseSnapshot, Meta, StoredRun
 from difftest.verdict import MEANINGS, Verdict
 from emulators.observation import Observation

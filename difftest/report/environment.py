@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import msgspec
 
-from difftest.reading.seen import Seen
+from difftest.reading.boot_reading import Seen
 from difftest.report.capabilities import only_here
 from difftest.report.digest import Pair
 from difftest.run.store import Meta

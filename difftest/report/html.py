@@ -17,7 +17,7 @@ import msgspec
 from markupsafe import Markup
 
 from difftest.judging.result import Result
-from difftest.reading.seen import Seen
+from difftest.reading.boot_reading import Seen
 from difftest.report.digest import Digest, Pair, Side, counts, digest, grouped, headline, notable, standing
 from difftest.report.environment import environments
 from difftest.report.linediff import Row, compare

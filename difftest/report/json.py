@@ -28,7 +28,7 @@ from typing import Any
 import msgspec
 
 from difftest.judging.result import Result
-from difftest.reading.seen import Seen
+from difftest.reading.boot_reading import Seen
 from difftest.report.digest import Digest, Pair, digest, headline, standing
 from difftest.report.words import command_line, paragraph, reproduce
 from difftest.run.store import StoredRun, file_name

@@ -22,8 +22,8 @@ from difftest.judging.confirmation import (
 )
 from difftest.judging.judge import Booted, Pairing, judge
 from difftest.judging.result import Result, Role
+from difftest.reading.boot_reading import Seen
 from difftest.reading.screen import read_again
-from difftest.reading.seen import Seen
 from difftest.run.plan import Job, names_of
 from difftest.run.runner import Run, on_cpu
 from emulators.observation import Boot

@@ -10,13 +10,13 @@ from collections.abc import Callable, Mapping, Sequence, Set
 import msgspec
 
 from difftest.errors import StoreError, told
-from difftest.image.names import with_names
 from difftest.image.prepare import Prepared
+from difftest.image.symbols import with_names
 from difftest.judging.judge import Booted, Pairing, judge, missing
 from difftest.judging.result import Result, Role
+from difftest.reading.boot_reading import BootRecord, Seen, see
 from difftest.reading.screen import read_screen
 from difftest.reading.screen_reading import ScreenReading
-from difftest.reading.seen import BootRecord, Seen, see
 from difftest.run.plan import Job, Plan, names_of
 from difftest.run.store import Refusal, RunWriter
 from difftest.verdict import MEANINGS, Verdict

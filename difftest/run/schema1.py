@@ -10,7 +10,7 @@ import msgspec
 
 from difftest.case.manifest import Known
 from difftest.judging.result import Field, Result, Role, Side
-from difftest.reading.seen import BootRecord
+from difftest.reading.boot_reading import BootRecord
 from difftest.verdict import Status, Verdict
 from emulators.observation import KernelFault, Observation
 

@@ -36,8 +36,8 @@ from difftest.case.manifest import About
 from difftest.errors import StoreError
 from difftest.judging.confirmation import Confirmation
 from difftest.judging.result import Result
+from difftest.reading.boot_reading import BootRecord, Seen, see
 from difftest.reading.screen_reading import ScreenReading
-from difftest.reading.seen import BootRecord, Seen, see
 from difftest.run import schema1
 from difftest.text import visible
 from difftest.verdict import Verdict

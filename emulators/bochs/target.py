@@ -15,20 +15,20 @@ from typing import Self
 import msgspec
 
 from emulators.bochs.com_port import com_port
+from emulators.bochs.cpu_models import check_cpu_model
 from emulators.bochs.debugger import BochsGone
 from emulators.bochs.machine import POLL, BochsMachine, bochs_machine, bochsrc
-from emulators.bochs.models import check_cpu_model
 from emulators.bochs.program import BochsProgram, installed, program
 from emulators.bochs.uart_rom import ADDRESS as UART_ROM_ADDRESS
 from emulators.bochs.uart_rom import uart_rom
 from emulators.bochs.xvfb import Displays
-from emulators.by_hand import IMAGE, SECOND, STOCK_ROMS, ByHand, bochs_by_hand, unseen
 from emulators.host import limits
 from emulators.host.errors import ChoiceError, EmulatorError, Progress
 from emulators.host.files import cache_folder, private_copy, read_log
 from emulators.host.limits import in_time
 from emulators.host.scratch import scratch
 from emulators.observation import FLOPPIES, WHOLE_CPU, X_SERVER_CPU, Boot, Ending, Machine, Medium, Observation
+from emulators.standalone import IMAGE, SECOND, STOCK_ROMS, ByHand, bochs_by_hand, unseen
 from emulators.target import NESTED, OTHER_CPU, Requirement, Session, Target, other_cpu
 from emulators.watch import End, Watch, appended, discarding, first, never
 

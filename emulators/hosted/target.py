@@ -10,10 +10,9 @@ import shutil
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
-from emulators.bochs.models import check_cpu_model
+from emulators.bochs.cpu_models import check_cpu_model
 from emulators.bochs.program import BochsProgram, installed, program, quickest
 from emulators.bochs.target import bochs_requirements
-from emulators.by_hand import IMAGE, SECOND, ByHand, qemu_by_hand
 from emulators.host.errors import Progress
 from emulators.host.files import cache_folder
 from emulators.hosted.appliance import build, initramfs
@@ -23,10 +22,11 @@ from emulators.hosted.appliance.start import MODEL, Hosting, appliance_by_hand
 from emulators.hosted.host_cpu import HostCpu
 from emulators.hosted.session import HostedSession, Settings
 from emulators.observation import Boot, Machine
+from emulators.qemu.cpu_models import check_cpu_model as check_qemu_cpu_model
 from emulators.qemu.machine import machine_argv, stock_argv
-from emulators.qemu.models import check_cpu_model as check_qemu_cpu_model
 from emulators.qemu.program import INSTALL_QEMU, qemu_program
 from emulators.qemu.target import kvm_by_hand, kvm_variants
+from emulators.standalone import IMAGE, SECOND, ByHand, qemu_by_hand
 from emulators.target import NESTED, Requirement, Session, Target
 
 CPU = "host,vmx=on"

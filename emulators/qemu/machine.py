@@ -18,13 +18,13 @@ from typing import Any, NamedTuple, cast
 
 import msgspec
 
-from emulators.by_hand import IMAGE, SECOND
 from emulators.host import limits
 from emulators.host.errors import EmulatorError
 from emulators.host.limits import Unanswered, in_time
 from emulators.observation import Boot, Ending, Medium
 from emulators.qemu.program import EXECUTABLE
 from emulators.qemu.vcpus import ThreadGone
+from emulators.standalone import IMAGE, SECOND
 from emulators.text_screen import Screen
 from emulators.watch import SETTLE, End, Watch, first, never
 

@@ -15,19 +15,19 @@ from typing import Any
 
 import msgspec
 
-from emulators.by_hand import ByHand, qemu_by_hand
 from emulators.host import limits
 from emulators.host.errors import EmulatorError, Progress
 from emulators.host.files import read_log
 from emulators.host.process import Process, running
 from emulators.host.scratch import scratch
 from emulators.observation import Boot, Ending, Machine, Observation
+from emulators.qemu.cpu_models import check_cpu_model
 from emulators.qemu.dump import Dump, dump, read_dump
 from emulators.qemu.machine import Looks, Ports, Qemu, kvm_failure, qemu_argv, qemu_line, stock_argv
-from emulators.qemu.models import check_cpu_model
 from emulators.qemu.program import qemu_program
 from emulators.qemu.screen import QemuScreen
 from emulators.qemu.vcpus import asleep
+from emulators.standalone import ByHand, qemu_by_hand
 from emulators.target import NESTED, OTHER_CPU, Requirement, Session, Target, other_cpu
 from emulators.watch import End, Watch, discarding, exit_port, shutdown_port
 

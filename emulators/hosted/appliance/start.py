@@ -16,13 +16,13 @@ from emulators.bochs.machine import BochsMachine, bochs_machine, bochsrc, restor
 from emulators.bochs.program import BochsProgram
 from emulators.bochs.saved_state import asks_for_a_file, started_with
 from emulators.bochs.xvfb import Display
-from emulators.by_hand import STOCK_ROMS, ByHand, bochs_by_hand, unseen
 from emulators.host import limits
 from emulators.host.errors import EmulatorError
 from emulators.host.limits import in_time
 from emulators.hosted.appliance import tracing
 from emulators.hosted.appliance.build import Appliance, whole_cylinders
 from emulators.hosted.appliance.machine import AGENT_PORT, DEBUG_PORT, GUEST_PORT, IPS, QMP_PORT, ApplianceMachine
+from emulators.standalone import STOCK_ROMS, ByHand, bochs_by_hand, unseen
 
 # Haswell, not a newer one: kernels 7.x oops on skylake_x's XSAVE sizes, and its declared TSC rate makes guest time
 # crawl.

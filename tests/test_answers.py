@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from difftest.image.build import _version
-from emulators.host import answers as kept_module
+from emulators.host import answers as answers_module
 from emulators.host.answers import FOLDER, Answer, hashed, kept
 from emulators.host.files import sha256
 from emulators.host.mirror import archives
@@ -44,7 +44,7 @@ def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """Files that were just written are as good as old ones here, where every change is another size or another
     inode.
     """
-    monkeypatch.setattr(kept_module, "SETTLED_SECONDS", -60.0)
+    monkeypatch.setattr(answers_module, "SETTLED_SECONDS", -60.0)
 
 
 def test_it_is_asked_once(tmp_path: Path, tree: Path) -> None:
@@ -88,7 +88,7 @@ def test_a_change_whose_times_are_set_back_is_seen(tmp_path: Path, tree: Path) -
 
 
 def test_what_changed_just_now_is_not_kept(tmp_path: Path, tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(kept_module, "SETTLED_SECONDS", 60.0)
+    monkeypatch.setattr(answers_module, "SETTLED_SECONDS", 60.0)
     asked = Asked(tree / "file")
     assert [kept(tmp_path, "q", asked) for _ in range(2)] == ["answer 1", "answer 2"]
     assert not (tmp_path / FOLDER).exists()
@@ -97,7 +97,7 @@ def test_what_changed_just_now_is_not_kept(tmp_path: Path, tree: Path, monkeypat
 def test_what_changes_while_it_is_asked_is_not_kept(
     tmp_path: Path, tree: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(kept_module, "SETTLED_SECONDS", 0.0)
+    monkeypatch.setattr(answers_module, "SETTLED_SECONDS", 0.0)
 
     def ask() -> Answer:
         time.sleep(0.02)
@@ -139,12 +139,12 @@ def test_a_hash_is_that_of_the_file_as_it_is_now(tmp_path: Path, tree: Path) -> 
 
     first = hashed(tmp_path, file, compute)
     assert (hashed(tmp_path, file, compute), len(computed)) == (first, 1)
-    kept_module._hashes.cache_clear()
+    answers_module._hashes.cache_clear()
     assert (hashed(tmp_path, file, compute), len(computed)) == (first, 1), "another process"
     file.write_text("another")
     assert hashed(tmp_path, file, compute) == sha256(file) != first
     (tmp_path / FOLDER / "hashes.json").write_bytes(b'{"%s": ["x", "y"]}' % str(file).encode())
-    kept_module._hashes.cache_clear()
+    answers_module._hashes.cache_clear()
     assert hashed(tmp_path, file, compute) == sha256(file)
 
 
@@ -164,7 +164,7 @@ def test_another_compiler_is_asked_for_its_version(tmp_path: Path, monkeypatch: 
 
 def test_apt_is_asked_again_when_its_sources_or_lists_changed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     calls = []
-    real = kept_module.kept
+    real = answers_module.kept
 
     def counted(cache: Path, question: str, ask: Callable[[], Answer]) -> str:
         def told() -> Answer:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from difftest.case.manifest import Manifest
+from difftest.judging.evidence import Compared, compared
 from difftest.judging.result import Result
-from difftest.judging.side import Compared, compared
 from difftest.reading.screen_reading import RowReading, ScreenReading
 from difftest.verdict import Verdict
 from emulators.observation import Ending

@@ -8,10 +8,10 @@ from collections.abc import Mapping, Sequence
 import msgspec
 
 from difftest.case.manifest import IMAGE, Manifest
+from difftest.reading.boot_reading import Parts, Seen
 from difftest.reading.firmware import is_firmware, last_words, printed_lines
 from difftest.reading.record import Record
 from difftest.reading.screen_reading import VERDICT_ROWS
-from difftest.reading.seen import Parts, Seen
 from difftest.reading.suite import Line, identified, masked
 from difftest.text import visible
 from difftest.verdict import Status
