@@ -113,7 +113,7 @@ def main() -> NoReturn:
 
 def code_of(act: Callable[[], object]) -> int:
     """Do something; the exit code that it ends with. What goes wrong is printed."""
-    from difftest.errors import explained, show_traceback
+    from difftest.errors import error_report, show_traceback
 
     try:
         act()
@@ -121,7 +121,7 @@ def code_of(act: Callable[[], object]) -> int:
         return left.code if isinstance(left.code, int) else 0
     except BaseException as error:
         show_traceback(error)
-        reason = explained(error)
+        reason = error_report(error)
         _print("error", reason.message, 6000)
         if reason.hint:
             _print("hint", reason.hint, 2000)

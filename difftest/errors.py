@@ -20,7 +20,7 @@ HOST_ERRORS = frozenset(
 )
 
 
-class Explained(NamedTuple):
+class ErrorReport(NamedTuple):
     message: str
     hint: str
     code: ExitCode
@@ -66,7 +66,7 @@ def refusal(error: Exception, message: str, *, hint: str = "", otherwise: type[F
     return kind(message, hint=hint)
 
 
-def explained(error: BaseException) -> Explained:
+def error_report(error: BaseException) -> ErrorReport:
     """An error in the user's words. What nobody foresaw is our fault and says so.
 
     Of a group it is one that somebody foresaw, if there is one: a full disk brings other errors with it.
@@ -83,22 +83,22 @@ def _single(error: BaseException) -> Iterator[BaseException]:
         yield error
 
 
-def _explained(error: BaseException) -> Explained:
+def _explained(error: BaseException) -> ErrorReport:
     from emulators.host.errors import ChoiceError, EmulatorError, ExpressionError
 
     if isinstance(error, Failure):
-        return Explained(str(error), error.hint, error.code)
+        return ErrorReport(str(error), error.hint, error.code)
     if isinstance(error, ExpressionError):
-        return Explained(str(error), "see the regular expressions in the case's manifest", ExitCode.USAGE)
+        return ErrorReport(str(error), "see the regular expressions in the case's manifest", ExitCode.USAGE)
     if isinstance(error, EmulatorError):
         evidence = f"\n{error.evidence.strip()}" if error.evidence else ""
         code = ExitCode.USAGE if isinstance(error, ChoiceError) else ExitCode.HOST
-        return Explained(f"{error}{evidence}", error.hint, code)
+        return ErrorReport(f"{error}{evidence}", error.hint, code)
     if isinstance(error, KeyboardInterrupt):
-        return Explained("interrupted", "", ExitCode.INTERRUPTED)
+        return ErrorReport("interrupted", "", ExitCode.INTERRUPTED)
     if (words := _of_host(error)) is not None:
-        return Explained(words, "is the disk full, or read-only? is there memory left?", ExitCode.HOST)
-    return Explained(
+        return ErrorReport(words, "is the disk full, or read-only? is there memory left?", ExitCode.HOST)
+    return ErrorReport(
         f"difftest itself failed: {type(error).__name__}: {error}",
         f"set {TRACEBACK}=1 and run again to see where; please report it",
         ExitCode.INTERNAL,

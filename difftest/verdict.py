@@ -104,7 +104,7 @@ class ExitCode(enum.IntEnum):
     INTERRUPTED = 130
 
 
-class Judged(Protocol):
+class Judgement(Protocol):
     """What the exit code depends on of a result: see difftest.judging.result.Result."""
 
     @property
@@ -115,7 +115,7 @@ class Judged(Protocol):
     def refused(self) -> bool: ...
 
 
-def exit_code(results: Iterable[Judged], *, allow_skips: bool = False) -> ExitCode:
+def exit_code(results: Iterable[Judgement], *, allow_skips: bool = False) -> ExitCode:
     """The exit code of a run. An unexpected divergence outranks a missing verdict.
 
     A verdict is missing also where a target lacks what a case needs, and where nothing at all was compared, unless

@@ -9,7 +9,7 @@ import msgspec
 
 from emulators.host.errors import Progress
 from emulators.observation import Boot, Ending, Machine, Observation
-from emulators.standalone import ByHand
+from emulators.standalone import StandaloneBoot
 from emulators.target import NESTED, OTHER_CPU, Session, Target
 
 Script = Callable[[Boot], Observation]
@@ -40,8 +40,8 @@ class Fake(Target):
     def capabilities(self) -> frozenset[str]:
         return NESTED
 
-    def by_hand(self, boot: Boot, needs: Sequence[str], *, carry: bool) -> ByHand:
-        return ByHand(command=f"cp disk.img {self.name}.serial", serial=f"{self.name}.serial")
+    def standalone_boot(self, boot: Boot, needs: Sequence[str], *, carry: bool) -> StandaloneBoot:
+        return StandaloneBoot(command=f"cp disk.img {self.name}.serial", serial=f"{self.name}.serial")
 
     def variants(self, machine: Machine) -> dict[str, Machine]:
         return {OTHER_CPU: msgspec.structs.replace(machine, cpu_models={self.name: "other"})}

@@ -13,7 +13,7 @@ STOCK_ROMS = ("$BXSHARE/BIOS-bochs-latest", "$BXSHARE/VGABIOS-lgpl-latest")  # B
 BOCHS = "command -v bochs-bin || command -v bochs"
 
 
-class ByHand(msgspec.Struct, frozen=True, kw_only=True):
+class StandaloneBoot(msgspec.Struct, frozen=True, kw_only=True):
     """How to boot `disk.img` of the current folder by hand.
 
     `command` is run there by /bin/sh in the background until the guest is over or killed; the guest's serial bytes
@@ -31,14 +31,16 @@ def unseen(log: str) -> list[str]:
     return ["display_library: sdl2", f"log: {log}"]
 
 
-def bochs_by_hand(config: Sequence[str], serial: str, files: dict[str, bytes], rc: str = "bochsrc") -> ByHand:
+def standalone_bochs(
+    config: Sequence[str], serial: str, files: dict[str, bytes], rc: str = "bochsrc"
+) -> StandaloneBoot:
     """Any Bochs with these lines of configuration: a build with the debugger continues at once.
 
     It draws into SDL's dummy driver, so that no display is needed.
     """
     find = f"bochs=$({BOCHS})"
     debugger = f'debugger=; "$bochs" --help 2>&1 | grep -q -- -rc && echo c > {rc}.go && debugger="-rc {rc}.go"'
-    return ByHand(
+    return StandaloneBoot(
         command=f'{find}; {debugger}; SDL_VIDEODRIVER=dummy exec "$bochs" -q -f {rc} $debugger',
         serial=serial,
         needs=[(BOCHS, "Bochs with its SDL2 display (Debian: bochs bochs-sdl bochsbios vgabios)")],
@@ -46,6 +48,6 @@ def bochs_by_hand(config: Sequence[str], serial: str, files: dict[str, bytes], r
     )
 
 
-def qemu_by_hand(argv: Sequence[str], serial: str, needs: Sequence[tuple[str, str]]) -> ByHand:
+def standalone_qemu(argv: Sequence[str], serial: str, needs: Sequence[tuple[str, str]]) -> StandaloneBoot:
     tools = (f"command -v {argv[0]}", "QEMU (Debian: qemu-system-x86)")
-    return ByHand(command=f"exec {shlex.join(argv)}", serial=serial, needs=[tools, *needs])
+    return StandaloneBoot(command=f"exec {shlex.join(argv)}", serial=serial, needs=[tools, *needs])

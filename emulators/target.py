@@ -13,7 +13,7 @@ import msgspec
 
 from emulators.host.errors import Progress
 from emulators.observation import Boot, Machine, Observation
-from emulators.standalone import ByHand
+from emulators.standalone import StandaloneBoot
 
 NESTED = frozenset({"vmx", "ept", "unrestricted-guest"})  # what a case that is itself a hypervisor needs
 
@@ -141,7 +141,7 @@ class Confirmable(Protocol):
 class Reproducible(Protocol):
     """What a bundle asks of a target."""
 
-    def by_hand(self, boot: Boot, needs: Sequence[str], *, carry: bool) -> ByHand | None:
+    def standalone_boot(self, boot: Boot, needs: Sequence[str], *, carry: bool) -> StandaloneBoot | None:
         """How to do this boot, of a case with these needs, with stock programs alone; None where there is no such way.
         Raises EmulatorError.
 

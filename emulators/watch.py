@@ -13,7 +13,7 @@ from typing import Any
 
 from emulators.host.expression import Expression
 from emulators.host.files import sha256
-from emulators.host.limits import Unanswered
+from emulators.host.limits import AnswerTimeout
 from emulators.observation import Boot, Ending, Observation
 from emulators.text_screen import Screen, shows, text_rows
 
@@ -75,7 +75,7 @@ class Watch:
         that comes back is not: cursors blink. The first time that one comes back its text is read; it is over when that
         is its end.
         """
-        with contextlib.suppress(Unanswered):  # one that cannot be looked at ends by the deadlines
+        with contextlib.suppress(AnswerTimeout):  # one that cannot be looked at ends by the deadlines
             return await self._looks(screen, every)
         return await never()
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from difftest.case.case import Case, load
-from difftest.image.build import KIT, Built, build_case
+from difftest.image.build import KIT, BuiltImage, build_case
 from difftest.image.params import select_checks
 from difftest.reading.record import Record, parse
 from emulators.bochs.target import Bochs
@@ -22,7 +22,7 @@ def case_called(name: str) -> Case:
     return load(KIT.parent / name)
 
 
-def built(case: Case, cache: Path, edits: Sequence[Edit] = ()) -> Built:
+def built(case: Case, cache: Path, edits: Sequence[Edit] = ()) -> BuiltImage:
     """The case's image; with edits, one of changed sources."""
     folder = case.folder
     if edits:
@@ -36,7 +36,7 @@ def built(case: Case, cache: Path, edits: Sequence[Edit] = ()) -> Built:
 
 
 async def records(
-    case: Case, image: Built, target: Target | None = None, only: Sequence[str] | None = None
+    case: Case, image: BuiltImage, target: Target | None = None, only: Sequence[str] | None = None
 ) -> Mapping[str, Record]:
     """Boot the image (with only these checks) and return what each check said. The boot must end in order."""
     path = image.image
@@ -60,7 +60,7 @@ async def records(
     return transcript.records
 
 
-async def assert_no_check_depends_on_another(case: Case, image: Built, target: Target | None = None) -> None:
+async def assert_no_check_depends_on_another(case: Case, image: BuiltImage, target: Target | None = None) -> None:
     """All checks in one boot say what they say in boots of every other one."""
     ids = [about.check for about in image.checks]
     together = await records(case, image, target)

@@ -119,9 +119,9 @@ MUTATIONS = [
         "Verdict.BOTH_WRONG: (Verdict.REFERENCE_WRONG,),",
     ),
     Mutation(JUDGE, "Verdict.SHARED: (Verdict.REFERENCE_WRONG,),", "Verdict.SHARED: (Verdict.SUBJECT_WRONG,),"),
-    Mutation(JUDGE, "(*seen.transcript.records, *seen.transcript.started)]", "(*seen.transcript.records,)]"),
+    Mutation(JUDGE, "(*reading.transcript.records, *reading.transcript.started)]", "(*reading.transcript.records,)]"),
     Mutation(JUDGE, "checks = list(dict.fromkeys([*abouts, *reported]))", "checks = list(dict.fromkeys(reported))"),
-    Mutation(JUDGE, "for result in results) or _suite_died(seens):", "for result in results):"),
+    Mutation(JUDGE, "for result in results) or _suite_died(readings):", "for result in results):"),
     Mutation(JUDGE, "        if whole.verdict != Verdict.AGREE:\n            results.append(whole)\n", ""),
     Mutation(JUDGE, "*_panics(pairing), *_kernel_faults(pairing)]", "*_kernel_faults(pairing)]"),
     Mutation(JUDGE, "return broke_off or len(", "return len("),
@@ -168,19 +168,19 @@ MUTATIONS = [
         "    if whole and left.observation.image_sha256 == right",
     ),
     Mutation(JUDGE, "    if whole and left.observation.image_sha256 !=", "    if left.observation.image_sha256 !="),
-    Mutation(JUDGE, "    if seen.boot.part == 0 and reference != seen", "    if reference == seen"),
-    Mutation(JUDGE, "    return _unfit(pairing.manifest, seen)\n", '    return ""\n'),
+    Mutation(JUDGE, "    if reading.boot.part == 0 and reference != reading", "    if reference == reading"),
+    Mutation(JUDGE, "    return _unfit(pairing.manifest, reading)\n", '    return ""\n'),
     Mutation(
         JUDGE,
         "    if observation.image_sha256 != observation.image_sha256_after:",
         "    if not observation.image_sha256_after:",
     ),
     Mutation(JUDGE, "    if observation.alarms:\n        return", "    if not observation.target:\n        return"),
-    Mutation(JUDGE, "    if seen.screen.problem and believed and", "    if seen.screen.problem and"),
+    Mutation(JUDGE, "    if reading.screen.problem and believed and", "    if reading.screen.problem and"),
     Mutation(
         JUDGE,
-        "    if seen.screen.problem and believed and not switched_off(seen):",
-        "    if seen.screen.problem and believed:",
+        "    if reading.screen.problem and believed and not switched_off(reading):",
+        "    if reading.screen.problem and believed:",
     ),
     Mutation(
         JUDGE,
@@ -194,8 +194,8 @@ MUTATIONS = [
     ),
     Mutation(
         JUDGE,
-        'seen.transcript.died_in() or next(reversed(seen.transcript.records), "")',
-        'next(reversed(seen.transcript.records), "")',
+        'reading.transcript.died_in() or next(reversed(reading.transcript.records), "")',
+        'next(reversed(reading.transcript.records), "")',
     ),
     Mutation(
         JUDGE,
@@ -211,12 +211,12 @@ MUTATIONS = [
     Mutation(JUDGE, "            reason=(uncovered or lines)[0],", "            reason=lines[0],"),
     Mutation(
         JUDGE,
-        "showing = [seen for seen in boots if any(fault.in_kvm for fault in seen.observation.kernel_faults)]",
+        "showing = [reading for reading in boots if any(fault.in_kvm for fault in reading.observation.kernel_faults)]",
         "showing = list(boots)",
     ),
     Mutation(JUDGE, "return [_result(pairing, about, _Outcome(verdict=Verdict.DIFFER, reason=reason))]", "return []"),
     Mutation(JUDGE, "    ran = pairing.whole and boots and all(", "    ran = boots and all("),
-    Mutation(JUDGE, "and all(seen.observation.ending in ORDERLY for seen in boots)", ""),
+    Mutation(JUDGE, "and all(reading.observation.ending in ORDERLY for reading in boots)", ""),
     Mutation(JUDGE, '"nothing in the kernel\'s log") if logged else []', '"nothing in the kernel\'s log")'),
     Mutation(JUDGE, "    if known and ran:\n", "    if ran:\n"),
     Mutation(
@@ -244,19 +244,19 @@ MUTATIONS = [
     Mutation(JUDGE, "            or not (booted.boots or evidence[Role.SUBJECT].status.bad)\n", ""),
     # What one side gives.
     Mutation(SIDE, "        return self.status.bad and self.judged", "        return self.status.bad"),
-    Mutation(SIDE, "sorted(seens, key=lambda seen: seen.boot.part)", "seens"),
-    Mutation(SIDE, "groups.setdefault(seen.boot.repeat, [])", "groups.setdefault(0, [])"),
+    Mutation(SIDE, "sorted(readings, key=lambda reading: reading.boot.part)", "readings"),
+    Mutation(SIDE, "groups.setdefault(reading.boot.repeat, [])", "groups.setdefault(0, [])"),
     Mutation(SIDE, "return (reported or fatal or [parts[-1]])[0]", "return (reported or fatal or [parts[0]])[0]"),
     Mutation(SIDE, "return (reported or fatal or [parts[-1]])[0]", "return (reported or [parts[-1]])[0]"),
     Mutation(
         SIDE,
-        "    if manifest.end_screen or any(switched_off(seen) for seen in seens):",
-        "    if any(switched_off(seen) for seen in seens):",
+        "    if manifest.end_screen or any(switched_off(reading) for reading in readings):",
+        "    if any(switched_off(reading) for reading in readings):",
     ),
     Mutation(
         SIDE,
-        "    if all(printed_lines(seen.screen) for seen in seens):",
-        "    if any(printed_lines(seen.screen) for seen in seens):",
+        "    if all(printed_lines(reading.screen) for reading in readings):",
+        "    if any(printed_lines(reading.screen) for reading in readings):",
     ),
     Mutation(SIDE, "    if transcript.problems:\n        return no(", "    if not transcript:\n        return no("),
     Mutation(
@@ -345,7 +345,7 @@ MUTATIONS = [
     Mutation(CONFIRMATION, "plain = (SCREEN, RERUN, OTHER_HOST)", "plain = (SCREEN, RERUN)"),
     Mutation(CONFIRMATION, "        if MEANINGS[result.verdict].diverges\n", "        if MEANINGS[result.verdict]\n"),
     Mutation(CONFIRMATION, "        and result.check != HOST_KERNEL\n", ""),
-    Mutation(CONFIRMATION, "(which == Confirm.NEW and not result.expected)", "which == Confirm.NEW"),
+    Mutation(CONFIRMATION, "(which == ConfirmScope.NEW and not result.expected)", "which == ConfirmScope.NEW"),
     Mutation(
         CONFIRMATION,
         "not MEANINGS[again.verdict].decided or again.verdict == Verdict.SKIPPED:",
@@ -492,5 +492,5 @@ MUTATIONS = [
     ),
 ]
 
-# Edits that change nothing that anybody could see, and why. At most one in twenty.
+# Edits that change nothing that anybody could read_boot, and why. At most one in twenty.
 EQUIVALENT: list[tuple[Mutation, str]] = []

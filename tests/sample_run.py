@@ -13,11 +13,11 @@ from unittest import mock
 import msgspec
 from PIL import Image, ImageDraw
 
-from difftest.case.manifest import About, Known, Manifest
+from difftest.case.manifest import About, KnownDivergence, Manifest
 from difftest.judging.confirmation import RERUN, SCREEN, Confirmation, Outcome, Stage
-from difftest.judging.judge import Booted, Pairing, judge
+from difftest.judging.judge import Pairing, SideBoots, judge
 from difftest.judging.result import Result, Role, Side
-from difftest.reading.boot_reading import BootRecord, see
+from difftest.reading.boot_reading import BootRecord, read_boot
 from difftest.reading.screen_reading import RowReading, ScreenReading
 from difftest.run.store import CaseSnapshot, HostCpu, Meta, RunWriter, StoredRun
 from difftest.verdict import Status, Verdict
@@ -46,7 +46,7 @@ MANIFEST = Manifest(
     sources=["ept-pdpte-load.c"],
     end="^Halt: .*",
     known=[
-        Known(
+        KnownDivergence(
             check="not-present",
             verdict=Verdict.SUBJECT_WRONG,
             reason="load_pdptrs() fails where it should cause a nested EPT violation",
@@ -230,7 +230,7 @@ def write_run(
         if one is not None:
             writer.add_observation(case.name, BootRecord(), one)
             writer.add_screen(case.name, one.target, 0, screen(rows))
-            sides.append(Booted(role=role, names=names, boots=[see(one, screen(rows))]))
+            sides.append(SideBoots(role=role, names=names, boots=[read_boot(one, screen(rows))]))
     writer.add_results(case.name, judge(Pairing(manifest=manifest, abouts=abouts, sides=sides)))
     with mock.patch("difftest.run.store.now", return_value="2026-01-02T03:04:15+00:00"):
         writer.finish("finished")

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from difftest.case.manifest import About, Manifest
-from difftest.judging.judge import Booted, Pairing, judge
+from difftest.judging.judge import Pairing, SideBoots, judge
 from difftest.judging.result import Result, Role
-from difftest.reading.boot_reading import BootRecord, Seen, see
+from difftest.reading.boot_reading import BootReading, BootRecord, read_boot
 from difftest.reading.screen_reading import RowReading, ScreenReading
 from emulators.fake import observation
 from emulators.observation import Ending
@@ -48,16 +48,16 @@ def boot(
     screen: ScreenReading = BLANK,
     picture: bytes | None = None,
     **fields: object,
-) -> Seen:
+) -> BootReading:
     """One boot; `fields` are those of the observation, `screen` is what was read and `picture` what it was read of."""
     seen = observation(target, said, ending, screen=picture, **fields)
-    return see(seen, screen, BootRecord(repeat=repeat, part=part))
+    return read_boot(seen, screen, BootRecord(repeat=repeat, part=part))
 
 
 def judged(
-    reference: Sequence[Seen],
-    subject: Sequence[Seen],
-    host: Sequence[Seen] | str | None = None,
+    reference: Sequence[BootReading],
+    subject: Sequence[BootReading],
+    host: Sequence[BootReading] | str | None = None,
     *,
     manifest: Manifest = MANIFEST,
     abouts: Sequence[About] = (),
@@ -69,10 +69,10 @@ def judged(
     the subject runs on no emulated CPU.
     """
     sides = [
-        Booted(role=Role.REFERENCE, names=BOCHS, boots=reference),
-        Booted(role=Role.SUBJECT, names=subject_names, boots=subject),
+        SideBoots(role=Role.REFERENCE, names=BOCHS, boots=reference),
+        SideBoots(role=Role.SUBJECT, names=subject_names, boots=subject),
     ]
     if host is not None:
         missing, boots = (host, ()) if isinstance(host, str) else ("", host)
-        sides.insert(1, Booted(role=Role.HOST_CPU, names=host_names, boots=boots, missing=missing))
+        sides.insert(1, SideBoots(role=Role.HOST_CPU, names=host_names, boots=boots, missing=missing))
     return judge(Pairing(manifest=manifest, abouts=abouts, whole=whole, sides=sides))

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from difftest.authoring.add import Wish, add, case_name
+from difftest.authoring.add import AddRequest, add, case_name
 from difftest.authoring.propose import propose
 from difftest.case.case import load
 from difftest.case.image_options import ImageOptions
@@ -144,7 +144,7 @@ def refused(tmp_path: Path, file: Path, **wish: object) -> Failure:
     cases, cache = tmp_path / "cases", tmp_path / "cache"
     cases.mkdir(exist_ok=True)
     with pytest.raises(Failure) as caught:
-        add(Wish(file=file, folder=cases / "mine", **wish), boots(b""), cache, lambda line: None)  # type: ignore[arg-type]
+        add(AddRequest(file=file, folder=cases / "mine", **wish), boots(b""), cache, lambda line: None)  # type: ignore[arg-type]
     assert not list(cases.iterdir())
     assert not list(cache.glob("images/*"))
     return caught.value
@@ -227,7 +227,7 @@ def test_a_reference_that_cannot_start_it_leaves_nothing(tmp_path: Path) -> None
     (tmp_path / "cases").mkdir()
     with pytest.raises(CaseError, match="does not start on bochs"):
         add(
-            Wish(file=disk(tmp_path), folder=tmp_path / "cases" / "x"),
+            AddRequest(file=disk(tmp_path), folder=tmp_path / "cases" / "x"),
             Fake("bochs", crash),
             tmp_path / "cache",
             lambda line: None,
@@ -237,7 +237,7 @@ def test_a_reference_that_cannot_start_it_leaves_nothing(tmp_path: Path) -> None
 
 def test_the_manifest_that_is_written_says_what_was_wished(tmp_path: Path) -> None:
     (tmp_path / "env.txt").write_bytes(b"A=1\n")
-    wish = Wish(
+    wish = AddRequest(
         file=kernel(tmp_path),
         folder=tmp_path / "cases" / "mine",
         image=ImageOptions(
@@ -280,7 +280,7 @@ def test_an_image_whose_end_the_screen_shows_is_waited_for_longer(tmp_path: Path
         def script(boot: Boot) -> Observation:
             return observation("bochs", b"", Ending.QUIET, screen=picture.getvalue(), text_memory=shown)
 
-        wish = Wish(file=disk(tmp_path), folder=tmp_path / name, **deadlines)  # type: ignore[arg-type]
+        wish = AddRequest(file=disk(tmp_path), folder=tmp_path / name, **deadlines)  # type: ignore[arg-type]
         return load(add(wish, Fake("bochs", script), tmp_path / "cache", lambda line: None).folder).manifest
 
     shows = manifest("shows", memory)

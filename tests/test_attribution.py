@@ -8,7 +8,7 @@ import pytest
 
 from difftest.case.manifest import About
 from difftest.judging.result import Result, Role
-from difftest.reading.boot_reading import Seen
+from difftest.reading.boot_reading import BootReading
 from difftest.verdict import Verdict
 from emulators.observation import Ending
 from tests.sides import BOCHS, FAIL, PASS, SKIP, boot, broken_off, judged, serial
@@ -95,7 +95,7 @@ def rows(table: str) -> list[tuple[tuple[str, ...], Verdict]]:
     ]
 
 
-def gave(target: str, what: str) -> list[Seen]:
+def gave(target: str, what: str) -> list[BootReading]:
     said, ending = GIVES[what]
     return [boot(target, said, ending)]
 
@@ -305,7 +305,7 @@ HINTS = {"as-the-cpu": "does as the CPU under it", "from-both": "differs from th
 def test_open_checks(row: str) -> None:
     subject, host, reference, _, verdict, hint = row.split()
 
-    def of(target: str, letter: str) -> list[Seen]:
+    def of(target: str, letter: str) -> list[BootReading]:
         return [boot(target, serial(f"OPEN value=0x{letter}"))]
 
     (result,) = judged(of("bochs", reference), of("kvm", subject), None if host == "-" else of("host-cpu", host))

@@ -16,7 +16,7 @@ from difftest.case.manifest import HOST_KERNEL, IMAGE
 from difftest.cli import app
 from difftest.commands.bisect import _split
 from difftest.history import bisect
-from difftest.history.bisect import Shows, State, Tried, search, shows
+from difftest.history.bisect import CheckState, State, Trial, check_state, search
 from difftest.run.request import Request
 from difftest.run.store import RunWriter, StoredRun
 from difftest.verdict import ExitCode, Verdict
@@ -26,9 +26,9 @@ from tests import sample_run as sample
 KERNELS = [f"6.{number}" for number in range(20)]
 
 
-def walked(truth: dict[str, Shows], good: str, bad: str) -> tuple[bisect.Search, int]:
+def walked(truth: dict[str, CheckState], good: str, bad: str) -> tuple[bisect.Search, int]:
     """The end of a search, and how many kernels it took."""
-    tried: dict[str, Shows] = {}
+    tried: dict[str, CheckState] = {}
     while (found := search(KERNELS, good, bad, tried)).next:
         assert found.next not in tried
         tried[found.next] = truth[found.next]
@@ -38,30 +38,30 @@ def walked(truth: dict[str, Shows], good: str, bad: str) -> tuple[bisect.Search,
 @given(st.integers(0, 18), st.booleans(), st.sets(st.integers(0, 19)))
 def test_the_pair_is_the_one_at_which_it_changed(last_before: int, good_is_older: bool, undecided: set[int]) -> None:
     """Whichever end is the older, and whichever kernels give no verdict."""
-    sides = (Shows.GOOD, Shows.BAD) if good_is_older else (Shows.BAD, Shows.GOOD)
+    sides = (CheckState.GOOD, CheckState.BAD) if good_is_older else (CheckState.BAD, CheckState.GOOD)
     truth = {kernel: sides[number > last_before] for number, kernel in enumerate(KERNELS)}
-    truth |= {KERNELS[number]: Shows.NOTHING for number in undecided - {0, 19}}
+    truth |= {KERNELS[number]: CheckState.NOTHING for number in undecided - {0, 19}}
     good, bad = (KERNELS[0], KERNELS[-1]) if good_is_older else (KERNELS[-1], KERNELS[0])
     found, _ = walked(truth, good, bad)
     assert found.trouble == ""
-    assert (truth[found.good], truth[found.bad]) == (Shows.GOOD, Shows.BAD)
+    assert (truth[found.good], truth[found.bad]) == (CheckState.GOOD, CheckState.BAD)
     first, last = sorted((KERNELS.index(found.good), KERNELS.index(found.bad)))
     assert first <= last_before < last
     assert found.between == KERNELS[first + 1 : last] and all(
-        truth[kernel] == Shows.NOTHING for kernel in found.between
+        truth[kernel] == CheckState.NOTHING for kernel in found.between
     )
 
 
 def test_few_kernels_are_tried() -> None:
-    truth = {kernel: Shows.GOOD if number < 7 else Shows.BAD for number, kernel in enumerate(KERNELS)}
+    truth = {kernel: CheckState.GOOD if number < 7 else CheckState.BAD for number, kernel in enumerate(KERNELS)}
     found, taken = walked(truth, KERNELS[0], KERNELS[-1])
     assert (found.good, found.bad) == ("6.6", "6.7") and taken <= 7
 
 
 @pytest.mark.parametrize("end", [0, 19])
-@pytest.mark.parametrize("instead", [Shows.GOOD, Shows.BAD, Shows.NOTHING])
-def test_no_pair_is_named_when_an_end_does_not_show_what_was_said(end: int, instead: Shows) -> None:
-    truth = {kernel: Shows.GOOD if number < 7 else Shows.BAD for number, kernel in enumerate(KERNELS)}
+@pytest.mark.parametrize("instead", [CheckState.GOOD, CheckState.BAD, CheckState.NOTHING])
+def test_no_pair_is_named_when_an_end_does_not_show_what_was_said(end: int, instead: CheckState) -> None:
+    truth = {kernel: CheckState.GOOD if number < 7 else CheckState.BAD for number, kernel in enumerate(KERNELS)}
     if truth[KERNELS[end]] == instead:
         return
     found, taken = walked(truth | {KERNELS[end]: instead}, KERNELS[0], KERNELS[-1])
@@ -72,44 +72,44 @@ def test_no_pair_is_named_when_an_end_does_not_show_what_was_said(end: int, inst
 @pytest.mark.parametrize(
     ("verdict", "statuses", "expected"),
     [
-        (Verdict.AGREE, "PASS PASS", Shows.GOOD),
-        (Verdict.SUBJECT_WRONG, "PASS FAIL", Shows.BAD),
-        (Verdict.SUBJECT_WRONG, "PASS DIED", Shows.BAD),
-        (Verdict.SUBJECT_WRONG, "SKIP FAIL", Shows.BAD),
-        (Verdict.SUBJECT_WRONG, "SKIP DIED", Shows.BAD),
-        (Verdict.BOTH_WRONG, "FAIL FAIL", Shows.BAD),
-        (Verdict.SHARED, "PASS FAIL FAIL", Shows.BAD),
-        (Verdict.BY_HOST, "PASS PASS FAIL", Shows.BAD),
-        (Verdict.REFERENCE_WRONG, "FAIL PASS", Shows.GOOD),
-        (Verdict.REFERENCE_WRONG, "FAIL SKIP", Shows.NOTHING),
-        (Verdict.AGREE, "OPEN OPEN", Shows.GOOD),
-        (Verdict.DIFFER, "OPEN OPEN", Shows.BAD),
-        (Verdict.DIFFER, "PASS PASS", Shows.GOOD),
-        (Verdict.FLAKY, "PASS PASS", Shows.NOTHING),
-        (Verdict.FLAKY, "PASS FAIL", Shows.NOTHING),
-        (Verdict.SKIPPED, "PASS SKIP", Shows.NOTHING),
-        (Verdict.SKIPPED, "SKIP PASS", Shows.GOOD),
-        (Verdict.SKIPPED, "- -", Shows.NOTHING),
-        (Verdict.INCONCLUSIVE, "- PASS", Shows.NOTHING),
+        (Verdict.AGREE, "PASS PASS", CheckState.GOOD),
+        (Verdict.SUBJECT_WRONG, "PASS FAIL", CheckState.BAD),
+        (Verdict.SUBJECT_WRONG, "PASS DIED", CheckState.BAD),
+        (Verdict.SUBJECT_WRONG, "SKIP FAIL", CheckState.BAD),
+        (Verdict.SUBJECT_WRONG, "SKIP DIED", CheckState.BAD),
+        (Verdict.BOTH_WRONG, "FAIL FAIL", CheckState.BAD),
+        (Verdict.SHARED, "PASS FAIL FAIL", CheckState.BAD),
+        (Verdict.BY_HOST, "PASS PASS FAIL", CheckState.BAD),
+        (Verdict.REFERENCE_WRONG, "FAIL PASS", CheckState.GOOD),
+        (Verdict.REFERENCE_WRONG, "FAIL SKIP", CheckState.NOTHING),
+        (Verdict.AGREE, "OPEN OPEN", CheckState.GOOD),
+        (Verdict.DIFFER, "OPEN OPEN", CheckState.BAD),
+        (Verdict.DIFFER, "PASS PASS", CheckState.GOOD),
+        (Verdict.FLAKY, "PASS PASS", CheckState.NOTHING),
+        (Verdict.FLAKY, "PASS FAIL", CheckState.NOTHING),
+        (Verdict.SKIPPED, "PASS SKIP", CheckState.NOTHING),
+        (Verdict.SKIPPED, "SKIP PASS", CheckState.GOOD),
+        (Verdict.SKIPPED, "- -", CheckState.NOTHING),
+        (Verdict.INCONCLUSIVE, "- PASS", CheckState.NOTHING),
     ],
 )
-def test_what_a_result_shows(verdict: Verdict, statuses: str, expected: Shows) -> None:
+def test_what_a_result_shows(verdict: Verdict, statuses: str, expected: CheckState) -> None:
     """Of the subject: what the reference shows beside it is another matter."""
-    assert shows([sample.result(verdict, statuses=statuses)], "k")[0] is expected
+    assert check_state([sample.result(verdict, statuses=statuses)], "k")[0] is expected
 
 
 def test_a_quiet_kernel_log_is_good_where_all_was_judged() -> None:
-    assert shows([sample.result()], HOST_KERNEL)[0] is Shows.GOOD
-    assert shows([sample.result(Verdict.INCONCLUSIVE)], HOST_KERNEL)[0] is Shows.NOTHING
-    assert shows([], HOST_KERNEL)[0] is Shows.NOTHING
-    assert shows([sample.result()], "other")[0] is Shows.NOTHING
+    assert check_state([sample.result()], HOST_KERNEL)[0] is CheckState.GOOD
+    assert check_state([sample.result(Verdict.INCONCLUSIVE)], HOST_KERNEL)[0] is CheckState.NOTHING
+    assert check_state([], HOST_KERNEL)[0] is CheckState.NOTHING
+    assert check_state([sample.result()], "other")[0] is CheckState.NOTHING
 
 
 def test_a_state_of_other_bytes_or_other_emulators_is_not_gone_on_with(tmp_path: Path) -> None:
     path = bisect.state_file(tmp_path, "c", "k")
     fresh = State(case="c", check="k", image_sha256="aa", others={"bochs": None})
-    tried = {"6.1": Tried(shows=Shows.GOOD, said="", run="20260101-000000-aaaa")}
-    not_had = {"6.2": Tried(shows=Shows.NOTHING, said="the mirror does not answer", run="")}
+    tried = {"6.1": Trial(shows=CheckState.GOOD, said="", run="20260101-000000-aaaa")}
+    not_had = {"6.2": Trial(shows=CheckState.NOTHING, said="the mirror does not answer", run="")}
     bisect.save(path, msgspec.structs.replace(fresh, tried=tried | not_had))
     assert bisect.load(path, fresh).tried == tried
     assert bisect.load(path, msgspec.structs.replace(fresh, image_sha256="bb")).tried == {}

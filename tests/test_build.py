@@ -23,7 +23,7 @@ SOURCE = "ept-pdpte-load.c"
 pytestmark = pytest.mark.skipif(shutil.which("gcc") is None, reason="no gcc")
 
 
-def _seed(cache: Path) -> build.Built:
+def _seed(cache: Path) -> build.BuiltImage:
     return build_case("ept-pdpte-load", SEED, [SOURCE], cache)
 
 

@@ -17,7 +17,7 @@ from difftest.report.bundle import bundle
 from difftest.run.store import RunWriter, StoredRun
 from emulators.fake import Fake
 from emulators.observation import Boot
-from emulators.standalone import ByHand
+from emulators.standalone import StandaloneBoot
 from emulators.target import Target
 from tests import sample_run as sample
 
@@ -32,10 +32,10 @@ class ByHandSays(Fake):
         self.says = serial
         self.needs = needs or []
 
-    def by_hand(self, boot: Boot, needs: Sequence[str], *, carry: bool) -> ByHand:
+    def standalone_boot(self, boot: Boot, needs: Sequence[str], *, carry: bool) -> StandaloneBoot:
         assert boot.image.read_bytes() == sample.IMAGE
         command = f"cat said/{self.name} > {self.name}.serial"
-        return ByHand(
+        return StandaloneBoot(
             command=command, serial=f"{self.name}.serial", needs=self.needs, files={f"said/{self.name}": self.says}
         )
 

@@ -14,7 +14,7 @@ import pytest
 
 from difftest.cli import COMMANDS
 from difftest.commands.options import EXIT_CODES
-from difftest.errors import TRACEBACK, explained
+from difftest.errors import TRACEBACK, error_report
 from difftest.verdict import ExitCode
 from emulators.host.errors import ChoiceError, EmulatorError
 
@@ -250,7 +250,7 @@ def test_an_error_of_the_user_shows_its_traceback_only_if_asked(tmp_path: Path) 
     ],
 )
 def test_whose_fault_an_error_is(error: BaseException, code: ExitCode) -> None:
-    assert explained(error).code == code
+    assert error_report(error).code == code
 
 
 def test_every_exit_code_is_in_the_help() -> None:

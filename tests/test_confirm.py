@@ -10,15 +10,15 @@ import msgspec
 import pytest
 
 from difftest.case.case import Case
-from difftest.case.manifest import HOST_KERNEL, About, Known, Manifest
+from difftest.case.manifest import HOST_KERNEL, About, KnownDivergence, Manifest
 from difftest.history.rejudge import rejudge
-from difftest.image.prepare import Prepared
+from difftest.image.prepare import PreparedCase
 from difftest.judging.confirmation import (
     OTHER_HOST,
     RERUN,
     SCREEN,
-    Confirm,
     Confirmation,
+    ConfirmScope,
     Outcome,
     Stage,
     confirmed,
@@ -60,8 +60,8 @@ def executed(
     folder: Path,
     script: Script,
     *,
-    which: Confirm = Confirm.NEW,
-    known: list[Known] | None = None,
+    which: ConfirmScope = ConfirmScope.NEW,
+    known: list[KnownDivergence] | None = None,
     thorough: Fake | None = None,
     reference: bytes = RIGHT,
     under: Fake | None = None,
@@ -84,7 +84,7 @@ def executed(
     image.write_bytes(bytes(512))
     case = Case(manifest=Manifest(name="case", image="x.img", known=known or []), folder=folder)
     abouts = (About(check="a"),)
-    prepared = Prepared(case=case, image=image, sha256="0" * 64, abouts=abouts, limits=Limits())
+    prepared = PreparedCase(case=case, image=image, sha256="0" * 64, abouts=abouts, limits=Limits())
     job = Job(prepared=prepared, subjects=("kvm",))
     meta = Meta(
         run="r",
@@ -153,8 +153,8 @@ def test_a_second_reading_that_disagrees_takes_the_verdict_away(
 
 
 def test_a_known_one_is_confirmed_only_when_asked(tmp_path: Path) -> None:
-    known = [Known(check="a", verdict=Verdict.SUBJECT_WRONG, reason="r", match={"x": "0x2"})]
-    for which, boots in ((Confirm.NEW, 1), (Confirm.ALL, 3), (Confirm.NONE, 1)):
+    known = [KnownDivergence(check="a", verdict=Verdict.SUBJECT_WRONG, reason="r", match={"x": "0x2"})]
+    for which, boots in ((ConfirmScope.NEW, 1), (ConfirmScope.ALL, 3), (ConfirmScope.NONE, 1)):
         folder = tmp_path / which
         folder.mkdir()
         result, stored = executed(folder, lambda boot, number: said(WRONG), which=which, known=known)
@@ -337,9 +337,14 @@ def test_what_blames_no_subject_does_not_differ_by_host(verdict: Verdict) -> Non
 
 @pytest.mark.parametrize(
     ("which", "expected", "doubts"),
-    [(Confirm.NEW, False, 1), (Confirm.NEW, True, 0), (Confirm.ALL, True, 1), (Confirm.NONE, False, 0)],
+    [
+        (ConfirmScope.NEW, False, 1),
+        (ConfirmScope.NEW, True, 0),
+        (ConfirmScope.ALL, True, 1),
+        (ConfirmScope.NONE, False, 0),
+    ],
 )
-def test_what_is_looked_at_again(which: Confirm, expected: bool, doubts: int) -> None:
+def test_what_is_looked_at_again(which: ConfirmScope, expected: bool, doubts: int) -> None:
     result = msgspec.structs.replace(FIRST, expected=expected)
     log = msgspec.structs.replace(result, check=HOST_KERNEL)
     others = [sample.result(verdict) for verdict in (Verdict.AGREE, Verdict.INCONCLUSIVE, Verdict.SKIPPED)]

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from emulators.bochs import debugger as module
-from emulators.bochs.debugger import BochsGone, Debugger
+from emulators.bochs.debugger import BochsEnd, Debugger
 from emulators.host import limits
 from emulators.host.errors import EmulatorError
 from emulators.host.process import running
@@ -124,9 +124,9 @@ async def test_one_that_leaves_while_it_is_asked_is_gone_at_once(tmp_path: Path)
     async with bochs(tmp_path) as debugger:
         await debugger.stop()
         begun = time.monotonic()
-        with pytest.raises(BochsGone):
+        with pytest.raises(BochsEnd):
             await debugger.command("die")
-        with pytest.raises(BochsGone):
+        with pytest.raises(BochsEnd):
             await debugger.stop()
         assert time.monotonic() - begun < 2
 
@@ -134,7 +134,7 @@ async def test_one_that_leaves_while_it_is_asked_is_gone_at_once(tmp_path: Path)
 async def test_one_that_leaves_by_itself_is_gone_when_it_is_asked(tmp_path: Path) -> None:
     async with bochs(tmp_path, meanwhile="time.sleep(0.1); os._exit(1)") as debugger:
         await asyncio.sleep(0.3)
-        with pytest.raises(BochsGone):
+        with pytest.raises(BochsEnd):
             await debugger.stop()
 
 

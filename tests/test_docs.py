@@ -10,7 +10,7 @@ import pytest
 import typer.main
 from msgspec.structs import fields
 
-from difftest.case.manifest import Absent, Known, Manifest, Note
+from difftest.case.manifest import AbsentRow, KnownDivergence, Manifest, Note
 from difftest.case.selection import bundled
 from difftest.cli import app
 from difftest.report.findings import END, START
@@ -50,7 +50,7 @@ def test_every_option_of_a_command_is_documented(command: str) -> None:
     assert missing == []
 
 
-@pytest.mark.parametrize("kind", [Manifest, Known, Absent, Note])
+@pytest.mark.parametrize("kind", [Manifest, KnownDivergence, AbsentRow, Note])
 def test_every_key_of_a_manifest_is_documented(kind: type[msgspec.Struct]) -> None:
     assert [field.name for field in fields(kind) if f"`{field.name}`" not in DOCS["docs/case.md"]] == []
 
@@ -62,7 +62,7 @@ def test_every_exit_code_is_documented() -> None:
 def test_every_member_of_a_target_is_documented() -> None:
     parts = (Target, Emulator, Confirmable, Reproducible)
     members = [name for part in parts for name in (*part.__annotations__, *vars(part)) if not name.startswith("_")]
-    assert {"name", "session", "variants", "by_hand"} <= set(members)
+    assert {"name", "session", "variants", "standalone_boot"} <= set(members)
     assert [name for name in members if not re.search(rf"`{name}(\(\))?`", DOCS["docs/emulator.md"])] == []
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from difftest.case.manifest import Manifest
-from difftest.judging.evidence import Compared, compared
+from difftest.judging.evidence import ScreenScope, screen_scope
 from difftest.judging.result import Result
 from difftest.reading.screen_reading import RowReading, ScreenReading
 from difftest.verdict import Verdict
@@ -69,10 +69,13 @@ def test_a_verdict_among_them_is_found() -> None:
 def test_of_a_prompt_and_of_a_machine_that_is_gone_only_words_are_compared() -> None:
     shown = boot("bochs", b"", Ending.HALTED, screen=screen([*SHORT, "line"]))
     gone = boot("bochs", b"", Ending.POWER_OFF, screen=ScreenReading())
-    assert compared(MANIFEST, shown, shown) == Compared.LINES
-    assert compared(MANIFEST, shown, gone) == Compared.NOTHING
+    assert screen_scope(MANIFEST, shown, shown) == ScreenScope.LINES
+    assert screen_scope(MANIFEST, shown, gone) == ScreenScope.NOTHING
     behind_its_marker = boot("bochs", b"", Ending.FINISHED, screen=ScreenReading(), gone=True)
-    assert compared(MANIFEST, shown, behind_its_marker) == Compared.NOTHING
-    assert compared(MANIFEST, shown, boot("bochs", b"", Ending.FINISHED, screen=ScreenReading())) != Compared.NOTHING
-    assert compared(Manifest(name="x", image="x.img", end_screen="x"), shown, shown) == Compared.NOTHING
-    assert compared(MANIFEST, shown, boot("kvm", b"", screen=screen(SHORT))) == Compared.ROWS
+    assert screen_scope(MANIFEST, shown, behind_its_marker) == ScreenScope.NOTHING
+    assert (
+        screen_scope(MANIFEST, shown, boot("bochs", b"", Ending.FINISHED, screen=ScreenReading()))
+        != ScreenScope.NOTHING
+    )
+    assert screen_scope(Manifest(name="x", image="x.img", end_screen="x"), shown, shown) == ScreenScope.NOTHING
+    assert screen_scope(MANIFEST, shown, boot("kvm", b"", screen=screen(SHORT))) == ScreenScope.ROWS

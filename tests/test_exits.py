@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from difftest.case.case import BUNDLED, load
 from difftest.image.prepare import prepare, with_checks
 from difftest.image.symbols import with_names
-from difftest.reading.exits import STAGE, Exit, Outcome, Saw, Trace, Window, exits_of, l0_saw, parse_exits
+from difftest.reading.exits import STAGE, Exit, L0View, Outcome, Trace, Window, exits_of, l0_view, parse_exits
 from difftest.report.exits import SHOWN, exits_report, told
 from difftest.verdict import Verdict
 from emulators.observation import EXITS_LOG
@@ -32,8 +32,8 @@ def stored(case: str, kernel: str) -> Trace:
     return trace
 
 
-def seen(case: str, kernel: str, check: str) -> Saw:
-    return l0_saw(stored(case, kernel).windows[check])
+def seen(case: str, kernel: str, check: str) -> L0View:
+    return l0_view(stored(case, kernel).windows[check])
 
 
 def one(*lines: str, tail: str = END) -> Window:
@@ -65,17 +65,17 @@ def test_wp_is_seen_by_5_10_and_left_to_the_cpu_by_6_1(case: str, check: str, pl
 
 def test_an_access_that_the_cpu_makes_by_itself_is_told_from_the_instruction() -> None:
     """The CPU loads the PDPTEs at a MOV to CR0 that L0 never gets, and L0 answers the EPT violation."""
-    saw = seen("nested-pdpte", "6.1", "L2-19/wp")
-    assert not saw.instructions and not saw.never
-    assert [(exit.name, exit.outcome) for exit in saw.accesses] == [("EPT_VIOLATION", Outcome.WRITTEN)]
+    view = seen("nested-pdpte", "6.1", "L2-19/wp")
+    assert not view.instructions and not view.never
+    assert [(exit.name, exit.outcome) for exit in view.accesses] == [("EPT_VIOLATION", Outcome.WRITTEN)]
 
 
 @pytest.mark.parametrize("kernel", ["5.10", "6.1"])
 @pytest.mark.parametrize("check", ["L2-17/mapped", "L2-17/mov-cr3", "L2-19/clts", "L2-19/ts"])
 def test_mov_to_cr3_clts_and_ts_in_l2_never_exit(kernel: str, check: str) -> None:
-    saw = seen("nested-pdpte", kernel, check)
-    assert saw.level == "L2" and saw.cpu_alone
-    assert saw.never is (check in ("L2-17/mapped", "L2-19/clts"))
+    view = seen("nested-pdpte", kernel, check)
+    assert view.level == "L2" and view.cpu_alone
+    assert view.never is (check in ("L2-17/mapped", "L2-19/clts"))
 
 
 @pytest.mark.parametrize("kernel", ["5.10", "6.1"])
@@ -87,11 +87,11 @@ def test_neither_do_clts_and_ts_in_l1(kernel: str, check: str) -> None:
 @pytest.mark.parametrize("kernel", ["5.10", "6.1"])
 def test_mov_to_cr0_that_sets_pg_in_l2_is_carried_out_by_l0(kernel: str) -> None:
     for check, exceptions in (("L2-01/mapped", ()), ("L2-01/not-present", (13,))):
-        saw = seen("nested-pdpte", kernel, check)
-        (exit,) = saw.instructions
+        view = seen("nested-pdpte", kernel, check)
+        (exit,) = view.instructions
         assert (exit.level, exit.name, exit.place, exit.count) == ("L2", "CR_ACCESS", "l2_mov_cr0", 1)
         assert (exit.outcome, exit.exceptions) == (Outcome.HANDLED, exceptions)
-        assert not saw.accesses
+        assert not view.accesses
 
 
 def test_outcomes() -> None:
@@ -101,9 +101,9 @@ def test_outcomes() -> None:
         "L2 28 CR_ACCESS 0x1 0x0 exit=0",
         "L2 48 EPT_VIOLATION 0x1 0x1 exit=48",
     )
-    outcomes = [(exit.outcome.value, exit.count) for exit in l0_saw(window).instructions]
+    outcomes = [(exit.outcome.value, exit.count) for exit in l0_view(window).instructions]
     assert outcomes == [("reflected", 3), ("handled", 1), ("written", 1)]
-    assert [exit.outcome.value for exit in l0_saw(window).accesses] == ["written"]
+    assert [exit.outcome.value for exit in l0_view(window).accesses] == ["written"]
 
 
 def test_what_is_none_of_the_check_is_left_out() -> None:
@@ -116,19 +116,19 @@ def test_what_is_none_of_the_check_is_left_out() -> None:
         "L2 49 EPT_MISCONFIG 0x1 0x0",
         "L2 18 VMCALL 0x2 0x0 exit=18",
     )
-    assert l0_saw(l2).never and l0_saw(l2).level == "L2" and l0_saw(l2).mapped == 4
+    assert l0_view(l2).never and l0_view(l2).level == "L2" and l0_view(l2).mapped == 4
     kept = one(
         "L2 52 PREEMPTION_TIMER 0x1 0x0 exit=52", "L2 48 EPT_VIOLATION 0x1 0x1 exception=13", "L2 18 VMCALL 0x2 0x0"
     )
-    assert [exit.reason for exit in l0_saw(kept).instructions] == [52, 18]
-    assert [exit.reason for exit in l0_saw(kept).accesses] == [48]
+    assert [exit.reason for exit in l0_view(kept).instructions] == [52, 18]
+    assert [exit.reason for exit in l0_view(kept).accesses] == [48]
 
 
 def test_stage_work_of_the_kit_in_l1_is_known_by_its_names() -> None:
     lines = ("L1 28 CR_ACCESS 0x10010 0x0", "L1 28 CR_ACCESS 0x10020 0x0")
     staged = END + "place 0x10010 mode.c:load\nplace 0x10020 mov_to_cr0_instruction\n"
-    assert names(l0_saw(one(*lines, tail=staged)).instructions) == ["L1 CR_ACCESS mov_to_cr0_instruction"]
-    assert len(l0_saw(one(*lines)).instructions) == 2, "without names nothing can be left out"
+    assert names(l0_view(one(*lines, tail=staged)).instructions) == ["L1 CR_ACCESS mov_to_cr0_instruction"]
+    assert len(l0_view(one(*lines)).instructions) == 2, "without names nothing can be left out"
 
 
 def test_a_window_is_whole_only_where_nothing_can_be_missing() -> None:
@@ -141,7 +141,7 @@ def test_a_window_is_whole_only_where_nothing_can_be_missing() -> None:
     ):
         trace = parse_exits((silent + tail).encode())
         assert {name: window.complete for name, window in trace.windows.items()} == whole
-        assert {name: l0_saw(window).never for name, window in trace.windows.items()} == whole
+        assert {name: l0_view(window).never for name, window in trace.windows.items()} == whole
 
 
 @pytest.mark.parametrize(
@@ -173,7 +173,7 @@ def test_what_does_not_fit_is_a_problem(lines: str, problem: str) -> None:
 def test_any_log_can_be_read(tail: bytes, lines: list[str]) -> None:
     trace = parse_exits((HEAD + "\n".join(lines) + "\n").encode() + tail)
     for window in trace.windows.values():
-        assert told(l0_saw(window))
+        assert told(l0_view(window))
 
 
 def test_told_in_words() -> None:
@@ -185,12 +185,12 @@ def test_told_in_words() -> None:
     )
     assert told(seen("pdpte", "6.1", "P-09/wp")) == ("nothing: no instruction of L1 exited")
     window = one("L2 0 EXCEPTION_NMI 0x1 0x6 exit=0", "L2 28 CR_ACCESS 0x1 0x20 x3", "L1 20 VMLAUNCH - - failed")
-    assert told(l0_saw(window)) == "#UD x1 (in L2, reflected to L1); CLTS x3 (in L2, L0 alone)"
-    assert told(l0_saw(one("L1 33 INVALID_STATE 0x1 0x0 failed"))).endswith("L0 alone, the VM entry failed)")
+    assert told(l0_view(window)) == "#UD x1 (in L2, reflected to L1); CLTS x3 (in L2, L0 alone)"
+    assert told(l0_view(one("L1 33 INVALID_STATE 0x1 0x0 failed"))).endswith("L0 alone, the VM entry failed)")
     many = one(*(f"L1 {reason} X{reason} 0x1 0x0" for reason in range(200, 200 + SHOWN + 2)))
-    assert told(l0_saw(many)).endswith("; 2 more kinds")
+    assert told(l0_view(many)).endswith("; 2 more kinds")
     cut = msgspec.structs.replace(one(), complete=False)
-    assert told(l0_saw(cut)) == "the record is not whole"
+    assert told(l0_view(cut)) == "the record is not whole"
 
 
 def test_the_report_of_a_run(tmp_path: Path) -> None:

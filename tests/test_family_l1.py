@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from difftest.image.build import Built
+from difftest.image.build import BuiltImage
 from emulators.bochs.target import Bochs
 from emulators.qemu.target import Tcg
 
@@ -48,12 +48,12 @@ pytestmark = pytest.mark.boots
 
 
 @pytest.fixture(scope="module")
-def image(tmp_path_factory: pytest.TempPathFactory) -> Built:
+def image(tmp_path_factory: pytest.TempPathFactory) -> BuiltImage:
     """The case as it is."""
     return built(CASE, tmp_path_factory.mktemp("paging"))
 
 
-def test_every_row_of_the_catalogue_has_a_check(image: Built) -> None:
+def test_every_row_of_the_catalogue_has_a_check(image: BuiltImage) -> None:
     ids = {about.check for about in image.checks}
     assert {check.partition("/")[0] for check in ids} == ROWS
     assert {check for known in CASE.manifest.known for check in known.checks} <= ids
@@ -68,18 +68,18 @@ def test_every_row_of_the_catalogue_has_a_check(image: Built) -> None:
         ("tigerlake", set()),
     ],
 )
-async def test_bochs_fails_what_is_known_and_nothing_else(image: Built, model: str, missing: set[str]) -> None:
+async def test_bochs_fails_what_is_known_and_nothing_else(image: BuiltImage, model: str, missing: set[str]) -> None:
     told = statuses(await records(CASE, image, Bochs(cpu_model=model)))
     assert {check for check, status in told.items() if status == "SKIP"} == missing | LA57 | NEVER_HERE
     assert {check for check, status in told.items() if status == "FAIL"} == known_on_bochs(CASE)
     assert {check for check, status in told.items() if status == "OPEN"} == OPEN
 
 
-async def test_no_check_depends_on_another(image: Built) -> None:
+async def test_no_check_depends_on_another(image: BuiltImage) -> None:
     await assert_no_check_depends_on_another(CASE, image)
 
 
-async def test_a_cpu_that_lets_pass_what_it_must_refuse_fails_and_loses_no_check(image: Built) -> None:
+async def test_a_cpu_that_lets_pass_what_it_must_refuse_fails_and_loses_no_check(image: BuiltImage) -> None:
     told = statuses(await records(CASE, image, Tcg()))
     assert {check for check, status in told.items() if status == "FAIL"} == TCG_WRONG
     assert {check for check, status in told.items() if status == "SKIP"} == PCID | CET | NEVER_HERE | NOT_INTELS
@@ -168,6 +168,6 @@ async def test_on_a_broken_stage_the_checks_of_la57_fail(tmp_path: Path) -> None
     assert told == dict.fromkeys(LA57, "FAIL")
 
 
-def test_each_check_is_among_those_that_were_seen_to_fail(image: Built) -> None:
+def test_each_check_is_among_those_that_were_seen_to_fail(image: BuiltImage) -> None:
     seen = set().union(*(failing for _, failing in BROKEN)) | TCG_WRONG | LA57
     assert {about.check for about in image.checks} == seen | OPEN | NEVER_HERE

@@ -18,11 +18,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from junitparser import JUnitXml
 
-from difftest.case.manifest import About, Known
+from difftest.case.manifest import About, KnownDivergence
 from difftest.errors import StoreError
 from difftest.report.catalogue import catalogue
 from difftest.report.findings import END, START
-from difftest.report.forms import FORMS, Takes
+from difftest.report.forms import FORMS, OptionKind
 from difftest.report.html import html_report
 from difftest.report.json import json_lines, json_report
 from difftest.report.junit import junit
@@ -83,7 +83,7 @@ def test_junit_tells_new_known_gone_and_undecided_apart(tmp_path: Path) -> None:
     unknown = msgspec.structs.replace(sample.MANIFEST, known=[])
     claimed = msgspec.structs.replace(
         sample.MANIFEST,
-        known=[Known(check="mapped", verdict=Verdict.SUBJECT_WRONG, reason="r"), *sample.MANIFEST.known],
+        known=[KnownDivergence(check="mapped", verdict=Verdict.SUBJECT_WRONG, reason="r"), *sample.MANIFEST.known],
     )
     lost = msgspec.structs.replace(sample.BAD, alarms=["serial output lost"])
     counts = [
@@ -140,16 +140,16 @@ def every_form(run: StoredRun, folder: Path) -> dict[str, str]:
     forms = {"terminal": out.getvalue()}
     for name, form in FORMS.items():
         make = form.load()
-        if form.takes in (Takes.FILE, Takes.NOTHING):
+        if form.option in (OptionKind.FILE, OptionKind.NOTHING):
             made = make(run)
             forms[name] = made if isinstance(made, str) else made.decode()
-        elif form.takes == Takes.FOLDER and name != "parquet":
+        elif form.option == OptionKind.FOLDER and name != "parquet":
             forms |= {path.name: path.read_text(encoding="utf-8") for path in make(run, folder)}
-        elif form.takes == Takes.PLACE:
+        elif form.option == OptionKind.PLACE:
             folder.mkdir(parents=True, exist_ok=True)
             (folder / name).write_text(f"{START}\n{END}\n")
             forms[name] = "".join(path.read_text(encoding="utf-8") for path in make(run, folder / name))
-        elif form.takes == Takes.CHECK:
+        elif form.option == OptionKind.CHECK:
             wrong = dict.fromkeys(result.check for result in run.all_results() if result.wrong)
             forms |= {f"{name} {check}": make(run, check) for check in wrong}
     return forms
@@ -211,7 +211,9 @@ def test_no_name_of_a_stored_run_gets_out_of_the_catalogue(tmp_path: Path) -> No
     """Results are files too: whatever their checks, targets and links are called, a row stays one row."""
     run = sample.write_run(tmp_path)
     evil = "`x` |<script>\n[a](https://x) https://evil.example"
-    known = Known(check="k", verdict=Verdict.SUBJECT_WRONG, reason=evil, link=f"https://x) {evil}", pattern="p")
+    known = KnownDivergence(
+        check="k", verdict=Verdict.SUBJECT_WRONG, reason=evil, link=f"https://x) {evil}", pattern="p"
+    )
     named = Names(target=evil, implementation=evil)
     told = sample.result(
         Verdict.SUBJECT_WRONG, case=sample.CASE, check=evil, statuses="PASS FAIL", subject=named, known=known
@@ -268,7 +270,7 @@ def test_no_bytes_of_a_guest_get_out_of_any_form(
         )
         for side, serial in zip(sample.SIDES, (left, right, left), strict=True)
     ]
-    known = [Known(check="not-present", verdict=Verdict.SUBJECT_WRONG, reason=text or "r", link=text)]
+    known = [KnownDivergence(check="not-present", verdict=Verdict.SUBJECT_WRONG, reason=text or "r", link=text)]
     abouts = [*sample.ABOUTS, About(check="never", sdm=text, summary=text)]
     run = sample.write_run(root, *sides, abouts=abouts, manifest=msgspec.structs.replace(sample.MANIFEST, known=known))
     harmless(every_form(run, root / "csv"), tags)

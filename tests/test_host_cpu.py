@@ -61,7 +61,7 @@ def test_it_keeps_the_hosting_model_whatever_a_case_asks_for(tmp_path: Path) -> 
     models = {"bochs": "corei7_skylake_x", "kvm-hosted": "host", "host-cpu": "tigerlake"}
     boot = Boot(image=tmp_path, image_sha256="", machine=Machine(cpu_models=models))
     assert host.cpu_model(boot) == MODEL
-    assert b"model=broadwell_ult" in host.by_hand(boot, [], carry=False).files["host-cpu.bochsrc"]
+    assert b"model=broadwell_ult" in host.standalone_boot(boot, [], carry=False).files["host-cpu.bochsrc"]
     assert host.variants(boot.machine) == {}
 
 

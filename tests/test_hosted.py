@@ -22,7 +22,7 @@ import pytest
 from difftest.case.case import BUNDLED, load, of_image
 from difftest.image.prepare import prepare
 from difftest.image.symbols import with_names
-from difftest.reading.exits import Outcome, l0_saw, parse_exits
+from difftest.reading.exits import Outcome, l0_view, parse_exits
 from difftest.reading.record import parse
 from difftest.reading.screen import read_screen
 from emulators.host.files import cache_folder
@@ -300,9 +300,9 @@ async def test_exits_are_recorded_for_each_boot_alone(tmp_path: Path, cold: bool
         assert seen.ending is Ending.FINISHED and ("snapshot" in seen.seconds) is not cold
         trace = parse_exits(with_names(seen.logs[EXITS_LOG], prepared))
         assert not trace.problems
-        traces.append({check: l0_saw(window) for check, window in trace.windows.items()})
+        traces.append({check: l0_view(window) for check, window in trace.windows.items()})
     assert [list(trace) for trace in traces] == [["mapped", "not-present"], ["not-present"]]
-    assert all(saw.complete for trace in traces for saw in trace.values())
+    assert all(view.complete for trace in traces for view in trace.values())
     for trace in traces:
         (exit,) = trace["not-present"].instructions
         assert (exit.level, exit.name, exit.outcome, exit.exceptions) == ("L2", "CR_ACCESS", Outcome.HANDLED, (13,))

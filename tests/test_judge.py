@@ -7,7 +7,7 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from difftest.case.manifest import IMAGE, About, Known, Manifest
+from difftest.case.manifest import IMAGE, About, KnownDivergence, Manifest
 from difftest.judging.result import Result
 from difftest.reading.screen_reading import RowReading, ScreenReading
 from difftest.verdict import Verdict
@@ -156,7 +156,7 @@ def test_agreeing_checks_do_not_hide_a_screen_that_differs() -> None:
 KNOWN = msgspec.structs.replace(
     MANIFEST,
     known=[
-        Known(
+        KnownDivergence(
             check="c0",
             verdict=Verdict.SUBJECT_WRONG,
             reason="known",
@@ -189,7 +189,7 @@ def test_a_known_divergence_is_expected_within_its_range_and_only_there(
 KNOWN_OF_BOCHS = msgspec.structs.replace(
     MANIFEST,
     known=[
-        Known(
+        KnownDivergence(
             check=["c1", "c0"],
             verdict=Verdict.REFERENCE_WRONG,
             reason="known",

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from difftest.case.case import load
-from difftest.image.build import KIT, Built, build_case
+from difftest.image.build import KIT, BuiltImage, build_case
 from difftest.image.params import select_checks, with_ram_log
 from difftest.reading.record import parse
 from emulators.bochs.machine import bochsrc
@@ -65,7 +65,7 @@ def _statuses(observation: Observation) -> dict[str, str]:
     return {check: record.status for check, record in transcript.records.items()}
 
 
-def _changed(folder: Path, *edits: tuple[str, str]) -> Built:
+def _changed(folder: Path, *edits: tuple[str, str]) -> BuiltImage:
     """The seed case with its source edited."""
     text = (SEED / SOURCE).read_text()
     for old, new in edits:

@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 from difftest.authoring.accept import accept, entry
 from difftest.case.case import load
-from difftest.case.manifest import HOST_KERNEL, Known, Manifest, as_toml
+from difftest.case.manifest import HOST_KERNEL, KnownDivergence, Manifest, as_toml
 from difftest.cli import app
 from difftest.errors import CaseError, StoreError
 from difftest.history.rejudge import changes, rejudge
@@ -72,7 +72,7 @@ def test_accepted_it_is_known_gone_it_is_told(run: StoredRun, case: Path) -> Non
     text = (case / "case.toml").read_text()
     assert text.startswith(MANIFEST), "what stood there stands there, comments and all"
     (known,) = load(case).manifest.known
-    assert known == Known(
+    assert known == KnownDivergence(
         check="not-present",
         verdict=Verdict.SUBJECT_WRONG,
         reason="a bug",
@@ -89,7 +89,8 @@ def test_accepted_it_is_known_gone_it_is_told(run: StoredRun, case: Path) -> Non
     assert difftest(run, "judge", "--dry-run")[0] == ExitCode.DIVERGED, "the entry removed"
     assert StoredRun.open(run.folder).results(sample.CASE)[1].expected, "a dry run keeps what is there"
     (case / "case.toml").write_text(
-        text + as_toml(Known(check="mapped", verdict=Verdict.SUBJECT_WRONG, reason="claimed", match={"a": "0x1"}))
+        text
+        + as_toml(KnownDivergence(check="mapped", verdict=Verdict.SUBJECT_WRONG, reason="claimed", match={"a": "0x1"}))
     )
     code, said = difftest(run, "judge")
     assert code == ExitCode.DIVERGED and "a known divergence is gone: claimed" in said, (
@@ -108,7 +109,9 @@ def test_outside_of_its_kernels_a_known_one_is_new(run: StoredRun, case: Path) -
 
 def test_of_two_entries_the_one_that_foresaw_the_verdict_counts(run: StoredRun, case: Path) -> None:
     for verdict in (Verdict.DIFFER, Verdict.SUBJECT_WRONG):
-        accept(case / "case.toml", Known(check="not-present", verdict=verdict, reason="r", pattern="exit_reason"))
+        accept(
+            case / "case.toml", KnownDivergence(check="not-present", verdict=verdict, reason="r", pattern="exit_reason")
+        )
     assert difftest(run, "judge")[0] == ExitCode.EXPECTED
 
 
@@ -140,19 +143,21 @@ def test_entries_written_in_another_way_are_left_alone(case: Path) -> None:
     text = f'known = [{{ check = "mapped", verdict = "differ", reason = "r", pattern = "p" }}]\n{MANIFEST}'
     (case / "case.toml").write_text(text)
     with pytest.raises(CaseError, match="cannot be appended"):
-        accept(case / "case.toml", Known(check="not-present", verdict=Verdict.DIFFER, reason="r"))
+        accept(case / "case.toml", KnownDivergence(check="not-present", verdict=Verdict.DIFFER, reason="r"))
     assert (case / "case.toml").read_text() == text
 
 
 @given(st.text(max_size=80).filter(str.strip), st.text(max_size=40))
 def test_any_reason_makes_a_manifest_that_can_be_read(reason: str, link: str) -> None:
-    known = Known(check="not-present", verdict=Verdict.SUBJECT_WRONG, reason=reason, link=link, targets=["kvm"])
+    known = KnownDivergence(
+        check="not-present", verdict=Verdict.SUBJECT_WRONG, reason=reason, link=link, targets=["kvm"]
+    )
     read = msgspec.toml.decode(MANIFEST + as_toml(known))["known"]
     assert len(read) == 1 and read[0]["check"] == "not-present"
 
 
 def test_an_entry_of_every_key_is_read_as_it_was_written() -> None:
-    known = Known(
+    known = KnownDivergence(
         check=["a", "b/c"],
         verdict=Verdict.SHARED,
         reason='"quoted" \\ and | more',
@@ -170,7 +175,7 @@ def test_an_entry_of_every_key_is_read_as_it_was_written() -> None:
 
 
 def test_a_flaky_or_undecided_result_is_not_accepted_as_more_than_it_is() -> None:
-    def of(result: Result) -> Known:
+    def of(result: Result) -> KnownDivergence:
         return entry(result, reason="r", link="", kernels="", bochs="", every_target=True)
 
     assert of(sample.result(Verdict.FLAKY, expected=False)).verdict == Verdict.FLAKY
@@ -226,12 +231,14 @@ WARN = KernelFault(line="WARNING: CPU: 0 at nested.c:1", trace=["nested_vmx_vmex
 KASAN = KernelFault(line="BUG: KASAN: use-after-free in vmx_vcpu_run", trace=["vmx_vcpu_run"], in_kvm=True)
 
 
-def entry_of(**says: object) -> Known:
+def entry_of(**says: object) -> KnownDivergence:
     known: dict[str, object] = {"check": "c0", "verdict": Verdict.SUBJECT_WRONG, "reason": "a known one", **says}
-    return msgspec.convert(known, Known)
+    return msgspec.convert(known, KnownDivergence)
 
 
-def judged_with(known: list[Known], said: bytes, ending: Ending = Ending.FINISHED, **fields: object) -> Result:
+def judged_with(
+    known: list[KnownDivergence], said: bytes, ending: Ending = Ending.FINISHED, **fields: object
+) -> Result:
     """The last result of a boot that said this, beside a reference that passes."""
     manifest = msgspec.structs.replace(MANIFEST_OF_SIDES, known=known)
     reference = boot("bochs", serial(PASS), identity={"bochs": "2.7"})
@@ -336,7 +343,7 @@ def test_what_is_left_of_a_divergence_when_one_side_is_repaired_is_not_new(known
     assert ("one side of a known divergence is repaired: a known one" in result.reason) is repair
 
 
-def of_the_log(*patterns: str, **says: object) -> list[Known]:
+def of_the_log(*patterns: str, **says: object) -> list[KnownDivergence]:
     return [entry_of(check=HOST_KERNEL, pattern=pattern, **says) for pattern in patterns]
 
 
@@ -384,7 +391,7 @@ def test_a_known_line_that_no_longer_shows_is_told(
 
 
 def test_what_an_accepted_death_and_an_accepted_line_say(run: StoredRun) -> None:
-    def of(result: Result) -> Known:
+    def of(result: Result) -> KnownDivergence:
         return entry(result, reason="r", link="", kernels="", bochs="", every_target=True)
 
     died = judged_with([], broken_off(), Ending.TRIPLE_FAULT)

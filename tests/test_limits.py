@@ -13,7 +13,7 @@ import pytest
 
 from emulators.host import limits
 from emulators.host.errors import EmulatorError
-from emulators.host.limits import Unanswered, in_time
+from emulators.host.limits import AnswerTimeout, in_time
 from emulators.host.tools import ran
 
 EMULATORS = Path(limits.__file__).parent.parent
@@ -39,7 +39,7 @@ async def test_work_that_takes_too_long_is_cancelled_and_told() -> None:
             cancelled.set()
             raise
 
-    with pytest.raises(Unanswered, match=r"no word within 0\.05 s"):
+    with pytest.raises(AnswerTimeout, match=r"no word within 0\.05 s"):
         await in_time(work(), 0.05, "no word", evidence=lambda: "what it said")
     assert cancelled.is_set()
 
@@ -52,7 +52,7 @@ async def test_the_end_of_the_machine_ends_the_wait() -> None:
     begun = time.monotonic()
     with pytest.raises(EmulatorError, match="its emulator has ended") as caught:
         await in_time(asyncio.sleep(60), 60, "no word", end=ended)
-    assert not isinstance(caught.value, Unanswered) and time.monotonic() - begun < 5
+    assert not isinstance(caught.value, AnswerTimeout) and time.monotonic() - begun < 5
 
 
 async def test_what_the_work_raises_comes_out() -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from difftest.image.build import build_case
 from difftest.judging.result import Result
-from difftest.reading.boot_reading import Seen
+from difftest.reading.boot_reading import BootReading
 from difftest.reading.record import parse
 from difftest.verdict import Status, Verdict
 from emulators.bochs.target import Bochs
@@ -20,7 +20,7 @@ DECLARED = b"difftest 1 case=x\ndifftest 1 start a\ndifftest 1 ends a shutdown\n
 REST = b"difftest 1 case=x\ndifftest 1 start b\ndifftest 1 check b PASS\ndifftest 1 end checks=1\n"
 
 
-def parts(target: str, ending: Ending, words: bytes = DECLARED) -> list[Seen]:
+def parts(target: str, ending: Ending, words: bytes = DECLARED) -> list[BootReading]:
     return [boot(target, words, ending), boot(target, REST, Ending.FINISHED, part=1)]
 
 

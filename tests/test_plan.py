@@ -9,7 +9,7 @@ import pytest
 from difftest.case.case import Case
 from difftest.case.manifest import Manifest
 from difftest.errors import CaseError, HostError
-from difftest.image.prepare import Prepared
+from difftest.image.prepare import PreparedCase
 from difftest.run.plan import Job, fall_back, subjects_for
 from emulators.fake import Fake, observation
 from emulators.observation import Limits
@@ -95,7 +95,7 @@ def test_the_targets_that_are_asked_for_are_taken() -> None:
 def test_a_fall_back_is_told_in_one_line(targets: dict[str, Target], line: str) -> None:
     jobs = [
         Job(
-            prepared=Prepared(case=one, image=Path(), sha256="", limits=Limits()),
+            prepared=PreparedCase(case=one, image=Path(), sha256="", limits=Limits()),
             subjects=subjects_for(one, targets, []),
         )
         for one in (

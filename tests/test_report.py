@@ -15,7 +15,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from difftest.case.manifest import HOST_KERNEL, Known
+from difftest.case.manifest import HOST_KERNEL, KnownDivergence
 from difftest.judging.result import Result
 from difftest.reading.boot_reading import BootRecord
 from difftest.report.catalogue import catalogue
@@ -263,7 +263,7 @@ def test_the_answer_in_words(results: list[Result], words: str) -> None:
 
 
 def test_every_result_is_counted_once() -> None:
-    known = Known(check="k", verdict=Verdict.DIFFER, reason="r")
+    known = KnownDivergence(check="k", verdict=Verdict.DIFFER, reason="r")
     results = [result(verdict, expected=False) for verdict in Verdict] + [result(Verdict.DIFFER, known=known)]
     tally = count(results)
     assert tally.agree + tally.divergences + tally.inconclusive + tally.skipped == len(results)

@@ -14,7 +14,7 @@ import difftest.report
 from difftest.cli import application
 from difftest.commands import report as report_command
 from difftest.report.findings import END, START
-from difftest.report.forms import FORMS, Form, Takes
+from difftest.report.forms import FORMS, Form, OptionKind
 from tests import sample_run as sample
 
 TOY = """
@@ -33,7 +33,7 @@ def toy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     (tmp_path / "forms/toy.py").write_text(TOY)
     monkeypatch.setattr(difftest.report, "__path__", [*difftest.report.__path__, str(tmp_path / "forms")])
     monkeypatch.setitem(FORMS, "toy", Form("toy", "names", "The names of the cases."))
-    monkeypatch.setitem(FORMS, "toy-check", Form("toy", "one", "One check.", Takes.CHECK))
+    monkeypatch.setitem(FORMS, "toy-check", Form("toy", "one", "One check.", OptionKind.CHECK))
     importlib.reload(report_command)
     yield
     monkeypatch.undo()
@@ -67,19 +67,19 @@ def test_every_form_is_there_and_writes_what_its_option_says(tmp_path: Path, nam
         return
     sample.write_run(tmp_path)
     out = tmp_path / "out"
-    if form.takes == Takes.PLACE:
+    if form.option == OptionKind.PLACE:
         out.write_text(f"before\n{START}\n{END}\nafter\n")
-    value = {Takes.NOTHING: [], Takes.CHECK: ["not-present"]}.get(form.takes, [str(out)])
+    value = {OptionKind.NOTHING: [], OptionKind.CHECK: ["not-present"]}.get(form.option, [str(out)])
     printed = report(tmp_path, f"--{name}", *value)
-    if form.takes in (Takes.NOTHING, Takes.CHECK):
+    if form.option in (OptionKind.NOTHING, OptionKind.CHECK):
         assert printed.strip() and printed.endswith("\n")
         return
     assert printed.startswith(f"wrote {out}")
-    if form.takes == Takes.FOLDER:
+    if form.option == OptionKind.FOLDER:
         assert len(list(out.iterdir())) == 3
     else:
         assert out.stat().st_size > 100
-    if form.takes == Takes.PLACE:
+    if form.option == OptionKind.PLACE:
         text = out.read_text()
         assert text.startswith("before\n") and text.endswith("after\n")
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from difftest.case.manifest import About, Known
+from difftest.case.manifest import About, KnownDivergence
 from difftest.reading.boot_reading import BootRecord
 from difftest.report.html import SCRIPT, html_report
 from difftest.report.linediff import compare
@@ -146,7 +146,7 @@ def test_a_new_divergence_and_a_known_one_look_different(tmp_path: Path) -> None
 
 @pytest.mark.parametrize("link", ["javascript:alert(1)", "data:text/html,x", "//evil.example", " https://x", ""])
 def test_only_a_web_address_becomes_a_link(tmp_path: Path, link: str) -> None:
-    known = Known(check="not-present", verdict=Verdict.SUBJECT_WRONG, reason="r", link=link)
+    known = KnownDivergence(check="not-present", verdict=Verdict.SUBJECT_WRONG, reason="r", link=link)
     manifest = msgspec.structs.replace(sample.MANIFEST, known=[known])
     page = Page(html_report(sample.write_run(tmp_path, manifest=manifest)))
     assert all(str(target).startswith("#") for target in page.every("a", "href"))
@@ -199,7 +199,7 @@ def hostile_run(root: Path) -> StoredRun:
         )
         for number, side in enumerate(sample.SIDES)
     ]
-    known = Known(check="not-present", verdict=Verdict.SUBJECT_WRONG, reason=text, link="https://" + text)
+    known = KnownDivergence(check="not-present", verdict=Verdict.SUBJECT_WRONG, reason=text, link="https://" + text)
     case = msgspec.structs.replace(sample.snapshot(), name=text, title=text, manifest=text, argument=text)
     return sample.write_run(
         root,

@@ -7,9 +7,9 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from difftest.case.manifest import EMULATOR, HOST_KERNEL, About, Known
+from difftest.case.manifest import EMULATOR, HOST_KERNEL, About, KnownDivergence
 from difftest.judging.result import Result
-from difftest.reading.boot_reading import Seen
+from difftest.reading.boot_reading import BootReading
 from difftest.report.words import paragraph
 from difftest.verdict import ExitCode, Verdict, exit_code
 from emulators.observation import Ending, KernelFault
@@ -129,7 +129,7 @@ class TestPanics:
     PANIC = "VMENTER FAIL: VMCS guest activity state"
 
     def found(self, said: bytes, ending: Ending = Ending.FINISHED, **says: object) -> list[Result]:
-        known = [msgspec.convert({"check": EMULATOR, "reason": "r", **says}, Known)] if says else []
+        known = [msgspec.convert({"check": EMULATOR, "reason": "r", **says}, KnownDivergence)] if says else []
         reference = boot("bochs", said, ending, panics=[self.PANIC])
         manifest = msgspec.structs.replace(MANIFEST, known=known)
         return judged([reference], [boot("kvm", serial(PASS, PASS))], manifest=manifest)
@@ -154,7 +154,7 @@ class TestPanics:
         [(Ending.FINISHED, True, 1), (Ending.CRASH, True, 0), (Ending.FINISHED, False, 0)],
     )
     def test_a_known_one_that_no_longer_shows_is_told(self, end: Ending, whole: bool, told: int) -> None:
-        known = Known(check=EMULATOR, verdict=Verdict.REFERENCE_WRONG, reason="a known panic", pattern="x")
+        known = KnownDivergence(check=EMULATOR, verdict=Verdict.REFERENCE_WRONG, reason="a known panic", pattern="x")
         manifest = msgspec.structs.replace(MANIFEST, known=[known])
         results = judged(
             [boot("bochs", serial(PASS), end)], [boot("kvm", serial(PASS))], manifest=manifest, whole=whole
@@ -174,7 +174,7 @@ class TestPanics:
         assert (panic.check, panic.boots) == (EMULATOR, "1/3")
 
 
-def boots(target: str, *texts: str | None) -> list[Seen]:
+def boots(target: str, *texts: str | None) -> list[BootReading]:
     """Repeated boots; of None there is none."""
     return [boot(target, serial(text), repeat=number) for number, text in enumerate(texts) if text is not None]
 

@@ -12,10 +12,10 @@ import pytest
 
 from difftest.case.case import Case
 from difftest.case.manifest import About, Machine, Manifest
-from difftest.errors import DiskError, explained
+from difftest.errors import DiskError, error_report
 from difftest.history.rejudge import rejudge
 from difftest.image.params import LAYOUT, MAGIC, VERSION, params_of
-from difftest.image.prepare import Prepared
+from difftest.image.prepare import PreparedCase
 from difftest.judging.result import Result, Role
 from difftest.reading.screen_reading import RowReading, ScreenReading
 from difftest.run import execute as execute_module
@@ -114,7 +114,7 @@ def execute(
             volatile=varies,
             machine=list(machine),
         )
-        prepared = Prepared(
+        prepared = PreparedCase(
             case=Case(manifest=manifest, folder=tmp_path),
             image=image,
             sha256=digest,
@@ -210,7 +210,7 @@ def test_a_disk_that_takes_an_observation_no_more_ends_the_run(tmp_path: Path, m
     monkeypatch.setattr(RunWriter, "add_observation", once)
     with pytest.raises(ExceptionGroup) as caught:
         execute(tmp_path, Fake("bochs", fine("bochs")), Fake("kvm", fine("kvm")), cases=2)
-    assert explained(caught.value).code == ExitCode.HOST
+    assert error_report(caught.value).code == ExitCode.HOST
 
 
 def test_a_regular_expression_that_backtracks_for_ever_costs_its_own_case_alone(

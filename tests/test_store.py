@@ -17,7 +17,7 @@ from difftest.case.manifest import Manifest
 from difftest.errors import StoreError
 from difftest.history.rejudge import rejudge
 from difftest.judging.result import Role
-from difftest.reading.boot_reading import BootRecord, see
+from difftest.reading.boot_reading import BootRecord, read_boot
 from difftest.run import schema1
 from difftest.run.store import SCHEMA, Refusal, RunWriter, StoredRun, file_name, new_run_id
 from difftest.verdict import Verdict
@@ -65,7 +65,7 @@ def test_what_is_written_is_read_back(tmp_path: Path) -> None:
         "host-cpu": [sample.HOST],
         "kvm-hosted": [sample.BAD],
     }
-    assert boots["kvm-hosted"] == [see(sample.BAD, sample.screen(sample.SHOWN_BAD))]
+    assert boots["kvm-hosted"] == [read_boot(sample.BAD, sample.screen(sample.SHOWN_BAD))]
     assert [(result.check, result.verdict.value) for result in run.all_results()] == [
         ("mapped", "agree"),
         ("not-present", "subject-wrong"),

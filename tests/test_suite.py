@@ -8,7 +8,7 @@ import pytest
 
 from difftest.case.manifest import IMAGE, Manifest
 from difftest.judging.result import Result
-from difftest.reading.boot_reading import Seen
+from difftest.reading.boot_reading import BootReading
 from difftest.reading.record import parse
 from difftest.reading.screen_reading import RowReading, ScreenReading
 from difftest.reading.suite import Suite, identified, parse_suite
@@ -77,7 +77,7 @@ def judged(
     manifest: Manifest = FREE,
     debug: bool = False,
 ) -> dict[str, Result]:
-    def side(target: str, text: str, ending: Ending) -> Seen:
+    def side(target: str, text: str, ending: Ending) -> BootReading:
         said = {"debug": text.encode()} if debug else {}
         return boot(target, b"boot noise\n" if debug else text.encode(), ending, picture=b"x", **said)
 

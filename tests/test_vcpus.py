@@ -13,10 +13,10 @@ from pathlib import Path
 
 import pytest
 
-from emulators.host.limits import Unanswered
+from emulators.host.limits import AnswerTimeout
 from emulators.observation import Boot, Ending, Limits
-from emulators.qemu.machine import Looks, Qemu
-from emulators.qemu.vcpus import ThreadGone, asleep, asleep_command, slept
+from emulators.qemu.machine import IdleProbes, Qemu
+from emulators.qemu.vcpus import ThreadEnd, asleep, asleep_command, slept
 from emulators.watch import Watch
 
 LINES = ["S 1000 2000 3", "S 5 6 7"]
@@ -54,10 +54,10 @@ async def test_a_thread_sleeps_that_was_not_put_on_a_cpu(source: str, sleeps: bo
         assert await asleep([number, other]) is sleeps
         if shutil.which("busybox"):
             assert by_shell([number, other]) is sleeps, "the appliance sees it in the same way"
-    with pytest.raises(ThreadGone):
+    with pytest.raises(ThreadEnd):
         await asleep([number])
     if shutil.which("busybox"):
-        with pytest.raises(ThreadGone):
+        with pytest.raises(ThreadEnd):
             by_shell([number])
 
 
@@ -80,7 +80,7 @@ def test_only_two_looks_that_are_alike_tell_of_sleep(said: list[str], count: int
 
 @pytest.mark.parametrize("said", [[""] * 4, ["S 1 2 3", "", "S 1 2 3", ""]])
 def test_a_cpu_without_a_thread_is_told(said: list[str]) -> None:
-    with pytest.raises(ThreadGone):
+    with pytest.raises(ThreadEnd):
         slept("\n".join([*said, ""]), 2)
 
 
@@ -127,7 +127,7 @@ async def test_a_cpu_that_loses_its_thread_ends_the_boot(tmp_path: Path, monkeyp
         return slept("\n\n", 1)
 
     watch = Watch(Boot(image=image, image_sha256="", limits=Limits(quiet=20, total=20)))
-    looks = Looks(tmp_path, 20, gone, 0.01)  # type: ignore[arg-type]
+    looks = IdleProbes(tmp_path, 20, gone, 0.01)  # type: ignore[arg-type]
     end = await Halts().run(watch._boot, watch, asyncio.StreamReader(), asyncio.StreamReader(), looks=looks)
     assert end == (Ending.CRASH, "a CPU of the guest has no thread any more: the kernel under it has ended it")
 
@@ -136,16 +136,16 @@ class Deaf(Halts):
     """Answers nothing once its guest runs, as where that keeps the machine under QEMU from doing anything."""
 
     async def execute(self, command: str, **arguments: object) -> object:
-        raise Unanswered(f"QEMU does not answer {command}")
+        raise AnswerTimeout(f"QEMU does not answer {command}")
 
     async def asleep(self, threads: Sequence[int]) -> bool:
-        raise Unanswered("the appliance does not answer")
+        raise AnswerTimeout("the appliance does not answer")
 
 
 async def test_a_guest_that_cannot_be_asked_ends_by_its_deadline(tmp_path: Path) -> None:
     class Screen:
         async def glance(self) -> bytes:
-            raise Unanswered("QEMU does not answer screendump")
+            raise AnswerTimeout("QEMU does not answer screendump")
 
         async def text(self) -> bytes:
             raise AssertionError("not asked for")
@@ -154,7 +154,7 @@ async def test_a_guest_that_cannot_be_asked_ends_by_its_deadline(tmp_path: Path)
     image.write_bytes(b"")
     qemu = Deaf()
     watch = Watch(Boot(image=image, image_sha256="", limits=Limits(quiet=0.3, total=20)))
-    looks = Looks(Screen(), 0.05, qemu.asleep, 0.01)
+    looks = IdleProbes(Screen(), 0.05, qemu.asleep, 0.01)
     end = await qemu.run(watch._boot, watch, asyncio.StreamReader(), asyncio.StreamReader(), looks=looks)
     assert end[0] == Ending.QUIET
 
@@ -165,7 +165,7 @@ async def test_registers_are_asked_for_once_and_only_of_a_cpu_that_sleeps(tmp_pa
     qemu = Halts()
     screen, com1, debug = tmp_path, asyncio.StreamReader(), asyncio.StreamReader()
     watch = Watch(Boot(image=image, image_sha256="", limits=Limits(quiet=20, total=20)))
-    looks = Looks(screen, 20, qemu.asleep, 0.01)  # type: ignore[arg-type]
+    looks = IdleProbes(screen, 20, qemu.asleep, 0.01)  # type: ignore[arg-type]
     end = await qemu.run(watch._boot, watch, com1, debug, looks=looks)
     assert end[0] == Ending.HALTED and qemu.looks == 3
     assert await qemu.registers() == {"rax": "0x1", "rflags": "0x2"}
@@ -189,7 +189,7 @@ async def test_where_a_marker_is_to_come_a_cpu_that_halts_may_still_be_woken(
     for marker, least in (("", 0.0), ("^never$", 0.5)):
         qemu = HaltsNested()
         boot = Boot(image=image, image_sha256="", limits=Limits(quiet=20, total=20), end=marker)
-        looks = Looks(tmp_path, 20, qemu.asleep, 0.01)  # type: ignore[arg-type]
+        looks = IdleProbes(tmp_path, 20, qemu.asleep, 0.01)  # type: ignore[arg-type]
         begun = time.monotonic()
         end = await qemu.run(boot, Watch(boot), asyncio.StreamReader(), asyncio.StreamReader(), looks=looks)
         assert end[0] == Ending.HALTED

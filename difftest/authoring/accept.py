@@ -10,7 +10,7 @@ from packaging.specifiers import InvalidSpecifier, SpecifierSet
 
 from difftest.atomic import write, writing
 from difftest.case.case import BUNDLED, MANIFEST, load
-from difftest.case.manifest import HOST_KERNEL, Known, as_toml
+from difftest.case.manifest import HOST_KERNEL, KnownDivergence, as_toml
 from difftest.errors import CaseError
 from difftest.judging.known import covered_side
 from difftest.judging.result import Result
@@ -33,7 +33,7 @@ def manifest_path(snapshot: CaseSnapshot) -> Path:
     return folder / MANIFEST
 
 
-def entry(result: Result, *, reason: str, link: str, kernels: str, bochs: str, every_target: bool) -> Known:
+def entry(result: Result, *, reason: str, link: str, kernels: str, bochs: str, every_target: bool) -> KnownDivergence:
     """What is known of a result. Raises CaseError when it is no divergence, is known already, or the range is none."""
     name = f"{result.case}/{result.check}"
     if standing(result) == "gone":
@@ -60,7 +60,7 @@ def entry(result: Result, *, reason: str, link: str, kernels: str, bochs: str, e
         for field in result.fields
         if (field.broken(side.target) or (field.differs and not field.required)) and side.target in field.values
     }
-    return Known(
+    return KnownDivergence(
         check=result.check,
         verdict=result.verdict,
         reason=reason,
@@ -77,7 +77,7 @@ def entry(result: Result, *, reason: str, link: str, kernels: str, bochs: str, e
     )
 
 
-def accept(path: Path, known: Known) -> str:
+def accept(path: Path, known: KnownDivergence) -> str:
     """Append an entry to a manifest. Returns its text.
 
     Raises CaseError when the file is no manifest, before or (then nothing is written) afterwards.

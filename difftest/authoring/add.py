@@ -37,7 +37,7 @@ PATIENT_QUIET, PATIENT_TOTAL = 60.0, 300.0
 _UNPACKED = re.compile(r"\.(xz|gz|bz2|zst|img|iso|flp|elf|bin|raw|flat|vmdk|vdi|vhdx|qcow2|lkrn)$", re.IGNORECASE)
 
 
-class Wish(msgspec.Struct, frozen=True, kw_only=True):
+class AddRequest(msgspec.Struct, frozen=True, kw_only=True):
     """What somebody wants made a case."""
 
     file: Path
@@ -48,18 +48,18 @@ class Wish(msgspec.Struct, frozen=True, kw_only=True):
     total: float | None = None
 
 
-class Added(msgspec.Struct, frozen=True, kw_only=True):
+class AddedCase(msgspec.Struct, frozen=True, kw_only=True):
     folder: Path
     look: Look
     proposal: Proposal
 
 
-def add(wish: Wish, reference: Emulator, cache: Path, say: Callable[[str], None]) -> Added:
+def add(request: AddRequest, reference: Emulator, cache: Path, say: Callable[[str], None]) -> AddedCase:
     """Make the case. Raises CaseError and EmulatorError; no case is left behind then, only what a boot gave."""
-    folder = wish.folder or Path(case_name(wish.file))
+    folder = request.folder or Path(case_name(request.file))
     with new_case_folder(folder) as filled:
-        say(f"looking at {wish.file}")
-        manifest, look = _manifest(wish, folder, filled)
+        say(f"looking at {request.file}")
+        manifest, look = _manifest(request, folder, filled)
         (filled / MANIFEST).write_text(_text(manifest, folder, Proposal()))
         case = load(filled)  # so that the wish is judged by the same rules as any manifest
         say(f"booting it once on {reference.name}")
@@ -69,10 +69,13 @@ def add(wish: Wish, reference: Emulator, cache: Path, say: Callable[[str], None]
         kept = kept_boot(observation, screen)
         try:
             if observation.ending == Ending.CRASH:
-                raise CaseError(f"{wish.file}: does not start on {reference.name}: {observation.detail}")
+                raise CaseError(f"{request.file}: does not start on {reference.name}: {observation.detail}")
             proposal = propose(observation, screen)
             if proposal.end_screen:
-                patience = {"quiet_seconds": wish.quiet or PATIENT_QUIET, "total_seconds": wish.total or PATIENT_TOTAL}
+                patience = {
+                    "quiet_seconds": request.quiet or PATIENT_QUIET,
+                    "total_seconds": request.total or PATIENT_TOTAL,
+                }
                 manifest = msgspec.structs.replace(manifest, **patience)
             (filled / MANIFEST).write_text(_text(manifest, folder, proposal))
             load(filled)
@@ -83,17 +86,17 @@ def add(wish: Wish, reference: Emulator, cache: Path, say: Callable[[str], None]
                 error.hint = f"what that boot gave is in {beside}" + (f"; {error.hint}" if error.hint else "")
             raise
         _write(filled / FIRST_BOOT, kept)
-    return Added(folder=folder, look=look, proposal=proposal)
+    return AddedCase(folder=folder, look=look, proposal=proposal)
 
 
-def _manifest(wish: Wish, folder: Path, filled: Path) -> tuple[Manifest, Look]:
+def _manifest(request: AddRequest, folder: Path, filled: Path) -> tuple[Manifest, Look]:
     """What is known before the first boot; the image and its modules are copied into `filled`."""
-    options = wish.image
-    image, look = _copied(wish.file, filled, options.medium or "")
+    options = request.image
+    image, look = _copied(request.file, filled, options.medium or "")
     plain = Manifest(name=folder.name)
     manifest = Manifest(
         name=folder.name,
-        title=f"{look.kind} {visible(wish.file.name, 100)}",
+        title=f"{look.kind} {visible(request.file.name, 100)}",
         image=image,
         medium=MEDIA[look.kind].value if look.kind in MEDIA else "disk" if options.medium else "",
         command_line=options.command_line,
@@ -101,9 +104,9 @@ def _manifest(wish: Wish, folder: Path, filled: Path) -> tuple[Manifest, Look]:
         second_image=_copied(options.second, filled, "data")[0] if options.second else "",
         memory_mib=plain.memory_mib if options.memory_mib is None else options.memory_mib,
         cpus=plain.cpus if options.cpus is None else options.cpus,
-        cpu_models={REFERENCE: wish.cpu_model} if wish.cpu_model else {},
-        quiet_seconds=wish.quiet or QUIET,
-        total_seconds=wish.total or TOTAL,
+        cpu_models={REFERENCE: request.cpu_model} if request.cpu_model else {},
+        quiet_seconds=request.quiet or QUIET,
+        total_seconds=request.total or TOTAL,
     )
     return manifest, look
 
@@ -145,9 +148,9 @@ def _copied(source: Path, folder: Path, medium: str = "") -> tuple[str, Look]:
     return name, look
 
 
-def _module(wish: str, folder: Path) -> str:
+def _module(request: str, folder: Path) -> str:
     """Copy a kernel's module into the case's folder. It keeps its name, which the kernel is given."""
-    path, _, words = wish.partition(" ")
+    path, _, words = request.partition(" ")
     source = Path(path)
     if not source.is_file():
         raise CaseError(f"{source}: no such module")

@@ -33,7 +33,7 @@ class About(msgspec.Struct, frozen=True, kw_only=True):
     summary: str = ""
 
 
-class Known(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class KnownDivergence(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A divergence that the case's manifest says is known: `[[known]]` in case.toml.
 
     It covers a result only if that shows what the entry says: the values of `match`, the `pattern` in its reason, and,
@@ -57,7 +57,7 @@ class Known(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
         return [self.check] if isinstance(self.check, str) else self.check
 
 
-class Absent(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class AbsentRow(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A row of the catalogue that belongs to this case but is no check of it, and why."""
 
     id: str
@@ -106,8 +106,8 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     volatile: list[str] = []  # regular expressions of what varies from boot to boot in names of results and in lines
     quiet_seconds: float = 20.0
     total_seconds: float = 120.0
-    known: list[Known] = []
-    absent: list[Absent] = []
+    known: list[KnownDivergence] = []
+    absent: list[AbsentRow] = []
     note: list[Note] = []
 
 
@@ -144,7 +144,7 @@ def _check_expression(expression: str, where: str) -> None:
         raise CaseError(f"{where}: {error}") from error
 
 
-def _check_known(known: Known, path: Path) -> None:
+def _check_known(known: KnownDivergence, path: Path) -> None:
     """Raises CaseError for an entry that does not say what it covers, with one that does."""
     where = f"{path}: [[known]] entry of {', '.join(known.checks)}"
     _check_expression(known.pattern, f"{where}: pattern")
@@ -161,7 +161,7 @@ def _check_known(known: Known, path: Path) -> None:
     )
 
 
-def as_toml(known: Known) -> str:
+def as_toml(known: KnownDivergence) -> str:
     """An entry as TOML, without what says nothing. JSON's strings are TOML's, where no control character is in them."""
     lines = ["[[known]]"]
     for name, value in msgspec.to_builtins(known).items():

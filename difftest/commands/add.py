@@ -48,13 +48,13 @@ def add(
     ] = None,
 ) -> None:
     """Make a case of an image: copy it, boot it once under Bochs, and write a case.toml that says how it ends."""
-    from difftest.authoring.add import FIRST_BOOT, Wish
+    from difftest.authoring.add import FIRST_BOOT, AddRequest
     from difftest.authoring.add import add as added
     from difftest.text import visible
     from emulators.host.files import cache_folder
     from emulators.registry import REFERENCE, targets
 
-    wish = Wish(
+    request = AddRequest(
         file=file,
         folder=folder,
         image=image,
@@ -68,7 +68,7 @@ def add(
 
     reference = targets(versions[0])[REFERENCE]
     reference.prepare(say)
-    made = added(wish, reference, cache_folder(), say)
+    made = added(request, reference, cache_folder(), say)
     typer.echo(f"made {made.folder}/ of a {made.look.kind}")
     for sentence in [*made.look.sentences, *made.proposal.seen]:
         typer.echo(f"    {sentence}")

@@ -16,7 +16,7 @@ from emulators.versions import Versions
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from difftest.history.bisect import Search, State, Tried
+    from difftest.history.bisect import Search, State, Trial
     from difftest.run.request import Request
     from emulators.host.apt import Package
 
@@ -127,9 +127,9 @@ def _walk(
         save(path, state)
 
 
-def _try(base: Request, package: Package, check: str) -> Tried:
+def _try(base: Request, package: Package, check: str) -> Trial:
     """Run the check on one kernel. What keeps the kernel from being had or from coming up is no verdict, and told."""
-    from difftest.history.bisect import Shows, Tried, shows
+    from difftest.history.bisect import CheckState, Trial, check_state
     from difftest.run.request import run_cases
     from emulators.host.errors import EmulatorError
 
@@ -141,18 +141,18 @@ def _try(base: Request, package: Package, check: str) -> Tried:
     try:
         _, stored = run_cases(request)
     except EmulatorError as error:
-        return Tried(shows=Shows.NOTHING, said=f"{error}", run="")
+        return Trial(shows=CheckState.NOTHING, said=f"{error}", run="")
     if stored is None:
         raise KeyboardInterrupt
     run = stored.meta.run
     if stored.meta.identities[TARGET].get("kernel package") != f"{package.name} {package.version}":
-        return Tried(shows=Shows.NOTHING, said="another kernel was booted than was asked for", run=run)
-    told, said = shows(stored.all_results(), check)
-    return Tried(shows=told, said=said, run=run)
+        return Trial(shows=CheckState.NOTHING, said="another kernel was booted than was asked for", run=run)
+    told, said = check_state(stored.all_results(), check)
+    return Trial(shows=told, said=said, run=run)
 
 
 def _tell(found: Search, state: State) -> None:
-    from difftest.history.bisect import Shows
+    from difftest.history.bisect import CheckState
     from difftest.text import visible
 
     name = visible(f"{state.case} / {state.check}", 200)
@@ -167,7 +167,7 @@ def _tell(found: Search, state: State) -> None:
     runs = [state.tried[version].run for version in (found.good, found.bad) if version in state.tried]
     if not found.trouble and all(runs):
         typer.echo(f"see both: difftest compare {' '.join(runs)}")
-    if any(tried.shows == Shows.NOTHING for tried in state.tried.values()):
+    if any(tried.shows == CheckState.NOTHING for tried in state.tried.values()):
         typer.echo("kernels that were booted and gave no verdict are not booted again unless --restart is given")
 
 

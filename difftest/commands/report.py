@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from difftest.commands.options import Results, RunName, default_results
-from difftest.report.forms import FORMS, Form, Takes
+from difftest.report.forms import FORMS, Form, OptionKind
 
 if TYPE_CHECKING:
     from difftest.run.store import StoredRun
@@ -33,14 +33,14 @@ def with_forms(forms: Mapping[str, Form]) -> Callable[[Callable[..., None]], Cal
 
 def _option(name: str, form: Form) -> inspect.Parameter:
     kind, metavar = {
-        Takes.FILE: (Path | None, None),
-        Takes.NOTHING: (bool, None),
-        Takes.CHECK: (str | None, "CHECK"),
-        Takes.PLACE: (Path | None, None),
-        Takes.FOLDER: (Path | None, "FOLDER"),
-    }[form.takes]
+        OptionKind.FILE: (Path | None, None),
+        OptionKind.NOTHING: (bool, None),
+        OptionKind.CHECK: (str | None, "CHECK"),
+        OptionKind.PLACE: (Path | None, None),
+        OptionKind.FOLDER: (Path | None, "FOLDER"),
+    }[form.option]
     option = typer.Option(f"--{name}", metavar=metavar, help=form.help)
-    default = False if form.takes == Takes.NOTHING else None
+    default = False if form.option == OptionKind.NOTHING else None
     return inspect.Parameter(
         _parameter(name), inspect.Parameter.POSITIONAL_OR_KEYWORD, default=default, annotation=Annotated[kind, option]
     )
@@ -76,12 +76,12 @@ def write_form(stored: StoredRun, name: str, value: Any) -> None:
     """Write a run in one form, with what its option was given. Raises StoreError."""
     form = FORMS[name]
     make = form.load()
-    if form.takes in (Takes.FOLDER, Takes.PLACE):
+    if form.option in (OptionKind.FOLDER, OptionKind.PLACE):
         written = make(stored, value)
-    elif form.takes == Takes.FILE and value != Path("-"):
+    elif form.option == OptionKind.FILE and value != Path("-"):
         written = [_write(value, _bytes(make(stored)))]
     else:
-        data = _bytes(make(stored, value) if form.takes == Takes.CHECK else make(stored))
+        data = _bytes(make(stored, value) if form.option == OptionKind.CHECK else make(stored))
         sys.stdout.buffer.write(data if data.endswith(b"\n") else data + b"\n")
         sys.stdout.buffer.flush()
         return

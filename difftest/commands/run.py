@@ -28,7 +28,7 @@ from emulators.versions import Versions
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from difftest.judging.confirmation import Confirm
+    from difftest.judging.confirmation import ConfirmScope
     from difftest.run.request import Request
 
 # The exit code of several runs is the gravest of theirs.
@@ -154,11 +154,11 @@ def _run_all(requests: Sequence[Request]) -> ExitCode:
     return max(codes, key=SEVERITY.index)
 
 
-def _confirm(word: str) -> Confirm:
+def _confirm(word: str) -> ConfirmScope:
     from difftest.errors import CaseError
-    from difftest.judging.confirmation import Confirm
+    from difftest.judging.confirmation import ConfirmScope
 
     try:
-        return Confirm(word)
+        return ConfirmScope(word)
     except ValueError as error:
         raise CaseError(f"--confirm takes no {word}", hint="new, all or none") from error

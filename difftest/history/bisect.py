@@ -18,7 +18,7 @@ from difftest.judging.result import Result
 from difftest.verdict import MEANINGS, Status, Verdict
 
 
-class Shows(enum.StrEnum):
+class CheckState(enum.StrEnum):
     """What one kernel shows of the check."""
 
     GOOD = "good"
@@ -26,10 +26,10 @@ class Shows(enum.StrEnum):
     NOTHING = "no verdict"
 
 
-class Tried(msgspec.Struct, frozen=True, kw_only=True):
+class Trial(msgspec.Struct, frozen=True, kw_only=True):
     """One kernel that was run."""
 
-    shows: Shows
+    shows: CheckState
     said: str  # the verdict and what the image said, or why there is no verdict
     run: str  # "" when the kernel could not be had
 
@@ -42,7 +42,7 @@ class State(msgspec.Struct, frozen=True, kw_only=True):
     image_sha256: str
     others: dict[str, str | None]  # what else the runs were done with: --bochs and the like, by option
     repeat: int = 1
-    tried: dict[str, Tried] = {}  # by the kernel's version
+    tried: dict[str, Trial] = {}  # by the kernel's version
 
 
 class Search(msgspec.Struct, frozen=True, kw_only=True):
@@ -60,30 +60,30 @@ class Search(msgspec.Struct, frozen=True, kw_only=True):
     trouble: str = ""
 
 
-def shows(results: Sequence[Result], check: str) -> tuple[Shows, str]:
+def check_state(results: Sequence[Result], check: str) -> tuple[CheckState, str]:
     """What a run's results on the case say of the check, for the subject under test."""
     found = next((result for result in results if result.check == check), None)
     if found is None:
         if check == HOST_KERNEL and results and all(MEANINGS[result.verdict].decided for result in results):
-            return Shows.GOOD, "nothing in the kernel's log"
-        return Shows.NOTHING, f"the run has no result on {check}"
+            return CheckState.GOOD, "nothing in the kernel's log"
+        return CheckState.NOTHING, f"the run has no result on {check}"
     status = found.subject.status
     if found.verdict == Verdict.FLAKY or not MEANINGS[found.verdict].decided:
-        return Shows.NOTHING, f"{found.label}: {found.reason}"
+        return CheckState.NOTHING, f"{found.label}: {found.reason}"
     # What the image itself says of its side counts first: Bochs may be wrong, or skip, beside a KVM that is right.
     if status.bad or status == Status.PASS:
-        return Shows.BAD if status.bad else Shows.GOOD, f"{found.label} ({status.value})"
+        return CheckState.BAD if status.bad else CheckState.GOOD, f"{found.label} ({status.value})"
     if found.verdict == Verdict.SKIPPED or status == Status.SKIP:
-        return Shows.NOTHING, f"{found.label}: {found.reason}"
-    return Shows.BAD if found.diverges else Shows.GOOD, f"{found.label} ({status.value})"
+        return CheckState.NOTHING, f"{found.label}: {found.reason}"
+    return CheckState.BAD if found.diverges else CheckState.GOOD, f"{found.label} ({status.value})"
 
 
-def search(kernels: Sequence[str], good: str, bad: str, tried: Mapping[str, Shows]) -> Search:
+def search(kernels: Sequence[str], good: str, bad: str, tried: Mapping[str, CheckState]) -> Search:
     """The next step between two kernels of the list (either may be the newer), given what was tried so far.
 
     It depends on nothing else, so that a search that was broken off goes on where it stood.
     """
-    for end, said in ((good, Shows.GOOD), (bad, Shows.BAD)):
+    for end, said in ((good, CheckState.GOOD), (bad, CheckState.BAD)):
         if end not in tried:
             return Search(good=good, bad=bad, next=end, left=abs(kernels.index(good) - kernels.index(bad)))
         if tried[end] != said:
@@ -92,14 +92,14 @@ def search(kernels: Sequence[str], good: str, bad: str, tried: Mapping[str, Show
     while True:
         first, last = sorted((kernels.index(good), kernels.index(bad)))
         inside = list(kernels[first + 1 : last])
-        open_ones = [kernel for kernel in inside if tried.get(kernel) != Shows.NOTHING]
+        open_ones = [kernel for kernel in inside if tried.get(kernel) != CheckState.NOTHING]
         if not open_ones:
             return Search(good=good, bad=bad, between=inside)
         middle = (first + last) / 2
         kernel = min(open_ones, key=lambda one: abs(kernels.index(one) - middle))
         if kernel not in tried:
             return Search(good=good, bad=bad, next=kernel, left=len(open_ones))
-        good, bad = (kernel, bad) if tried[kernel] == Shows.GOOD else (good, kernel)
+        good, bad = (kernel, bad) if tried[kernel] == CheckState.GOOD else (good, kernel)
 
 
 def state_file(results: Path, case: str, check: str) -> Path:

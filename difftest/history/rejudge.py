@@ -10,9 +10,9 @@ import msgspec
 
 from difftest.case.manifest import Manifest
 from difftest.judging.confirmation import confirmed
-from difftest.judging.judge import Booted, Pairing, judge, missing
+from difftest.judging.judge import Pairing, SideBoots, judge, missing
 from difftest.judging.result import Result, Role, Side
-from difftest.reading.boot_reading import Seen
+from difftest.reading.boot_reading import BootReading
 from difftest.run.store import CaseSnapshot, Refusal, StoredRun
 from emulators.target import Names
 
@@ -47,9 +47,9 @@ def rejudge(run: StoredRun, case: CaseSnapshot, manifest: Manifest) -> list[Resu
     for (reference, subject), first in stored.items():
         host = _host(run, boots, reference, subject, refusals)
         sides = [
-            Booted(role=Role.REFERENCE, names=_names(first.reference), boots=boots.get(reference, [])),
+            SideBoots(role=Role.REFERENCE, names=_names(first.reference), boots=boots.get(reference, [])),
             *([host] if host else []),
-            Booted(role=Role.SUBJECT, names=_names(first.subject), boots=boots.get(subject, [])),
+            SideBoots(role=Role.SUBJECT, names=_names(first.subject), boots=boots.get(subject, [])),
         ]
         pairing = Pairing(manifest=manifest, abouts=case.checks, whole=case.whole, sides=sides)
         refusal = refusals.get(reference) or refusals.get(subject)
@@ -64,8 +64,12 @@ def rejudge(run: StoredRun, case: CaseSnapshot, manifest: Manifest) -> list[Resu
 
 
 def _host(
-    run: StoredRun, boots: Mapping[str, Sequence[Seen]], reference: str, subject: str, refusals: Mapping[str, Refusal]
-) -> Booted | None:
+    run: StoredRun,
+    boots: Mapping[str, Sequence[BootReading]],
+    reference: str,
+    subject: str,
+    refusals: Mapping[str, Refusal],
+) -> SideBoots | None:
     """What was observed of the emulated CPU under a subject; None where there is none."""
     identity = run.meta.identities.get(subject, {})
     host = run.meta.hosts.get(subject)
@@ -73,16 +77,16 @@ def _host(
         return None
     names = Names(target=host.target if host and host.target else reference, implementation=EMULATED)
     if host is not None and host.target in boots:
-        return Booted(role=Role.HOST_CPU, names=names, boots=boots[host.target])
+        return SideBoots(role=Role.HOST_CPU, names=names, boots=boots[host.target])
     direct = boots.get(reference, []) if host is None or not host.missing else []
     # Schema 1 has no identity of the CPU itself.
     former = {"bochs": identity.get(HOSTING, ""), "cpu model": identity.get("hosting cpu model", "")}
     cpu = run.meta.identities.get(host.target, former) if host else former
     if direct and all(direct[0].observation.identity.get(key) == one for key, one in cpu.items()):
-        return Booted(role=Role.HOST_CPU, names=_named(run, reference), boots=direct)
+        return SideBoots(role=Role.HOST_CPU, names=_named(run, reference), boots=direct)
     refusal = refusals.get(host.target) if host else None
     why = (refusal.reason if refusal else host.missing if host else "") or NOT_OBSERVED
-    return Booted(role=Role.HOST_CPU, names=names, missing=why)
+    return SideBoots(role=Role.HOST_CPU, names=names, missing=why)
 
 
 def _names(side: Side) -> Names:

@@ -45,7 +45,7 @@ FLAGS = [
 ]
 
 
-class Built(msgspec.Struct, frozen=True):
+class BuiltImage(msgspec.Struct, frozen=True):
     """A bootable image. `checks` stand in the order of the selection's bits."""
 
     image: Path
@@ -65,7 +65,7 @@ def built_cases(cache: Path) -> Cache:
     return Cache(cache, MOST_BYTES)
 
 
-def build_case(name: str, folder: Path, sources: Sequence[str], cache: Path, say: Progress = silent) -> Built:
+def build_case(name: str, folder: Path, sources: Sequence[str], cache: Path, say: Progress = silent) -> BuiltImage:
     """Build `folder`'s sources (names in it) with the kit, once; then answer from `cache`.
 
     Raises BuildError, HostError.
@@ -85,7 +85,7 @@ def build_case(name: str, folder: Path, sources: Sequence[str], cache: Path, say
         record = msgspec.json.decode((done / "built.json").read_bytes(), type=_Record)
     except (OSError, msgspec.DecodeError) as error:
         raise HostError(f"what was built in {done} cannot be read back", hint="is the disk full?") from error
-    return Built(image=done / "disk.img", sha256=record.sha256, checks=record.checks)
+    return BuiltImage(image=done / "disk.img", sha256=record.sha256, checks=record.checks)
 
 
 def _key(name: str, folder: Path, sources: Sequence[str]) -> str:

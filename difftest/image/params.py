@@ -68,7 +68,7 @@ def params_of(image: bytes) -> Params:
 
 
 def select_checks(image: bytes, indices: Sequence[int]) -> bytes:
-    """The image with only these checks (numbers as in `Built.checks`) switched on. Raises BuildError."""
+    """The image with only these checks (numbers as in `BuiltImage.checks`) switched on. Raises BuildError."""
     return params_of(image).only(indices).put_into(image)
 
 

@@ -31,7 +31,7 @@ from emulators.ram_log import RamLog
 MEDIA = {Kind.CDROM: Medium.CDROM, Kind.FLOPPY: Medium.FLOPPY}  # of the kinds that are no hard disk in the end
 
 
-class Prepared(msgspec.Struct, frozen=True, kw_only=True):
+class PreparedCase(msgspec.Struct, frozen=True, kw_only=True):
     """A case with its image at hand: built or copied, hashed, padded to what every target can boot."""
 
     case: Case
@@ -54,7 +54,7 @@ class Prepared(msgspec.Struct, frozen=True, kw_only=True):
         """Whether all checks of the image are switched on."""
         return len(self.numbers) == self.checks
 
-    def split(self) -> list[Prepared]:
+    def split(self) -> list[PreparedCase]:
         """The case by the emulated CPUs that its checks need, those that any CPU will do for first."""
         groups: dict[str, set[str]] = {"": set()}
         for about in self.abouts:
@@ -102,7 +102,7 @@ class Bootable(NamedTuple):
     look: Look
 
 
-def prepare(case: Case, cache: Path, total: float | None = None) -> Prepared:
+def prepare(case: Case, cache: Path, total: float | None = None) -> PreparedCase:
     """Build or copy the case's image into `cache`, with all its checks, to be booted for `total` seconds at most where
     that is given.
 
@@ -114,7 +114,7 @@ def prepare(case: Case, cache: Path, total: float | None = None) -> Prepared:
             path, digest, log = with_ram_log(built.image)
         except BuildError as error:
             raise CaseError(f"{case.name}: {error}", hint=error.hint) from error
-        whole = Prepared(
+        whole = PreparedCase(
             case=case,
             image=path,
             sha256=digest,
@@ -129,7 +129,7 @@ def prepare(case: Case, cache: Path, total: float | None = None) -> Prepared:
     image = bootable(
         case.folder / manifest.image, cache / "images", manifest.medium, manifest.command_line, modules_of(case)
     )
-    prepared = Prepared(
+    prepared = PreparedCase(
         case=case,
         image=image.path,
         sha256=image.sha256,
@@ -140,7 +140,7 @@ def prepare(case: Case, cache: Path, total: float | None = None) -> Prepared:
     return _with_second(prepared, cache)
 
 
-def with_checks(cases: Sequence[Prepared], patterns: Sequence[str]) -> list[Prepared]:
+def with_checks(cases: Sequence[PreparedCase], patterns: Sequence[str]) -> list[PreparedCase]:
     """The cases that have a check that one of the patterns names (see `checks_named`), with only those switched on.
 
     Raises CaseError when a pattern names none in any of them.
@@ -153,7 +153,7 @@ def with_checks(cases: Sequence[Prepared], patterns: Sequence[str]) -> list[Prep
     return [_selected(one, wanted) for one in cases if any(about.check in wanted for about in one.abouts)]
 
 
-def _with_second(prepared: Prepared, cache: Path) -> Prepared:
+def _with_second(prepared: PreparedCase, cache: Path) -> PreparedCase:
     """The same with the case's second disk, if it has one."""
     name = prepared.case.manifest.second_image
     if not name:
@@ -162,7 +162,7 @@ def _with_second(prepared: Prepared, cache: Path) -> Prepared:
     return msgspec.structs.replace(prepared, second=second.path, second_sha256=second.sha256)
 
 
-def _selected(whole: Prepared, wanted: Set[str]) -> Prepared:
+def _selected(whole: PreparedCase, wanted: Set[str]) -> PreparedCase:
     """The same case with only the wanted checks switched on in its image."""
     places = [place for place, about in enumerate(whole.abouts) if about.check in wanted]
     numbers = tuple(whole.numbers[place] for place in places)

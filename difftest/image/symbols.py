@@ -7,7 +7,7 @@ import re
 import subprocess
 from pathlib import Path
 
-from difftest.image.prepare import Prepared
+from difftest.image.prepare import PreparedCase
 
 ELF = "case.elf"  # beside the image; see build.py
 KIT_BEGINS = 0x10000  # kit.ld; below are the boot sector and copies of real-mode code
@@ -18,7 +18,7 @@ _CLONE = re.compile(r"\.(?:constprop|part|isra|cold)\b.*")
 _OBJECT = re.compile(r"^\d+-|\.o$")  # what build.py adds to the name of a source in assembly
 
 
-def with_names(log: bytes, prepared: Prepared) -> bytes:
+def with_names(log: bytes, prepared: PreparedCase) -> bytes:
     """A log of VM exits (docs/formats.md) with the names of the checks behind it, and of each place in the image's code
     that stands in it: the function or label there. One that is local to its file has the file's name before it.
 

@@ -23,7 +23,7 @@ RERUN = "re-run"
 OTHER_HOST = "another CPU under it"
 
 
-class Confirm(enum.StrEnum):
+class ConfirmScope(enum.StrEnum):
     """Which divergences are to be confirmed."""
 
     NEW = "new"
@@ -72,14 +72,14 @@ class Confirmation(msgspec.Struct, frozen=True, kw_only=True):
         return [stage.name for stage in self.stages if stage.outcome == Outcome.DIFFERENT and stage.name not in plain]
 
 
-def doubted(results: Iterable[Result], which: Confirm) -> list[Result]:
+def doubted(results: Iterable[Result], which: ConfirmScope) -> list[Result]:
     """The results that are to be confirmed."""
     return [
         result
         for result in results
         if MEANINGS[result.verdict].diverges
         and result.check != HOST_KERNEL
-        and (which == Confirm.ALL or (which == Confirm.NEW and not result.expected))
+        and (which == ConfirmScope.ALL or (which == ConfirmScope.NEW and not result.expected))
     ]
 
 

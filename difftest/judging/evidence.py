@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 import msgspec
 
 from difftest.case.manifest import IMAGE, Manifest
-from difftest.reading.boot_reading import Parts, Seen
+from difftest.reading.boot_reading import BootReading, Parts
 from difftest.reading.firmware import is_firmware, last_words, printed_lines
 from difftest.reading.record import Record
 from difftest.reading.screen_reading import VERDICT_ROWS
@@ -20,7 +20,7 @@ from emulators.observation import FATAL, HUNG, ORDERLY, Ending
 from emulators.text_screen import shows
 
 
-class Compared(enum.Enum):
+class ScreenScope(enum.Enum):
     """What of the screen is compared with the other side's."""
 
     NOTHING = "nothing"
@@ -42,21 +42,21 @@ class Evidence(msgspec.Struct, frozen=True, kw_only=True):
         return self.status.bad and self.judged
 
 
-def aligned(manifest: Manifest, *sides: Sequence[Seen]) -> list[list[Seen]]:
+def aligned(manifest: Manifest, *sides: Sequence[BootReading]) -> list[list[BootReading]]:
     """The boots of all sides with the results that images print as lines made records, under ids that hold on all
     sides.
     """
-    seens = [seen for side in sides for seen in side]
-    ids = iter(identified([seen.transcript.suite.lines for seen in seens], manifest.volatile))
-    return [[_with_lines(seen, next(ids)) for seen in side] for side in sides]
+    readings = [reading for side in sides for reading in side]
+    ids = iter(identified([reading.transcript.suite.lines for reading in readings], manifest.volatile))
+    return [[_with_lines(reading, next(ids)) for reading in side] for side in sides]
 
 
-def _with_lines(seen: Seen, lines: dict[str, Line]) -> Seen:
+def _with_lines(reading: BootReading, lines: dict[str, Line]) -> BootReading:
     if not lines:
-        return seen
+        return reading
     records = {check: _record(check, line) for check, line in lines.items()}
     return msgspec.structs.replace(
-        seen, transcript=msgspec.structs.replace(seen.transcript, records=records, complete=True)
+        reading, transcript=msgspec.structs.replace(reading.transcript, records=records, complete=True)
     )
 
 
@@ -67,71 +67,71 @@ def _record(check: str, line: Line) -> Record:
     )
 
 
-def by_repeat(seens: Sequence[Seen]) -> Mapping[int, Parts]:
+def by_repeat(readings: Sequence[BootReading]) -> Mapping[int, Parts]:
     """The parts of each repeated boot, in order, by the number of the repeat."""
-    groups: dict[int, list[Seen]] = {}
-    for seen in sorted(seens, key=lambda seen: seen.boot.part):
-        groups.setdefault(seen.boot.repeat, []).append(seen)
+    groups: dict[int, list[BootReading]] = {}
+    for reading in sorted(readings, key=lambda reading: reading.boot.part):
+        groups.setdefault(reading.boot.repeat, []).append(reading)
     return groups
 
 
-def part_of(parts: Parts, check: str | None) -> Seen:
+def part_of(parts: Parts, check: str | None) -> BootReading:
     """The part that decides a check: the one that reported it, or that died in it, or else the last."""
     if check is None:
-        return next((seen for seen in parts if not ended_as_required(seen)), parts[0])
-    reported = [seen for seen in parts if check in seen.transcript.records]
-    fatal = [seen for seen in parts if seen.transcript.died_in() == check]
+        return next((reading for reading in parts if not ended_as_required(reading)), parts[0])
+    reported = [reading for reading in parts if check in reading.transcript.records]
+    fatal = [reading for reading in parts if reading.transcript.died_in() == check]
     return (reported or fatal or [parts[-1]])[0]
 
 
-def evidence_of(manifest: Manifest, parts: Parts, check: str | None, compared: Compared) -> Evidence:
+def evidence_of(manifest: Manifest, parts: Parts, check: str | None, scope: ScreenScope) -> Evidence:
     """What a side gives for a check, or for the image as a whole (None)."""
     if check is None:
-        return _of_image(manifest, part_of(parts, None), compared)
+        return _of_image(manifest, part_of(parts, None), scope)
     return _of_check(manifest, parts, check)
 
 
-def ended_as_required(seen: Seen) -> bool:
+def ended_as_required(reading: BootReading) -> bool:
     """Whether the CPU entered shutdown in a check that requires it."""
-    return seen.transcript.must_end() and seen.observation.ending == Ending.TRIPLE_FAULT
+    return reading.transcript.must_end() and reading.observation.ending == Ending.TRIPLE_FAULT
 
 
-def compared(manifest: Manifest, *seens: Seen) -> Compared:
+def screen_scope(manifest: Manifest, *readings: BootReading) -> ScreenScope:
     """What of these sides' screens can be compared."""
-    if manifest.end_screen or any(switched_off(seen) for seen in seens):
-        return Compared.NOTHING  # where a prompt stands depends on how much the firmware has said before
-    if all(printed_lines(seen.screen) for seen in seens):
-        return Compared.LINES
-    return Compared.ROWS
+    if manifest.end_screen or any(switched_off(reading) for reading in readings):
+        return ScreenScope.NOTHING  # where a prompt stands depends on how much the firmware has said before
+    if all(printed_lines(reading.screen) for reading in readings):
+        return ScreenScope.LINES
+    return ScreenScope.ROWS
 
 
-def switched_off(seen: Seen) -> bool:
+def switched_off(reading: BootReading) -> bool:
     """Whether the emulator was gone with the guest's last word, and with it the screen."""
-    observation = seen.observation
+    observation = reading.observation
     return observation.gone or (observation.ending == Ending.POWER_OFF and observation.screen is None)
 
 
-def settled(manifest: Manifest, seen: Seen) -> bool:
+def settled(manifest: Manifest, reading: BootReading) -> bool:
     """Whether a silent guest shows what the case says it ends with, such as a prompt. What the boot was stopped for
     counts only if the screen shows it afterwards, too.
     """
-    if seen.observation.ending not in (Ending.SETTLED, Ending.QUIET) or not manifest.end_screen:
+    if reading.observation.ending not in (Ending.SETTLED, Ending.QUIET) or not manifest.end_screen:
         return False
-    return shows(seen.screen.text, manifest.end_screen)
+    return shows(reading.screen.text, manifest.end_screen)
 
 
-def ended(seen: Seen) -> str:
+def ended(reading: BootReading) -> str:
     """How a boot ended, in words."""
-    return f"the boot ended with {seen.observation.ending} ({visible(seen.observation.detail, 200)})"
+    return f"the boot ended with {reading.observation.ending} ({visible(reading.observation.detail, 200)})"
 
 
 def _of_check(manifest: Manifest, parts: Parts, check: str) -> Evidence:
     """One side of a check that the image reports, or should have."""
-    seen = part_of(parts, check)
-    transcript, ending = seen.transcript, seen.observation.ending
+    reading = part_of(parts, check)
+    transcript, ending = reading.transcript, reading.observation.ending
     record = transcript.records.get(check)
     if record is None:
-        return _unreported(seen, check)
+        return _unreported(reading, check)
 
     def no(reason: str) -> Evidence:
         return Evidence(status=Status.NOT_REPORTED, reason=reason, record=record)
@@ -143,21 +143,21 @@ def _of_check(manifest: Manifest, parts: Parts, check: str) -> Evidence:
         return no(f"the image says PASS although {broken[0]} is not as required")
     # What was reported before a later check ended or hung the guest was reported.
     ended_later = transcript.died_in() is not None or (ending in FATAL and bool(transcript.suite.lines))
-    in_order = settled(manifest, seen) or ending == Ending.FINISHED or (ending in ORDERLY and not manifest.end)
+    in_order = settled(manifest, reading) or ending == Ending.FINISHED or (ending in ORDERLY and not manifest.end)
     if not ended_later and not in_order:
-        return no(f"reported, but {ended(seen)}")
+        return no(f"reported, but {ended(reading)}")
     if not ended_later and not transcript.complete:
         return no("reported, but the image's closing count is missing")
     return Evidence(status=Status.FAIL if broken else record.status, reason=record.reason, record=record)
 
 
-def _unreported(seen: Seen, check: str) -> Evidence:
+def _unreported(reading: BootReading, check: str) -> Evidence:
     """A check without a record: the guest ended or hung in it, or was never there."""
-    transcript, ending, said = seen.transcript, seen.observation.ending, ended(seen)
+    transcript, ending, said = reading.transcript, reading.observation.ending, ended(reading)
     where = transcript.died_in()
     required = {"ending": Ending.TRIPLE_FAULT.value} if where == check and transcript.must_end() else {}
     nothing = Record(check=check, status=Status.NOT_REPORTED, fields={"ending": ending.value}, required=required)
-    if where == check and ended_as_required(seen):
+    if where == check and ended_as_required(reading):
         return Evidence(status=Status.PASS, record=nothing)
     if where == check and ending in FATAL | HUNG | ORDERLY:
         how = f"the guest hung in this check: {said}" if ending in HUNG else f"{said} in this check"
@@ -169,35 +169,35 @@ def _unreported(seen: Seen, check: str) -> Evidence:
     return Evidence(status=Status.NOT_REPORTED, reason=reason, record=nothing)
 
 
-def _of_image(manifest: Manifest, seen: Seen, compared: Compared) -> Evidence:
+def _of_image(manifest: Manifest, reading: BootReading, scope: ScreenScope) -> Evidence:
     """One side of an image as a whole: how it ended, its terminal line and what of its screen is compared."""
-    observation, transcript, screen = seen.observation, seen.transcript, seen.screen
+    observation, transcript, screen = reading.observation, reading.transcript, reading.screen
     own = [Expression(expression) for expression in manifest.volatile]
     line = masked(transcript.terminal_line, own)
     texts = {row: screen.rows[row].memory for row in VERDICT_ROWS if row in screen.rows}
     rows = {f"row_{row}": "" if is_firmware(text) else text for row, text in texts.items()}
     lines = {f"screen_line_{number}": text for number, text in enumerate(printed_lines(screen), 1)}
     shown = {
-        name: masked(visible(text, 80), own) for name, text in (lines if compared == Compared.LINES else rows).items()
+        name: masked(visible(text, 80), own) for name, text in (lines if scope == ScreenScope.LINES else rows).items()
     }
     ending = observation.ending
-    in_order = ending in ORDERLY or settled(manifest, seen)
+    in_order = ending in ORDERLY or settled(manifest, reading)
     # Whether a guest that is done halts or switches off depends on the devices that it finds, not on the CPU.
     fields = {
         "ending": "in order" if in_order else ending.value,
         "terminal_line": line,
-        **({} if compared == Compared.NOTHING else shown),
+        **({} if scope == ScreenScope.NOTHING else shown),
     }
-    if not line and not switched_off(seen):  # nothing on its ports: the last words on the screen count instead
+    if not line and not switched_off(reading):  # nothing on its ports: the last words on the screen count instead
         fields["last_screen_line"] = masked(last_words(screen), own)
     record = Record(check=IMAGE, status=Status.NOT_REPORTED, fields=fields, free={"ended_with": ending.value})
-    if ended_as_required(seen):  # its only check
+    if ended_as_required(reading):  # its only check
         return Evidence(status=Status.OPEN, record=record)
     if ending in FATAL:
         judged = bool(manifest.right or manifest.wrong)
-        return Evidence(status=Status.DIED, reason=ended(seen), record=record, judged=judged)
+        return Evidence(status=Status.DIED, reason=ended(reading), record=record, judged=judged)
     if not in_order or (manifest.end and ending in (Ending.HALTED, Ending.POWER_OFF)):
-        return Evidence(status=Status.NOT_REPORTED, reason=ended(seen), record=record)
+        return Evidence(status=Status.NOT_REPORTED, reason=ended(reading), record=record)
     if not any((line, *shown.values(), fields.get("last_screen_line"))):
         nothing = "the image showed nothing: no words on its ports, no text on the screen"
         return Evidence(status=Status.NOT_REPORTED, reason=nothing, record=record)

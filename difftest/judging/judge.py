@@ -16,20 +16,20 @@ from difftest.case.manifest import EMULATOR, HOST_KERNEL, IMAGE, About, Manifest
 from difftest.errors import told
 from difftest.judging.attribution import BY_EXITS, attribute
 from difftest.judging.evidence import (
-    Compared,
     Evidence,
+    ScreenScope,
     aligned,
     by_repeat,
-    compared,
     evidence_of,
     part_of,
+    screen_scope,
     settled,
     switched_off,
 )
 from difftest.judging.known import applying, covers, matches
 from difftest.judging.result import Field, Result, Role, Side
-from difftest.reading.boot_reading import Parts, Seen
-from difftest.reading.exits import exits_of, l0_saw
+from difftest.reading.boot_reading import BootReading, Parts
+from difftest.reading.exits import exits_of, l0_view
 from difftest.reading.record import Record
 from difftest.text import visible
 from difftest.verdict import MEANINGS, Status, Verdict
@@ -46,17 +46,17 @@ REPAIRED = {
 MOST_FRAMES = 6  # of a call trace
 
 
-class Booted(msgspec.Struct, frozen=True, kw_only=True):
+class SideBoots(msgspec.Struct, frozen=True, kw_only=True):
     """All boots of one side. `missing` says why there is none, where one was needed."""
 
     role: Role
     names: Names
-    boots: Sequence[Seen] = ()
+    boots: Sequence[BootReading] = ()
     missing: str = ""
 
 
 class Pairing(msgspec.Struct, frozen=True, kw_only=True):
-    """What is compared: a case, and its sides. Each side has one Seen for each repeated boot, or several where a check
+    """What is compared: a case, and its sides. Each side has one BootReading for each repeated boot, or several where a check
     ended the guest and the rest was booted after it.
 
     A reference that is the very CPU under the subject takes part twice, under both roles.
@@ -65,17 +65,17 @@ class Pairing(msgspec.Struct, frozen=True, kw_only=True):
     manifest: Manifest
     abouts: Sequence[About]  # the checks that were switched on
     whole: bool = True  # these are all checks of the image
-    sides: Sequence[Booted]
+    sides: Sequence[SideBoots]
 
-    def side(self, role: Role) -> Booted | None:
+    def side(self, role: Role) -> SideBoots | None:
         return next((side for side in self.sides if side.role == role), None)
 
     @property
-    def reference(self) -> Booted:
+    def reference(self) -> SideBoots:
         return self.sides[0]
 
     @property
-    def subject(self) -> Booted:
+    def subject(self) -> SideBoots:
         return self.sides[-1]
 
     @property
@@ -126,13 +126,13 @@ def judge(pairing: Pairing) -> list[Result]:
 def _all(pairing: Pairing) -> list[Result]:
     pairing = _with_lines(pairing)
     abouts = {about.check: about for about in pairing.abouts}
-    seens = [seen for side in (pairing.reference, pairing.subject) for seen in side.boots]
-    reported = [name for seen in seens for name in (*seen.transcript.records, *seen.transcript.started)]
+    readings = [reading for side in (pairing.reference, pairing.subject) for reading in side.boots]
+    reported = [name for reading in readings for name in (*reading.transcript.records, *reading.transcript.started)]
     checks = list(dict.fromkeys([*abouts, *reported]))
     results = [_judged(pairing, abouts.get(check, About(check=check)), check) for check in checks]
     if not checks:
         results.append(_judged(pairing, About(check=IMAGE, summary=pairing.manifest.title), None))
-    elif all(result.verdict == Verdict.AGREE for result in results) or _suite_died(seens):
+    elif all(result.verdict == Verdict.AGREE for result in results) or _suite_died(readings):
         # Every check agrees; the image as a whole must too. Where a check differs, the rest follows from it, but a
         # suite that did not come to its end on one side has not passed there.
         whole = _judged(pairing, About(check=IMAGE, summary=pairing.manifest.title), None)
@@ -155,13 +155,13 @@ def _with_lines(pairing: Pairing) -> Pairing:
     return msgspec.structs.replace(pairing, sides=tuple(sides))
 
 
-def _suite_died(seens: Sequence[Seen]) -> bool:
+def _suite_died(readings: Sequence[BootReading]) -> bool:
     """Whether a suite in lines broke off on one side: the boot ended badly, or what closes it on the other is
     missing.
     """
-    seens = [seen for seen in seens if seen.transcript.suite.lines]
-    broke_off = any(seen.observation.ending in FATAL for seen in seens)
-    return broke_off or len({seen.transcript.suite.closed for seen in seens}) > 1
+    readings = [reading for reading in readings if reading.transcript.suite.lines]
+    broke_off = any(reading.observation.ending in FATAL for reading in readings)
+    return broke_off or len({reading.transcript.suite.closed for reading in readings}) > 1
 
 
 def _judged(pairing: Pairing, about: About, check: str | None) -> Result:
@@ -206,7 +206,7 @@ def _contradictions(
     pairs = (Role.REFERENCE, Role.SUBJECT), (Role.SUBJECT, Role.REFERENCE)
     for role, other in pairs:
         for number in sorted(boots[role].keys() - boots[other].keys()):
-            status = evidence_of(pairing.manifest, boots[role][number], check, Compared.NOTHING).status
+            status = evidence_of(pairing.manifest, boots[role][number], check, ScreenScope.NOTHING).status
             if status not in {outcome.evidence[role].status for outcome in outcomes if role in outcome.evidence}:
                 reason = (
                     f"{pairing.targets[role]}: boot {number} gave {status.value}, which the others did not, and has no "
@@ -220,7 +220,7 @@ def _outcome(pairing: Pairing, boots: Mapping[Role, Mapping[int, Parts]], number
     """One check in the repeated boot of this number. The CPU under the subject is booted once, for all of them."""
     parts = {role: every.get(number) or every[min(every)] for role, every in boots.items() if every}
     firsts = [parts[role][0] for role in (Role.REFERENCE, Role.SUBJECT)]
-    screens = compared(pairing.manifest, *firsts) if check is None else Compared.NOTHING  # of no single check
+    screens = screen_scope(pairing.manifest, *firsts) if check is None else ScreenScope.NOTHING  # of no single check
     evidence = {role: evidence_of(pairing.manifest, one, check, screens) for role, one in parts.items()}
     host = pairing.side(Role.HOST_CPU)
     if host is not None and (unfit := _host_unfit(pairing, host, parts.get(Role.HOST_CPU), check)):
@@ -246,39 +246,39 @@ def _outcome(pairing: Pairing, boots: Mapping[Role, Mapping[int, Parts]], number
     return _Outcome(verdict=found.verdict, reason=found.reason, hints=hints, evidence=evidence, fields=fields)
 
 
-def _by_l0(seen: Seen, check: str | None) -> list[str]:
+def _by_l0(reading: BootReading, check: str | None) -> list[str]:
     """What a record of L0's exits says of a check, where there is one: who carried it out."""
-    trace = exits_of(seen.observation)
+    trace = exits_of(reading.observation)
     window = trace.windows.get(check) if trace is not None and check is not None else None
-    saw = l0_saw(window) if window is not None else None
-    if saw is None or not saw.complete:
+    view = l0_view(window) if window is not None else None
+    if view is None or not view.complete:
         return []
-    if saw.cpu_alone:
-        return [f"L0 carried out no instruction of {saw.level} in this check: the CPU under it did"]
-    return [f"L0 carried out instructions of {saw.level} in this check: what they gave may be its own doing"]
+    if view.cpu_alone:
+        return [f"L0 carried out no instruction of {view.level} in this check: the CPU under it did"]
+    return [f"L0 carried out instructions of {view.level} in this check: what they gave may be its own doing"]
 
 
-def _host_unfit(pairing: Pairing, host: Booted, parts: Parts | None, check: str | None) -> str:
+def _host_unfit(pairing: Pairing, host: SideBoots, parts: Parts | None, check: str | None) -> str:
     """Why what was observed of the CPU under the subject decides nothing, or ""."""
     if parts is None:
         return host.missing or "it was not booted"
-    seen = part_of(parts, check)
+    reading = part_of(parts, check)
     reference = pairing.reference.boots[0].observation.image_sha256
-    if seen.boot.part == 0 and reference != seen.observation.image_sha256:
+    if reading.boot.part == 0 and reference != reading.observation.image_sha256:
         return "it did not boot the same bytes"
-    return _unfit(pairing.manifest, seen)
+    return _unfit(pairing.manifest, reading)
 
 
-def _unfit(manifest: Manifest, seen: Seen) -> str:
+def _unfit(manifest: Manifest, reading: BootReading) -> str:
     """Why an observation carries no verdict at all, whatever the records say, or ""."""
-    observation = seen.observation
+    observation = reading.observation
     if observation.image_sha256 != observation.image_sha256_after:
         return "the image's bytes changed while it was booted"
     if observation.alarms:
         return visible(observation.alarms[0], 300)
-    believed = observation.ending in ORDERLY or settled(manifest, seen)
-    if seen.screen.problem and believed and not switched_off(seen):
-        return visible(seen.screen.problem, 300)
+    believed = observation.ending in ORDERLY or settled(manifest, reading)
+    if reading.screen.problem and believed and not switched_off(reading):
+        return visible(reading.screen.problem, 300)
     return ""
 
 
@@ -325,20 +325,20 @@ def _differs(left: Record, right: Record, name: str) -> bool:
 def _panics(pairing: Pairing) -> list[Result]:
     """What the reference's emulator gave up on is a finding of its own, whatever the guest saw."""
     about = About(check=EMULATOR, summary="The emulator gives up on nothing while it runs this image.")
-    panicked = [seen for seen in pairing.reference.boots if seen.observation.panics]
+    panicked = [reading for reading in pairing.reference.boots if reading.observation.panics]
     if not panicked:
         return _gone(pairing, about, pairing.reference.boots, "the emulator gave up on nothing")
-    seen = panicked[0]
-    during = seen.transcript.died_in() or next(reversed(seen.transcript.records), "")
+    reading = panicked[0]
+    during = reading.transcript.died_in() or next(reversed(reading.transcript.records), "")
     where = f" during {during} or before it" if during else ""
-    reason = f"panic{where}: {visible(seen.observation.panics[0], 300)}"
+    reason = f"panic{where}: {visible(reading.observation.panics[0], 300)}"
     times = _times(pairing.reference.boots, panicked)
     return [_result(pairing, about, _Outcome(verdict=Verdict.REFERENCE_WRONG, reason=reason), times)]
 
 
-def _times(boots: Sequence[Seen], showing: Sequence[Seen]) -> str:
+def _times(boots: Sequence[BootReading], showing: Sequence[BootReading]) -> str:
     """In how many of the repeated boots something showed, "2/3"; "" for a single one, in however many parts."""
-    every, some = ({seen.boot.repeat for seen in seens} for seens in (boots, showing))
+    every, some = ({reading.boot.repeat for reading in readings} for readings in (boots, showing))
     return f"{len(some)}/{len(every)}" if len(every) > 1 else ""
 
 
@@ -348,13 +348,13 @@ def _kernel_faults(pairing: Pairing) -> list[Result]:
     """
     boots = pairing.subject.boots
     about = About(check=HOST_KERNEL, summary="The kernel's log has no warning of KVM's while it runs this image.")
-    faults = [fault for seen in boots for fault in seen.observation.kernel_faults]
+    faults = [fault for reading in boots for fault in reading.observation.kernel_faults]
     in_kvm = [fault for fault in faults if fault.in_kvm]
     if in_kvm:
         lines = list(dict.fromkeys(visible(fault.line, 300) for fault in in_kvm))
         known = applying(pairing.manifest.known, HOST_KERNEL, pairing.subject.names.target, pairing.versions)
         uncovered = [line for line in lines if not any(matches(one, [line]) and one.pattern for one in known)]
-        showing = [seen for seen in boots if any(fault.in_kvm for fault in seen.observation.kernel_faults)]
+        showing = [reading for reading in boots if any(fault.in_kvm for fault in reading.observation.kernel_faults)]
         trace = " < ".join(visible(name, 80) for name in in_kvm[0].trace[:MOST_FRAMES])
         outcome = _Outcome(
             verdict=Verdict.SUBJECT_WRONG,
@@ -365,14 +365,14 @@ def _kernel_faults(pairing: Pairing) -> list[Result]:
     if faults:
         reason = f"L0's kernel, not in KVM: {visible(faults[0].line, 300)}"
         return [_result(pairing, about, _Outcome(verdict=Verdict.DIFFER, reason=reason))]
-    logged = all(KERNEL_LOG in seen.observation.logs for seen in boots)
+    logged = all(KERNEL_LOG in reading.observation.logs for reading in boots)
     return _gone(pairing, about, boots, "nothing in the kernel's log") if logged else []
 
 
-def _gone(pairing: Pairing, about: About, boots: Sequence[Seen], reason: str) -> list[Result]:
+def _gone(pairing: Pairing, about: About, boots: Sequence[BootReading], reason: str) -> list[Result]:
     """What is known of a finding that does not show in these boots, where all checks ran to their end."""
     known = applying(pairing.manifest.known, about.check, pairing.subject.names.target, pairing.versions)
-    ran = pairing.whole and boots and all(seen.observation.ending in ORDERLY for seen in boots)
+    ran = pairing.whole and boots and all(reading.observation.ending in ORDERLY for reading in boots)
     if known and ran:
         return [_result(pairing, about, _Outcome(verdict=Verdict.AGREE, reason=reason))]
     return []

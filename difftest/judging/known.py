@@ -6,13 +6,15 @@ import functools
 import re
 from collections.abc import Iterable, Mapping, Sequence
 
-from difftest.case.manifest import Known
+from difftest.case.manifest import KnownDivergence
 from difftest.judging.result import Result, Side
 from difftest.verdict import Status, Verdict
 from emulators.host.expression import Expression
 
 
-def applying(known: Iterable[Known], check: str, target: str, versions: Mapping[str, str]) -> list[Known]:
+def applying(
+    known: Iterable[KnownDivergence], check: str, target: str, versions: Mapping[str, str]
+) -> list[KnownDivergence]:
     """The entries that speak of this check, this subject and these versions, by the keys of the version ranges."""
     return [
         one
@@ -23,7 +25,7 @@ def applying(known: Iterable[Known], check: str, target: str, versions: Mapping[
     ]
 
 
-def covers(known: Known, result: Result) -> bool:
+def covers(known: KnownDivergence, result: Result) -> bool:
     """Whether an entry foresaw this result: its verdict, and what the wrong side showed."""
     if known.verdict != result.verdict:
         return False
@@ -43,7 +45,7 @@ def covered_side(result: Result) -> Side:
     return result.reference if result.verdict == Verdict.REFERENCE_WRONG else result.subject
 
 
-def matches(known: Known, reasons: Sequence[str]) -> bool:
+def matches(known: KnownDivergence, reasons: Sequence[str]) -> bool:
     """Whether an entry's pattern, if it has one, is found in each of these texts."""
     return not known.pattern or all(map(Expression(known.pattern).search, reasons))
 

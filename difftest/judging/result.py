@@ -6,7 +6,7 @@ import enum
 
 import msgspec
 
-from difftest.case.manifest import Known
+from difftest.case.manifest import KnownDivergence
 from difftest.verdict import MEANINGS, Status, Verdict, label
 
 
@@ -61,7 +61,7 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
     hints: list[str] = []  # what else is to be considered before the verdict is claimed
     fields: list[Field] = []
     boots: str = ""  # "2/3": how many of the repeated boots showed this; empty when booted once
-    known: Known | None = None
+    known: KnownDivergence | None = None
     expected: bool = True  # agrees, or is a known divergence; False also for a known one that vanished
 
     def side(self, role: Role) -> Side | None:

@@ -25,7 +25,7 @@ class BootRecord(msgspec.Struct, frozen=True, kw_only=True):
         return self.repeat, self.part
 
 
-class Seen(msgspec.Struct, frozen=True, kw_only=True):
+class BootReading(msgspec.Struct, frozen=True, kw_only=True):
     """One boot as the judge and the reports see it."""
 
     boot: BootRecord = BootRecord()
@@ -34,11 +34,13 @@ class Seen(msgspec.Struct, frozen=True, kw_only=True):
     screen: ScreenReading
 
 
-Parts = Sequence[Seen]  # one repeated boot: the whole image, then what was booted after checks that ended the guest
+Parts = Sequence[
+    BootReading
+]  # one repeated boot: the whole image, then what was booted after checks that ended the guest
 
 
-def see(observation: Observation, screen: ScreenReading, boot: BootRecord | None = None) -> Seen:
+def read_boot(observation: Observation, screen: ScreenReading, boot: BootRecord | None = None) -> BootReading:
     """A boot with its transcript parsed."""
-    return Seen(
+    return BootReading(
         boot=boot or BootRecord(), observation=observation, transcript=transcript_of(observation), screen=screen
     )

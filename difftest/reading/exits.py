@@ -88,8 +88,8 @@ class Trace(msgspec.Struct, frozen=True, kw_only=True):
     problems: list[str] = []
 
 
-class Saw(msgspec.Struct, frozen=True, kw_only=True):
-    """What L0 saw of the one thing that a check does; see `l0_saw`."""
+class L0View(msgspec.Struct, frozen=True, kw_only=True):
+    """What L0 saw of the one thing that a check does; see `l0_view`."""
 
     level: str  # who does it: "L2" where the check has one, or else "L1"
     instructions: tuple[Exit, ...]  # instructions and exceptions that exited to L0, which carried out or passed on
@@ -118,7 +118,7 @@ def exits_of(observation: Observation) -> Trace | None:
     return None if log is None else parse_exits(log)
 
 
-def l0_saw(window: Window) -> Saw:
+def l0_view(window: Window) -> L0View:
     """What L0 saw of a check, without what is none of it: its own business (interrupts, timers), the VMCALL that ends
     L2, and what the kit does in L1 to prepare: all of L1 where the check has an L2.
 
@@ -136,7 +136,7 @@ def l0_saw(window: Window) -> Saw:
     memory = [exit for exit in own if exit.reason in MEMORY]
     accesses = tuple(exit for exit in memory if exit.passed is not None or exit.exceptions)
     mapped = sum(exit.count for exit in memory if exit not in accesses)
-    return Saw(level=level, instructions=instructions, accesses=accesses, mapped=mapped, complete=window.complete)
+    return L0View(level=level, instructions=instructions, accesses=accesses, mapped=mapped, complete=window.complete)
 
 
 def parse_exits(log: bytes) -> Trace:

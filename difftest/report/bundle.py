@@ -28,7 +28,7 @@ from difftest.run.store import StoredRun, file_name
 from difftest.text import visible
 from emulators.observation import Boot
 from emulators.standalone import IMAGE as HAND_IMAGE
-from emulators.standalone import ByHand
+from emulators.standalone import StandaloneBoot
 from emulators.target import Reproducible
 
 SCRIPT = Path(__file__).with_name("rerun.sh.jinja")
@@ -40,7 +40,7 @@ QUIET_SECONDS = (
 def bundle(run: StoredRun, check: str, targets: Mapping[str, Reproducible], *, carry: bool) -> tuple[str, bytes]:
     """The name of the folder in the tarball, and the tarball.
 
-    `carry` takes along what hosts may lack (see Reproducible.by_hand). Raises StoreError for a check that the run does
+    `carry` takes along what hosts may lack (see Reproducible.standalone_boot). Raises StoreError for a check that the run does
     not have, EmulatorError when what is to be taken along cannot be built.
     """
     pair, result = found(digest(run), check)
@@ -99,7 +99,7 @@ def _rerun(
 ) -> dict[str, bytes]:
     """The script, and the files that it needs beside the image."""
     files: dict[str, bytes] = {}
-    sides: list[tuple[str, ByHand]] = []
+    sides: list[tuple[str, StandaloneBoot]] = []
     with tempfile.TemporaryDirectory(prefix="difftest-bundle-") as folder:
         path = Path(folder) / HAND_IMAGE
         path.write_bytes(image)
@@ -108,7 +108,7 @@ def _rerun(
         boot = Boot(image=path, image_sha256=pair.case.image_sha256, medium=pair.case.boots_from, machine=machine)
         for side in pair.sides:
             target = targets.get(side.names.target)
-            if target and (by_hand := target.by_hand(boot, manifest.needs, carry=carry)):
+            if target and (by_hand := target.standalone_boot(boot, manifest.needs, carry=carry)):
                 files |= by_hand.files
                 sides.append((file_name(side.names.target), by_hand))
     environment = jinja2.Environment(undefined=jinja2.StrictUndefined, trim_blocks=True, keep_trailing_newline=True)

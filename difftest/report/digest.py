@@ -9,7 +9,7 @@ import msgspec
 
 from difftest.judging.confirmation import Confirmation, counted
 from difftest.judging.result import Result, Role
-from difftest.reading.boot_reading import Seen
+from difftest.reading.boot_reading import BootReading
 from difftest.reading.screen_reading import ScreenReading
 from difftest.run.store import CaseSnapshot, Meta, StoredRun
 from difftest.verdict import MEANINGS, Verdict
@@ -26,24 +26,24 @@ class Side(msgspec.Struct, frozen=True, kw_only=True):
 
     role: Role
     names: Names
-    boots: list[Seen] = []
+    boots: list[BootReading] = []
 
     @property
-    def seen(self) -> Seen | None:
+    def reading(self) -> BootReading | None:
         """The boot that stands for the others in a report: the first."""
         return self.boots[0] if self.boots else None
 
     @property
     def observation(self) -> Observation | None:
-        return self.seen.observation if self.seen else None
+        return self.reading.observation if self.reading else None
 
     @property
     def screen(self) -> ScreenReading:
-        return self.seen.screen if self.seen else ScreenReading(problem="never booted")
+        return self.reading.screen if self.reading else ScreenReading(problem="never booted")
 
     @property
     def terminal_line(self) -> str:
-        return self.seen.transcript.terminal_line if self.seen else ""
+        return self.reading.transcript.terminal_line if self.reading else ""
 
 
 class Pair(msgspec.Struct, frozen=True, kw_only=True):
@@ -57,7 +57,7 @@ class Pair(msgspec.Struct, frozen=True, kw_only=True):
     results: list[Result]
     choices: list[str] = []  # the words of the run's command line that say what its targets were
     confirmations: list[Confirmation] = []
-    variants: list[Seen] = []  # what was booted otherwise, to confirm
+    variants: list[BootReading] = []  # what was booted otherwise, to confirm
 
     @property
     def reference(self) -> Side:
@@ -123,7 +123,7 @@ def digest(run: StoredRun) -> Digest:
         results = run.results(case.name)
         unjudged += not results
         booted = run.every_boot(case.name)
-        boots = {target: [seen for seen in every if not seen.boot.variant] for target, every in booted.items()}
+        boots = {target: [reading for reading in every if not reading.boot.variant] for target, every in booted.items()}
         confirmations = run.confirmations(case.name)
         again += confirmations
         for reference, subject in dict.fromkeys((one.reference.target, one.subject.target) for one in results):
@@ -144,7 +144,9 @@ def digest(run: StoredRun) -> Digest:
                     results=own,
                     choices=_choices(run.meta.command),
                     confirmations=confirmations,
-                    variants=[seen for side in order for seen in booted.get(side.target, []) if seen.boot.variant],
+                    variants=[
+                        reading for side in order for reading in booted.get(side.target, []) if reading.boot.variant
+                    ],
                 )
             )
     results = [result for pair in pairs for result in pair.results]

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import msgspec
 
-from difftest.reading.boot_reading import Seen
+from difftest.reading.boot_reading import BootReading
 from difftest.report.capabilities import only_here
 from difftest.report.digest import Pair
 from difftest.run.store import Meta
@@ -50,7 +50,7 @@ def environments(pairs: Sequence[Pair], meta: Meta) -> tuple[list[str], list[Env
     return targets, lines
 
 
-def _cpu_lines(boots: Sequence[Seen], seen: dict[str, dict[str, list[str]]]) -> None:
+def _cpu_lines(boots: Sequence[BootReading], seen: dict[str, dict[str, list[str]]]) -> None:
     """Add what the CPU said of itself to the images that ask it."""
     for boot in boots:
         for name, value in boot.transcript.cpu.items():

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
-from difftest.reading.exits import CR_ACCESS, Exit, Outcome, Saw, Window, exits_of, l0_saw
+from difftest.reading.exits import CR_ACCESS, Exit, L0View, Outcome, Window, exits_of, l0_view
 from difftest.report.markdown import cell
 from difftest.report.meaning import EXIT_REASONS, VECTORS
 from difftest.report.qualification import CONTROL_REGISTER
@@ -26,18 +26,18 @@ def exits_report(run: StoredRun) -> str:
     return "\n".join(_lines(run)) + "\n"
 
 
-def told(saw: Saw) -> str:
+def told(view: L0View) -> str:
     """What L0 saw of a check, in words: "MOV to CR0 x1 (in L2 at l2_mov_cr0, L0 alone, #GP injected)"."""
-    if saw.never:
-        mapped = f", L0 mapped memory x{saw.mapped}" if saw.mapped else ""
-        return f"nothing: no instruction of {saw.level} exited{mapped}"
+    if view.never:
+        mapped = f", L0 mapped memory x{view.mapped}" if view.mapped else ""
+        return f"nothing: no instruction of {view.level} exited{mapped}"
     kinds = Counter[tuple[str, str]]()
-    for exit in (*saw.instructions, *saw.accesses):
+    for exit in (*view.instructions, *view.accesses):
         kinds[_name(exit), _told(exit)] += exit.count
     shown = [f"{name} x{count} ({words})" for (name, words), count in kinds.items()][:SHOWN]
     more = [f"{len(kinds) - SHOWN} more kinds"] if len(kinds) > SHOWN else []
-    alone = [f"no instruction of {saw.level} exited"] if saw.cpu_alone else []
-    unknown = [] if saw.complete else ["the record is not whole"]
+    alone = [f"no instruction of {view.level} exited"] if view.cpu_alone else []
+    unknown = [] if view.complete else ["the record is not whole"]
     return "; ".join([*shown, *more, *alone, *unknown])
 
 
@@ -73,7 +73,9 @@ def _lines(run: StoredRun) -> Iterator[str]:
     empty = True
     for snapshot in run.cases():
         for target, boots in run.boots(snapshot.name).items():
-            recorded = [seen.observation for seen in boots if seen.boot.repeat == 0 and exits_of(seen.observation)]
+            recorded = [
+                reading.observation for reading in boots if reading.boot.repeat == 0 and exits_of(reading.observation)
+            ]
             if recorded:
                 empty = False
                 yield from _target(snapshot.name, target, recorded)
@@ -96,7 +98,7 @@ def _target(case: str, target: str, boots: Sequence[Observation]) -> Iterator[st
             windows = {**trace.windows, **windows}
             problems += trace.problems
     for check, window in windows.items():
-        yield f"| `{cell(check)}` | {cell(told(l0_saw(window)), 2000)} | {_counts(window)} |"
+        yield f"| `{cell(check)}` | {cell(told(l0_view(window)), 2000)} | {_counts(window)} |"
     for problem in problems:
         yield f"\nNot whole: {cell(problem)}"
 

@@ -10,7 +10,7 @@ from importlib import import_module
 from typing import Any, NamedTuple
 
 
-class Takes(enum.Enum):
+class OptionKind(enum.Enum):
     """What the form's option takes, and with that what its function takes and gives."""
 
     FILE = enum.auto()  # function(run) -> text or bytes, which are written to the file; `-` is the output
@@ -26,7 +26,7 @@ class Form(NamedTuple):
     module: str  # in this folder
     function: str
     help: str
-    takes: Takes = Takes.FILE
+    option: OptionKind = OptionKind.FILE
 
     def load(self) -> Callable[..., Any]:
         function: Callable[..., Any] = getattr(import_module(f"difftest.report.{self.module}"), self.function)
@@ -36,7 +36,7 @@ class Form(NamedTuple):
 # By option, in the order in which they are listed and written.
 FORMS = {
     "html": Form("html", "html_report", "The self-contained HTML report."),
-    "json": Form("json", "json_report", "Print the JSON report.", Takes.NOTHING),
+    "json": Form("json", "json_report", "Print the JSON report.", OptionKind.NOTHING),
     "jsonl": Form("json", "json_lines", "JSON Lines: all results and observations."),
     "junit": Form("junit", "junit", "JUnit XML."),
     "ktap": Form("ktap", "ktap", "KTAP."),
@@ -46,10 +46,12 @@ FORMS = {
         "findings",
         "put_findings",
         "Put the table of what was found into a Markdown file, between its marks.",
-        Takes.PLACE,
+        OptionKind.PLACE,
     ),
-    "exits": Form("exits", "exits_report", "Print which VM exits L0 handled: of a run with --exits.", Takes.NOTHING),
-    "csv": Form("tables", "write_csv", "Tables of results, fields and timings.", Takes.FOLDER),
-    "parquet": Form("tables", "write_parquet", "The same tables as Parquet.", Takes.FOLDER),
-    "bug": Form("bug", "bug_report", "Print the bug report of a check's divergence.", Takes.CHECK),
+    "exits": Form(
+        "exits", "exits_report", "Print which VM exits L0 handled: of a run with --exits.", OptionKind.NOTHING
+    ),
+    "csv": Form("tables", "write_csv", "Tables of results, fields and timings.", OptionKind.FOLDER),
+    "parquet": Form("tables", "write_parquet", "The same tables as Parquet.", OptionKind.FOLDER),
+    "bug": Form("bug", "bug_report", "Print the bug report of a check's divergence.", OptionKind.CHECK),
 }

@@ -56,8 +56,8 @@ def timings_frame(run: StoredRun) -> pd.DataFrame:
         (run.meta.run, case.name, target, boot, kind, name, float(value))
         for case in run.cases()
         for target, boots in run.boots(case.name).items()
-        for boot, seen in enumerate(boots)
-        for kind, numbers in (("seconds", seen.observation.seconds), ("counter", seen.observation.counters))
+        for boot, reading in enumerate(boots)
+        for kind, numbers in (("seconds", reading.observation.seconds), ("counter", reading.observation.counters))
         for name, value in numbers.items()
     ]
     return pd.DataFrame(rows, columns=TIMING_COLUMNS)

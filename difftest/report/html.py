@@ -17,7 +17,7 @@ import msgspec
 from markupsafe import Markup
 
 from difftest.judging.result import Result
-from difftest.reading.boot_reading import Seen
+from difftest.reading.boot_reading import BootReading
 from difftest.report.digest import Digest, Pair, Side, counts, digest, grouped, headline, notable, standing
 from difftest.report.environment import environments
 from difftest.report.linediff import Row, compare
@@ -154,7 +154,7 @@ def _pair(pair: Pair, number: int) -> dict[str, Any]:
         "serial": rows,
         "serial_differs": sum(_is_line(row) for row in rows if row.differs),
         "serial_sizes": [len(left), len(right)],
-        "variants": [_boot(seen) for seen in pair.variants],
+        "variants": [_boot(reading) for reading in pair.variants],
     }
 
 
@@ -184,7 +184,7 @@ def _side(side: Side) -> dict[str, Any]:
         "picture": _picture(observation.screen) if observation else None,
         "text": "\n".join(side.screen.text).rstrip(),
         "problem": side.screen.problem,
-        "boots": [_boot(seen) for seen in side.boots],
+        "boots": [_boot(reading) for reading in side.boots],
         "faults": [fault.line for fault in observation.kernel_faults] if observation else [],
         "panics": observation.panics if observation else [],
         "commands": [command_line(argv) for argv in observation.commands] if observation else [],
@@ -192,15 +192,15 @@ def _side(side: Side) -> dict[str, Any]:
     }
 
 
-def _boot(seen: Seen) -> dict[str, Any]:
+def _boot(reading: BootReading) -> dict[str, Any]:
     """One boot among several, in a line."""
-    observation = seen.observation
+    observation = reading.observation
     return {
         "target": observation.target,
-        "variant": seen.boot.variant,
+        "variant": reading.boot.variant,
         "ending": observation.ending.value,
         "detail": observation.detail,
-        "line": seen.transcript.terminal_line,
+        "line": reading.transcript.terminal_line,
         "seconds": observation.seconds.get("whole", 0.0),
     }
 

@@ -28,7 +28,7 @@ from typing import Any
 import msgspec
 
 from difftest.judging.result import Result
-from difftest.reading.boot_reading import Seen
+from difftest.reading.boot_reading import BootReading
 from difftest.report.digest import Digest, Pair, digest, headline, standing
 from difftest.report.words import command_line, paragraph, reproduce
 from difftest.run.store import StoredRun, file_name
@@ -74,10 +74,10 @@ def _document(run: StoredRun) -> dict[str, Any]:
         },
         "results": [_result(pair, result) for pair in whole.pairs for result in pair.results],
         "observations": [
-            _observation(case.name, target, seen)
+            _observation(case.name, target, reading)
             for case in run.cases()
             for target, boots in run.every_boot(case.name).items()
-            for seen in boots
+            for reading in boots
         ],
         "confirmations": [
             {"case": case.name, **msgspec.to_builtins(one)}
@@ -113,8 +113,8 @@ def _result(pair: Pair, result: Result) -> dict[str, Any]:
     }
 
 
-def _observation(case: str, target: str, seen: Seen) -> dict[str, Any]:
-    observation, boot, screen = seen.observation, seen.boot, seen.screen
+def _observation(case: str, target: str, reading: BootReading) -> dict[str, Any]:
+    observation, boot, screen = reading.observation, reading.boot, reading.screen
     return {
         "case": case,
         "target": target,
@@ -130,7 +130,7 @@ def _observation(case: str, target: str, seen: Seen) -> dict[str, Any]:
         "serial_sha256": hashlib.sha256(observation.serial).hexdigest(),
         "serial": _Lines(visible(observation.serial, LONGEST_SERIAL, lines=True)),
         "ram_log": _Lines(visible(observation.ram_log, LONGEST_SERIAL, lines=True)),
-        "terminal_line": seen.transcript.terminal_line,
+        "terminal_line": reading.transcript.terminal_line,
         "rows": {str(row): msgspec.to_builtins(reading) for row, reading in screen.rows.items()},
         "screen_problem": screen.problem,
         "registers": observation.registers,

@@ -28,7 +28,7 @@ def junit(run: StoredRun) -> bytes:
     xml.update_statistics()
     for pair, suite in zip(whole.pairs, suites, strict=True):
         # The boots' time, which many checks share: the library adds up the checks'.
-        seconds = sum(seen.observation.seconds.get("whole", 0.0) for side in pair.sides for seen in side.boots)
+        seconds = sum(reading.observation.seconds.get("whole", 0.0) for side in pair.sides for reading in side.boots)
         suite.time = round(seconds, 3)
     data: bytes = xml.tostring()
     return b'<?xml version="1.0" encoding="utf-8"?>\n' + data + b"\n"

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import msgspec
 
 from difftest.errors import StoreError, told
-from difftest.image.prepare import Prepared
+from difftest.image.prepare import PreparedCase
 from difftest.judging.confirmation import (
     OTHER_HOST,
     RERUN,
@@ -20,9 +20,9 @@ from difftest.judging.confirmation import (
     doubted,
     stage_of,
 )
-from difftest.judging.judge import Booted, Pairing, judge
+from difftest.judging.judge import Pairing, SideBoots, judge
 from difftest.judging.result import Result, Role
-from difftest.reading.boot_reading import Seen
+from difftest.reading.boot_reading import BootReading
 from difftest.reading.screen import read_again
 from difftest.run.plan import Job, names_of
 from difftest.run.runner import Run, on_cpu
@@ -30,7 +30,9 @@ from emulators.observation import Boot
 from emulators.target import Target
 
 Again = dict[tuple[str, str, str], list[int]]  # (case, target, stage) -> numbers of the boots that were made to confirm
-Round = tuple[Prepared, int, str, Boot]  # checks of a case, their place in Job.groups, the stage, and the boot to make
+Round = tuple[
+    PreparedCase, int, str, Boot
+]  # checks of a case, their place in Job.groups, the stage, and the boot to make
 
 
 async def confirm(run: Run) -> None:
@@ -132,11 +134,11 @@ def _pairing_of(run: Run, job: Job, subject: str, stage: str, again: Again) -> P
     name, reference = job.prepared.case.name, run.plan.reference
     right = _first_repeat(run.boots(name, subject, again[name, subject, stage]))
     numbers = again.get((name, reference, stage))
-    left = _first_repeat(run.boots(name, reference, numbers) if numbers else run.seen(name, reference))
+    left = _first_repeat(run.boots(name, reference, numbers) if numbers else run.readings(name, reference))
     host, cpu = run.host(job, subject), run.hosts.get(subject)
     if stage == OTHER_HOST and cpu is not None and not isinstance(cpu, str):
         elsewhere = again.get((name, cpu.name, stage))
-        host = Booted(
+        host = SideBoots(
             role=Role.HOST_CPU,
             names=names_of(cpu),
             boots=run.boots(name, cpu.name, elsewhere) if elsewhere else (),
@@ -145,22 +147,22 @@ def _pairing_of(run: Run, job: Job, subject: str, stage: str, again: Again) -> P
     return run.pairing(job, subject, left, right, host)
 
 
-def _first_repeat(boots: Sequence[Seen]) -> list[Seen]:
+def _first_repeat(boots: Sequence[BootReading]) -> list[BootReading]:
     """The first of repeated boots, as the first: a stage is one boot on each side."""
-    first = min(seen.boot.repeat for seen in boots)
+    first = min(reading.boot.repeat for reading in boots)
     return [
-        msgspec.structs.replace(seen, boot=msgspec.structs.replace(seen.boot, repeat=0))
-        for seen in boots
-        if seen.boot.repeat == first
+        msgspec.structs.replace(reading, boot=msgspec.structs.replace(reading.boot, repeat=0))
+        for reading in boots
+        if reading.boot.repeat == first
     ]
 
 
 async def _second_reading(run: Run, name: str, first: Result) -> Stage:
     for target in (first.reference.target, first.subject.target):
-        seen = run.seen(name, target)[0]
-        if not seen.screen.rows:
-            return Stage(name=SCREEN, outcome=Outcome.UNKNOWN, detail=f"{target}: {seen.screen.problem}")
-        problem = await asyncio.to_thread(read_again, seen.observation, seen.screen)
+        reading = run.readings(name, target)[0]
+        if not reading.screen.rows:
+            return Stage(name=SCREEN, outcome=Outcome.UNKNOWN, detail=f"{target}: {reading.screen.problem}")
+        problem = await asyncio.to_thread(read_again, reading.observation, reading.screen)
         if problem:
             return Stage(name=SCREEN, outcome=Outcome.DIFFERENT, detail=f"{target}: {problem}")
     return Stage(name=SCREEN, outcome=Outcome.SAME)

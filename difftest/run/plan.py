@@ -8,8 +8,8 @@ import msgspec
 
 from difftest.case.case import Case
 from difftest.errors import CaseError, HostError
-from difftest.image.prepare import Prepared
-from difftest.judging.confirmation import Confirm
+from difftest.image.prepare import PreparedCase
+from difftest.judging.confirmation import ConfirmScope
 from emulators.registry import KVM_TARGETS, OPINION, REFERENCE
 from emulators.target import Names, Target
 
@@ -17,11 +17,11 @@ from emulators.target import Names, Target
 class Job(msgspec.Struct, frozen=True, kw_only=True):
     """A prepared case and the targets that are compared with the reference on it."""
 
-    prepared: Prepared
+    prepared: PreparedCase
     subjects: tuple[str, ...]
 
     @property
-    def groups(self) -> list[Prepared]:
+    def groups(self) -> list[PreparedCase]:
         """The case by the emulated CPUs that its checks need."""
         return self.prepared.split()
 
@@ -33,7 +33,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     reference: str = REFERENCE
     slots: int = 2  # boots that may go on side by side
     repeats: int = 1
-    confirm: Confirm = Confirm.NONE
+    confirm: ConfirmScope = ConfirmScope.NONE
     read_afresh: bool = False  # screens are read by tesseract now, whatever it has read before
 
     def targets(self) -> list[str]:

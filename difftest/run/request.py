@@ -18,8 +18,8 @@ from difftest.case.case import BUNDLED, MANIFEST, Case, load, of_image
 from difftest.case.image_options import ImageOptions
 from difftest.case.selection import find
 from difftest.errors import CaseError
-from difftest.image.prepare import Prepared, prepare, with_checks
-from difftest.judging.confirmation import Confirm
+from difftest.image.prepare import PreparedCase, prepare, with_checks
+from difftest.judging.confirmation import ConfirmScope
 from difftest.judging.result import Result
 from difftest.run.execute import execute
 from difftest.run.plan import Job, Plan, fall_back, names_of, subjects_for
@@ -52,13 +52,13 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     results: Path
     folders: Sequence[Path]
     quiet: bool
-    confirm: Confirm = Confirm.NONE
+    confirm: ConfirmScope = ConfirmScope.NONE
     allow_skips: bool = False
     command: list[str]
     series: str = ""  # see Meta
 
 
-class Ready(msgspec.Struct, frozen=True, kw_only=True):
+class ReadyRun(msgspec.Struct, frozen=True, kw_only=True):
     """A run that can start: images built, kernels and emulators fetched."""
 
     request: Request
@@ -76,7 +76,7 @@ def run_cases(request: Request) -> tuple[ExitCode, StoredRun | None]:
     return carry_out(made_ready(request))
 
 
-def made_ready(request: Request) -> Ready:
+def made_ready(request: Request) -> ReadyRun:
     """Build and fetch what the run takes. Raises CaseError and EmulatorError for what cannot be had; nothing is
     booted.
     """
@@ -110,7 +110,7 @@ def made_ready(request: Request) -> Ready:
     for job in jobs:
         _check_models(job, plan.reference, every)
     hosts = _hosts(taking_part, quiet=request.quiet)
-    return Ready(request=request, plan=plan, targets=taking_part, hosts=hosts, idle=_idle(taking_part, every))
+    return ReadyRun(request=request, plan=plan, targets=taking_part, hosts=hosts, idle=_idle(taking_part, every))
 
 
 def _hosts(taking_part: Mapping[str, Target], *, quiet: bool) -> dict[str, Target | str]:
@@ -147,7 +147,7 @@ def _check_models(job: Job, reference: str, every: Mapping[str, Target]) -> None
             raise CaseError(f"{case.name}: {name}: {error}", hint=error.hint) from error
 
 
-def images(request: Request) -> list[Prepared]:
+def images(request: Request) -> list[PreparedCase]:
     """Build or copy the images of the cases that were asked for. Raises CaseError."""
     chosen = _chosen(request)
     if not chosen:
@@ -156,7 +156,7 @@ def images(request: Request) -> list[Prepared]:
     return with_checks(prepared, request.checks) if request.checks else prepared
 
 
-def carry_out(ready: Ready) -> tuple[ExitCode, StoredRun | None]:
+def carry_out(ready: ReadyRun) -> tuple[ExitCode, StoredRun | None]:
     """Boot, judge and keep it all. Raises StoreError; see `run_cases`."""
     request, plan, taking_part = ready.request, ready.plan, ready.targets
     known = {**taking_part, **{host.name: host for host in ready.hosts.values() if not isinstance(host, str)}}
@@ -195,7 +195,7 @@ def carry_out(ready: Ready) -> tuple[ExitCode, StoredRun | None]:
     return code, stored
 
 
-async def _cancellable(ready: Ready, writer: RunWriter, progress: Progress) -> list[Result]:
+async def _cancellable(ready: ReadyRun, writer: RunWriter, progress: Progress) -> list[Result]:
     """The run, cancelled by SIGTERM and SIGHUP as asyncio cancels it by SIGINT: every emulator is ended on the way
     out.
     """

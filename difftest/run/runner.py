@@ -10,11 +10,11 @@ from collections.abc import Callable, Mapping, Sequence, Set
 import msgspec
 
 from difftest.errors import StoreError, told
-from difftest.image.prepare import Prepared
+from difftest.image.prepare import PreparedCase
 from difftest.image.symbols import with_names
-from difftest.judging.judge import Booted, Pairing, judge, missing
+from difftest.judging.judge import Pairing, SideBoots, judge, missing
 from difftest.judging.result import Result, Role
-from difftest.reading.boot_reading import BootRecord, Seen, see
+from difftest.reading.boot_reading import BootReading, BootRecord, read_boot
 from difftest.reading.screen import read_screen
 from difftest.reading.screen_reading import ScreenReading
 from difftest.run.plan import Job, Plan, names_of
@@ -53,7 +53,7 @@ class Run:
         self.slots = asyncio.Semaphore(plan.slots)
         self.read_afresh = plan.read_afresh
         self.results: dict[str, list[Result]] = {}
-        self._seen: dict[tuple[str, str], list[Seen]] = {}  # every boot of a case on a target, by its number
+        self._readings: dict[tuple[str, str], list[BootReading]] = {}  # every boot of a case on a target, by its number
         self._screens: dict[tuple[str, str], list[asyncio.Task[ScreenReading]]] = {}
         self._whole: dict[tuple[str, str], set[tuple[int, int]]] = {}  # (repeat, group) that were booted to their end
         self._groups = {job.prepared.case.name: job.groups for job in plan.jobs}
@@ -136,7 +136,7 @@ class Run:
 
     async def boot_whole(
         self,
-        prepared: Prepared,
+        prepared: PreparedCase,
         target: Target,
         session: Session,
         boot: Boot,
@@ -156,11 +156,11 @@ class Run:
         wanted, part, hangs, in_ram = list(range(len(prepared.abouts))), 0, 0, True
         while True:
             record = BootRecord(repeat=repeat, part=first * PARTS_OF_A_CPU + part, variant=variant)
-            seen = await self._observe(prepared, target, session, boot, record)
-            numbers.append(seen.boot.number)
-            reported |= set(seen.transcript.records)
-            ending, left_in = seen.observation.ending, seen.transcript.died_in()
-            lost = in_ram and prepared.ram_log is not None and not seen.observation.words.strip()
+            reading = await self._observe(prepared, target, session, boot, record)
+            numbers.append(reading.boot.number)
+            reported |= set(reading.transcript.records)
+            ending, left_in = reading.observation.ending, reading.transcript.died_in()
+            lost = in_ram and prepared.ram_log is not None and not reading.observation.words.strip()
             if lost and ending in LOST_WITH_QEMU:
                 in_ram = False
                 self.say(name, target.name, "the guest's memory is gone; booting it with its lines on COM1")
@@ -178,18 +178,18 @@ class Run:
         return numbers
 
     async def _observe(
-        self, prepared: Prepared, target: Target, session: Session, boot: Boot, record: BootRecord
-    ) -> Seen:
+        self, prepared: PreparedCase, target: Target, session: Session, boot: Boot, record: BootRecord
+    ) -> BootReading:
         """Boot once and store the observation at once. Its screen is read meanwhile: no emulator waits for that."""
         name = prepared.case.name
         observation = await session.boot(boot)
         if log := observation.logs.get(EXITS_LOG):
             logs = {**observation.logs, EXITS_LOG: with_names(log, prepared)}
             observation = msgspec.structs.replace(observation, logs=logs)
-        boots = self._seen.setdefault((name, target.name), [])
-        seen = see(observation, UNREAD, msgspec.structs.replace(record, number=len(boots)))
-        boots.append(seen)
-        storing = asyncio.create_task(asyncio.to_thread(self.writer.add_observation, name, seen.boot, observation))
+        boots = self._readings.setdefault((name, target.name), [])
+        reading = read_boot(observation, UNREAD, msgspec.structs.replace(record, number=len(boots)))
+        boots.append(reading)
+        storing = asyncio.create_task(asyncio.to_thread(self.writer.add_observation, name, reading.boot, observation))
         self._screens.setdefault((name, target.name), []).append(
             asyncio.create_task(self._screen(observation, storing))
         )
@@ -197,7 +197,7 @@ class Run:
         seconds = observation.seconds.get("whole", 0.0)
         tail = "" if observation.ending == Ending.FINISHED else f" ({observation.detail})"
         self.say(name, target.name, f"{observation.ending} after {seconds:.1f} s{tail}")
-        return seen
+        return reading
 
     async def _screen(self, observation: Observation, stored: asyncio.Task[None]) -> ScreenReading:
         """What is read off the screen of an observation. It is kept in the observation's folder, which comes first."""
@@ -214,20 +214,20 @@ class Run:
 
     async def read_screens(self, case: str, target: str) -> None:
         """Wait for what is read off the screens of a case on a target, and keep it."""
-        boots = self._seen.get((case, target), [])
+        boots = self._readings.get((case, target), [])
         for number, reading in enumerate(self._screens.get((case, target), [])):
             screen = await reading
             if boots[number].screen is UNREAD:
                 self.writer.add_screen(case, target, number, screen)
                 boots[number] = msgspec.structs.replace(boots[number], screen=screen)
 
-    def seen(self, case: str, target: str) -> list[Seen]:
+    def readings(self, case: str, target: str) -> list[BootReading]:
         """The boots that are judged: those of the plain machine."""
-        plain = [seen for seen in self._seen.get((case, target), []) if not seen.boot.variant]
-        return sorted(plain, key=lambda seen: seen.boot.order)
+        plain = [reading for reading in self._readings.get((case, target), []) if not reading.boot.variant]
+        return sorted(plain, key=lambda reading: reading.boot.order)
 
-    def boots(self, case: str, target: str, numbers: Sequence[int]) -> list[Seen]:
-        return [self._seen[case, target][number] for number in numbers]
+    def boots(self, case: str, target: str, numbers: Sequence[int]) -> list[BootReading]:
+        return [self._readings[case, target][number] for number in numbers]
 
     def _refuse(self, job: Job, target: Target, verdict: Verdict, reason: str) -> None:
         name = job.prepared.case.name
@@ -259,7 +259,7 @@ class Run:
         host, name = self.hosts.get(subject), job.prepared.case.name
         if host is None or isinstance(host, str) or self._reference_is(host, name):
             return
-        if (name, host.name) in self._seen or (name, host.name) in self._refused:
+        if (name, host.name) in self._readings or (name, host.name) in self._refused:
             return
         try:
             groups = self._groups[name]
@@ -277,7 +277,7 @@ class Run:
 
     def _reference_is(self, host: Target, case: str) -> bool:
         """Whether the reference's boots of a case were boots of the very CPU under the subject."""
-        boots = self.seen(case, self.plan.reference)
+        boots = self.readings(case, self.plan.reference)
         identity = host.identity()
         return bool(boots) and all(boots[0].observation.identity.get(key) == one for key, one in identity.items())
 
@@ -288,7 +288,11 @@ class Run:
     def _judged(self, job: Job, subject: str) -> list[Result]:
         name = job.prepared.case.name
         pairing = self.pairing(
-            job, subject, self.seen(name, self.plan.reference), self.seen(name, subject), self.host(job, subject)
+            job,
+            subject,
+            self.readings(name, self.plan.reference),
+            self.readings(name, subject),
+            self.host(job, subject),
         )
         for target in (self.plan.reference, subject):
             if refusal := self._refused.get((name, target)):
@@ -296,38 +300,38 @@ class Run:
         return judge(pairing)
 
     def pairing(
-        self, job: Job, subject: str, left: Sequence[Seen], right: Sequence[Seen], host: Booted | None
+        self, job: Job, subject: str, left: Sequence[BootReading], right: Sequence[BootReading], host: SideBoots | None
     ) -> Pairing:
         """These boots of the reference, of a subject, and of the CPU under it, as they are compared."""
         reference = names_of(self.targets[self.plan.reference])
         sides = [
-            Booted(role=Role.REFERENCE, names=reference, boots=left),
+            SideBoots(role=Role.REFERENCE, names=reference, boots=left),
             *([host] if host else []),
-            Booted(role=Role.SUBJECT, names=names_of(self.targets[subject]), boots=right),
+            SideBoots(role=Role.SUBJECT, names=names_of(self.targets[subject]), boots=right),
         ]
         prepared = job.prepared
         return Pairing(
             manifest=prepared.case.manifest, abouts=prepared.abouts, whole=prepared.whole, sides=tuple(sides)
         )
 
-    def host(self, job: Job, subject: str) -> Booted | None:
+    def host(self, job: Job, subject: str) -> SideBoots | None:
         """What was observed of the CPU under a subject; None where there is none, or nobody has asked for it yet."""
         host, name = self.hosts.get(subject), job.prepared.case.name
         if host is None:
             return None
         reference = names_of(self.targets[self.plan.reference])
         if isinstance(host, str):
-            return Booted(role=Role.HOST_CPU, names=reference, missing=host)
+            return SideBoots(role=Role.HOST_CPU, names=reference, missing=host)
         if self._reference_is(host, name):
-            return Booted(role=Role.HOST_CPU, names=reference, boots=self.seen(name, self.plan.reference))
+            return SideBoots(role=Role.HOST_CPU, names=reference, boots=self.readings(name, self.plan.reference))
         if refusal := self._refused.get((name, host.name)):
-            return Booted(role=Role.HOST_CPU, names=names_of(host), missing=refusal.reason)
-        boots = self.seen(name, host.name)
-        return Booted(role=Role.HOST_CPU, names=names_of(host), boots=boots) if boots else None
+            return SideBoots(role=Role.HOST_CPU, names=names_of(host), missing=refusal.reason)
+        boots = self.readings(name, host.name)
+        return SideBoots(role=Role.HOST_CPU, names=names_of(host), boots=boots) if boots else None
 
     def _done(self, case: str, target: str) -> bool:
         key = case, target
-        unread = any(seen.screen is UNREAD for seen in self._seen.get(key, ()))
+        unread = any(reading.screen is UNREAD for reading in self._readings.get(key, ()))
         boots = self.plan.repeats * len(self._groups[case])
         return key in self._refused or (len(self._whole.get(key, ())) >= boots and not unread)
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import msgspec
 
-from difftest.case.manifest import Known
+from difftest.case.manifest import KnownDivergence
 from difftest.judging.result import Field, Result, Role, Side
 from difftest.reading.boot_reading import BootRecord
 from difftest.verdict import Status, Verdict
@@ -40,7 +40,7 @@ class FormerResult(msgspec.Struct, frozen=True, kw_only=True):
     subject_status: str
     fields: list[FormerField] = []
     boots: str = ""
-    known: Known | None = None
+    known: KnownDivergence | None = None
     expected: bool = True
 
 

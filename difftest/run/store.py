@@ -36,7 +36,7 @@ from difftest.case.manifest import About
 from difftest.errors import StoreError
 from difftest.judging.confirmation import Confirmation
 from difftest.judging.result import Result
-from difftest.reading.boot_reading import BootRecord, Seen, see
+from difftest.reading.boot_reading import BootReading, BootRecord, read_boot
 from difftest.reading.screen_reading import ScreenReading
 from difftest.run import schema1
 from difftest.text import visible
@@ -272,24 +272,24 @@ class StoredRun:
         path = self._case(case) / "refusals.json"
         return self._json(path, list[Refusal]) if path.exists() else []
 
-    def boots(self, case: str) -> dict[str, list[Seen]]:
+    def boots(self, case: str) -> dict[str, list[BootReading]]:
         """Each target's boots, those of the first repeat first, without variants."""
         return {
-            target: sorted(plain, key=lambda seen: seen.boot.order)
+            target: sorted(plain, key=lambda reading: reading.boot.order)
             for target, boots in self.every_boot(case).items()
-            if (plain := [seen for seen in boots if not seen.boot.variant])
+            if (plain := [reading for reading in boots if not reading.boot.variant])
         }
 
-    def every_boot(self, case: str) -> dict[str, list[Seen]]:
+    def every_boot(self, case: str) -> dict[str, list[BootReading]]:
         """All that was booted, variants too, by target, in the order of the boots."""
-        found: dict[str, list[Seen]] = {}
+        found: dict[str, list[BootReading]] = {}
         for target in sorted(path for path in self._list(self._case(case)) if path.is_dir()):
             boots = [path for path in self._list(target) if BOOT.fullmatch(path.name)]
             for folder in sorted(boots, key=lambda path: int(path.name)):
                 observation, boot = self._observation(folder)
                 screen = folder / "screen.json"
                 reading = self._json(screen, ScreenReading) if screen.exists() else ScreenReading(problem="never read")
-                found.setdefault(observation.target, []).append(see(observation, reading, boot))
+                found.setdefault(observation.target, []).append(read_boot(observation, reading, boot))
         return found
 
     def image(self, snapshot: CaseSnapshot) -> bytes:

@@ -44,7 +44,7 @@ PROMPT = re.compile(rb"<bochs:\d+> \Z")
 GO_ON = b"c\n"
 
 
-class BochsGone(EmulatorError):
+class BochsEnd(EmulatorError):
     """Bochs has ended while it was asked: by itself, as when the guest switches the machine off."""
 
 
@@ -80,7 +80,7 @@ class Debugger:
     async def started(self) -> None:
         """Wait until the debugger is up and has let the simulation start: an interrupt before that kills Bochs.
 
-        Raises BochsGone, and EmulatorError when it does not come up in time.
+        Raises BochsEnd, and EmulatorError when it does not come up in time.
         """
         try:
             await self._expect(STARTED, limits.BOCHS_START)
@@ -95,7 +95,7 @@ class Debugger:
     async def paused(self) -> AsyncIterator[None]:
         """The simulation stands still while the context lasts, and goes on after it. Not to be cancelled.
 
-        Raises BochsGone, and EmulatorError when it does not stop.
+        Raises BochsEnd, and EmulatorError when it does not stop.
         """
         async with self._pausing:
             await self.stop()
@@ -107,7 +107,7 @@ class Debugger:
     async def stop(self) -> None:
         """Interrupt the simulation, unless it stands still.
 
-        Raises BochsGone, and EmulatorError when it does not stop.
+        Raises BochsEnd, and EmulatorError when it does not stop.
         """
         await self._unwatched()
         one, other = secrets.randbits(30), secrets.randbits(30)
@@ -137,7 +137,7 @@ class Debugger:
     async def command(self, text: str) -> str:
         """One command's output. Only while the simulation stands still.
 
-        Raises BochsGone, and EmulatorError when no answer comes.
+        Raises BochsEnd, and EmulatorError when no answer comes.
         """
         self._send(text.encode() + b"\n")
         try:
@@ -149,7 +149,7 @@ class Debugger:
 
     async def quit(self) -> None:
         """Leave the debugger, and with it Bochs. Only while the simulation stands still."""
-        with contextlib.suppress(BochsGone, TimeoutError):  # its process is ended in any case
+        with contextlib.suppress(BochsEnd, TimeoutError):  # its process is ended in any case
             self._send(b"quit\n")
             await self._expect(EOF, limits.BOCHS_STOP)
 
@@ -190,7 +190,7 @@ class Debugger:
 
     async def _watch(self) -> None:
         """Read the console while the guest runs."""
-        with contextlib.suppress(BochsGone):
+        with contextlib.suppress(BochsEnd):
             while True:
                 await self._expect(PROMPT, None)
                 self.prompted.set()
@@ -208,7 +208,7 @@ class Debugger:
             raise self._gone() from error
 
     async def _expect(self, pattern: re.Pattern[bytes] | type[EOF], seconds: float | None) -> bytes:
-        """Wait until this comes; what came before it. Raises TimeoutError, and BochsGone when Bochs ends instead."""
+        """Wait until this comes; what came before it. Raises TimeoutError, and BochsEnd when Bochs ends instead."""
         if self._console.flag_eof:
             raise self._gone()
         try:
@@ -220,8 +220,8 @@ class Debugger:
         before: Any = self._console.before
         return bytes(before)
 
-    def _gone(self) -> BochsGone:
-        return BochsGone("Bochs ended while its debugger was asked", evidence=self._tail())
+    def _gone(self) -> BochsEnd:
+        return BochsEnd("Bochs ended while its debugger was asked", evidence=self._tail())
 
     def _mute(self) -> EmulatorError:
         return EmulatorError("Bochs' debugger does not answer", evidence=self._tail())

@@ -13,7 +13,7 @@ import struct
 from collections.abc import AsyncIterator, Mapping, Sequence
 from pathlib import Path
 
-from emulators.bochs.debugger import BochsGone, Debugger
+from emulators.bochs.debugger import BochsEnd, Debugger
 from emulators.bochs.program import BochsProgram
 from emulators.bochs.xvfb import Display, picture, xvfb
 from emulators.host.errors import EmulatorError
@@ -116,11 +116,11 @@ class BochsMachine:
         try:
             async with self.debugger.paused():
                 return await self.text_memory()
-        except BochsGone:
+        except BochsEnd:
             return b""  # it switched itself off meanwhile, which is reported elsewhere
 
     async def _go_on(self) -> None:
-        with contextlib.suppress(BochsGone):
+        with contextlib.suppress(BochsEnd):
             async with self.debugger.paused():
                 if self._watched and not self.vmx and VM_EXIT.search(self.debugger.said()[-CONSOLE_TAIL:]):
                     self.vmx = True

@@ -16,7 +16,7 @@ import msgspec
 
 from emulators.bochs.com_port import com_port
 from emulators.bochs.cpu_models import check_cpu_model
-from emulators.bochs.debugger import BochsGone
+from emulators.bochs.debugger import BochsEnd
 from emulators.bochs.machine import POLL, BochsMachine, bochs_machine, bochsrc
 from emulators.bochs.program import BochsProgram, installed, program
 from emulators.bochs.uart_rom import ADDRESS as UART_ROM_ADDRESS
@@ -28,7 +28,7 @@ from emulators.host.files import cache_folder, private_copy, read_log
 from emulators.host.limits import in_time
 from emulators.host.scratch import scratch
 from emulators.observation import FLOPPIES, WHOLE_CPU, X_SERVER_CPU, Boot, Ending, Machine, Medium, Observation
-from emulators.standalone import IMAGE, SECOND, STOCK_ROMS, ByHand, bochs_by_hand, unseen
+from emulators.standalone import IMAGE, SECOND, STOCK_ROMS, StandaloneBoot, standalone_bochs, unseen
 from emulators.target import NESTED, OTHER_CPU, Requirement, Session, Target, other_cpu
 from emulators.watch import End, Watch, appended, discarding, first, never
 
@@ -88,11 +88,11 @@ class Bochs(Target):
             self._program = observable(found, "build it with --enable-debugger; as --host-bochs it needs none")
         return self._program
 
-    def by_hand(self, boot: Boot, needs: Sequence[str], *, carry: bool) -> ByHand:
+    def standalone_boot(self, boot: Boot, needs: Sequence[str], *, carry: bool) -> StandaloneBoot:
         serial = f"{self.name}.serial"
         config = [*bochs_config(boot, self.cpu_model(boot), ""), f"com1: enabled=1, mode=file, dev={serial}"]
         lines = bochsrc(unseen(f"{self.name}.log"), config, *STOCK_ROMS, warns=False)
-        return bochs_by_hand(lines, serial, {"uart.rom": uart_rom()}, self.configuration)
+        return standalone_bochs(lines, serial, {"uart.rom": uart_rom()}, self.configuration)
 
     def cpu_model(self, boot: Boot) -> str:
         return boot.machine.cpu_models.get(self.name, self.model)
@@ -208,7 +208,7 @@ class BochsSession:
                     log_lines = await machine.ram_log(boot.ram_log) if boot.ram_log else b""
                     screen = await machine.picture()
                     await machine.debugger.quit()
-                except BochsGone:
+                except BochsEnd:
                     end, gone = await _gone(machine, end, boot.machine.cpus)
                 except EmulatorError as error:
                     end = (Ending.CRASH, f"{end[0]} ({end[1]}), then: {error}") if memory is None else end

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from emulators.host import limits
 from emulators.host.errors import EmulatorError
-from emulators.host.limits import Unanswered, in_time
+from emulators.host.limits import AnswerTimeout, in_time
 from emulators.host.picture import png
 from emulators.host.process import Process, running
 from emulators.host.scratch import scratch
@@ -154,7 +154,7 @@ async def xvfb() -> AsyncIterator[Display]:
             ours.close()  # so that a server that dies shows as end of file
             try:
                 number = await in_time(asyncio.to_thread(answer.readline), limits.X_START, "Xvfb says nothing")
-            except Unanswered:
+            except AnswerTimeout:
                 number = b""
                 await server.end(signal.SIGTERM)  # which also ends the thread that reads
         if not number.strip().isdigit():
@@ -171,7 +171,7 @@ async def picture(display: Display) -> bytes:
     try:
         taking = asyncio.to_thread(_grab, display.name)
         return await in_time(taking, limits.X_PICTURE, "the X server gives no picture", end=display.server.wait)
-    except Unanswered:
+    except AnswerTimeout:
         await display.server.end(signal.SIGTERM)  # which also ends the thread that asks it
         raise
     except OSError as error:

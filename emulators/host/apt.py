@@ -38,11 +38,11 @@ SETTINGS = ("Dir::Etc/d", "Dir::Etc::main/f", "Dir::Etc::parts/d", "Dir::Etc::so
 LISTS, STATUS = "Dir::State::lists/d", "Dir::State::status/f"
 
 
-class NoSuchSuite(EmulatorError):
+class SuiteMissing(EmulatorError):
     """The mirror answers, and does not have the suite."""
 
 
-class NoAnswer(EmulatorError):
+class MirrorUnreachable(EmulatorError):
     """The mirror does not answer at all."""
 
 
@@ -82,7 +82,7 @@ class Suite:
         return time.time() - max(times) if times else float("inf")
 
     def update(self) -> None:
-        """Fetch the lists. Raises NoSuchSuite, or EmulatorError when the mirror does not answer; old lists stay
+        """Fetch the lists. Raises SuiteMissing, or EmulatorError when the mirror does not answer; old lists stay
         then.
         """
         self._configure()
@@ -92,10 +92,10 @@ class Suite:
             shutil.rmtree(self._folder / "state/lists/partial", ignore_errors=True)
             reason = f"{self._uri} {self.name}: {_first_reason(error.evidence)}"
             if UNREACHABLE.search(error.evidence):
-                raise NoAnswer(reason) from error
+                raise MirrorUnreachable(reason) from error
             if re.search(r"\b404\b|does not have a Release file", error.evidence):
                 self._missing.touch()
-                raise NoSuchSuite(f"{self._uri} has no suite {self.name}") from error
+                raise SuiteMissing(f"{self._uri} has no suite {self.name}") from error
             raise EmulatorError(reason) from error
         self._missing.unlink(missing_ok=True)
         self._stamp.touch()

@@ -21,7 +21,7 @@ from emulators.host import limits
 from emulators.host.answers import Answer, kept
 from emulators.host.errors import EmulatorError, Progress
 from emulators.host.files import content_sha256, writing_below
-from emulators.host.limits import Unanswered
+from emulators.host.limits import AnswerTimeout
 
 WAIT = 0.1  # seconds between looks at a lock that another run holds
 SUMS = ".sums"  # in an entry: the hash of each of its files
@@ -200,7 +200,7 @@ class Cache:
 
 
 def _take(lock: int, kind: int) -> None:
-    """Wait for a lock. Raises Unanswered when another run has it for too long."""
+    """Wait for a lock. Raises AnswerTimeout when another run has it for too long."""
     for pause in _pauses(lock, kind):
         time.sleep(pause)
 
@@ -217,7 +217,7 @@ def _pauses(lock: int, kind: int) -> Iterator[float]:
             return fcntl.flock(lock, kind | fcntl.LOCK_NB)
         except BlockingIOError:
             if time.monotonic() > deadline:
-                raise Unanswered(f"another run has been making the same for more than {limits.LOCK:g} s") from None
+                raise AnswerTimeout(f"another run has been making the same for more than {limits.LOCK:g} s") from None
             yield WAIT
 
 

@@ -48,7 +48,7 @@ TOOL = 120.0  # a compiler, a copy, an unpacker
 LOCK = 900.0  # until another run has made what this one waits for
 
 
-class Unanswered(EmulatorError):
+class AnswerTimeout(EmulatorError):
     """No answer in time. What was asked may still run."""
 
 
@@ -63,7 +63,7 @@ async def in_time(
     """The result of `work`, which is cancelled when it takes longer, or when `end()`, of the machine that it waits on,
     is over first.
 
-    Raises Unanswered with the message in the first case, EmulatorError in the second, and what `work` raises.
+    Raises AnswerTimeout with the message in the first case, EmulatorError in the second, and what `work` raises.
     """
     task = asyncio.ensure_future(work)
     waiting: list[asyncio.Future[Any]] = [task]
@@ -75,7 +75,7 @@ async def in_time(
             return task.result()
         if done:
             raise EmulatorError(f"{message}: its emulator has ended", evidence=evidence())
-        raise Unanswered(f"{message} within {seconds:g} s", evidence=evidence())
+        raise AnswerTimeout(f"{message} within {seconds:g} s", evidence=evidence())
     finally:
         for one in waiting:
             one.cancel()

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import msgspec
 
-from emulators.host.apt import QUERY_SECONDS, NoAnswer, NoSuchSuite, Package, Suite, apt, apt_of_host
+from emulators.host.apt import QUERY_SECONDS, MirrorUnreachable, Package, Suite, SuiteMissing, apt, apt_of_host
 from emulators.host.errors import ChoiceError, EmulatorError, Progress
 from emulators.host.files import writing_below
 
@@ -126,11 +126,11 @@ class Mirror:
         """Fetch one suite's lists. The answer is "", or why the mirror gives none to anybody."""
         try:
             suite.update()
-        except NoSuchSuite:
+        except SuiteMissing:
             pass
         except EmulatorError as error:
             self._fail(suite, f"{error}")
-            return f"{error}" if isinstance(error, NoAnswer) else ""
+            return f"{error}" if isinstance(error, MirrorUnreachable) else ""
         return ""
 
     def _fail(self, suite: Suite, reason: str) -> str:

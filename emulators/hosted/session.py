@@ -12,7 +12,7 @@ import msgspec
 
 from emulators.host import limits
 from emulators.host.errors import EmulatorError, Progress
-from emulators.host.limits import Unanswered, in_time
+from emulators.host.limits import AnswerTimeout, in_time
 from emulators.host.scratch import scratch
 from emulators.hosted.appliance import initramfs, tracing
 from emulators.hosted.appliance.machine import DUMP, KERNEL_LOG, PORTS, QEMU_LOG, ApplianceMachine
@@ -23,7 +23,7 @@ from emulators.hosted.exit_log import exit_log
 from emulators.hosted.kernel_log import faults
 from emulators.observation import EXITS_LOG, WHOLE_CPU, Boot, Ending, Limits, Medium, Observation
 from emulators.qemu.dump import Dump, dump, read_dump
-from emulators.qemu.machine import Looks, Qemu, kvm_failure, qemu_argv, qemu_line
+from emulators.qemu.machine import IdleProbes, Qemu, kvm_failure, qemu_argv, qemu_line
 from emulators.qemu.screen import QemuScreen
 from emulators.qemu.target import IGNORE_MSRS
 from emulators.qemu.vcpus import asleep_command, slept
@@ -256,14 +256,14 @@ class HostedSession:
             others = machine.ended(), died(), machine.left(), machine.shut_down()
             screen = QemuScreen(qemu, "/tmp", machine.fetch, machine.checksum)
             ports = machine.guest, machine.debug
-            looks = Looks(screen, LOOK, asleep, LATE_POLL if boot.end else POLL, SETTLE)
+            looks = IdleProbes(screen, LOOK, asleep, LATE_POLL if boot.end else POLL, SETTLE)
             end = await qemu.run(boot, watch, *ports, *others, looks=looks)
             async with discarding(*ports):
                 if end[0] != Ending.CRASH:
                     try:
                         dumping = dump(qemu, DUMP, boot.ram_log)
                         registers = await in_time(dumping, limits.LAST_LOOK, "QEMU does not stop its guest")
-                    except Unanswered as error:
+                    except AnswerTimeout as error:
                         end = end[0], f"{end[1]}; then {error}"
                         self._broken = True
                     watch.mark("dumped")

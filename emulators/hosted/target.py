@@ -18,15 +18,15 @@ from emulators.host.files import cache_folder
 from emulators.hosted.appliance import build, initramfs
 from emulators.hosted.appliance.kernel import fetch
 from emulators.hosted.appliance.machine import PORTS
-from emulators.hosted.appliance.start import MODEL, Hosting, appliance_by_hand
+from emulators.hosted.appliance.start import MODEL, Hosting, standalone_appliance
 from emulators.hosted.host_cpu import HostCpu
 from emulators.hosted.session import HostedSession, Settings
 from emulators.observation import Boot, Machine
 from emulators.qemu.cpu_models import check_cpu_model as check_qemu_cpu_model
 from emulators.qemu.machine import machine_argv, stock_argv
 from emulators.qemu.program import INSTALL_QEMU, qemu_program
-from emulators.qemu.target import kvm_by_hand, kvm_variants
-from emulators.standalone import IMAGE, SECOND, ByHand, qemu_by_hand
+from emulators.qemu.target import kvm_conditions, kvm_variants
+from emulators.standalone import IMAGE, SECOND, StandaloneBoot, standalone_qemu
 from emulators.target import NESTED, Requirement, Session, Target
 
 CPU = "host,vmx=on"
@@ -123,7 +123,7 @@ class KvmHosted(Target):
             self._program = program(wanted, self.cache, progress) if wanted else quickest(self.cache, progress)
         return self._program
 
-    def by_hand(self, boot: Boot, needs: Sequence[str], *, carry: bool) -> ByHand:
+    def standalone_boot(self, boot: Boot, needs: Sequence[str], *, carry: bool) -> StandaloneBoot:
         """QEMU with the KVM of whatever host it is, or the appliance with the image in it, which starts QEMU on its
         own.
         """
@@ -132,7 +132,7 @@ class KvmHosted(Target):
         quiet = ["-display", "none", "-no-reboot"]
         if not carry:
             argv = [*stock_argv(boot, "kvm", cpu), *quiet, "-serial", f"file:{serial}"]
-            return qemu_by_hand(argv, serial, kvm_by_hand(needs))
+            return standalone_qemu(argv, serial, kvm_conditions(needs))
         paths = {
             f"/cases/{name}": path for name, path in ((IMAGE, boot.image), (SECOND, boot.second)) if path is not None
         }
@@ -146,7 +146,9 @@ class KvmHosted(Target):
         ]
         files = {name.rpartition("/")[2]: data.rstrip(b"\0") for name, data in contents.items()}
         files["run"] = ("\n".join(lines) + "\n").encode()
-        return appliance_by_hand(self.appliance(lambda line: None), self.model, files, boot.machine.memory_mib, serial)
+        return standalone_appliance(
+            self.appliance(lambda line: None), self.model, files, boot.machine.memory_mib, serial
+        )
 
     def cpu_model(self, boot: Boot) -> str:
         return boot.machine.cpu_models.get(self.name, CPU)

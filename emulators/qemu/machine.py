@@ -20,10 +20,10 @@ import msgspec
 
 from emulators.host import limits
 from emulators.host.errors import EmulatorError
-from emulators.host.limits import Unanswered, in_time
+from emulators.host.limits import AnswerTimeout, in_time
 from emulators.observation import Boot, Ending, Medium
 from emulators.qemu.program import EXECUTABLE
-from emulators.qemu.vcpus import ThreadGone
+from emulators.qemu.vcpus import ThreadEnd
 from emulators.standalone import IMAGE, SECOND
 from emulators.text_screen import Screen
 from emulators.watch import SETTLE, End, Watch, first, never
@@ -104,7 +104,7 @@ def _disks(boot: Boot, image: str, second: str) -> list[str]:
     return [first, f"file={second.replace(',', ',,')},format=raw,if=ide,index=1,snapshot=on"] if second else [first]
 
 
-class Looks(NamedTuple):
+class IdleProbes(NamedTuple):
     """How a guest that says nothing is looked at, and after how many seconds of silence."""
 
     screen: Screen
@@ -130,7 +130,7 @@ class Qemu:
         """Shake hands on a connected socket. Raises EmulatorError when QEMU does not greet in time."""
         try:
             await in_time(self._client.connect(connection), seconds, "QEMU does not greet")
-        except (_qmp().QMPError, Unanswered, OSError, EOFError) as error:
+        except (_qmp().QMPError, AnswerTimeout, OSError, EOFError) as error:
             raise EmulatorError("QEMU does not answer on its QMP socket", evidence=str(error)) from error
 
     async def resume(self, connection: socket.socket) -> None:
@@ -146,11 +146,11 @@ class Qemu:
     async def disconnect(self) -> None:
         try:
             await in_time(self._client.disconnect(), limits.QEMU_LEAVE, "QEMU's QMP socket does not close")
-        except (_qmp().QMPError, Unanswered, OSError, EOFError):
+        except (_qmp().QMPError, AnswerTimeout, OSError, EOFError):
             pass  # it is gone already, and its end is reported elsewhere
 
     async def execute(self, command: str, **arguments: object) -> object:
-        """One QMP command. Raises Unanswered, and EmulatorError with QEMU's words."""
+        """One QMP command. Raises AnswerTimeout, and EmulatorError with QEMU's words."""
         try:
             asking = self._client.execute(command, arguments or None)
             return await in_time(asking, self._seconds, f"QEMU does not answer {command}")
@@ -175,7 +175,7 @@ class Qemu:
         com1: asyncio.StreamReader,
         debug: asyncio.StreamReader,
         *others: Coroutine[Any, Any, End],
-        looks: Looks,
+        looks: IdleProbes,
     ) -> End:
         """Let the guest run until it is over. `others` tell of what ends it besides its words and QEMU's events."""
         with self._client.listener(("SHUTDOWN", "STOP", "GUEST_PANICKED")) as events:
@@ -187,12 +187,12 @@ class Qemu:
             watch.go()
 
             async def goes() -> End:
-                with contextlib.suppress(Unanswered):
+                with contextlib.suppress(AnswerTimeout):
                     await asyncio.gather(*going)
                 return await never()
 
             async def told() -> End:
-                with contextlib.suppress(Unanswered):
+                with contextlib.suppress(AnswerTimeout):
                     async for event in events:
                         data = cast(dict[str, object], event.get("data", {}))
                         if end := await self._meaning(str(event["event"]), data):
@@ -202,9 +202,9 @@ class Qemu:
             async def halts() -> End:
                 try:
                     return await halted()
-                except Unanswered:  # one that cannot be looked at ends by the deadlines
+                except AnswerTimeout:  # one that cannot be looked at ends by the deadlines
                     return await never()
-                except ThreadGone as gone:
+                except ThreadEnd as gone:
                     await asyncio.sleep(WORD)
                     return Ending.CRASH, str(gone)
 

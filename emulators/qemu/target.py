@@ -23,11 +23,11 @@ from emulators.host.scratch import scratch
 from emulators.observation import Boot, Ending, Machine, Observation
 from emulators.qemu.cpu_models import check_cpu_model
 from emulators.qemu.dump import Dump, dump, read_dump
-from emulators.qemu.machine import Looks, Ports, Qemu, kvm_failure, qemu_argv, qemu_line, stock_argv
+from emulators.qemu.machine import IdleProbes, Ports, Qemu, kvm_failure, qemu_argv, qemu_line, stock_argv
 from emulators.qemu.program import qemu_program
 from emulators.qemu.screen import QemuScreen
 from emulators.qemu.vcpus import asleep
-from emulators.standalone import ByHand, qemu_by_hand
+from emulators.standalone import StandaloneBoot, standalone_qemu
 from emulators.target import NESTED, OTHER_CPU, Requirement, Session, Target, other_cpu
 from emulators.watch import End, Watch, discarding, exit_port, shutdown_port
 
@@ -51,10 +51,10 @@ class NativeQemu(Target):
     def requirements(self) -> list[Requirement]:
         return [self.program.requirement()]
 
-    def by_hand(self, boot: Boot, needs: Sequence[str], *, carry: bool) -> ByHand:
+    def standalone_boot(self, boot: Boot, needs: Sequence[str], *, carry: bool) -> StandaloneBoot:
         serial = f"{self.name}.serial"
         argv = [*stock_argv(boot, self.accelerator, self.cpu_model(boot)), "-display", "none", "-no-reboot"]
-        return qemu_by_hand([*argv, "-serial", f"file:{serial}"], serial, self.hand_needs(needs))
+        return standalone_qemu([*argv, "-serial", f"file:{serial}"], serial, self.hand_needs(needs))
 
     def hand_needs(self, needs: Sequence[str]) -> list[tuple[str, str]]:
         return []
@@ -116,7 +116,7 @@ class Kvm(NativeQemu):
         ]
 
     def hand_needs(self, needs: Sequence[str]) -> list[tuple[str, str]]:
-        return kvm_by_hand(needs)
+        return kvm_conditions(needs)
 
     def variants(self, machine: Machine) -> dict[str, Machine]:
         return kvm_variants(machine, self.name, self.model)
@@ -188,7 +188,7 @@ class NativeSession:
                     streams.append(stream)
                 com1, debug, leave, shutdown = streams
                 others = _died(process), exit_port(leave), shutdown_port(shutdown)
-                looks = Looks(QemuScreen(qemu, str(folder), fetch), LOOK, asleep, POLL)
+                looks = IdleProbes(QemuScreen(qemu, str(folder), fetch), LOOK, asleep, POLL)
                 end = await qemu.run(boot, watch, com1, debug, *others, looks=looks)
                 if process.returncode is None:
                     dumped = folder / "dump"
@@ -247,7 +247,7 @@ async def _died(process: Process) -> End:
     return Ending.CRASH, f"QEMU ended with exit code {code}"
 
 
-def kvm_by_hand(needs: Sequence[str]) -> list[tuple[str, str]]:
+def kvm_conditions(needs: Sequence[str]) -> list[tuple[str, str]]:
     """What KVM by hand takes of a host: shell conditions, with the words to say where they do not hold."""
     device = ("test -w /dev/kvm", "KVM: /dev/kvm, and leave to write to it")
     nested = (

@@ -18,7 +18,7 @@ from emulators.host.errors import EmulatorError
 BETWEEN = 0.02  # seconds between two looks
 
 
-class ThreadGone(EmulatorError):
+class ThreadEnd(EmulatorError):
     """A virtual CPU has no thread any more, as when the kernel under it has run into a BUG."""
 
 
@@ -40,11 +40,11 @@ def asleep_command(threads: Sequence[int]) -> str:
 
 def slept(said: str, count: int) -> bool:
     """What two looks at so many threads tell. A line for each: its state, and, where the kernel counts them, the
-    nanoseconds that it ran and waited, and how often it was put on a CPU. Raises ThreadGone for an empty line.
+    nanoseconds that it ran and waited, and how often it was put on a CPU. Raises ThreadEnd for an empty line.
     """
     lines = said.splitlines()
     if any(not line.strip() for line in lines):
-        raise ThreadGone("a CPU of the guest has no thread any more: the kernel under it has ended it")
+        raise ThreadEnd("a CPU of the guest has no thread any more: the kernel under it has ended it")
     first, second = lines[:count], lines[count:]
     return 0 < count == len(first) and first == second and all(line.split()[:1] == ["S"] for line in first)
 

@@ -31,7 +31,7 @@ MOST_BYTES = 2 << 30  # of all kernels, each of which takes some 15 MB; the long
 USAGE = "--kernel takes a version or its beginning, a .deb, a build tree, or a folder with a bzImage and its modules"
 
 
-class Cached(msgspec.Struct, frozen=True, kw_only=True):
+class CachedKernel(msgspec.Struct, frozen=True, kw_only=True):
     """kernel.json: what a folder of the cache holds."""
 
     name: str
@@ -170,7 +170,7 @@ def _unpacked(debs: Sequence[Path], name: str, version: str, folder: Path) -> No
     for deb in debs:
         unpack(deb, tree)
     kernel = find(tree, f"{name} {version}")
-    record = Cached(name=name, version=version, kernel=kept_in(kernel, folder))
+    record = CachedKernel(name=name, version=version, kernel=kept_in(kernel, folder))
     (folder / RECORD).write_bytes(msgspec.json.encode(record, enc_hook=str))
     shutil.rmtree(tree)
 
@@ -183,8 +183,10 @@ def _kept_in(folder: Path) -> Kernel:
     return record.kernel.below(folder)
 
 
-def _record(folder: Path) -> Cached | None:
+def _record(folder: Path) -> CachedKernel | None:
     try:
-        return msgspec.json.decode((folder / RECORD).read_bytes(), type=Cached, dec_hook=lambda _, text: Path(text))
+        return msgspec.json.decode(
+            (folder / RECORD).read_bytes(), type=CachedKernel, dec_hook=lambda _, text: Path(text)
+        )
     except (OSError, msgspec.DecodeError):
         return None

@@ -18,7 +18,7 @@ from emulators.bochs.com_port import Stream
 from emulators.bochs.machine import BochsMachine
 from emulators.host import limits
 from emulators.host.errors import EmulatorError
-from emulators.host.limits import Unanswered, in_time
+from emulators.host.limits import AnswerTimeout, in_time
 from emulators.hosted.appliance.initramfs import PACK
 from emulators.hosted.appliance.packed import unpacked
 from emulators.observation import Ending
@@ -76,7 +76,7 @@ class ApplianceMachine:
         self._panicked: asyncio.Future[None] | None = None
 
     async def ask(self, command: str, seconds: float = limits.AGENT_ANSWER) -> tuple[int, bytes]:
-        """Run a shell command in the appliance: exit code and output. Raises Unanswered, and EmulatorError when Bochs
+        """Run a shell command in the appliance: exit code and output. Raises AnswerTimeout, and EmulatorError when Bochs
         ends.
         """
         self._number += 1
@@ -89,7 +89,7 @@ class ApplianceMachine:
         """Whether Linux in there still does anything."""
         try:
             await self.ask(":", seconds)
-        except Unanswered:
+        except AnswerTimeout:
             return False
         return True
 

@@ -22,7 +22,7 @@ from emulators.host.limits import in_time
 from emulators.hosted.appliance import tracing
 from emulators.hosted.appliance.build import Appliance, whole_cylinders
 from emulators.hosted.appliance.machine import AGENT_PORT, DEBUG_PORT, GUEST_PORT, IPS, QMP_PORT, ApplianceMachine
-from emulators.standalone import STOCK_ROMS, ByHand, bochs_by_hand, unseen
+from emulators.standalone import STOCK_ROMS, StandaloneBoot, standalone_bochs, unseen
 
 # Haswell, not a newer one: kernels 7.x oops on skylake_x's XSAVE sizes, and its declared TSC rate makes guest time
 # crawl.
@@ -137,9 +137,9 @@ async def restored(hosting: Hosting, kept: Path, second: Path, folder: Path) -> 
             yield machine
 
 
-def appliance_by_hand(
+def standalone_appliance(
     appliance: Appliance, model: str, files: Mapping[str, bytes], guest_mib: int, serial: str
-) -> ByHand:
+) -> StandaloneBoot:
     """The appliance as a Bochs of its own that does what the file `run` says (see init.sh); `serial` is the guest's
     port.
 
@@ -150,7 +150,7 @@ def appliance_by_hand(
     config = [*_machine(model, _memory(appliance, files, guest_mib)), *_disks(FIRST_DISK, SECOND_DISK, ""), *coms]
     disks = {FIRST_DISK: appliance.disk.read_bytes(), SECOND_DISK: appliance.second_disk(files, COMMAND_LINE)}
     lines = bochsrc(unseen("appliance.log"), config, *STOCK_ROMS, warns=False)
-    return bochs_by_hand(lines, serial, disks, "appliance.bochsrc")
+    return standalone_bochs(lines, serial, disks, "appliance.bochsrc")
 
 
 def _memory(appliance: Appliance, images: Mapping[str, bytes], guest_mib: int, later_bytes: int = 0) -> int:
