@@ -12,7 +12,7 @@ from emulators.registry import KVM_TARGETS, REFERENCE
 from emulators.target import Emulator, Requirement
 
 
-class Finding(msgspec.Struct, frozen=True):
+class Diagnosis(msgspec.Struct, frozen=True):
     """One target (or the tester itself) and what it needs."""
 
     name: str
@@ -23,7 +23,7 @@ class Finding(msgspec.Struct, frozen=True):
         return all(need.met for need in self.needs)
 
 
-def examine(targets: Mapping[str, Emulator]) -> list[Finding]:
+def examine(targets: Mapping[str, Emulator]) -> list[Diagnosis]:
     """The tester's own needs first, then those of images in their many forms and of warm starts, then each target's."""
     own = [
         Requirement(
@@ -42,23 +42,26 @@ def examine(targets: Mapping[str, Emulator]) -> list[Finding]:
     saves = "has Bochs save a booted Linux; kvm-hosted boots one for each run without it"
     warm = [Requirement("xdotool", shutil.which("xdotool") is not None, saves, "apt-get install xdotool")]
     return [
-        Finding("difftest", own),
-        Finding("images", images),
-        Finding("warm starts", warm),
-        *(Finding(target.name, target.requirements()) for target in targets.values()),
+        Diagnosis("difftest", own),
+        Diagnosis("images", images),
+        Diagnosis("warm starts", warm),
+        *(Diagnosis(target.name, target.requirements()) for target in targets.values()),
     ]
 
 
-def can_compare(findings: list[Finding]) -> bool:
+def can_compare(diagnoses: list[Diagnosis]) -> bool:
     """Whether a run is possible here: the tester, the reference, and one KVM."""
-    usable = {finding.name for finding in findings if finding.usable}
+    usable = {diagnosis.name for diagnosis in diagnoses if diagnosis.usable}
     return {"difftest", REFERENCE} <= usable and any(name in usable for name in KVM_TARGETS)
 
 
-def packages(findings: list[Finding]) -> list[str]:
+def packages(diagnoses: list[Diagnosis]) -> list[str]:
     """The Debian packages that would mend what is missing, for one apt-get."""
     prefix = "apt-get install "
     hints = [
-        need.hint for finding in findings for need in finding.needs if not need.met and need.hint.startswith(prefix)
+        need.hint
+        for diagnosis in diagnoses
+        for need in diagnosis.needs
+        if not need.met and need.hint.startswith(prefix)
     ]
     return list(dict.fromkeys(package for hint in hints for package in hint.removeprefix(prefix).split()))

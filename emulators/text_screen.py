@@ -31,7 +31,7 @@ def text_rows(memory: bytes | None) -> list[str]:
     return [cells[row * TEXT_COLUMNS : (row + 1) * TEXT_COLUMNS].rstrip() for row in range(TEXT_ROWS)]
 
 
-def shows(rows: Sequence[str], expression: str) -> bool:
+def screen_matches(rows: Sequence[str], expression: str) -> bool:
     """Whether a regular expression matches the rows of a screen; `^` is the beginning of a row. Raises ExpressionError
     when it takes too long.
     """

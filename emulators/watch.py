@@ -15,7 +15,7 @@ from emulators.host.expression import Expression
 from emulators.host.files import sha256
 from emulators.host.limits import AnswerTimeout
 from emulators.observation import Boot, Ending, Observation
-from emulators.text_screen import Screen, shows, text_rows
+from emulators.text_screen import Screen, screen_matches, text_rows
 
 SETTLE = 0.25  # seconds that the tail of a boot gets: the last serial bytes, the last picture
 MARKER_WINDOW = 4096  # bytes before a new chunk that are searched again for the terminal marker
@@ -94,7 +94,7 @@ class Watch:
                 pictures.add(picture)
             elif self._boot.end_screen and picture not in read:
                 read.add(picture)
-                if shows(text_rows(await screen.text()), self._boot.end_screen):
+                if screen_matches(text_rows(await screen.text()), self._boot.end_screen):
                     return Ending.SETTLED, "the screen shows what it ends with, and stands still"
 
     async def deadlines(self) -> End:

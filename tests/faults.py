@@ -35,7 +35,7 @@ class Attempt(NamedTuple):
     said: str
 
 
-class Scenario(NamedTuple):
+class FaultScenario(NamedTuple):
     """What is done, the folder on the disk that fails, and what has to be there first; all below the attempt's folder,
     which is the current one.
     """
@@ -112,14 +112,14 @@ def _report(folder: Path) -> None:
 
 FORMS = ("--html", "out/page.html", "--junit", "out/junit.xml", "--csv", "out/tables")
 SCENARIOS = {
-    "run": Scenario(_command("run", "x.img", "-t", "kvm", "--quiet"), "results", _image),
-    "copy an image": Scenario(_command("run", "x.img", "-t", "kvm", "--quiet"), "cache", _image),
-    "build a case": Scenario(_command("show", "some", "--cases", "mine"), "cache", _case),
-    "fetch a kernel": Scenario(_fetch_a_kernel, "cache", _deb),
-    "report": Scenario(_command("report", *FORMS), "out", _report),
-    "judge": Scenario(_command("judge"), "results", _stored),
-    "bundle": Scenario(_command("bundle", "not-present", "-o", "out"), "out", _report),
-    "new": Scenario(_command("new", "out/fresh"), "out", _nothing),
+    "run": FaultScenario(_command("run", "x.img", "-t", "kvm", "--quiet"), "results", _image),
+    "copy an image": FaultScenario(_command("run", "x.img", "-t", "kvm", "--quiet"), "cache", _image),
+    "build a case": FaultScenario(_command("show", "some", "--cases", "mine"), "cache", _case),
+    "fetch a kernel": FaultScenario(_fetch_a_kernel, "cache", _deb),
+    "report": FaultScenario(_command("report", *FORMS), "out", _report),
+    "judge": FaultScenario(_command("judge"), "results", _stored),
+    "bundle": FaultScenario(_command("bundle", "not-present", "-o", "out"), "out", _report),
+    "new": FaultScenario(_command("new", "out/fresh"), "out", _nothing),
 }
 
 
@@ -132,7 +132,7 @@ def _fakes(*_: Any, **__: Any) -> dict[str, Any]:
     return {name: script(name) for name in ("bochs", "kvm")}
 
 
-def _attempt(scenario: Scenario, error: int, nth: int, folder: Path) -> Attempt:
+def _attempt(scenario: FaultScenario, error: int, nth: int, folder: Path) -> Attempt:
     """Fork, fail, and wait for what becomes of it."""
     folder.mkdir(parents=True)
     hits, told = os.pipe()

@@ -22,7 +22,7 @@ import emulators.host.apt
 RELEASES = {"6.1.0-7-cloud-amd64": "6.1.20-1", "6.12.5-cloud-amd64": "6.12.5-1"}
 
 
-class Mirror:
+class MirrorServer:
     """The mirror's tree. `serve()` makes this process's apt use it."""
 
     def __init__(self, folder: Path) -> None:

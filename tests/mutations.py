@@ -199,8 +199,8 @@ MUTATIONS = [
     ),
     Mutation(
         JUDGE,
-        "_Outcome(verdict=Verdict.REFERENCE_WRONG, reason=reason), times)]",
-        "_Outcome(verdict=Verdict.DIFFER, reason=reason), times)]",
+        "_RepeatVerdict(verdict=Verdict.REFERENCE_WRONG, reason=reason), times)]",
+        "_RepeatVerdict(verdict=Verdict.DIFFER, reason=reason), times)]",
     ),
     Mutation(JUDGE, "    in_kvm = [fault for fault in faults if fault.in_kvm]", "    in_kvm = faults"),
     Mutation(
@@ -214,7 +214,9 @@ MUTATIONS = [
         "showing = [reading for reading in boots if any(fault.in_kvm for fault in reading.observation.kernel_faults)]",
         "showing = list(boots)",
     ),
-    Mutation(JUDGE, "return [_result(pairing, about, _Outcome(verdict=Verdict.DIFFER, reason=reason))]", "return []"),
+    Mutation(
+        JUDGE, "return [_result(pairing, about, _RepeatVerdict(verdict=Verdict.DIFFER, reason=reason))]", "return []"
+    ),
     Mutation(JUDGE, "    ran = pairing.whole and boots and all(", "    ran = boots and all("),
     Mutation(JUDGE, "and all(reading.observation.ending in ORDERLY for reading in boots)", ""),
     Mutation(JUDGE, '"nothing in the kernel\'s log") if logged else []', '"nothing in the kernel\'s log")'),
@@ -334,13 +336,13 @@ MUTATIONS = [
     # Looking again.
     Mutation(
         CONFIRMATION,
-        "stage.outcome == Outcome.DIFFERENT and stage.name in (SCREEN, RERUN)",
-        "stage.outcome == Outcome.DIFFERENT",
+        "stage.outcome == StageOutcome.DIFFERENT and stage.name in (SCREEN, RERUN)",
+        "stage.outcome == StageOutcome.DIFFERENT",
     ),
     Mutation(
         CONFIRMATION,
-        "stage.outcome == Outcome.DIFFERENT and stage.name in (SCREEN, RERUN)",
-        "stage.outcome == Outcome.DIFFERENT and stage.name == SCREEN",
+        "stage.outcome == StageOutcome.DIFFERENT and stage.name in (SCREEN, RERUN)",
+        "stage.outcome == StageOutcome.DIFFERENT and stage.name == SCREEN",
     ),
     Mutation(CONFIRMATION, "plain = (SCREEN, RERUN, OTHER_HOST)", "plain = (SCREEN, RERUN)"),
     Mutation(CONFIRMATION, "        if MEANINGS[result.verdict].diverges\n", "        if MEANINGS[result.verdict]\n"),
@@ -371,8 +373,8 @@ MUTATIONS = [
     ),
     Mutation(
         CONFIRMATION,
-        "    if screen is not None and screen.outcome == Outcome.DIFFERENT:",
-        "    if screen is not None and screen.outcome != Outcome.SAME:",
+        "    if screen is not None and screen.outcome == StageOutcome.DIFFERENT:",
+        "    if screen is not None and screen.outcome != StageOutcome.SAME:",
     ),
     Mutation(
         CONFIRMATION,
@@ -387,8 +389,8 @@ MUTATIONS = [
     Mutation(CONFIRMATION, "result.verdict in (Verdict.SUBJECT_WRONG, Verdict.BOTH_WRONG)", "result.diverges"),
     Mutation(
         CONFIRMATION,
-        "elsewhere.outcome == Outcome.DIFFERENT and blamed:",
-        "elsewhere.outcome != Outcome.SAME and blamed:",
+        "elsewhere.outcome == StageOutcome.DIFFERENT and blamed:",
+        "elsewhere.outcome != StageOutcome.SAME and blamed:",
     ),
     Mutation(
         CONFIRMATION,

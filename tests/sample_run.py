@@ -14,12 +14,12 @@ import msgspec
 from PIL import Image, ImageDraw
 
 from difftest.case.manifest import About, KnownDivergence, Manifest
-from difftest.judging.confirmation import RERUN, SCREEN, Confirmation, Outcome, Stage
+from difftest.judging.confirmation import RERUN, SCREEN, Confirmation, Stage, StageOutcome
 from difftest.judging.judge import Pairing, SideBoots, judge
 from difftest.judging.result import Result, Role, Side
 from difftest.reading.boot_reading import BootRecord, read_boot
 from difftest.reading.screen_reading import RowReading, ScreenReading
-from difftest.run.store import CaseSnapshot, HostCpu, Meta, RunWriter, StoredRun
+from difftest.run.store import CaseSnapshot, HostCpuTarget, Meta, RunWriter, StoredRun
 from difftest.verdict import Status, Verdict
 from emulators.observation import TEXT_COLUMNS, TEXT_ROWS, Ending, Observation
 from emulators.target import Names
@@ -155,7 +155,7 @@ def meta(run: str = RUN) -> Meta:
         reference="bochs",
         targets={"bochs": REFERENCE, "kvm-hosted": SUBJECT, "host-cpu": HOST_CPU},
         identities={one.target: one.identity for one in (GOOD, BAD, HOST)},
-        hosts={"kvm-hosted": HostCpu(target="host-cpu")},
+        hosts={"kvm-hosted": HostCpuTarget(target="host-cpu")},
     )
 
 
@@ -195,10 +195,10 @@ CONFIRMED = [
         check="not-present",
         subject="kvm-hosted",
         stages=[
-            Stage(name=SCREEN, outcome=Outcome.SAME),
-            Stage(name=RERUN, outcome=Outcome.SAME, detail="exit_reason is 0x0, the SDM requires 0x30"),
-            Stage(name="another CPU model", outcome=Outcome.DIFFERENT, detail="agree: same on both sides"),
-            Stage(name="kernel_irqchip=off", outcome=Outcome.UNKNOWN, detail="kvm-hosted: not reported"),
+            Stage(name=SCREEN, outcome=StageOutcome.SAME),
+            Stage(name=RERUN, outcome=StageOutcome.SAME, detail="exit_reason is 0x0, the SDM requires 0x30"),
+            Stage(name="another CPU model", outcome=StageOutcome.DIFFERENT, detail="agree: same on both sides"),
+            Stage(name="kernel_irqchip=off", outcome=StageOutcome.UNKNOWN, detail="kvm-hosted: not reported"),
         ],
     )
 ]

@@ -19,8 +19,8 @@ from difftest.judging.confirmation import (
     SCREEN,
     Confirmation,
     ConfirmScope,
-    Outcome,
     Stage,
+    StageOutcome,
     confirmed,
     counted,
     doubted,
@@ -32,7 +32,7 @@ from difftest.run import confirm
 from difftest.run import runner as run
 from difftest.run.execute import execute
 from difftest.run.plan import Job, Plan
-from difftest.run.store import CaseSnapshot, HostCpu, Meta, RunWriter, StoredRun, now
+from difftest.run.store import CaseSnapshot, HostCpuTarget, Meta, RunWriter, StoredRun, now
 from difftest.verdict import Verdict
 from emulators.fake import Fake, observation
 from emulators.host.errors import EmulatorError
@@ -94,7 +94,7 @@ def executed(
         reference="bochs",
         targets={},
         identities={"host-cpu": under.identity()} if under else {},
-        hosts={"kvm": HostCpu(target="host-cpu")} if under else {},
+        hosts={"kvm": HostCpuTarget(target="host-cpu")} if under else {},
     )
     writer = RunWriter.create(folder / "results", meta)
     snapshot = CaseSnapshot(name="case", image_sha256="0" * 64, image_bytes=512, argument="case", checks=list(abouts))
@@ -109,14 +109,14 @@ def executed(
     return result, stored
 
 
-def stages(stored: StoredRun) -> dict[str, Outcome]:
+def stages(stored: StoredRun) -> dict[str, StageOutcome]:
     return {stage.name: stage.outcome for one in stored.confirmations("case") for stage in one.stages}
 
 
 def test_one_that_shows_again_is_confirmed(tmp_path: Path) -> None:
     result, stored = executed(tmp_path, lambda boot, number: said(WRONG))
     assert (result.verdict, result.boots, result.expected) == (Verdict.SUBJECT_WRONG, "2/2", False)
-    assert set(stages(stored).values()) == {Outcome.SAME} and OTHER_CPU in stages(stored)
+    assert set(stages(stored).values()) == {StageOutcome.SAME} and OTHER_CPU in stages(stored)
     assert counted(stored.confirmations("case")) == {"confirmed": 1}
     boots = [seen.boot for seen in stored.every_boot("case")["kvm"]]
     assert [(boot.number, boot.variant) for boot in boots] == [(0, ""), (1, ""), (2, OTHER_CPU)]
@@ -207,11 +207,11 @@ def on_another(kvm: bytes | Exception, cpu: bytes) -> Fake:
 NOT_TRIED = None
 ON_ANOTHER = [
     # what KVM and its CPU give there, the stage, and the verdict
-    (WRONG, RIGHT, Outcome.SAME, Verdict.SUBJECT_WRONG),
-    (RIGHT, RIGHT, Outcome.DIFFERENT, Verdict.BY_HOST),
-    (RIGHT, WRONG, Outcome.DIFFERENT, Verdict.BY_HOST),
-    (WRONG, WRONG, Outcome.UNKNOWN, Verdict.SUBJECT_WRONG),
-    (b"nothing\n", RIGHT, Outcome.UNKNOWN, Verdict.SUBJECT_WRONG),
+    (WRONG, RIGHT, StageOutcome.SAME, Verdict.SUBJECT_WRONG),
+    (RIGHT, RIGHT, StageOutcome.DIFFERENT, Verdict.BY_HOST),
+    (RIGHT, WRONG, StageOutcome.DIFFERENT, Verdict.BY_HOST),
+    (WRONG, WRONG, StageOutcome.UNKNOWN, Verdict.SUBJECT_WRONG),
+    (b"nothing\n", RIGHT, StageOutcome.UNKNOWN, Verdict.SUBJECT_WRONG),
     (EmulatorError("no such model"), RIGHT, NOT_TRIED, Verdict.SUBJECT_WRONG),
 ]
 
@@ -223,7 +223,7 @@ ON_ANOTHER = [
     ids=["same", "right", "right-cpu-wrong", "shared", "silent", "broken"],
 )
 def test_a_subject_that_is_blamed_is_looked_at_on_another_cpu(
-    tmp_path: Path, kvm: bytes | Exception, cpu: bytes, outcome: Outcome | None, verdict: Verdict, program: str
+    tmp_path: Path, kvm: bytes | Exception, cpu: bytes, outcome: StageOutcome | None, verdict: Verdict, program: str
 ) -> None:
     """Whether the reference is the very CPU under it, or another."""
     under = Cpu(RIGHT, program)
@@ -244,7 +244,7 @@ def test_where_the_reference_is_wrong_too_the_same_is_said_of_the_subject(tmp_pa
         under=Cpu(RIGHT),
         elsewhere=on_another(RIGHT, RIGHT),
     )
-    assert stages(stored)[OTHER_HOST] is Outcome.DIFFERENT
+    assert stages(stored)[OTHER_HOST] is StageOutcome.DIFFERENT
     assert result.verdict == Verdict.BY_HOST
     assert [side.target for side in result.wrong] == ["bochs", "kvm"]
 
@@ -271,19 +271,19 @@ FIRST = sample.result(Verdict.SUBJECT_WRONG, statuses="PASS FAIL", reason="first
 @pytest.mark.parametrize(
     ("name", "again", "outcome"),
     [
-        (RERUN, sample.result(Verdict.SUBJECT_WRONG, statuses="PASS FAIL"), Outcome.SAME),
-        (RERUN, sample.result(Verdict.AGREE), Outcome.DIFFERENT),
-        (RERUN, sample.result(Verdict.BOTH_WRONG, statuses="FAIL FAIL"), Outcome.DIFFERENT),
-        (RERUN, sample.result(Verdict.INCONCLUSIVE, statuses="PASS -"), Outcome.UNKNOWN),
-        (RERUN, sample.result(Verdict.SKIPPED, statuses="SKIP SKIP"), Outcome.UNKNOWN),
-        (RERUN, None, Outcome.UNKNOWN),
-        (RERUN, sample.result(Verdict.SHARED, statuses="PASS FAIL FAIL"), Outcome.DIFFERENT),
-        (OTHER_HOST, sample.result(Verdict.SHARED, statuses="PASS FAIL FAIL"), Outcome.UNKNOWN),
-        (OTHER_HOST, sample.result(Verdict.AGREE), Outcome.DIFFERENT),
-        (OTHER_CPU, sample.result(Verdict.AGREE), Outcome.DIFFERENT),
+        (RERUN, sample.result(Verdict.SUBJECT_WRONG, statuses="PASS FAIL"), StageOutcome.SAME),
+        (RERUN, sample.result(Verdict.AGREE), StageOutcome.DIFFERENT),
+        (RERUN, sample.result(Verdict.BOTH_WRONG, statuses="FAIL FAIL"), StageOutcome.DIFFERENT),
+        (RERUN, sample.result(Verdict.INCONCLUSIVE, statuses="PASS -"), StageOutcome.UNKNOWN),
+        (RERUN, sample.result(Verdict.SKIPPED, statuses="SKIP SKIP"), StageOutcome.UNKNOWN),
+        (RERUN, None, StageOutcome.UNKNOWN),
+        (RERUN, sample.result(Verdict.SHARED, statuses="PASS FAIL FAIL"), StageOutcome.DIFFERENT),
+        (OTHER_HOST, sample.result(Verdict.SHARED, statuses="PASS FAIL FAIL"), StageOutcome.UNKNOWN),
+        (OTHER_HOST, sample.result(Verdict.AGREE), StageOutcome.DIFFERENT),
+        (OTHER_CPU, sample.result(Verdict.AGREE), StageOutcome.DIFFERENT),
     ],
 )
-def test_what_a_second_look_gave(name: str, again: Result | None, outcome: Outcome) -> None:
+def test_what_a_second_look_gave(name: str, again: Result | None, outcome: StageOutcome) -> None:
     assert stage_of(name, FIRST, again).outcome is outcome
 
 
@@ -298,13 +298,13 @@ def test_other_values_are_told() -> None:
     assert not stage_of(RERUN, msgspec.structs.replace(first, fields=[]), free).detail.startswith("with other values")
 
 
-def stages_of(**outcomes: Outcome) -> Confirmation:
+def stages_of(**outcomes: StageOutcome) -> Confirmation:
     names = {"screen": SCREEN, "rerun": RERUN, "host": OTHER_HOST, "cpu": OTHER_CPU}
     stages = [Stage(name=names[name], outcome=outcome, detail="why") for name, outcome in outcomes.items()]
     return Confirmation(check="k", subject="kvm", stages=stages)
 
 
-SAME, DIFFERENT, UNKNOWN = Outcome.SAME, Outcome.DIFFERENT, Outcome.UNKNOWN
+SAME, DIFFERENT, UNKNOWN = StageOutcome.SAME, StageOutcome.DIFFERENT, StageOutcome.UNKNOWN
 
 
 @pytest.mark.parametrize(

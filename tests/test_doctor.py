@@ -8,9 +8,9 @@ from difftest.doctor import examine, packages
 
 
 def test_what_a_warm_start_takes_is_told_and_keeps_no_target_from_running(monkeypatch: pytest.MonkeyPatch) -> None:
-    before = {finding.name: finding for finding in examine({})}
+    before = {diagnosis.name: diagnosis for diagnosis in examine({})}
     monkeypatch.setenv("PATH", "/nowhere")
-    after = {finding.name: finding for finding in examine({})}
+    after = {diagnosis.name: diagnosis for diagnosis in examine({})}
     assert before.keys() == after.keys() == {"difftest", "images", "warm starts"}
     assert not after["warm starts"].usable
     assert packages([after["warm starts"]]) == ["xdotool"]

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from difftest.case.case import BUNDLED, load
 from difftest.image.prepare import prepare, with_checks
 from difftest.image.symbols import with_names
-from difftest.reading.exits import STAGE, Exit, L0View, Outcome, Trace, Window, exits_of, l0_view, parse_exits
+from difftest.reading.exits import STAGE, Exit, ExitHandling, L0View, Trace, Window, exits_of, l0_view, parse_exits
 from difftest.report.exits import SHOWN, exits_report, told
 from difftest.verdict import Verdict
 from emulators.observation import EXITS_LOG
@@ -58,7 +58,7 @@ def names(exits: Sequence[Exit]) -> list[str]:
 )
 def test_wp_is_seen_by_5_10_and_left_to_the_cpu_by_6_1(case: str, check: str, place: str) -> None:
     old, new = seen(case, "5.10", check), seen(case, "6.1", check)
-    assert names(old.instructions) == [place] and old.instructions[0].outcome is Outcome.HANDLED
+    assert names(old.instructions) == [place] and old.instructions[0].handling is ExitHandling.HANDLED
     assert not old.cpu_alone and not old.never
     assert new.cpu_alone
 
@@ -67,7 +67,7 @@ def test_an_access_that_the_cpu_makes_by_itself_is_told_from_the_instruction() -
     """The CPU loads the PDPTEs at a MOV to CR0 that L0 never gets, and L0 answers the EPT violation."""
     view = seen("nested-pdpte", "6.1", "L2-19/wp")
     assert not view.instructions and not view.never
-    assert [(exit.name, exit.outcome) for exit in view.accesses] == [("EPT_VIOLATION", Outcome.WRITTEN)]
+    assert [(exit.name, exit.handling) for exit in view.accesses] == [("EPT_VIOLATION", ExitHandling.WRITTEN)]
 
 
 @pytest.mark.parametrize("kernel", ["5.10", "6.1"])
@@ -90,7 +90,7 @@ def test_mov_to_cr0_that_sets_pg_in_l2_is_carried_out_by_l0(kernel: str) -> None
         view = seen("nested-pdpte", kernel, check)
         (exit,) = view.instructions
         assert (exit.level, exit.name, exit.place, exit.count) == ("L2", "CR_ACCESS", "l2_mov_cr0", 1)
-        assert (exit.outcome, exit.exceptions) == (Outcome.HANDLED, exceptions)
+        assert (exit.handling, exit.exceptions) == (ExitHandling.HANDLED, exceptions)
         assert not view.accesses
 
 
@@ -101,9 +101,9 @@ def test_outcomes() -> None:
         "L2 28 CR_ACCESS 0x1 0x0 exit=0",
         "L2 48 EPT_VIOLATION 0x1 0x1 exit=48",
     )
-    outcomes = [(exit.outcome.value, exit.count) for exit in l0_view(window).instructions]
+    outcomes = [(exit.handling.value, exit.count) for exit in l0_view(window).instructions]
     assert outcomes == [("reflected", 3), ("handled", 1), ("written", 1)]
-    assert [exit.outcome.value for exit in l0_view(window).accesses] == ["written"]
+    assert [exit.handling.value for exit in l0_view(window).accesses] == ["written"]
 
 
 def test_what_is_none_of_the_check_is_left_out() -> None:

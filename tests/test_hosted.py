@@ -22,7 +22,7 @@ import pytest
 from difftest.case.case import BUNDLED, load, of_image
 from difftest.image.prepare import prepare
 from difftest.image.symbols import with_names
-from difftest.reading.exits import Outcome, l0_view, parse_exits
+from difftest.reading.exits import ExitHandling, l0_view, parse_exits
 from difftest.reading.record import parse
 from difftest.reading.screen import read_screen
 from emulators.host.files import cache_folder
@@ -305,7 +305,12 @@ async def test_exits_are_recorded_for_each_boot_alone(tmp_path: Path, cold: bool
     assert all(view.complete for trace in traces for view in trace.values())
     for trace in traces:
         (exit,) = trace["not-present"].instructions
-        assert (exit.level, exit.name, exit.outcome, exit.exceptions) == ("L2", "CR_ACCESS", Outcome.HANDLED, (13,))
+        assert (exit.level, exit.name, exit.handling, exit.exceptions) == (
+            "L2",
+            "CR_ACCESS",
+            ExitHandling.HANDLED,
+            (13,),
+        )
         assert exit.place.endswith("l2_mov_to_cr0") and exit.count == 1
     (exit,) = traces[0]["mapped"].instructions
     assert (exit.name, exit.exceptions) == ("CR_ACCESS", ())

@@ -54,8 +54,8 @@ def silent(line: str) -> None:
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[fake.Mirror]:
-    mirror = fake.Mirror(tmp_path_factory.mktemp("mirror"))
+def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[fake.MirrorServer]:
+    mirror = fake.MirrorServer(tmp_path_factory.mktemp("mirror"))
     stale = fake.deb(
         mirror.folder, "linux-image-cloud-amd64", "6.1.20-1", {}, "linux-image-6.1.0-7-cloud-amd64 (= 6.1.20-1)"
     )
@@ -74,7 +74,7 @@ def few_suites(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def served(made: fake.Mirror, monkeypatch: pytest.MonkeyPatch) -> Iterator[fake.Mirror]:
+def served(made: fake.MirrorServer, monkeypatch: pytest.MonkeyPatch) -> Iterator[fake.MirrorServer]:
     with made.serve(monkeypatch):
         yield made
 
@@ -99,7 +99,7 @@ def test_a_host_without_debian_is_told_so(tmp_path: Path) -> None:
         archives(fake.apt_of(tmp_path, one_line="deb http://packages.example.com/tool nodistro main\n"))
 
 
-def test_both_package_layouts_are_found_in_any_suite(served: fake.Mirror, tmp_path: Path) -> None:
+def test_both_package_layouts_are_found_in_any_suite(served: fake.MirrorServer, tmp_path: Path) -> None:
     host = sorted(path.name for path in (served.folder / "host").rglob("*"))
     old = kernel.fetch("6.1", tmp_path, silent)
     assert (old.release, old.package) == ("6.1.0-7-cloud-amd64", "linux-image-6.1.0-7-cloud-amd64 6.1.20-1")
@@ -118,7 +118,7 @@ def test_both_package_layouts_are_found_in_any_suite(served: fake.Mirror, tmp_pa
     assert {package.version for package in kernel.cached(tmp_path)} == {"6.1.20-1", "6.12.5-1"}
 
 
-def test_a_damaged_kernel_is_fetched_again(served: fake.Mirror, tmp_path: Path) -> None:
+def test_a_damaged_kernel_is_fetched_again(served: fake.MirrorServer, tmp_path: Path) -> None:
     first = kernel.fetch("6.1", tmp_path, silent)
     first.vmlinuz.write_bytes(first.vmlinuz.read_bytes()[:100])
     said: list[str] = []
@@ -127,7 +127,7 @@ def test_a_damaged_kernel_is_fetched_again(served: fake.Mirror, tmp_path: Path) 
     assert any("is damaged" in line for line in said), said
 
 
-def test_an_unknown_kernel_is_refused_with_those_that_there_are(served: fake.Mirror, tmp_path: Path) -> None:
+def test_an_unknown_kernel_is_refused_with_those_that_there_are(served: fake.MirrorServer, tmp_path: Path) -> None:
     with pytest.raises(EmulatorError, match=r"no kernel 6\.2") as told:
         kernel.fetch("6.2", tmp_path, silent)
     assert told.value.hint == "there are: 6.1.20-1, 6.12.5-1"
@@ -135,7 +135,7 @@ def test_an_unknown_kernel_is_refused_with_those_that_there_are(served: fake.Mir
     assert not (tmp_path / "kernels").exists()
 
 
-def test_lists_that_were_changed_on_their_way_are_not_believed(made: fake.Mirror, tmp_path: Path) -> None:
+def test_lists_that_were_changed_on_their_way_are_not_believed(made: fake.MirrorServer, tmp_path: Path) -> None:
     with pytest.MonkeyPatch.context() as monkeypatch, made.serve(monkeypatch):
         lists = made.root / "dists/trixie/main/binary-amd64/Packages"
         right = lists.read_bytes()
@@ -148,7 +148,7 @@ def test_lists_that_were_changed_on_their_way_are_not_believed(made: fake.Mirror
 
 
 def test_a_suite_signed_by_another_key_is_not_believed(
-    served: fake.Mirror, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    served: fake.MirrorServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(emulators.host.apt, "KEYRINGS", (Path("/usr/share/keyrings/debian-archive-keyring.gpg"),))
     mirror = Mirror(tmp_path, silent)
@@ -157,7 +157,7 @@ def test_a_suite_signed_by_another_key_is_not_believed(
 
 
 def test_a_mirror_that_is_down_is_waited_for_once_and_the_cache_will_do(
-    made: fake.Mirror, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    made: fake.MirrorServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with made.serve(monkeypatch):
         before = kernel.fetch("6.1", tmp_path, silent)

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image, ImageDraw, ImageFont
 
 from difftest.reading import ocr
-from difftest.reading.ocr import FOLDER, OcrError, Picture, Reading, read
+from difftest.reading.ocr import FOLDER, GreyImage, OcrError, OcrReading, read
 from difftest.reading.screen import read_again, read_screen
 from emulators.fake import observation
 from tests.test_screen import memory_with, picture_with
@@ -29,7 +29,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
     pictures: list[bytes] = []
     real = ocr._tesseract
 
-    def counted(picture: Picture, mode: str) -> str:
+    def counted(picture: GreyImage, mode: str) -> str:
         pictures.append(picture.pixels)
         return real(picture, mode)
 
@@ -37,20 +37,20 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
     return pictures
 
 
-def picture(text: str) -> Picture:
+def picture(text: str) -> GreyImage:
     image = Image.new("L", (600, 100), 255)
     ImageDraw.Draw(image).text((24, 20), text, fill=0, font=ImageFont.load_default(52))
-    return Picture(image.width, image.height, image.tobytes())
+    return GreyImage(image.width, image.height, image.tobytes())
 
 
 def test_the_same_picture_is_read_once(asked: list[bytes]) -> None:
     assert [read(picture("GOOD"), "7") for _ in range(3)] == [
-        Reading("GOOD", False),
-        Reading("GOOD", True),
-        Reading("GOOD", True),
+        OcrReading("GOOD", False),
+        OcrReading("GOOD", True),
+        OcrReading("GOOD", True),
     ]
     assert len(asked) == 1
-    assert read(picture("GOOD"), "7", afresh=True) == Reading("GOOD", False)
+    assert read(picture("GOOD"), "7", afresh=True) == OcrReading("GOOD", False)
     assert len(asked) == 2
 
 
@@ -86,8 +86,8 @@ def test_a_damaged_reading_is_thrown_away(cache: Path, asked: list[bytes], damag
     read(picture("GOOD"), "7")
     (path,) = (cache / FOLDER).iterdir()
     damage(path)
-    assert read(picture("GOOD"), "7") == Reading("GOOD", False)
-    assert read(picture("GOOD"), "7") == Reading("GOOD", True)
+    assert read(picture("GOOD"), "7") == OcrReading("GOOD", False)
+    assert read(picture("GOOD"), "7") == OcrReading("GOOD", True)
     assert path.is_file() and not path.is_symlink()
 
 
@@ -99,7 +99,7 @@ def test_a_reading_of_another_picture_is_not_taken_for_this_ones(cache: Path, as
     read(picture("GOOD"), "7")
     (good,) = (cache / FOLDER).iterdir()
     good.write_bytes(words)
-    assert read(picture("GOOD"), "7") == Reading("GOOD", False)
+    assert read(picture("GOOD"), "7") == OcrReading("GOOD", False)
 
 
 def test_the_oldest_are_forgotten(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -107,9 +107,9 @@ def test_the_oldest_are_forgotten(cache: Path, monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(ocr, "KEPT_AGAIN", 2)
     monkeypatch.setattr(ocr, "_tesseract", lambda picture, mode: "words")
     for shade in range(5):
-        read(Picture(1, 1, bytes([shade])), "7")
+        read(GreyImage(1, 1, bytes([shade])), "7")
     assert len(list((cache / FOLDER).iterdir())) == 2
-    assert read(Picture(1, 1, b"\4"), "7").kept and not read(Picture(1, 1, b"\0"), "7").kept
+    assert read(GreyImage(1, 1, b"\4"), "7").kept and not read(GreyImage(1, 1, b"\0"), "7").kept
 
 
 def test_a_cache_that_takes_nothing_costs_no_reading(cache: Path) -> None:

@@ -12,7 +12,7 @@ import pytest
 from difftest.case.manifest import About, KnownDivergence
 from difftest.reading.boot_reading import BootRecord
 from difftest.report.html import SCRIPT, html_report
-from difftest.report.linediff import compare
+from difftest.report.linediff import line_diff
 from difftest.run.store import RunWriter, StoredRun
 from difftest.verdict import Verdict
 from emulators.observation import KernelFault
@@ -256,11 +256,11 @@ class TestLineDiff:
         def words(pieces: object) -> str | None:
             return None if pieces is None else "".join(piece.text for piece in pieces)  # type: ignore[attr-defined]
 
-        return [(words(row.left), words(row.right), row.differs) for row in compare(left, right) if not row.note]
+        return [(words(row.left), words(row.right), row.differs) for row in line_diff(left, right) if not row.note]
 
     def test_equal(self) -> None:
         assert self.shown(b"a\nb\n", b"a\nb\n") == [("a", "a", False), ("b", "b", False)]
-        assert compare(b"", b"") == []
+        assert line_diff(b"", b"") == []
 
     def test_a_side_that_says_more_hides_nothing(self) -> None:
         assert self.shown(b"a\nx\n", b"a\ny\nz\n") == [("a", "a", False), ("x", "y", True), (None, "z", True)]
@@ -271,16 +271,16 @@ class TestLineDiff:
         assert self.shown(b"a\r\n", b"a\n") == [("a\\x0d", "a", True)]
 
     def test_what_differs_inside_a_line_is_marked(self) -> None:
-        (row,) = compare(b"check x PASS reason=0x30\n", b"check x FAIL reason=0x0\n")
+        (row,) = line_diff(b"check x PASS reason=0x30\n", b"check x FAIL reason=0x0\n")
         assert [piece.text for piece in row.left or [] if piece.marked] == ["PASS", "0x30"]
         assert [piece.text for piece in row.right or [] if piece.marked] == ["FAIL", "0x0"]
 
     def test_numbers_are_those_of_the_transcripts(self) -> None:
-        rows = compare(b"a\nb\nc\n", b"x\ny\na\nb\nc\n")
+        rows = line_diff(b"a\nb\nc\n", b"x\ny\na\nb\nc\n")
         assert [(row.left_number, row.right_number) for row in rows] == [(0, 1), (0, 2), (1, 3), (2, 4), (3, 5)]
 
     def test_long_equal_stretches_are_folded(self) -> None:
-        rows = compare(b"same\n" * 100_000 + b"a\n", b"same\n" * 100_000 + b"b\n")
+        rows = line_diff(b"same\n" * 100_000 + b"a\n", b"same\n" * 100_000 + b"b\n")
         assert len(rows) < 40
         assert [row.note for row in rows if row.note] == ["99976 equal lines"]
         assert (rows[-1].left_number, rows[-1].differs) == (100_001, True)
@@ -288,7 +288,7 @@ class TestLineDiff:
     def test_a_flood_is_cheap_and_both_ends_are_kept(self) -> None:
         left = b"".join(b"%d a\n" % number for number in range(100_000)) + b"end a\n"
         right = b"".join(b"%d b\n" % number for number in range(50_000)) + b"end b\n"
-        rows = compare(left, right)
+        rows = line_diff(left, right)
         assert len(rows) < 900
         assert "".join(piece.text for piece in rows[-1].left or []) == "end a"
         assert "".join(piece.text for piece in rows[-1].right or []) == "end b"

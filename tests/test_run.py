@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from difftest.case.case import Case
-from difftest.case.manifest import About, Machine, Manifest
+from difftest.case.manifest import About, MachineRule, Manifest
 from difftest.errors import DiskError, error_report
 from difftest.history.rejudge import rejudge
 from difftest.image.params import LAYOUT, MAGIC, VERSION, params_of
@@ -22,7 +22,7 @@ from difftest.run import execute as execute_module
 from difftest.run import runner as run_module
 from difftest.run.plan import Job, Plan, names_of
 from difftest.run.runner import MOST_HANGS
-from difftest.run.store import CaseSnapshot, HostCpu, Meta, RunWriter, StoredRun, new_run_id, now
+from difftest.run.store import CaseSnapshot, HostCpuTarget, Meta, RunWriter, StoredRun, new_run_id, now
 from difftest.verdict import ExitCode, Verdict
 from emulators.fake import Fake, observation
 from emulators.host.errors import EmulatorError
@@ -97,7 +97,7 @@ def execute(
     needs: Sequence[str] = (),
     volatile: Mapping[int, str] = {},
     host: Fake | str | None = None,
-    machine: Sequence[Machine] = (),
+    machine: Sequence[MachineRule] = (),
 ) -> tuple[list[Result], StoredRun]:
     """Run cases with an image of these checks; `host` is the CPU under the subject, or why it cannot be had."""
     image = tmp_path / "x.img"
@@ -128,7 +128,9 @@ def execute(
     plan = Plan(jobs=tuple(jobs), reference=reference.name, repeats=repeats)
     targets = {target.name: target for target in (reference, subject)}
     known = {**targets, **({host.name: host} if isinstance(host, Fake) else {})}
-    stored_host = HostCpu(missing=host) if isinstance(host, str) else HostCpu(target=host.name if host else "")
+    stored_host = (
+        HostCpuTarget(missing=host) if isinstance(host, str) else HostCpuTarget(target=host.name if host else "")
+    )
     meta = Meta(
         run=new_run_id(),
         tool_version="0",
@@ -340,7 +342,7 @@ def test_checks_that_need_another_cpu_are_booted_on_it(tmp_path: Path, second: s
         return Models(target, kit(target, does), implementation="KVM" if target == "kvm" else "Bochs")
 
     good = {"a": PASS, "b": PASS, "c": PASS}
-    machine = [Machine(checks=["b", "c"], emulated_cpu="newer")]
+    machine = [MachineRule(checks=["b", "c"], emulated_cpu="newer")]
     results, stored = execute(
         tmp_path,
         on("bochs", good),

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from PIL import Image, ImageDraw, ImageFont
 
-from difftest.reading.ocr import Reading
+from difftest.reading.ocr import OcrReading
 from difftest.reading.screen import alike, ocr_rows, read_screen, text_rows
 from emulators.fake import observation
 from emulators.observation import TEXT_BYTES, TEXT_COLUMNS
@@ -95,7 +95,7 @@ def test_the_cursor_is_no_text(line: int) -> None:
 
 @pytest.mark.parametrize("bar", [(0, 2, 2), (0, 12, 4), (0, 13, 1)], ids=["above", "block", "underscore"])
 def test_what_is_no_cursor_is_read(bar: tuple[int, int, int], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("difftest.reading.screen.read", lambda *_, **__: Reading("something", False))
+    monkeypatch.setattr("difftest.reading.screen.read", lambda *_, **__: OcrReading("something", False))
     reading = read_screen(observation("x", b"", screen=picture_of({20: bar}), text_memory=memory_with({})))
     assert "row 20" in reading.problem
 

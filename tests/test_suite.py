@@ -11,14 +11,14 @@ from difftest.judging.result import Result
 from difftest.reading.boot_reading import BootReading
 from difftest.reading.record import parse
 from difftest.reading.screen_reading import RowReading, ScreenReading
-from difftest.reading.suite import Suite, identified, parse_suite
+from difftest.reading.suite import SuiteOutput, identified, parse_suite
 from difftest.verdict import Verdict
 from emulators.observation import Ending
 from tests.sides import BLANK, FREE, boot
 from tests.sides import judged as judged_boots
 
 
-def words(suite: Suite) -> list[tuple[str, str, str]]:
+def words(suite: SuiteOutput) -> list[tuple[str, str, str]]:
     return [(line.suite, line.name, line.said) for line in suite.lines]
 
 

@@ -73,7 +73,7 @@ class Note(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     text: str
 
 
-class Machine(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class MachineRule(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Checks that need another emulated CPU than the one that all else runs on: `[[machine]]` in case.toml."""
 
     checks: list[str]  # patterns, as for --check
@@ -97,7 +97,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     memory_mib: int = 256
     cpus: int = 1
     cpu_models: dict[str, str] = {}
-    machine: list[Machine] = []
+    machine: list[MachineRule] = []
     ignore_msrs: bool = False  # MSRs that the CPU lacks read as zero under KVM, as they do under Bochs
     end: str = ""  # regular expression of the terminal marker on COM1 or port 0xE9
     end_screen: str = ""  # regular expression: what a silent image shows when it has come to its end, such as a prompt

@@ -15,10 +15,10 @@ def doctor(
     from emulators.registry import targets
 
     every = targets({"kernel": kernel})
-    findings = examine(every)
-    for finding in findings:
-        typer.echo(f"{finding.name}: {'ready' if finding.usable else 'not usable'}")
-        for need in finding.needs:
+    diagnoses = examine(every)
+    for diagnosis in diagnoses:
+        typer.echo(f"{diagnosis.name}: {'ready' if diagnosis.usable else 'not usable'}")
+        for need in diagnosis.needs:
             mark = "ok     " if need.met else "MISSING"
             hint = f"  ->  {need.hint}" if not need.met else ""
             typer.echo(f"    {mark} {need.what}{': ' + need.found if need.found else ''}{hint}")
@@ -27,9 +27,9 @@ def doctor(
 
         found = KvmHosted(kernel=kernel).appliance(typer.echo)
         typer.echo(f"kernel {kernel}: {found.kernel.package}, release {found.kernel.release}")
-    wanted = packages(findings)
+    wanted = packages(diagnoses)
     if wanted:
         typer.echo(f"\nTo install what is missing:\n    apt-get install {' '.join(wanted)}")
-    if not can_compare(findings):
+    if not can_compare(diagnoses):
         typer.echo("\nNo comparison is possible here yet: it takes difftest's own needs, bochs, and kvm or kvm-hosted.")
         raise typer.Exit(1)

@@ -16,7 +16,7 @@ from difftest.errors import CaseError
 from emulators.observation import Medium
 from emulators.versions import VERSION_OPTIONS, VersionOption, Versions, given
 
-Command = Callable[..., None]
+CommandFunction = Callable[..., None]
 
 EXIT_CODES = """Exit codes: 0 all as expected; 1 an unexpected divergence, or a known one that vanished; 2 wrong usage,
 or nothing selected; 3 some case got no verdict, or nothing was compared; 4 difftest itself failed; 5 this machine
@@ -36,14 +36,14 @@ default_results = Path("results")
 RunName = Annotated[str, typer.Argument(help="A run's name or folder.", metavar="[RUN]")]
 
 
-def takes_versions(*, repeatable: bool, without: Collection[str] = ()) -> Callable[[Command], Command]:
+def takes_versions(*, repeatable: bool, without: Collection[str] = ()) -> Callable[[CommandFunction], CommandFunction]:
     """Give a command the options of `emulators.versions`, but those `without`, where it has its parameter `versions`.
 
     It gets a list with one Versions for each combination of the values that were given: a single one unless options
     are `repeatable`. Raises CaseError when two are the same.
     """
 
-    def taking(command: Command) -> Command:
+    def taking(command: CommandFunction) -> CommandFunction:
         options = [option for option in VERSION_OPTIONS if option.name not in without]
 
         @functools.wraps(command)
@@ -61,7 +61,7 @@ def takes_versions(*, repeatable: bool, without: Collection[str] = ()) -> Callab
     return taking
 
 
-def takes_image_options(command: Command) -> Command:
+def takes_image_options(command: CommandFunction) -> CommandFunction:
     """Give a command the options of an image without a manifest where it has its parameter `image`: ImageOptions."""
 
     @functools.wraps(command)

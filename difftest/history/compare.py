@@ -35,7 +35,7 @@ class Change(enum.StrEnum):
     UNKNOWN = "unknown"  # one of the two has no verdict
 
 
-class Row(msgspec.Struct, frozen=True, kw_only=True):
+class ComparisonRow(msgspec.Struct, frozen=True, kw_only=True):
     """One check of one subject, across all runs. `cells` has a verdict's words for each run, "" where it was not
     run.
     """
@@ -55,7 +55,7 @@ class Comparison(msgspec.Struct, frozen=True, kw_only=True):
 
     runs: list[str]
     versions: list[str]
-    rows: list[Row]
+    rows: list[ComparisonRow]
     notes: list[str]  # what makes the comparison weaker than it looks
 
     def all_changes(self) -> set[Change]:
@@ -76,7 +76,7 @@ def compare(runs: Sequence[StoredRun]) -> Comparison:
         changes = [change(one, other) for one, other in itertools.pairwise(found)]
         hint = _hint([one for one in found if isinstance(one, Result)])
         rows.append(
-            Row(
+            ComparisonRow(
                 case=case,
                 check=check,
                 subject=subject,

@@ -22,7 +22,7 @@ NOT_OBSERVED = "this run did not boot the image on it directly"
 ManifestOf = Callable[[CaseSnapshot], Manifest]
 
 
-class Change(msgspec.Struct, frozen=True, kw_only=True):
+class VerdictChange(msgspec.Struct, frozen=True, kw_only=True):
     """One check that is judged otherwise; None where there was, or is, no such result."""
 
     before: Result | None
@@ -97,13 +97,13 @@ def _named(run: StoredRun, target: str) -> Names:
     return run.meta.targets.get(target) or Names(target=target, implementation=EMULATED)
 
 
-def changes(before: list[Result], after: list[Result]) -> list[Change]:
+def changes(before: list[Result], after: list[Result]) -> list[VerdictChange]:
     """The checks whose verdict, standing or reason is another one."""
     olds, news = (
         {(one.check, one.reference.target, one.subject.target): one for one in results} for results in (before, after)
     )
     both = ((olds.get(key), news.get(key)) for key in dict.fromkeys([*olds, *news]))
-    return [Change(before=old, after=new) for old, new in both if _told(old) != _told(new)]
+    return [VerdictChange(before=old, after=new) for old, new in both if _told(old) != _told(new)]
 
 
 def _told(result: Result | None) -> str:

@@ -53,7 +53,7 @@ class BuiltImage(msgspec.Struct, frozen=True):
     checks: tuple[About, ...]
 
 
-class _Record(msgspec.Struct, frozen=True):
+class _BuildRecord(msgspec.Struct, frozen=True):
     """built.json, beside the image."""
 
     sha256: str
@@ -82,7 +82,7 @@ def build_case(name: str, folder: Path, sources: Sequence[str], cache: Path, say
 
     done = built_cases(cache).hold(_key(name, folder, sources), make, say)
     try:
-        record = msgspec.json.decode((done / "built.json").read_bytes(), type=_Record)
+        record = msgspec.json.decode((done / "built.json").read_bytes(), type=_BuildRecord)
     except (OSError, msgspec.DecodeError) as error:
         raise HostError(f"what was built in {done} cannot be read back", hint="is the disk full?") from error
     return BuiltImage(image=done / "disk.img", sha256=record.sha256, checks=record.checks)
@@ -146,7 +146,7 @@ def _build(name: str, folder: Path, sources: Sequence[str], out: Path) -> None:
         )
     os.truncate(out / "disk.img", whole_cylinders(len(image)))
     digest = hashlib.sha256((out / "disk.img").read_bytes()).hexdigest()
-    (out / "built.json").write_bytes(msgspec.json.encode(_Record(sha256=digest, checks=checks)))
+    (out / "built.json").write_bytes(msgspec.json.encode(_BuildRecord(sha256=digest, checks=checks)))
 
 
 def _checks(folder: Path, out: Path) -> tuple[About, ...]:

@@ -31,7 +31,7 @@ class ConfirmScope(enum.StrEnum):
     NONE = "none"
 
 
-class Outcome(enum.StrEnum):
+class StageOutcome(enum.StrEnum):
     SAME = "same"  # the divergence showed again
     DIFFERENT = "different"  # it did not
     UNKNOWN = "unknown"  # the stage could not be done, or gave no verdict
@@ -41,7 +41,7 @@ class Stage(msgspec.Struct, frozen=True, kw_only=True):
     """One stage: its name (SCREEN, RERUN, or a variant's), what it gave, and the reason in one sentence."""
 
     name: str
-    outcome: Outcome
+    outcome: StageOutcome
     detail: str = ""
 
 
@@ -61,7 +61,9 @@ class Confirmation(msgspec.Struct, frozen=True, kw_only=True):
         shows.
         """
         gone = (
-            stage.name for stage in self.stages if stage.outcome == Outcome.DIFFERENT and stage.name in (SCREEN, RERUN)
+            stage.name
+            for stage in self.stages
+            if stage.outcome == StageOutcome.DIFFERENT and stage.name in (SCREEN, RERUN)
         )
         return next(gone, "")
 
@@ -69,7 +71,9 @@ class Confirmation(msgspec.Struct, frozen=True, kw_only=True):
     def limits(self) -> list[str]:
         """The variants on which the divergence did not show."""
         plain = (SCREEN, RERUN, OTHER_HOST)
-        return [stage.name for stage in self.stages if stage.outcome == Outcome.DIFFERENT and stage.name not in plain]
+        return [
+            stage.name for stage in self.stages if stage.outcome == StageOutcome.DIFFERENT and stage.name not in plain
+        ]
 
 
 def doubted(results: Iterable[Result], which: ConfirmScope) -> list[Result]:
@@ -86,13 +90,15 @@ def doubted(results: Iterable[Result], which: ConfirmScope) -> list[Result]:
 def stage_of(name: str, first: Result, again: Result | None) -> Stage:
     """What a second look at a check gave. `again` is its result there, None when there is none."""
     if again is None or not MEANINGS[again.verdict].decided or again.verdict == Verdict.SKIPPED:
-        return Stage(name=name, outcome=Outcome.UNKNOWN, detail=again.reason if again else "the check was not reported")
+        return Stage(
+            name=name, outcome=StageOutcome.UNKNOWN, detail=again.reason if again else "the check was not reported"
+        )
     if name == OTHER_HOST and again.verdict == Verdict.SHARED:
-        return Stage(name=name, outcome=Outcome.UNKNOWN, detail=again.reason)
+        return Stage(name=name, outcome=StageOutcome.UNKNOWN, detail=again.reason)
     if again.verdict != first.verdict:
-        return Stage(name=name, outcome=Outcome.DIFFERENT, detail=f"{again.label}: {again.reason}")
+        return Stage(name=name, outcome=StageOutcome.DIFFERENT, detail=f"{again.label}: {again.reason}")
     values = "" if shown(again) == shown(first) else "with other values: "
-    return Stage(name=name, outcome=Outcome.SAME, detail=f"{values}{again.reason}")
+    return Stage(name=name, outcome=StageOutcome.SAME, detail=f"{values}{again.reason}")
 
 
 def confirmed(results: Sequence[Result], confirmations: Sequence[Confirmation]) -> list[Result]:
@@ -107,12 +113,12 @@ def _confirmed(result: Result, confirmation: Confirmation | None) -> Result:
     if confirmation is None or not MEANINGS[result.verdict].diverges:
         return result
     screen = confirmation.stage(SCREEN)
-    if screen is not None and screen.outcome == Outcome.DIFFERENT:
+    if screen is not None and screen.outcome == StageOutcome.DIFFERENT:
         reason = f"dismissed by a second reading of the screen: {screen.detail}"
         return msgspec.structs.replace(result, verdict=Verdict.INCONCLUSIVE, expected=False, reason=reason)
     elsewhere = confirmation.stage(OTHER_HOST)
     blamed = result.verdict in (Verdict.SUBJECT_WRONG, Verdict.BOTH_WRONG)
-    if elsewhere is not None and elsewhere.outcome == Outcome.DIFFERENT and blamed:
+    if elsewhere is not None and elsewhere.outcome == StageOutcome.DIFFERENT and blamed:
         reason = f"{result.reason}; on another CPU under it: {elsewhere.detail}"
         return msgspec.structs.replace(result, verdict=Verdict.BY_HOST, expected=False, reason=reason)
     if confirmation.limits:
@@ -124,7 +130,7 @@ def counted(confirmations: Iterable[Confirmation]) -> dict[str, int]:
     """How many divergences were confirmed, dismissed by which stage, and seen to depend on which variant."""
     counts: Counter[str] = Counter()
     for one in confirmations:
-        again = {stage.name for stage in one.stages if stage.outcome == Outcome.SAME}
+        again = {stage.name for stage in one.stages if stage.outcome == StageOutcome.SAME}
         if one.dismissed:
             counts[f"dismissed by {one.dismissed}"] += 1
         elif RERUN in again:

@@ -17,7 +17,7 @@ from difftest.text import visible
 from difftest.verdict import Status
 from emulators.host.expression import Expression
 from emulators.observation import FATAL, HUNG, ORDERLY, Ending
-from emulators.text_screen import shows
+from emulators.text_screen import screen_matches
 
 
 class ScreenScope(enum.Enum):
@@ -111,13 +111,13 @@ def switched_off(reading: BootReading) -> bool:
     return observation.gone or (observation.ending == Ending.POWER_OFF and observation.screen is None)
 
 
-def settled(manifest: Manifest, reading: BootReading) -> bool:
+def reached_end(manifest: Manifest, reading: BootReading) -> bool:
     """Whether a silent guest shows what the case says it ends with, such as a prompt. What the boot was stopped for
     counts only if the screen shows it afterwards, too.
     """
     if reading.observation.ending not in (Ending.SETTLED, Ending.QUIET) or not manifest.end_screen:
         return False
-    return shows(reading.screen.text, manifest.end_screen)
+    return screen_matches(reading.screen.text, manifest.end_screen)
 
 
 def ended(reading: BootReading) -> str:
@@ -143,7 +143,7 @@ def _of_check(manifest: Manifest, parts: Parts, check: str) -> Evidence:
         return no(f"the image says PASS although {broken[0]} is not as required")
     # What was reported before a later check ended or hung the guest was reported.
     ended_later = transcript.died_in() is not None or (ending in FATAL and bool(transcript.suite.lines))
-    in_order = settled(manifest, reading) or ending == Ending.FINISHED or (ending in ORDERLY and not manifest.end)
+    in_order = reached_end(manifest, reading) or ending == Ending.FINISHED or (ending in ORDERLY and not manifest.end)
     if not ended_later and not in_order:
         return no(f"reported, but {ended(reading)}")
     if not ended_later and not transcript.complete:
@@ -181,7 +181,7 @@ def _of_image(manifest: Manifest, reading: BootReading, scope: ScreenScope) -> E
         name: masked(visible(text, 80), own) for name, text in (lines if scope == ScreenScope.LINES else rows).items()
     }
     ending = observation.ending
-    in_order = ending in ORDERLY or settled(manifest, reading)
+    in_order = ending in ORDERLY or reached_end(manifest, reading)
     # Whether a guest that is done halts or switches off depends on the devices that it finds, not on the CPU.
     fields = {
         "ending": "in order" if in_order else ending.value,

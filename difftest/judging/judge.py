@@ -22,8 +22,8 @@ from difftest.judging.evidence import (
     by_repeat,
     evidence_of,
     part_of,
+    reached_end,
     screen_scope,
-    settled,
     switched_off,
 )
 from difftest.judging.known import applying, covers, matches
@@ -103,7 +103,7 @@ class Pairing(msgspec.Struct, frozen=True, kw_only=True):
         return f"{host.names.implementation} {identity.get('bochs', '')} ({identity.get('cpu model', '')})"
 
 
-class _Outcome(msgspec.Struct, frozen=True, kw_only=True):
+class _RepeatVerdict(msgspec.Struct, frozen=True, kw_only=True):
     """One check in one repeated boot of all sides."""
 
     verdict: Verdict
@@ -144,7 +144,9 @@ def _all(pairing: Pairing) -> list[Result]:
 def missing(pairing: Pairing, verdict: Verdict, reason: str) -> list[Result]:
     """Results for sides that were not booted: a capability is missing, or a target could not be used."""
     whole = [About(check=IMAGE, summary=pairing.manifest.title)]
-    return [_result(pairing, about, _Outcome(verdict=verdict, reason=reason)) for about in pairing.abouts or whole]
+    return [
+        _result(pairing, about, _RepeatVerdict(verdict=verdict, reason=reason)) for about in pairing.abouts or whole
+    ]
 
 
 def _with_lines(pairing: Pairing) -> Pairing:
@@ -170,7 +172,7 @@ def _judged(pairing: Pairing, about: About, check: str | None) -> Result:
     references, subjects = boots[Role.REFERENCE], boots[Role.SUBJECT]
     outcomes = [_outcome(pairing, boots, number, check) for number in sorted(references.keys() & subjects.keys())]
     if not outcomes:
-        return _result(pairing, about, _Outcome(verdict=Verdict.INCONCLUSIVE, reason="no boot was observed"))
+        return _result(pairing, about, _RepeatVerdict(verdict=Verdict.INCONCLUSIVE, reason="no boot was observed"))
     outcomes += _contradictions(pairing, boots, check, outcomes)
     answers = Counter(outcome.verdict for outcome in outcomes)
     commonest, times = answers.most_common(1)[0]
@@ -187,7 +189,7 @@ def _judged(pairing: Pairing, about: About, check: str | None) -> Result:
     return _result(pairing, about, chosen, f"{times}/{len(outcomes)}" if len(outcomes) > 1 else "")
 
 
-def _values(outcome: _Outcome) -> tuple[tuple[str, str | None], ...]:
+def _values(outcome: _RepeatVerdict) -> tuple[tuple[str, str | None], ...]:
     return tuple(
         (f"{target} {field.name}", value)
         for field in outcome.fields
@@ -197,8 +199,8 @@ def _values(outcome: _Outcome) -> tuple[tuple[str, str | None], ...]:
 
 
 def _contradictions(
-    pairing: Pairing, boots: Mapping[Role, Mapping[int, Parts]], check: str | None, outcomes: Sequence[_Outcome]
-) -> list[_Outcome]:
+    pairing: Pairing, boots: Mapping[Role, Mapping[int, Parts]], check: str | None, outcomes: Sequence[_RepeatVerdict]
+) -> list[_RepeatVerdict]:
     """A boot whose counterpart on the other side is missing decides nothing; but one that gave something else than the
     boots that count takes the verdict away.
     """
@@ -212,11 +214,13 @@ def _contradictions(
                     f"{pairing.targets[role]}: boot {number} gave {status.value}, which the others did not, and has no "
                     f"counterpart on {pairing.targets[other]}"
                 )
-                found.append(_Outcome(verdict=Verdict.INCONCLUSIVE, reason=reason))
+                found.append(_RepeatVerdict(verdict=Verdict.INCONCLUSIVE, reason=reason))
     return found
 
 
-def _outcome(pairing: Pairing, boots: Mapping[Role, Mapping[int, Parts]], number: int, check: str | None) -> _Outcome:
+def _outcome(
+    pairing: Pairing, boots: Mapping[Role, Mapping[int, Parts]], number: int, check: str | None
+) -> _RepeatVerdict:
     """One check in the repeated boot of this number. The CPU under the subject is booted once, for all of them."""
     parts = {role: every.get(number) or every[min(every)] for role, every in boots.items() if every}
     firsts = [parts[role][0] for role in (Role.REFERENCE, Role.SUBJECT)]
@@ -229,7 +233,7 @@ def _outcome(pairing: Pairing, boots: Mapping[Role, Mapping[int, Parts]], number
     fields = _fields(pairing, evidence)
     for role in (Role.REFERENCE, Role.SUBJECT):
         if unfit := _unfit(pairing.manifest, part_of(parts[role], check)):
-            return _Outcome(
+            return _RepeatVerdict(
                 verdict=Verdict.INCONCLUSIVE,
                 reason=f"{pairing.targets[role]}: {unfit}",
                 evidence=evidence,
@@ -239,11 +243,11 @@ def _outcome(pairing: Pairing, boots: Mapping[Role, Mapping[int, Parts]], number
     whole = left.boot.part == right.boot.part == 0  # later parts differ in which checks are switched on
     if whole and left.observation.image_sha256 != right.observation.image_sha256:
         reason = "the two sides did not boot the same bytes"
-        return _Outcome(verdict=Verdict.INCONCLUSIVE, reason=reason, evidence=evidence, fields=fields)
+        return _RepeatVerdict(verdict=Verdict.INCONCLUSIVE, reason=reason, evidence=evidence, fields=fields)
     found = attribute(evidence, pairing.targets, fields, pairing.hardware)
     by_l0 = _by_l0(right, check) if found.verdict == Verdict.SHARED else []
     hints = [*by_l0, *(hint.replace(BY_EXITS, "") if by_l0 else hint for hint in found.hints)]
-    return _Outcome(verdict=found.verdict, reason=found.reason, hints=hints, evidence=evidence, fields=fields)
+    return _RepeatVerdict(verdict=found.verdict, reason=found.reason, hints=hints, evidence=evidence, fields=fields)
 
 
 def _by_l0(reading: BootReading, check: str | None) -> list[str]:
@@ -276,7 +280,7 @@ def _unfit(manifest: Manifest, reading: BootReading) -> str:
         return "the image's bytes changed while it was booted"
     if observation.alarms:
         return visible(observation.alarms[0], 300)
-    believed = observation.ending in ORDERLY or settled(manifest, reading)
+    believed = observation.ending in ORDERLY or reached_end(manifest, reading)
     if reading.screen.problem and believed and not switched_off(reading):
         return visible(reading.screen.problem, 300)
     return ""
@@ -333,7 +337,7 @@ def _panics(pairing: Pairing) -> list[Result]:
     where = f" during {during} or before it" if during else ""
     reason = f"panic{where}: {visible(reading.observation.panics[0], 300)}"
     times = _times(pairing.reference.boots, panicked)
-    return [_result(pairing, about, _Outcome(verdict=Verdict.REFERENCE_WRONG, reason=reason), times)]
+    return [_result(pairing, about, _RepeatVerdict(verdict=Verdict.REFERENCE_WRONG, reason=reason), times)]
 
 
 def _times(boots: Sequence[BootReading], showing: Sequence[BootReading]) -> str:
@@ -356,7 +360,7 @@ def _kernel_faults(pairing: Pairing) -> list[Result]:
         uncovered = [line for line in lines if not any(matches(one, [line]) and one.pattern for one in known)]
         showing = [reading for reading in boots if any(fault.in_kvm for fault in reading.observation.kernel_faults)]
         trace = " < ".join(visible(name, 80) for name in in_kvm[0].trace[:MOST_FRAMES])
-        outcome = _Outcome(
+        outcome = _RepeatVerdict(
             verdict=Verdict.SUBJECT_WRONG,
             reason=(uncovered or lines)[0],
             hints=[f"call trace: {trace}"] if trace else [],
@@ -364,7 +368,7 @@ def _kernel_faults(pairing: Pairing) -> list[Result]:
         return [_result(pairing, about, outcome, _times(boots, showing))]
     if faults:
         reason = f"L0's kernel, not in KVM: {visible(faults[0].line, 300)}"
-        return [_result(pairing, about, _Outcome(verdict=Verdict.DIFFER, reason=reason))]
+        return [_result(pairing, about, _RepeatVerdict(verdict=Verdict.DIFFER, reason=reason))]
     logged = all(KERNEL_LOG in reading.observation.logs for reading in boots)
     return _gone(pairing, about, boots, "nothing in the kernel's log") if logged else []
 
@@ -374,11 +378,11 @@ def _gone(pairing: Pairing, about: About, boots: Sequence[BootReading], reason: 
     known = applying(pairing.manifest.known, about.check, pairing.subject.names.target, pairing.versions)
     ran = pairing.whole and boots and all(reading.observation.ending in ORDERLY for reading in boots)
     if known and ran:
-        return [_result(pairing, about, _Outcome(verdict=Verdict.AGREE, reason=reason))]
+        return [_result(pairing, about, _RepeatVerdict(verdict=Verdict.AGREE, reason=reason))]
     return []
 
 
-def _result(pairing: Pairing, about: About, outcome: _Outcome, boots: str = "") -> Result:
+def _result(pairing: Pairing, about: About, outcome: _RepeatVerdict, boots: str = "") -> Result:
     result = Result(
         case=pairing.manifest.name,
         check=about.check,

@@ -45,7 +45,7 @@ _PLACE = re.compile(r"place 0x([0-9a-f]{1,16}) ([\w.:$-]{1,250})")
 _PROBLEM = re.compile(r"problem ([ -~]{1,300})")
 
 
-class Outcome(enum.StrEnum):
+class ExitHandling(enum.StrEnum):
     """What L0 made of an exit."""
 
     HANDLED = "handled"  # it dealt with it, and the guest went on, with an exception perhaps
@@ -68,10 +68,12 @@ class Exit(msgspec.Struct, frozen=True, kw_only=True):
     count: int = 1
 
     @property
-    def outcome(self) -> Outcome:
+    def handling(self) -> ExitHandling:
         if self.passed is None:
-            return Outcome.HANDLED
-        return Outcome.REFLECTED if self.passed == self.reason and self.reason not in MEMORY else Outcome.WRITTEN
+            return ExitHandling.HANDLED
+        return (
+            ExitHandling.REFLECTED if self.passed == self.reason and self.reason not in MEMORY else ExitHandling.WRITTEN
+        )
 
 
 class Window(msgspec.Struct, frozen=True, kw_only=True):
@@ -131,7 +133,7 @@ def l0_view(window: Window) -> L0View:
         for exit in own
         if exit.reason not in MEMORY
         and not (exit.reason in HOST and exit.passed is None)
-        and not (exit.level == "L2" and exit.reason == VMCALL and exit.outcome is Outcome.REFLECTED)
+        and not (exit.level == "L2" and exit.reason == VMCALL and exit.handling is ExitHandling.REFLECTED)
     )
     memory = [exit for exit in own if exit.reason in MEMORY]
     accesses = tuple(exit for exit in memory if exit.passed is not None or exit.exceptions)

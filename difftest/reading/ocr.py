@@ -38,7 +38,7 @@ class OcrError(Exception):
     """The picture could not be read at all."""
 
 
-class Picture(NamedTuple):
+class GreyImage(NamedTuple):
     """Grey pixels, row by row, a byte each."""
 
     width: int
@@ -50,7 +50,7 @@ class Picture(NamedTuple):
         return hashlib.sha256(b"%d %d\n" % (self.width, self.height) + self.pixels).hexdigest()
 
 
-class Reading(NamedTuple):
+class OcrReading(NamedTuple):
     """Words with single blanks between. `kept` is whether they were read at an earlier time, in a picture of the same
     bytes.
     """
@@ -67,7 +67,7 @@ class _Kept(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     check: str
 
 
-def read(picture: Picture, mode: str, *, afresh: bool = False) -> Reading:
+def read(picture: GreyImage, mode: str, *, afresh: bool = False) -> OcrReading:
     """What stands in a picture, in a page segmentation mode of tesseract's; with `afresh` tesseract itself is asked in
     any case.
 
@@ -80,12 +80,12 @@ def read(picture: Picture, mode: str, *, afresh: bool = False) -> Reading:
     key = hashlib.sha256("\0".join([by, LANGUAGE, mode, picture.digest()]).encode()).hexdigest()
     path = cache_folder() / FOLDER / f"{key}.json"
     if by and not afresh and (text := _remembered(path, key)) is not None:
-        return Reading(text, True)
+        return OcrReading(text, True)
     text = _tesseract(picture, mode)
     if by and len(text) <= LONGEST:
         write(path, msgspec.json.encode(_Kept(key, text, _check(key, text))))
         _trim(path.parent)
-    return Reading(text, False)
+    return OcrReading(text, False)
 
 
 def _remembered(path: Path, key: str) -> str | None:
@@ -149,7 +149,7 @@ def _program(program: str) -> str:
         return ""
 
 
-def _tesseract(picture: Picture, mode: str) -> str:
+def _tesseract(picture: GreyImage, mode: str) -> str:
     # late: it loads pandas, and most runs find each strip of their screens among those that were read before
     import pytesseract
     from PIL import Image

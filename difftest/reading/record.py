@@ -20,7 +20,7 @@ import re
 
 import msgspec
 
-from difftest.reading.suite import Suite, parse_suite
+from difftest.reading.suite import SuiteOutput, parse_suite
 from difftest.text import visible
 from difftest.verdict import Status
 from emulators.observation import Observation
@@ -61,7 +61,7 @@ class Transcript(msgspec.Struct, frozen=True, kw_only=True):
     records: dict[str, Record] = {}
     started: list[str] = []
     ends: list[str] = []  # the checks that require the CPU to enter shutdown
-    suite: Suite = Suite()  # results in free text, where there are no records
+    suite: SuiteOutput = SuiteOutput()  # results in free text, where there are no records
     cpu: dict[str, str] = {}  # what the CPU said of itself: signature, maxphyaddr, ia32_vmx_basic ... Never compared
     complete: bool = False  # the end line stood there and its count was right
     terminal_line: str = ""  # the last line that is not blank, safe to show
@@ -138,7 +138,7 @@ def _parse(serial: bytes) -> Transcript:
         problems.append(f"the image says it reported {counted} checks, {len(records)} were read")
     spoken = next((line for line in reversed(lines) if line.strip()), b"")
     suite = (
-        Suite()
+        SuiteOutput()
         if records or started
         else parse_suite([line[:MAX_LINE].decode(errors="backslashreplace") for line in lines])
     )

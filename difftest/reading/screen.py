@@ -11,7 +11,7 @@ import struct
 import zlib
 from typing import TYPE_CHECKING
 
-from difftest.reading.ocr import OcrError, Picture, Reading, read
+from difftest.reading.ocr import GreyImage, OcrError, OcrReading, read
 from difftest.reading.screen_reading import VERDICT_ROWS, RowReading, ScreenReading
 from emulators.observation import TEXT_COLUMNS, TEXT_ROWS, Observation
 from emulators.text_screen import text_rows
@@ -81,7 +81,7 @@ def read_again(observation: Observation, first: ScreenReading) -> str:
     return "; ".join(wrong)
 
 
-def ocr_rows(png: bytes, rows: tuple[int, ...], *, again: bool = False, afresh: bool = False) -> dict[int, Reading]:
+def ocr_rows(png: bytes, rows: tuple[int, ...], *, again: bool = False, afresh: bool = False) -> dict[int, OcrReading]:
     """What tesseract reads in these rows of an 80x25 text screen's picture. Blank rows cost nothing.
 
     Raises OcrError when the picture is no text screen, or tesseract fails.
@@ -96,13 +96,13 @@ def ocr_rows(png: bytes, rows: tuple[int, ...], *, again: bool = False, afresh: 
         picture = file.convert("L")
     except (OSError, ValueError, SyntaxError, EOFError, struct.error, zlib.error) as error:
         raise OcrError(f"the picture cannot be read: {error}") from error
-    found: dict[int, Reading] = {}
+    found: dict[int, OcrReading] = {}
     for row in rows:
         strip = picture.crop((0, row * CELL_LINES, picture.width, (row + 1) * CELL_LINES))
         _wipe_cursor(strip)
         low, high = strip.getextrema()
         if low == high:
-            found[row] = Reading("", False)
+            found[row] = OcrReading("", False)
             continue
         dark_on_light = ImageOps.autocontrast(ImageOps.invert(strip))
         ink = ImageOps.invert(dark_on_light).getbbox() or (0, 0, 1, CELL_LINES)
@@ -112,7 +112,7 @@ def ocr_rows(png: bytes, rows: tuple[int, ...], *, again: bool = False, afresh: 
         scale, mode = (SCALE_AGAIN, "6") if again else (SCALE, "7")
         big = word.resize((word.width * scale, word.height * scale), Image.Resampling.LANCZOS)
         framed = ImageOps.expand(big, MARGIN, 255)
-        found[row] = read(Picture(framed.width, framed.height, framed.tobytes()), mode, afresh=afresh)
+        found[row] = read(GreyImage(framed.width, framed.height, framed.tobytes()), mode, afresh=afresh)
     return found
 
 

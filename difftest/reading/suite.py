@@ -56,7 +56,7 @@ class Line(msgspec.Struct, frozen=True):
         return STATUSES[self.said]
 
 
-class Suite(msgspec.Struct, frozen=True, kw_only=True):
+class SuiteOutput(msgspec.Struct, frozen=True, kw_only=True):
     """What a transcript says in lines. `closed`: the image said itself that this is all."""
 
     lines: list[Line] = []
@@ -64,7 +64,7 @@ class Suite(msgspec.Struct, frozen=True, kw_only=True):
     problems: list[str] = []
 
 
-def parse_suite(lines: Sequence[str]) -> Suite:
+def parse_suite(lines: Sequence[str]) -> SuiteOutput:
     """Find results in a transcript's lines. TAP counts only where there is a plan: "ok" alone is a word like any
     other.
     """
@@ -91,10 +91,10 @@ def parse_suite(lines: Sequence[str]) -> Suite:
                 )
             )
         if len(found) > MOST_LINES:
-            return Suite(lines=found, problems=[f"more than {MOST_LINES} results"])
+            return SuiteOutput(lines=found, problems=[f"more than {MOST_LINES} results"])
     if plans and sum(plans) != outermost:
         problems.append(f"TAP planned {sum(plans)} tests, {outermost} were read")
-    return Suite(lines=found, closed=bool(summaries) or bool(plans and not problems), problems=problems)
+    return SuiteOutput(lines=found, closed=bool(summaries) or bool(plans and not problems), problems=problems)
 
 
 def identified(boots: Sequence[Sequence[Line]], volatile: Sequence[str]) -> list[dict[str, Line]]:

@@ -12,9 +12,9 @@ from collections.abc import Mapping
 from difftest.case.manifest import EMULATOR, HOST_KERNEL
 from difftest.errors import StoreError
 from difftest.judging import result as judged
-from difftest.judging.confirmation import OTHER_HOST, Outcome, Stage
+from difftest.judging.confirmation import OTHER_HOST, Stage, StageOutcome
 from difftest.judging.result import Field, Result, Role
-from difftest.report.digest import Digest, Pair, Side, digest
+from difftest.report.digest import Digest, Pair, SideReport, digest
 from difftest.report.find import found, manifest_of
 from difftest.report.meaning import spelled
 from difftest.report.words import NO_CHECKS, command_line, effect, reproduce, sentence
@@ -56,11 +56,11 @@ def bug_report(run: StoredRun, check: str) -> str:
         for one in other.all_results()
         if _same(one, result)
     }
-    forms = [_Form(whole, pair, result, side, siblings).text() for side in result.wrong]
+    forms = [_BugReport(whole, pair, result, side, siblings).text() for side in result.wrong]
     return "\n\n".join(forms)
 
 
-class _Form:
+class _BugReport:
     """One report; `culprit` is the side that it is about, `siblings` are the check's results in other runs of the
     command.
     """
@@ -178,14 +178,16 @@ class _Form:
 
     def _stage(self, stage: Stage) -> str:
         if stage.name in ("re-run", "second reading of the screen"):
-            words = {Outcome.SAME: "the same", Outcome.DIFFERENT: "not the same"}.get(stage.outcome, "no result")
+            words = {StageOutcome.SAME: "the same", StageOutcome.DIFFERENT: "not the same"}.get(
+                stage.outcome, "no result"
+            )
             return f"{stage.name[:1].upper()}{stage.name[1:]}: {words}" + (
-                f" ({stage.detail})" if stage.outcome != Outcome.SAME else ""
+                f" ({stage.detail})" if stage.outcome != StageOutcome.SAME else ""
             )
         words = {
-            Outcome.SAME: "this bug still exists",
-            Outcome.DIFFERENT: f"this bug does not show ({stage.detail})",
-            Outcome.UNKNOWN: f"tried, without a result ({stage.detail})",
+            StageOutcome.SAME: "this bug still exists",
+            StageOutcome.DIFFERENT: f"this bug does not show ({stage.detail})",
+            StageOutcome.UNKNOWN: f"tried, without a result ({stage.detail})",
         }[stage.outcome]
         wanted = self.wrong.names.target, stage.name
         boots = [one.observation for one in self.pair.variants if (one.observation.target, one.boot.variant) == wanted]
@@ -309,7 +311,7 @@ def _same(one: Result, other: Result) -> bool:
     return (one.case, one.check, one.subject.target) == (other.case, other.check, other.subject.target)
 
 
-def _shown(side: Side, result: Result, status: Status) -> str:
+def _shown(side: SideReport, result: Result, status: Status) -> str:
     """What a person sees at the end of a boot: the words on the screen, and the serial port's last line."""
     observation = _observed(side)
     words = [
@@ -331,11 +333,11 @@ def _columns(text: str) -> str:
     return f"{len(text) - len(text.lstrip())}-{len(text.rstrip()) - 1}"
 
 
-def _identity(side: Side) -> dict[str, str]:
+def _identity(side: SideReport) -> dict[str, str]:
     return _observed(side).identity
 
 
-def _observed(side: Side) -> Observation:
+def _observed(side: SideReport) -> Observation:
     if side.observation is None:
         raise StoreError(f"{side.names.target} was never booted", hint="only what was observed can be reported")
     return side.observation

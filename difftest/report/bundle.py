@@ -20,7 +20,7 @@ from difftest.errors import StoreError
 from difftest.image.params import speaking
 from difftest.judging.result import Result
 from difftest.report.bug import IMAGE_NAME, bug_report
-from difftest.report.digest import Pair, Side, digest
+from difftest.report.digest import Pair, SideReport, digest
 from difftest.report.environment import environments
 from difftest.report.find import found, manifest_of
 from difftest.report.words import NO_CHECKS, command_line, paragraph, title
@@ -86,7 +86,7 @@ def _evidence(pair: Pair, result: Result) -> Iterator[tuple[str, bytes]]:
             yield f"{folder}/logs/{file_name(name)}", data
 
 
-def _record(side: Side, result: Result) -> bytes:
+def _record(side: SideReport, result: Result) -> bytes:
     """The line that a side's verdict stands on: the check's record, or the last line of an image that prints none."""
     lines = [line.rstrip(b"\r") for line in side.observation.words.split(b"\n")] if side.observation else []
     if result.check in NO_CHECKS:

@@ -21,7 +21,7 @@ ORDER = list(Role)  # of the sides in a report
 CHOOSING = [option.flag for option in VERSION_OPTIONS]  # options that say what a target is
 
 
-class Side(msgspec.Struct, frozen=True, kw_only=True):
+class SideReport(msgspec.Struct, frozen=True, kw_only=True):
     """One target's boots of one case. Empty when it was never booted: a capability is missing, or the target broke."""
 
     role: Role
@@ -53,21 +53,21 @@ class Pair(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     case: CaseSnapshot
-    sides: list[Side]
+    sides: list[SideReport]
     results: list[Result]
     choices: list[str] = []  # the words of the run's command line that say what its targets were
     confirmations: list[Confirmation] = []
     variants: list[BootReading] = []  # what was booted otherwise, to confirm
 
     @property
-    def reference(self) -> Side:
+    def reference(self) -> SideReport:
         return self.sides[0]
 
     @property
-    def subject(self) -> Side:
+    def subject(self) -> SideReport:
         return self.sides[-1]
 
-    def side(self, target: str) -> Side:
+    def side(self, target: str) -> SideReport:
         """The side of a target that a result names. Raises KeyError."""
         for side in self.sides:
             if side.names.target == target:
@@ -134,7 +134,7 @@ def digest(run: StoredRun) -> Digest:
                 Pair(
                     case=case,
                     sides=[
-                        Side(
+                        SideReport(
                             role=side.role,
                             names=Names(target=side.target, implementation=side.implementation),
                             boots=boots.get(side.target, []),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
-from difftest.reading.exits import CR_ACCESS, Exit, L0View, Outcome, Window, exits_of, l0_view
+from difftest.reading.exits import CR_ACCESS, Exit, ExitHandling, L0View, Window, exits_of, l0_view
 from difftest.report.markdown import cell
 from difftest.report.meaning import EXIT_REASONS, VECTORS
 from difftest.report.qualification import CONTROL_REGISTER
@@ -15,9 +15,9 @@ from emulators.observation import Observation
 EXCEPTION = 0  # exit reason of exceptions and NMIs
 SHOWN = 8  # kinds of exits of one check in the table
 WORDS = {
-    Outcome.HANDLED: "L0 alone",
-    Outcome.REFLECTED: "reflected to L1",
-    Outcome.WRITTEN: "L0 made {} for L1",
+    ExitHandling.HANDLED: "L0 alone",
+    ExitHandling.REFLECTED: "reflected to L1",
+    ExitHandling.WRITTEN: "L0 made {} for L1",
 }
 
 
@@ -44,7 +44,7 @@ def told(view: L0View) -> str:
 def _told(exit: Exit) -> str:
     """Who ran where, and what L0 made of it."""
     words = [f"in {exit.level}" + (f" at {exit.place}" if exit.place else "")]
-    words.append(WORDS[exit.outcome].format(_reason(exit.passed, "an exit")))
+    words.append(WORDS[exit.handling].format(_reason(exit.passed, "an exit")))
     words += [f"{VECTORS.get(vector, f'exception {vector}')} injected" for vector in exit.exceptions]
     words += ["the VM entry failed"] if exit.failed else []
     return ", ".join(words)
@@ -107,6 +107,6 @@ def _counts(window: Window) -> str:
     """How many there were, by who ran and what L0 made of them."""
     counts = Counter[tuple[str, str]]()
     for exit in window.exits:
-        counts[exit.level, exit.outcome] += exit.count
-    l2 = ", ".join(f"{counts['L2', outcome]} {outcome}" for outcome in Outcome if counts["L2", outcome])
-    return f"L1 {counts['L1', Outcome.HANDLED]}" + (f"; L2 {l2}" if l2 else "")
+        counts[exit.level, exit.handling] += exit.count
+    l2 = ", ".join(f"{counts['L2', handling]} {handling}" for handling in ExitHandling if counts["L2", handling])
+    return f"L1 {counts['L1', ExitHandling.HANDLED]}" + (f"; L2 {l2}" if l2 else "")

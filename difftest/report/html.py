@@ -18,9 +18,9 @@ from markupsafe import Markup
 
 from difftest.judging.result import Result
 from difftest.reading.boot_reading import BootReading
-from difftest.report.digest import Digest, Pair, Side, counts, digest, grouped, headline, notable, standing
+from difftest.report.digest import Digest, Pair, SideReport, counts, digest, grouped, headline, notable, standing
 from difftest.report.environment import environments
-from difftest.report.linediff import Row, compare
+from difftest.report.linediff import DiffRow, line_diff
 from difftest.report.meaning import meaning
 from difftest.report.qualification import decoded
 from difftest.report.words import called, command_line, paragraph, reproduce, required, sentence, title, titles
@@ -44,7 +44,7 @@ KERNEL_LOG = "kernel.log"
 GOOD_ENDS = {*ORDERLY, Ending.SETTLED}
 
 
-class Picture(msgspec.Struct, frozen=True):
+class Screenshot(msgspec.Struct, frozen=True):
     """A screenshot, ready for an img element."""
 
     source: Markup
@@ -53,7 +53,7 @@ class Picture(msgspec.Struct, frozen=True):
     text_mode: bool
 
 
-class Log(msgspec.Struct, frozen=True):
+class LogExcerpt(msgspec.Struct, frozen=True):
     """A log, or the end of it."""
 
     name: str
@@ -143,7 +143,7 @@ def _check(result: Result) -> dict[str, Any]:
 def _pair(pair: Pair, number: int) -> dict[str, Any]:
     findings = [_finding(pair, group) for group in grouped(pair.findings)]
     left, right = (side.observation.words if side.observation else b"" for side in (pair.reference, pair.subject))
-    rows = compare(left, right)
+    rows = line_diff(left, right)
     return {
         "anchor": f"case-{number}",
         "case": pair.case,
@@ -175,7 +175,7 @@ def _finding(pair: Pair, group: Sequence[Result]) -> dict[str, Any]:
     }
 
 
-def _side(side: Side) -> dict[str, Any]:
+def _side(side: SideReport) -> dict[str, Any]:
     observation = side.observation
     return {
         "name": side.names.implementation,
@@ -205,13 +205,13 @@ def _boot(reading: BootReading) -> dict[str, Any]:
     }
 
 
-def _reading(side: Side, row: int) -> dict[str, Any] | None:
+def _reading(side: SideReport, row: int) -> dict[str, Any] | None:
     """Both readings of a row; None where the row was not read."""
     reading = side.screen.rows.get(row)
     return None if reading is None else {"memory": reading.memory.rstrip(), "ocr": reading.ocr, "agree": reading.agree}
 
 
-def _picture(png: bytes | None) -> Picture | None:
+def _picture(png: bytes | None) -> Screenshot | None:
     """A PNG of a sensible size, or None: what else stands in the file is not put on the page."""
     if (
         png is None
@@ -225,16 +225,16 @@ def _picture(png: bytes | None) -> Picture | None:
     if not (0 < width <= 4096 and 0 < height <= 4096):
         return None
     source = Markup("data:image/png;base64,") + Markup(base64.b64encode(png).decode())
-    return Picture(source, width, height, (width, height) in TEXT_MODE)
+    return Screenshot(source, width, height, (width, height) in TEXT_MODE)
 
 
-def _logs(observation: Observation) -> list[Log]:
+def _logs(observation: Observation) -> list[LogExcerpt]:
     """Port 0xE9, the kernel's log and an emulator's configuration always; other logs where the boot went wrong."""
     wrong = observation.ending not in GOOD_ENDS or observation.alarms
     logs = {**observation.logs, **({"port 0xE9": observation.debug} if observation.debug else {})}
     names = [name for name in logs if name == KERNEL_LOG or not name.endswith(".log") or (wrong and logs[name])]
     return [
-        Log(name, visible(logs[name][-LONGEST_LOG:], LONGEST_LOG, lines=True), len(logs[name]))
+        LogExcerpt(name, visible(logs[name][-LONGEST_LOG:], LONGEST_LOG, lines=True), len(logs[name]))
         for name in sorted(names, key=lambda name: (name != KERNEL_LOG, name))
     ]
 
@@ -253,5 +253,5 @@ def _anchor(result: Result) -> str:
     return f"finding-{result.case}-{result.check}-{result.subject.target}"
 
 
-def _is_line(row: Row) -> bool:
+def _is_line(row: DiffRow) -> bool:
     return not row.note

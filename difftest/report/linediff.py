@@ -26,7 +26,7 @@ class Piece(msgspec.Struct, frozen=True):
     marked: bool = False
 
 
-class Row(msgspec.Struct, frozen=True, kw_only=True):
+class DiffRow(msgspec.Struct, frozen=True, kw_only=True):
     """One line of both sides; None where a side has none. A row with a note stands for lines that are not shown."""
 
     left: list[Piece] | None = None
@@ -37,7 +37,7 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
     note: str = ""
 
 
-def compare(left: bytes, right: bytes) -> list[Row]:
+def line_diff(left: bytes, right: bytes) -> list[DiffRow]:
     """All rows, equal ones folded. Cheap for any input: what is compared and what is shown are both capped."""
     lefts, rights = _lines(left), _lines(right)
     head = _common(lefts, rights)
@@ -50,7 +50,7 @@ def compare(left: bytes, right: bytes) -> list[Row]:
     ]
 
 
-def _middle(lefts: Sequence[bytes], rights: Sequence[bytes], left_at: int, right_at: int) -> Iterator[Row]:
+def _middle(lefts: Sequence[bytes], rights: Sequence[bytes], left_at: int, right_at: int) -> Iterator[DiffRow]:
     if max(len(lefts), len(rights)) <= MOST_LINES:
         yield from _matched(lefts, rights, left_at, right_at)
         return
@@ -59,11 +59,11 @@ def _middle(lefts: Sequence[bytes], rights: Sequence[bytes], left_at: int, right
     starts = [max(first, len(lines) - TAIL_LINES) for lines in (lefts, rights)]
     left_out, right_out = max(0, starts[0] - first), max(0, starts[1] - first)
     if left_out or right_out:
-        yield Row(note=f"{left_out} and {right_out} lines not compared", differs=True)
+        yield DiffRow(note=f"{left_out} and {right_out} lines not compared", differs=True)
     yield from _matched(lefts[starts[0] :], rights[starts[1] :], left_at + starts[0], right_at + starts[1])
 
 
-def _matched(lefts: Sequence[bytes], rights: Sequence[bytes], left_at: int, right_at: int) -> Iterator[Row]:
+def _matched(lefts: Sequence[bytes], rights: Sequence[bytes], left_at: int, right_at: int) -> Iterator[DiffRow]:
     matcher = difflib.SequenceMatcher(None, lefts, rights, autojunk=False)
     for kind, i1, i2, j1, j2 in matcher.get_opcodes():
         if kind == "equal":
@@ -72,7 +72,7 @@ def _matched(lefts: Sequence[bytes], rights: Sequence[bytes], left_at: int, righ
         # zip_longest: a side that is shorter must not hide what the other one has more.
         for offset, (one, other) in enumerate(zip_longest(lefts[i1:i2], rights[j1:j2])):
             left, right = _pieces(one, other)
-            yield Row(
+            yield DiffRow(
                 left=left,
                 right=right,
                 left_number=left_at + i1 + offset + 1 if left is not None else 0,
@@ -81,15 +81,15 @@ def _matched(lefts: Sequence[bytes], rights: Sequence[bytes], left_at: int, righ
             )
 
 
-def _same(lines: Sequence[bytes], left_at: int, right_at: int) -> Iterator[Row]:
+def _same(lines: Sequence[bytes], left_at: int, right_at: int) -> Iterator[DiffRow]:
     """Equal lines, the middle of a long run folded."""
     for index, line in enumerate(lines):
         if len(lines) > 2 * FOLD + 1 and FOLD <= index < len(lines) - FOLD:
             if index == FOLD:
-                yield Row(note=f"{len(lines) - 2 * FOLD} equal lines")
+                yield DiffRow(note=f"{len(lines) - 2 * FOLD} equal lines")
             continue
         pieces = [Piece(_shown(line.removesuffix(b"\n").removesuffix(b"\r")))]
-        yield Row(left=pieces, right=pieces, left_number=left_at + index + 1, right_number=right_at + index + 1)
+        yield DiffRow(left=pieces, right=pieces, left_number=left_at + index + 1, right_number=right_at + index + 1)
 
 
 def _pieces(left: bytes | None, right: bytes | None) -> tuple[list[Piece] | None, list[Piece] | None]:

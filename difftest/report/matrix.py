@@ -17,7 +17,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from difftest.history.compare import Change, Comparison, Row
+from difftest.history.compare import Change, Comparison, ComparisonRow
 from difftest.report.terminal import console_for
 from difftest.text import visible
 from difftest.verdict import Verdict
@@ -69,12 +69,12 @@ def show(comparison: Comparison, file: IO[str], *, width: int | None = None) -> 
     console.print(Text(f"runs: {' '.join(comparison.runs)}", "dim"))
 
 
-def _side(row: Row) -> int:
+def _side(row: ComparisonRow) -> int:
     """Where a row is listed: by the first verdict of ORDER that a version has."""
     return next((place for place, verdict in enumerate(ORDER) if verdict in row.verdicts), len(ORDER))
 
 
-def _legend(console: Console, columns: Mapping[str, str], rows: Sequence[Row]) -> None:
+def _legend(console: Console, columns: Mapping[str, str], rows: Sequence[ComparisonRow]) -> None:
     for letter, version in columns.items():
         console.print(Text(visible(f"{letter}  {version}", 200)))
     words = {verdict: cell for row in rows for verdict, cell in zip(row.verdicts, row.cells, strict=True) if verdict}
@@ -82,7 +82,7 @@ def _legend(console: Console, columns: Mapping[str, str], rows: Sequence[Row]) -
     console.print(Text(visible(", ".join(parts), 600), "dim"))
 
 
-def _table(comparison: Comparison, rows: Sequence[Row], columns: Sequence[str], *, many: bool) -> Table:
+def _table(comparison: Comparison, rows: Sequence[ComparisonRow], columns: Sequence[str], *, many: bool) -> Table:
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     several = len({row.subject for row in comparison.rows}) > 1
     for name in ("case", "check", *(["target"] if several else [])):
@@ -101,7 +101,7 @@ def _table(comparison: Comparison, rows: Sequence[Row], columns: Sequence[str], 
     return table
 
 
-def _remarks(console: Console, comparison: Comparison, row: Row) -> None:
+def _remarks(console: Console, comparison: Comparison, row: ComparisonRow) -> None:
     """What is to be said of a row beside its cells: why there is no verdict, and what the versions together say."""
     for heading, verdict, reason in zip(comparison.versions, row.verdicts, row.reasons, strict=True):
         if verdict == Verdict.INCONCLUSIVE:
@@ -111,7 +111,7 @@ def _remarks(console: Console, comparison: Comparison, row: Row) -> None:
         console.print(Text(visible(f"{row.case} / {row.check}: {row.hint}", 600), "yellow"))
 
 
-def _changes(columns: Sequence[str], row: Row) -> Text:
+def _changes(columns: Sequence[str], row: ComparisonRow) -> Text:
     """What changed and in which version; one word when it is the same everywhere."""
     told = [
         Text(visible(f"{change} in {heading}" if len(row.changes) > 1 else change, 120), STYLES[change])

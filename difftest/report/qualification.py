@@ -17,7 +17,7 @@ REGISTERS = (
 YES = ("no", "yes")
 
 
-class Part(msgspec.Struct, frozen=True):
+class BitField(msgspec.Struct, frozen=True):
     """Some bits of a qualification: what they tell, and the words for their values where those are more than a
     number.
     """
@@ -42,11 +42,11 @@ class Part(msgspec.Struct, frozen=True):
         return f"{shown}, {words}" if words else shown
 
 
-def _bit(number: int, name: str, words: tuple[str, ...] = YES) -> Part:
-    return Part(number, number, name, words)
+def _bit(number: int, name: str, words: tuple[str, ...] = YES) -> BitField:
+    return BitField(number, number, name, words)
 
 
-def _flags(first: int, *names: str) -> list[Part]:
+def _flags(first: int, *names: str) -> list[BitField]:
     return [_bit(first + index, name) for index, name in enumerate(names)]
 
 
@@ -61,31 +61,31 @@ EPT_VIOLATION = [
     *_flags(15, "guest-paging verification", "asynchronous to the instruction"),
 ]
 CONTROL_REGISTER = [
-    Part(3, 0, "control register (0 for CLTS and LMSW)"),
-    Part(5, 4, "access", ("MOV to CR", "MOV from CR", "CLTS", "LMSW")),
+    BitField(3, 0, "control register (0 for CLTS and LMSW)"),
+    BitField(5, 4, "access", ("MOV to CR", "MOV from CR", "CLTS", "LMSW")),
     _bit(6, "operand of LMSW", ("a register", "memory")),
-    Part(11, 8, "general register of the MOV", REGISTERS),
-    Part(31, 16, "source data of LMSW"),
+    BitField(11, 8, "general register of the MOV", REGISTERS),
+    BitField(31, 16, "source data of LMSW"),
 ]
 DEBUG_REGISTER = [
-    Part(2, 0, "debug register"),
+    BitField(2, 0, "debug register"),
     _bit(4, "direction", ("MOV to DR", "MOV from DR")),
-    Part(11, 8, "general register", REGISTERS),
+    BitField(11, 8, "general register", REGISTERS),
 ]
 PORT = [
-    Part(2, 0, "size", ("1 byte", "2 bytes", "", "4 bytes")),
+    BitField(2, 0, "size", ("1 byte", "2 bytes", "", "4 bytes")),
     _bit(3, "direction", ("OUT", "IN")),
     *_flags(4, "string instruction", "REP prefix"),
     _bit(6, "port number", ("in DX", "immediate")),
-    Part(31, 16, "port"),
+    BitField(31, 16, "port"),
 ]
 TASK_SWITCH = [
-    Part(15, 0, "selector of the TSS"),
-    Part(31, 30, "caused by", ("CALL", "IRET", "JMP", "a task gate in the IDT")),
+    BitField(15, 0, "selector of the TSS"),
+    BitField(31, 30, "caused by", ("CALL", "IRET", "JMP", "a task gate in the IDT")),
 ]
 APIC_ACCESS = [
-    Part(11, 0, "offset in the APIC page"),
-    Part(15, 12, "access", ("linear read", "linear write", "linear fetch", "linear, while an event was delivered")),
+    BitField(11, 0, "offset in the APIC page"),
+    BitField(15, 12, "access", ("linear read", "linear write", "linear fetch", "linear, while an event was delivered")),
 ]
 DEBUG_EXCEPTION = [
     *_flags(0, "breakpoint 0", "breakpoint 1", "breakpoint 2", "breakpoint 3"),
@@ -93,13 +93,15 @@ DEBUG_EXCEPTION = [
     _bit(16, "inside a transactional region (RTM)"),
 ]
 GUEST_STATE = [
-    Part(63, 0, "cause", ("none of the below", "", "PDPTEs could not be loaded", "NMI injection", "VMCS link pointer"))
+    BitField(
+        63, 0, "cause", ("none of the below", "", "PDPTEs could not be loaded", "NMI injection", "VMCS link pointer")
+    )
 ]
-VECTOR = [Part(7, 0, "vector")]
-LINEAR_ADDRESS = [Part(63, 0, "linear address")]
-DISPLACEMENT = [Part(63, 0, "displacement of the memory operand")]
+VECTOR = [BitField(7, 0, "vector")]
+LINEAR_ADDRESS = [BitField(63, 0, "linear address")]
+DISPLACEMENT = [BitField(63, 0, "displacement of the memory operand")]
 
-LAYOUTS: dict[int, Sequence[Part]] = {
+LAYOUTS: dict[int, Sequence[BitField]] = {
     4: VECTOR,
     9: TASK_SWITCH,
     14: LINEAR_ADDRESS,
@@ -108,18 +110,18 @@ LAYOUTS: dict[int, Sequence[Part]] = {
     29: DEBUG_REGISTER,
     30: PORT,
     33: GUEST_STATE,
-    34: [Part(31, 0, "number of the entry in the MSR-load area")],
+    34: [BitField(31, 0, "number of the entry in the MSR-load area")],
     36: [_bit(0, "address-range monitoring was armed")],
     44: APIC_ACCESS,
     45: VECTOR,
     48: EPT_VIOLATION,
-    56: [Part(11, 0, "offset in the APIC page")],
+    56: [BitField(11, 0, "offset in the APIC page")],
     62: [_bit(12, "NMIs were unblocked by IRET"), _bit(16, "asynchronous to the instruction")],
 }
 EXCEPTIONS = {1: DEBUG_EXCEPTION, 14: LINEAR_ADDRESS}  # of exit reason 0, by vector
 
 
-class Row(msgspec.Struct, frozen=True):
+class BitRow(msgspec.Struct, frozen=True):
     """Some bits, and what each side has there; None where its exit has no such bits."""
 
     bits: str
@@ -131,7 +133,7 @@ class Row(msgspec.Struct, frozen=True):
         return None not in self.values and len(set(self.values)) > 1
 
 
-def decoded(result: Result) -> list[Row]:
+def decoded(result: Result) -> list[BitRow]:
     """All sides' exit qualifications, bit by bit: one row for what both have, a row each where their exits differ in
     kind.
 
@@ -146,7 +148,7 @@ def decoded(result: Result) -> list[Row]:
             part.told(number) if number is not None and part in layout else None
             for number, layout in zip(numbers, layouts, strict=True)
         ]
-        rows.append(Row(part.bits, part.name, tuple(values)))
+        rows.append(BitRow(part.bits, part.name, tuple(values)))
     return rows
 
 
@@ -155,7 +157,7 @@ def _side(result: Result, target: str) -> dict[str, str]:
     return {field.name: field.values[target] for field in result.fields if target in field.values}
 
 
-def _layout(side: Mapping[str, str]) -> Sequence[Part]:
+def _layout(side: Mapping[str, str]) -> Sequence[BitField]:
     reason = _number(side.get("exit_reason"))
     if reason is None:
         return ()

@@ -18,7 +18,7 @@ from rich.table import Table
 from rich.text import Text
 
 from difftest.judging.result import Field, Result
-from difftest.report.digest import Digest, Pair, Side, counts, digest, grouped, headline, standing
+from difftest.report.digest import Digest, Pair, SideReport, counts, digest, grouped, headline, standing
 from difftest.report.meaning import spelled
 from difftest.report.words import (
     called,
@@ -211,7 +211,7 @@ def _evidence(pair: Pair) -> Iterator[RenderableType]:
             yield Padding(_text(command_line(argv), "dim"), (0, 0, 0, 2))
 
 
-def _ending(side: Side) -> str:
+def _ending(side: SideReport) -> str:
     if side.observation is None:
         return "never booted"
     more = f" (first of {len(side.boots)} boots)" if len(side.boots) > 1 else ""
@@ -220,7 +220,7 @@ def _ending(side: Side) -> str:
     return f"{side.observation.ending}{after}: {side.observation.detail}{more}"
 
 
-def _row(side: Side, row: int) -> str:
+def _row(side: SideReport, row: int) -> str:
     """A row of the screen as both readings have it; one of them where they say the same."""
     reading = side.screen.rows.get(row)
     if reading is None:

@@ -14,8 +14,8 @@ from difftest.judging.confirmation import (
     RERUN,
     SCREEN,
     Confirmation,
-    Outcome,
     Stage,
+    StageOutcome,
     confirmed,
     doubted,
     stage_of,
@@ -161,8 +161,8 @@ async def _second_reading(run: Run, name: str, first: Result) -> Stage:
     for target in (first.reference.target, first.subject.target):
         reading = run.readings(name, target)[0]
         if not reading.screen.rows:
-            return Stage(name=SCREEN, outcome=Outcome.UNKNOWN, detail=f"{target}: {reading.screen.problem}")
+            return Stage(name=SCREEN, outcome=StageOutcome.UNKNOWN, detail=f"{target}: {reading.screen.problem}")
         problem = await asyncio.to_thread(read_again, reading.observation, reading.screen)
         if problem:
-            return Stage(name=SCREEN, outcome=Outcome.DIFFERENT, detail=f"{target}: {problem}")
-    return Stage(name=SCREEN, outcome=Outcome.SAME)
+            return Stage(name=SCREEN, outcome=StageOutcome.DIFFERENT, detail=f"{target}: {problem}")
+    return Stage(name=SCREEN, outcome=StageOutcome.SAME)

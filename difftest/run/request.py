@@ -24,7 +24,7 @@ from difftest.judging.result import Result
 from difftest.run.execute import execute
 from difftest.run.plan import Job, Plan, fall_back, names_of, subjects_for
 from difftest.run.progress import Progress, note
-from difftest.run.store import CaseSnapshot, HostCpu, Meta, RunWriter, StoredRun, new_run_id, now
+from difftest.run.store import CaseSnapshot, HostCpuTarget, Meta, RunWriter, StoredRun, new_run_id, now
 from difftest.verdict import ExitCode, exit_code
 from emulators.host.errors import ChoiceError, EmulatorError
 from emulators.host.files import cache_folder
@@ -171,7 +171,7 @@ def carry_out(ready: ReadyRun) -> tuple[ExitCode, StoredRun | None]:
         targets={name: names_of(target) for name, target in known.items()},
         identities={name: target.identity() for name, target in known.items()},
         hosts={
-            name: HostCpu(missing=host) if isinstance(host, str) else HostCpu(target=host.name)
+            name: HostCpuTarget(missing=host) if isinstance(host, str) else HostCpuTarget(target=host.name)
             for name, host in ready.hosts.items()
         },
         idle=ready.idle,

@@ -71,7 +71,7 @@ BLOBS = {
 }
 
 
-class HostCpu(msgspec.Struct, frozen=True, kw_only=True):
+class HostCpuTarget(msgspec.Struct, frozen=True, kw_only=True):
     """The emulated CPU under a subject: as a target of its own, or why it could not be had."""
 
     target: str = ""
@@ -93,7 +93,7 @@ class Meta(msgspec.Struct, frozen=True, kw_only=True):
     reference: str
     targets: dict[str, Names]
     identities: dict[str, dict[str, str]]
-    hosts: dict[str, HostCpu] = {}  # by subject: the emulated CPU under it
+    hosts: dict[str, HostCpuTarget] = {}  # by subject: the emulated CPU under it
     idle: dict[str, list[str]] = {}  # capabilities of the targets whose implementation took no part
 
     @property

@@ -60,7 +60,7 @@ def kept(cache: Path, question: str, ask: Callable[[], Answer]) -> str:
     begun = time.time()
     answer = ask()
     paths = [str(one) for one in answer.rests_on]
-    if paths and settled(paths, begun):
+    if paths and unchanged_since(paths, begun):
         write(path, msgspec.json.encode(_Kept(question, answer.said, paths, state_of(paths))))
     return answer.said
 
@@ -75,7 +75,7 @@ def state_of(paths: Iterable[str]) -> str:
     return digest.hexdigest()
 
 
-def settled(paths: Iterable[str], when: float) -> bool:
+def unchanged_since(paths: Iterable[str], when: float) -> bool:
     """Whether nothing was done to these in the seconds before `when`, nor since."""
     limit = (when - SETTLED_SECONDS) * 1e9
     return all(
@@ -91,7 +91,7 @@ def hashed(cache: Path, path: Path, compute: Callable[[Path], str]) -> str:
         return known.sha256
     begun = time.time()
     digest = compute(path)
-    if settled([name], begun) and state_of([name]) == state:
+    if unchanged_since([name], begun) and state_of([name]) == state:
         hashes[name] = _Hash(state, digest)
         write(place, msgspec.json.encode(hashes))
     return digest

@@ -64,7 +64,7 @@ class _Index(msgspec.Struct):
     of_interest: str = ""
 
 
-class Suite:
+class AptSuite:
     """One suite of an archive in an apt directory of its own; without `uri` the host's own apt as it is configured."""
 
     def __init__(self, name: str, folder: Path, uri: str = "") -> None:

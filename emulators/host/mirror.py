@@ -9,7 +9,7 @@ from pathlib import Path
 
 import msgspec
 
-from emulators.host.apt import QUERY_SECONDS, MirrorUnreachable, Package, Suite, SuiteMissing, apt, apt_of_host
+from emulators.host.apt import QUERY_SECONDS, AptSuite, MirrorUnreachable, Package, SuiteMissing, apt, apt_of_host
 from emulators.host.errors import ChoiceError, EmulatorError, Progress
 from emulators.host.files import writing_below
 
@@ -63,8 +63,8 @@ class Mirror:
         self._cache = cache / "apt"
         self._say = say
         self._looked = False
-        self.host = Suite(HOST, self._cache / HOST)
-        self.suites: list[Suite] = []
+        self.host = AptSuite(HOST, self._cache / HOST)
+        self.suites: list[AptSuite] = []
         self.problems: dict[str, str] = {}  # suite -> why there is nothing, or nothing new, of it
 
     def packages(self, pattern: str) -> list[Package]:
@@ -79,7 +79,7 @@ class Mirror:
                     found.setdefault((package.name, package.version), package)
         return by_version(found.values())
 
-    def suite(self, name: str) -> Suite:
+    def suite(self, name: str) -> AptSuite:
         return self.host if name == HOST else next(suite for suite in self.suites if suite.name == name)
 
     def troubles(self) -> str:
@@ -97,7 +97,7 @@ class Mirror:
             return
         found = archives(cache=self._cache)
         self.suites = [
-            Suite(name, self._cache / name, found.security if name.endswith("-security") else found.main)
+            AptSuite(name, self._cache / name, found.security if name.endswith("-security") else found.main)
             for name in SUITES
             if found.security or not name.endswith("-security")
         ]
@@ -112,7 +112,7 @@ class Mirror:
                 self.problems[suite.name] = "not on this mirror"
         self._looked = True
 
-    def _refresh(self, old: Sequence[Suite], found: Archives) -> None:
+    def _refresh(self, old: Sequence[AptSuite], found: Archives) -> None:
         """Fetch the lists of these suites, side by side."""
         if not old:
             return
@@ -122,7 +122,7 @@ class Mirror:
         with ThreadPoolExecutor(SIDE_BY_SIDE) as pool:
             list(pool.map(lambda suite: self._fail(suite, down) if down else self._update(suite), old[1:]))
 
-    def _update(self, suite: Suite) -> str:
+    def _update(self, suite: AptSuite) -> str:
         """Fetch one suite's lists. The answer is "", or why the mirror gives none to anybody."""
         try:
             suite.update()
@@ -133,7 +133,7 @@ class Mirror:
             return f"{error}" if isinstance(error, MirrorUnreachable) else ""
         return ""
 
-    def _fail(self, suite: Suite, reason: str) -> str:
+    def _fail(self, suite: AptSuite, reason: str) -> str:
         self.problems[suite.name] = reason + ("; older lists are used" if suite.known else "")
         return reason
 

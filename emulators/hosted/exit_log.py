@@ -41,7 +41,7 @@ _CUT = re.compile(r"^dropped events: (\d{1,15})$", re.MULTILINE)
 _LOST = re.compile(r"^(?:commit )?overrun: (\d{1,15})$", re.MULTILINE)
 
 
-class _Exit(msgspec.Struct, kw_only=True):
+class _OpenExit(msgspec.Struct, kw_only=True):
     """An exit, and what L0 made of it."""
 
     reason: int
@@ -108,7 +108,7 @@ def _counted(lines: Iterator[str]) -> Iterator[str]:
 
 def _lines(traced: Iterator[Event], names: Mapping[int, str]) -> Iterator[str]:
     window = OUTSIDE
-    open_exits: dict[int, _Exit] = {}  # the last one of each vCPU's thread: what L0 makes of it is still to come
+    open_exits: dict[int, _OpenExit] = {}  # the last one of each vCPU's thread: what L0 makes of it is still to come
     for event in traced:
         thread = event.fields.get("common_pid", 0)
         last = open_exits.get(thread)
@@ -127,18 +127,18 @@ def _lines(traced: Iterator[Event], names: Mapping[int, str]) -> Iterator[str]:
     yield from _flushed(window, open_exits, names)
 
 
-def _flushed(window: str, open_exits: dict[int, _Exit], names: Mapping[int, str]) -> Iterator[str]:
+def _flushed(window: str, open_exits: dict[int, _OpenExit], names: Mapping[int, str]) -> Iterator[str]:
     for last in open_exits.values():
         yield f"{window} {last.line(names)}"
     open_exits.clear()
 
 
-def _exit(event: Event) -> _Exit:
+def _exit(event: Event) -> _OpenExit:
     fields = event.fields
     reason = fields.get("exit_reason", BASIC)
     exception = reason & BASIC == EXCEPTION_EXIT
     detail = fields.get("intr_info", 0) & 0xFF if exception else fields.get("info1", 0)
-    return _Exit(reason=reason, rip=fields.get("guest_rip", 0), detail=detail)
+    return _OpenExit(reason=reason, rip=fields.get("guest_rip", 0), detail=detail)
 
 
 def _mark(event: Event) -> tuple[int, str] | None:
@@ -147,7 +147,7 @@ def _mark(event: Event) -> tuple[int, str] | None:
     return (number, word) if word and 0 <= number <= 0xFFFF else None
 
 
-def _take(last: _Exit, event: Event) -> None:
+def _take(last: _OpenExit, event: Event) -> None:
     """What an event says of the exit before it."""
     if event.name == NESTED:
         last.nested = True

@@ -188,7 +188,7 @@ def _disks(first: str, second: str, folder: str) -> list[str]:
     ]
 
 
-class _Ports:
+class _PortSockets:
     """The serial ports of a Bochs that is to be started: `lines` of configuration, and who connects."""
 
     def __init__(self, lines: list[str], waiting: Mapping[int, asyncio.Future[Stream]]) -> None:
@@ -216,9 +216,9 @@ class _Ports:
 
 
 @contextlib.asynccontextmanager
-async def _ports() -> AsyncIterator[_Ports]:
+async def _ports() -> AsyncIterator[_PortSockets]:
     async with contextlib.AsyncExitStack() as stack:
         numbers = (DEBUG_PORT, QMP_PORT, GUEST_PORT, AGENT_PORT)
         ports = {number: await stack.enter_async_context(com_port()) for number in numbers}
         lines = [port.line(number) for number, port in ports.items()]
-        yield _Ports(lines, {number: port.connected for number, port in ports.items()})
+        yield _PortSockets(lines, {number: port.connected for number, port in ports.items()})
