@@ -180,10 +180,10 @@ async def exit_port(stream: asyncio.StreamReader) -> End:
 
 async def shutdown_port(stream: asyncio.StreamReader) -> End:
     """The word that the guest writes to port 0x8900 to switch itself off."""
-    kept = b""
+    window = b""
     while chunk := await stream.read(64):
-        kept = kept[-len(SHUTDOWN_WORD) :] + chunk
-        if SHUTDOWN_WORD in kept:
+        window = window[-len(SHUTDOWN_WORD) :] + chunk
+        if SHUTDOWN_WORD in window:
             return shut_down()
     return await never()
 

@@ -52,11 +52,11 @@ def main(names: Sequence[str]) -> None:
         with tempfile.TemporaryDirectory(prefix="difftest-capture-") as scratch:
             for run, word in zip(boot(scenario, Path(scratch)), scenario.runs or (name,), strict=True):
                 clean(run, Path(scratch) / "work")
-                kept = DATA / ("schema1" if scenario.commit else "captured") / word
-                shutil.rmtree(kept, ignore_errors=True)
-                shutil.copytree(run, kept)
+                target = DATA / ("schema1" if scenario.commit else "captured") / word
+                shutil.rmtree(target, ignore_errors=True)
+                shutil.copytree(run, target)
                 print(
-                    f"{kept}: {sum(path.stat().st_size for path in kept.rglob('*') if path.is_file())} bytes",
+                    f"{target}: {sum(path.stat().st_size for path in target.rglob('*') if path.is_file())} bytes",
                     flush=True,
                 )
 

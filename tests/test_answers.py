@@ -11,7 +11,7 @@ import pytest
 
 from difftest.image.build import _version
 from emulators.host import answers as answers_module
-from emulators.host.answers import FOLDER, Answer, hashed, kept
+from emulators.host.answers import FOLDER, Answer, cached_answer, hashed
 from emulators.host.files import sha256
 from emulators.host.mirror import archives
 
@@ -49,9 +49,9 @@ def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_it_is_asked_once(tmp_path: Path, tree: Path) -> None:
     asked = Asked(tree / "file", tree / "below", tree / "missing")
-    assert [kept(tmp_path, "q", asked) for _ in range(3)] == ["answer 1"] * 3
-    assert kept(tmp_path, "another q", asked) == "answer 2"
-    assert kept(tmp_path / "elsewhere", "q", asked) == "answer 3"
+    assert [cached_answer(tmp_path, "q", asked) for _ in range(3)] == ["answer 1"] * 3
+    assert cached_answer(tmp_path, "another q", asked) == "answer 2"
+    assert cached_answer(tmp_path / "elsewhere", "q", asked) == "answer 3"
 
 
 @pytest.mark.parametrize(
@@ -71,26 +71,26 @@ def test_it_is_asked_once(tmp_path: Path, tree: Path) -> None:
 def test_every_change_asks_again(tmp_path: Path, tree: Path, change: Callable[[Path], object]) -> None:
     asked = Asked(tree / "file", tree / "below", tree / "missing")
     (tree / "new").write_text("one")
-    assert kept(tmp_path, "q", asked) == "answer 1"
+    assert cached_answer(tmp_path, "q", asked) == "answer 1"
     change(tree)
-    assert kept(tmp_path, "q", asked) == "answer 2"
-    assert kept(tmp_path, "q", asked) == "answer 2"
+    assert cached_answer(tmp_path, "q", asked) == "answer 2"
+    assert cached_answer(tmp_path, "q", asked) == "answer 2"
 
 
 def test_a_change_whose_times_are_set_back_is_seen(tmp_path: Path, tree: Path) -> None:
     asked = Asked(tree / "file")
     before = (tree / "file").stat()
-    kept(tmp_path, "q", asked)
+    cached_answer(tmp_path, "q", asked)
     time.sleep(0.02)
     (tree / "file").write_text("eno")
     os.utime(tree / "file", ns=(before.st_atime_ns, before.st_mtime_ns))
-    assert kept(tmp_path, "q", asked) == "answer 2"
+    assert cached_answer(tmp_path, "q", asked) == "answer 2"
 
 
 def test_what_changed_just_now_is_not_kept(tmp_path: Path, tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(answers_module, "SETTLED_SECONDS", 60.0)
     asked = Asked(tree / "file")
-    assert [kept(tmp_path, "q", asked) for _ in range(2)] == ["answer 1", "answer 2"]
+    assert [cached_answer(tmp_path, "q", asked) for _ in range(2)] == ["answer 1", "answer 2"]
     assert not (tmp_path / FOLDER).exists()
 
 
@@ -104,13 +104,13 @@ def test_what_changes_while_it_is_asked_is_not_kept(
         (tree / "file").write_text("changed")
         return Answer("of the file before", [tree / "file"])
 
-    assert kept(tmp_path, "q", ask) == "of the file before"
-    assert kept(tmp_path, "q", Asked(tree / "file")) == "answer 1"
+    assert cached_answer(tmp_path, "q", ask) == "of the file before"
+    assert cached_answer(tmp_path, "q", Asked(tree / "file")) == "answer 1"
 
 
 def test_an_answer_that_rests_on_nothing_is_not_kept(tmp_path: Path) -> None:
     asked = Asked()
-    assert [kept(tmp_path, "q", asked) for _ in range(2)] == ["answer 1", "answer 2"]
+    assert [cached_answer(tmp_path, "q", asked) for _ in range(2)] == ["answer 1", "answer 2"]
 
 
 @pytest.mark.parametrize(
@@ -118,16 +118,16 @@ def test_an_answer_that_rests_on_nothing_is_not_kept(tmp_path: Path) -> None:
 )
 def test_a_damaged_answer_is_asked_again(tmp_path: Path, tree: Path, damage: bytes) -> None:
     asked = Asked(tree / "file")
-    kept(tmp_path, "q", asked)
+    cached_answer(tmp_path, "q", asked)
     (path,) = (tmp_path / FOLDER).iterdir()
     path.write_bytes(damage)
-    assert [kept(tmp_path, "q", asked) for _ in range(2)] == ["answer 2"] * 2
+    assert [cached_answer(tmp_path, "q", asked) for _ in range(2)] == ["answer 2"] * 2
 
 
 def test_a_cache_that_takes_nothing_costs_no_answer(tmp_path: Path, tree: Path) -> None:
     (tmp_path / FOLDER).write_text("a file in the folder's place")
     asked = Asked(tree / "file")
-    assert [kept(tmp_path, "q", asked) for _ in range(2)] == ["answer 1", "answer 2"]
+    assert [cached_answer(tmp_path, "q", asked) for _ in range(2)] == ["answer 1", "answer 2"]
 
 
 def test_a_hash_is_that_of_the_file_as_it_is_now(tmp_path: Path, tree: Path) -> None:
@@ -164,7 +164,7 @@ def test_another_compiler_is_asked_for_its_version(tmp_path: Path, monkeypatch: 
 
 def test_apt_is_asked_again_when_its_sources_or_lists_changed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     calls = []
-    real = answers_module.kept
+    real = answers_module.cached_answer
 
     def counted(cache: Path, question: str, ask: Callable[[], Answer]) -> str:
         def told() -> Answer:
@@ -173,7 +173,7 @@ def test_apt_is_asked_again_when_its_sources_or_lists_changed(tmp_path: Path, mo
 
         return real(cache, question, told)
 
-    monkeypatch.setattr("emulators.host.apt.kept", counted)
+    monkeypatch.setattr("emulators.host.apt.cached_answer", counted)
     conf = fake.apt_of(tmp_path / "host", one_line="deb http://one.example.org/debian bookworm main\n")
     assert [archives(conf, tmp_path / "cache").main for _ in range(2)] == ["http://one.example.org/debian/"] * 2
     assert len(calls) == 1

@@ -117,11 +117,11 @@ def test_what_is_none_of_the_check_is_left_out() -> None:
         "L2 18 VMCALL 0x2 0x0 exit=18",
     )
     assert l0_view(l2).never and l0_view(l2).level == "L2" and l0_view(l2).mapped == 4
-    kept = one(
+    window = one(
         "L2 52 PREEMPTION_TIMER 0x1 0x0 exit=52", "L2 48 EPT_VIOLATION 0x1 0x1 exception=13", "L2 18 VMCALL 0x2 0x0"
     )
-    assert [exit.reason for exit in l0_view(kept).instructions] == [52, 18]
-    assert [exit.reason for exit in l0_view(kept).accesses] == [48]
+    assert [exit.reason for exit in l0_view(window).instructions] == [52, 18]
+    assert [exit.reason for exit in l0_view(window).accesses] == [48]
 
 
 def test_stage_work_of_the_kit_in_l1_is_known_by_its_names() -> None:

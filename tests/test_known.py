@@ -220,8 +220,8 @@ def test_what_was_refused_stays_as_it_was(run: StoredRun) -> None:
 def test_without_a_word_of_why_a_target_was_not_booted_its_results_are_kept(run: StoredRun) -> None:
     """As schema 1 has them."""
     (case,) = run.cases()
-    kept = sample.result(Verdict.SKIPPED, statuses="- -", case=sample.CASE, reason="it had no vmx")
-    results = [*run.results(sample.CASE), kept]
+    stored = sample.result(Verdict.SKIPPED, statuses="- -", case=sample.CASE, reason="it had no vmx")
+    results = [*run.results(sample.CASE), stored]
     RunWriter(run.folder, run.meta).add_results(sample.CASE, results)
     assert rejudge(run, case, msgspec.structs.replace(sample.MANIFEST, known=[])) == results
 

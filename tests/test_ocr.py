@@ -60,13 +60,13 @@ def test_another_picture_another_way_or_another_program_is_read_anew(
     read(picture("GOOD"), "7")
     one = picture("GOOD")
     other = one._replace(pixels=one.pixels[:-1] + b"\xfe")  # one pixel, one shade
-    assert not read(other, "7").kept
-    assert not read(one._replace(width=one.height, height=one.width), "7").kept, "the same bytes in another shape"
-    assert not read(one, "6").kept
+    assert not read(other, "7").cached
+    assert not read(one._replace(width=one.height, height=one.width), "7").cached, "the same bytes in another shape"
+    assert not read(one, "6").cached
     monkeypatch.setattr(ocr, "_program", lambda program: "another")
-    assert not read(one, "7").kept
+    assert not read(one, "7").cached
     monkeypatch.setattr(ocr, "_program", lambda program: "")  # it is not known what would read
-    assert [read(one, "7").kept for _ in range(2)] == [False, False]
+    assert [read(one, "7").cached for _ in range(2)] == [False, False]
     assert len(asked) == 7
 
 
@@ -103,19 +103,19 @@ def test_a_reading_of_another_picture_is_not_taken_for_this_ones(cache: Path, as
 
 
 def test_the_oldest_are_forgotten(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ocr, "MOST_KEPT", 4)
-    monkeypatch.setattr(ocr, "KEPT_AGAIN", 2)
+    monkeypatch.setattr(ocr, "MOST_READINGS", 4)
+    monkeypatch.setattr(ocr, "READINGS_LEFT", 2)
     monkeypatch.setattr(ocr, "_tesseract", lambda picture, mode: "words")
     for shade in range(5):
         read(GreyImage(1, 1, bytes([shade])), "7")
     assert len(list((cache / FOLDER).iterdir())) == 2
-    assert read(GreyImage(1, 1, b"\4"), "7").kept and not read(GreyImage(1, 1, b"\0"), "7").kept
+    assert read(GreyImage(1, 1, b"\4"), "7").cached and not read(GreyImage(1, 1, b"\0"), "7").cached
 
 
 def test_a_cache_that_takes_nothing_costs_no_reading(cache: Path) -> None:
     cache.parent.mkdir()
     cache.write_text("a file in the folder's place")
-    assert [read(picture("GOOD"), "7").kept for _ in range(2)] == [False, False]
+    assert [read(picture("GOOD"), "7").cached for _ in range(2)] == [False, False]
 
 
 def test_tesseract_missing_or_failing_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -142,15 +142,15 @@ def test_another_model_is_another_program(tmp_path: Path) -> None:
 def test_screens_say_which_readings_were_kept(asked: list[bytes]) -> None:
     seen = observation("bochs", b"", screen=picture_with({21: "GOOD"}), text_memory=memory_with({21: "GOOD"}))
     first, second = read_screen(seen), read_screen(seen)
-    assert [screen.rows[21].kept for screen in (first, second)] == [False, True]
-    assert second.rows[21].ocr == "GOOD" and not second.rows[20].kept and not second.rows[22].kept
-    assert not read_screen(seen, afresh=True).rows[21].kept
+    assert [screen.rows[21].cached for screen in (first, second)] == [False, True]
+    assert second.rows[21].ocr == "GOOD" and not second.rows[20].cached and not second.rows[22].cached
+    assert not read_screen(seen, afresh=True).rows[21].cached
     taken = len(asked)
     assert read_again(seen, second) == "" and len(asked) == taken + 1, "a second reading is really one"
 
 
 def test_a_kept_reading_that_does_not_fit_is_made_anew(asked: list[bytes], monkeypatch: pytest.MonkeyPatch) -> None:
     seen = observation("bochs", b"", screen=picture_with({21: "GOOD"}), text_memory=memory_with({21: "GOOD"}))
-    monkeypatch.setattr(ocr, "_remembered", lambda path, key: "BAD")
+    monkeypatch.setattr(ocr, "_cached_text", lambda path, key: "BAD")
     reading = read_screen(seen)
-    assert (reading.rows[21].ocr, reading.rows[21].kept, reading.problem, len(asked)) == ("GOOD", False, "", 1)
+    assert (reading.rows[21].ocr, reading.rows[21].cached, reading.problem, len(asked)) == ("GOOD", False, "", 1)

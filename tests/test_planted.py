@@ -73,8 +73,8 @@ def test_every_fault_is_of_a_family_and_changes_something() -> None:
 def test_outcomes_are_kept_for_the_very_fault(tmp_path: Path) -> None:
     outcomes, one = Outcomes(tmp_path), fault()
     outcomes.put(FaultOutcome(fault=one.id, key=one.key, outcome=FOUND, checks=["a/b"]))
-    kept = outcomes.get(one.id, one.key)
-    assert kept is not None and kept.checks == ["a/b"]
+    stored = outcomes.get(one.id, one.key)
+    assert stored is not None and stored.checks == ["a/b"]
     assert outcomes.get(one.id, fault(becomes="0").key) is None
     (tmp_path / "x.json").write_text("{")
     assert outcomes.get(one.id, one.key) is None

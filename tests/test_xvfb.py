@@ -35,7 +35,7 @@ def _alike(one: Observation, other: Observation) -> bool:
 
 async def test_one_that_comes_back_is_lent_again_and_two_at_once_are_two() -> None:
     displays = Displays()
-    async with displays.kept():
+    async with displays.reused():
         async with displays.lent() as first, displays.lent() as second:
             assert first.name != second.name
         async with displays.lent() as again, displays.lent() as another:
@@ -69,7 +69,7 @@ async def test_nothing_outlives_its_use_where_nobody_keeps_it() -> None:
     async with displays.lent() as display:
         assert display.server.returncode is None
     assert await _ended(display)
-    async with displays.kept():
+    async with displays.reused():
         pass
     async with displays.lent() as later:
         pass
@@ -78,7 +78,7 @@ async def test_nothing_outlives_its_use_where_nobody_keeps_it() -> None:
 
 async def test_a_server_that_died_or_on_which_something_broke_is_not_lent_again() -> None:
     displays = Displays()
-    async with displays.kept():
+    async with displays.reused():
         async with displays.lent() as first:
             pass
         os.kill(first.server.pid, signal.SIGKILL)

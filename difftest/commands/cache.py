@@ -35,24 +35,24 @@ def cache(
         raise CaseError("--everything says what --clear is to clear", hint="difftest cache --clear --everything")
     folder = cache_folder()
     caches = (snapshots(folder), appliances(folder), kernels(folder), fetched(folder), built_cases(folder / "built"))
-    entries = {kept.folder: kept for kept in caches}
+    entries = {snapshot_cache.folder: snapshot_cache for snapshot_cache in caches}
     if clear:
-        for kept in caches if everything else caches[:1]:
-            kept.clear()
+        for snapshot_cache in caches if everything else caches[:1]:
+            snapshot_cache.clear()
         small = (folder / ocr.FOLDER, folder / answers.FOLDER)
         for path in folder.iterdir() if folder.is_dir() else ():
             if path in small or (everything and path not in entries):
                 shutil.rmtree(path, ignore_errors=True)
     if check:
-        for kept in caches:
-            for key in kept.check():
-                typer.echo(f"damaged, and cleared: {kept.folder / key}")
+        for snapshot_cache in caches:
+            for key in snapshot_cache.check():
+                typer.echo(f"damaged, and cleared: {snapshot_cache.folder / key}")
     typer.echo(f"{folder}:")
     for path in sorted(folder.iterdir()) if folder.is_dir() else ():
         if path in entries:
             note = f"  of at most {_megabytes(entries[path].most_bytes)}, {len(entries[path].keys())} kept"
         elif path.name == ocr.FOLDER:
-            note = f"  {len(list(path.iterdir()))} of at most {ocr.MOST_KEPT} readings of screens"
+            note = f"  {len(list(path.iterdir()))} of at most {ocr.MOST_READINGS} readings of screens"
         else:
             note = ""
         typer.echo(f"    {path.name:12} {_megabytes(disk_bytes(path)):>9}{note}")

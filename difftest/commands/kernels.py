@@ -45,9 +45,9 @@ def kernels(
 def _show(packages: Sequence[Package], cached: Sequence[Package]) -> None:
     from difftest.text import visible
 
-    kept = {(package.name, package.version) for package in cached}
+    cached_names = {(package.name, package.version) for package in cached}
     for package in packages:
-        mark = "cached" if (package.name, package.version) in kept else ""
+        mark = "cached" if (package.name, package.version) in cached_names else ""
         typer.echo(visible(f"    {package.version:24} {package.suite:20} {package.name:46} {mark}").rstrip())
     if not packages:
         typer.echo("    none")

@@ -121,10 +121,10 @@ def _combinations(values: Mapping[str, list[str] | str | None]) -> list[Versions
 def command_of(arguments: Sequence[str], versions: Versions) -> list[str]:
     """The command line that makes the run of these versions alone, out of one that may ask for several."""
     flags = [option.flag for option in VERSION_OPTIONS]
-    kept, words = ["difftest"], iter(arguments)
+    arguments_left, words = ["difftest"], iter(arguments)
     for word in words:
         if word in flags:
             next(words, None)
         elif word.partition("=")[0] not in flags:
-            kept.append(word)
-    return kept + [part for option, value in given(versions).items() for part in (option.flag, value)]
+            arguments_left.append(word)
+    return arguments_left + [part for option, value in given(versions).items() for part in (option.flag, value)]

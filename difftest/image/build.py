@@ -22,7 +22,7 @@ from difftest.case.manifest import About
 from difftest.errors import HOST_ERRORS, BuildError, HostError, refusal
 from difftest.image.disk import whole_cylinders
 from difftest.image.params import MAGIC
-from emulators.host.answers import Answer, kept
+from emulators.host.answers import Answer, cached_answer
 from emulators.host.cache import Cache
 from emulators.host.errors import Progress, silent
 from emulators.host.files import cache_folder
@@ -200,4 +200,4 @@ def _version(tool: str) -> str:
         said = _tool([tool, "--version"], Path("/")).partition("\n")[0]
         return Answer(said, [Path(program)] if program else [])
 
-    return kept(cache_folder(), f"{program}\0--version", ask)
+    return cached_answer(cache_folder(), f"{program}\0--version", ask)

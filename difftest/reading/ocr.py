@@ -20,7 +20,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from emulators.host.answers import Answer, kept, write
+from emulators.host.answers import Answer, cached_answer, write
 from emulators.host.errors import EmulatorError
 from emulators.host.files import cache_folder, sha256_cached
 from emulators.host.libraries import LOADERS_CACHE, libraries_of
@@ -30,8 +30,8 @@ LANGUAGE = "eng"
 OCR_SECONDS = 30.0
 LONGEST = 400  # characters of a reading; a row has 80
 LARGEST_FILE = 4096
-MOST_KEPT = 4096  # readings, of a block on the disk each; the oldest go first
-KEPT_AGAIN = MOST_KEPT * 3 // 4
+MOST_READINGS = 4096  # readings, of a block on the disk each; the oldest go first
+READINGS_LEFT = MOST_READINGS * 3 // 4
 
 
 class OcrError(Exception):
@@ -56,10 +56,10 @@ class OcrReading(NamedTuple):
     """
 
     text: str
-    kept: bool
+    cached: bool
 
 
-class _Kept(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class _Entry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The file of a reading, named by its key. `check` shows a file that is not as it was written."""
 
     key: str
@@ -79,21 +79,21 @@ def read(picture: GreyImage, mode: str, *, afresh: bool = False) -> OcrReading:
     by = _program(program)
     key = hashlib.sha256("\0".join([by, LANGUAGE, mode, picture.digest()]).encode()).hexdigest()
     path = cache_folder() / FOLDER / f"{key}.json"
-    if by and not afresh and (text := _remembered(path, key)) is not None:
+    if by and not afresh and (text := _cached_text(path, key)) is not None:
         return OcrReading(text, True)
     text = _tesseract(picture, mode)
     if by and len(text) <= LONGEST:
-        write(path, msgspec.json.encode(_Kept(key, text, _check(key, text))))
+        write(path, msgspec.json.encode(_Entry(key, text, _check(key, text))))
         _trim(path.parent)
     return OcrReading(text, False)
 
 
-def _remembered(path: Path, key: str) -> str | None:
+def _cached_text(path: Path, key: str) -> str | None:
     """What an earlier run has read. A file that is not what this module writes is removed."""
     try:
         with os.fdopen(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK), "rb") as file:
             data = file.read(LARGEST_FILE) if stat.S_ISREG(os.fstat(file.fileno()).st_mode) else b""
-        entry = msgspec.json.decode(data, type=_Kept)
+        entry = msgspec.json.decode(data, type=_Entry)
     except FileNotFoundError:
         return None
     except (OSError, msgspec.DecodeError, UnicodeDecodeError):
@@ -118,8 +118,8 @@ def _trim(folder: Path) -> None:
     """Forget the oldest readings when there are too many."""
     with contextlib.suppress(OSError):
         paths = list(folder.iterdir())
-        if len(paths) > MOST_KEPT:
-            for path in sorted(paths, key=lambda path: path.stat().st_mtime)[: len(paths) - KEPT_AGAIN]:
+        if len(paths) > MOST_READINGS:
+            for path in sorted(paths, key=lambda path: path.stat().st_mtime)[: len(paths) - READINGS_LEFT]:
                 path.unlink(missing_ok=True)
 
 
@@ -144,7 +144,7 @@ def _program(program: str) -> str:
         [program, "read by", *(os.environ.get(name, "") for name in ("TESSDATA_PREFIX", "LD_LIBRARY_PATH"))]
     )
     try:
-        return kept(cache_folder(), question, ask)
+        return cached_answer(cache_folder(), question, ask)
     except (EmulatorError, OSError, subprocess.SubprocessError):
         return ""
 

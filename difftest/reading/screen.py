@@ -41,7 +41,7 @@ def read_screen(observation: Observation, *, afresh: bool = False) -> ScreenRead
         return ScreenReading(rows={}, problem="no picture of the screen or no text memory was taken")
     try:
         found = ocr_rows(observation.screen, OCR_ROWS, afresh=afresh)
-        if any(reading.kept and not alike(rows[row], reading.text) for row, reading in found.items()):
+        if any(reading.cached and not alike(rows[row], reading.text) for row, reading in found.items()):
             found = ocr_rows(observation.screen, OCR_ROWS, afresh=True)  # what does not fit is not left to a memory
     except OcrError as error:
         unread = {row: RowReading(memory=rows[row], ocr=None, agree=False) for row in OCR_ROWS}
@@ -51,7 +51,7 @@ def read_screen(observation: Observation, *, afresh: bool = False) -> ScreenRead
             memory=rows[row],
             ocr=found[row].text if row in found else None,
             agree=row not in found or alike(rows[row], found[row].text),
-            kept=row in found and found[row].kept,
+            cached=row in found and found[row].cached,
         )
         for row in VERDICT_ROWS
     }

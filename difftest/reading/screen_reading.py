@@ -15,7 +15,7 @@ class RowReading(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     memory: str
     ocr: str | None
     agree: bool
-    kept: bool = False
+    cached: bool = msgspec.field(default=False, name="kept")
 
 
 class ScreenReading(msgspec.Struct, frozen=True, kw_only=True):

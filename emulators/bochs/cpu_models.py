@@ -8,7 +8,7 @@ from pathlib import Path
 
 from emulators.bochs.program import BochsProgram
 from emulators.host import limits
-from emulators.host.answers import Answer, kept
+from emulators.host.answers import Answer, cached_answer
 from emulators.host.errors import ChoiceError, EmulatorError
 from emulators.host.files import cache_folder
 from emulators.host.tools import ran
@@ -30,7 +30,7 @@ def cpu_models(bochs: BochsProgram) -> list[str]:
         models = re.findall(r"^(\w+)$", listed, re.MULTILINE)
         return Answer("\n".join(models), [Path(program)] if program and models else [])
 
-    return kept(cache_folder(), "\0".join([str(program), *argv, "names"]), ask).split()
+    return cached_answer(cache_folder(), "\0".join([str(program), *argv, "names"]), ask).split()
 
 
 def check_cpu_model(bochs: BochsProgram, model: str) -> None:

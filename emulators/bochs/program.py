@@ -20,7 +20,7 @@ from typing import TypedDict
 import msgspec
 
 from emulators.host import limits
-from emulators.host.answers import Answer, kept
+from emulators.host.answers import Answer, cached_answer
 from emulators.host.apt import Package
 from emulators.host.cache import Cache
 from emulators.host.debian import package_version, unpack
@@ -167,11 +167,11 @@ def _fetched(folder: Path, version: str) -> BochsProgram:
     )
 
 
-def _fetch(mirror: Mirror, package: Package, kept: Path, say: Progress) -> None:
+def _fetch(mirror: Mirror, package: Package, files: Path, say: Progress) -> None:
     """Download and unpack, and keep in the empty folder `kept` what the loader says is needed."""
     say(f"downloading Bochs {package.version} from {package.suite} with its libraries (some 50 MB)")
-    with writing_below(kept.parent, f"Bochs {package.version}"):
-        debs, tree = (kept / part for part in ("debs", "tree"))
+    with writing_below(files.parent, f"Bochs {package.version}"):
+        debs, tree = (files / part for part in ("debs", "tree"))
         debs.mkdir()
         for deb in mirror.suite(package.suite).download_with_all_they_need(PACKAGES, debs):
             unpack(deb, tree)
@@ -179,28 +179,28 @@ def _fetch(mirror: Mirror, package: Package, kept: Path, say: Progress) -> None:
         # The plugin alone: SDL itself is taken from this host, see `_fetched`.
         for deb in mirror.suite(package.suite).download([f"{SDL_PLUGIN}={package.version}"], debs):
             unpack(deb, tree)
-        _keep(tree, kept)
+        _keep(tree, files)
         shutil.rmtree(debs)
         shutil.rmtree(tree)
 
 
-def _keep(tree: Path, kept: Path) -> None:
+def _keep(tree: Path, files: Path) -> None:
     program, plugins = tree / "usr/bin/bochs-bin", next(tree.glob("usr/lib/*/bochs/plugins"), None)
     loader = next((path for path in tree.glob("**/ld-linux-x86-64.so.2") if path.exists()), None)
     if not program.exists() or plugins is None or loader is None:
         raise EmulatorError("the packages hold no Bochs of the shape that is known here")
     libraries = ":".join(str(path) for path in (*tree.glob("usr/lib/*-linux-gnu"), *tree.glob("lib/*-linux-gnu")))
-    (kept / "lib").mkdir(parents=True)
+    (files / "lib").mkdir(parents=True)
     for file in (program, plugins / "libbx_x_gui.so"):
         said = _output([str(loader.resolve()), "--library-path", libraries, "--list", str(file)])
         if missing := re.findall(r"(\S+) => not found", said):
             raise EmulatorError(f"Bochs needs {', '.join(missing)}, which its packages do not bring")
         for library in re.findall(rf"=> ({re.escape(str(tree))}\S+) ", said):
-            shutil.copy(library, kept / "lib" / Path(library).name)
-    shutil.copy(loader.resolve(), kept / LOADER)
-    shutil.copy(program, kept)
-    shutil.copytree(plugins, kept / "plugins")
-    shutil.copytree(tree / "usr/share/bochs", kept / "share", symlinks=True)
+            shutil.copy(library, files / "lib" / Path(library).name)
+    shutil.copy(loader.resolve(), files / LOADER)
+    shutil.copy(program, files)
+    shutil.copytree(plugins, files / "plugins")
+    shutil.copytree(tree / "usr/share/bochs", files / "share", symlinks=True)
 
 
 def _of_path(path: Path) -> BochsProgram:
@@ -244,7 +244,9 @@ def _help(argv: Sequence[str], *files: str | None, environment: Mapping[str, str
         said = _output([*argv, "--help"], environment)
         return Answer(said, [Path(path) for path in files if path] if BANNER.search(said) else [])
 
-    return kept(cache_folder(), "\0".join([*argv, "--help", *map(str, sorted((environment or {}).items()))]), ask)
+    return cached_answer(
+        cache_folder(), "\0".join([*argv, "--help", *map(str, sorted((environment or {}).items()))]), ask
+    )
 
 
 def _first_file(paths: Iterable[Path]) -> Path:

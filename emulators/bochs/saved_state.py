@@ -17,7 +17,7 @@ from pathlib import Path
 
 from emulators.bochs.machine import BochsMachine
 from emulators.host import limits
-from emulators.host.answers import Answer, kept
+from emulators.host.answers import Answer, cached_answer
 from emulators.host.errors import EmulatorError
 from emulators.host.files import cache_folder
 from emulators.host.tools import ran
@@ -117,7 +117,7 @@ def asks_for_a_file(executable: str) -> bool:
         return Answer("yes" if b"\0tmpfile64\0" in path.read_bytes() else "no", [path])
 
     try:
-        return kept(cache_folder(), f"{path}\0asks for a temporary file", ask) == "yes"
+        return cached_answer(cache_folder(), f"{path}\0asks for a temporary file", ask) == "yes"
     except OSError:
         return False
 

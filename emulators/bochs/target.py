@@ -128,7 +128,7 @@ class Bochs(Target):
 
     def sharing(self) -> contextlib.AbstractAsyncContextManager[None]:
         """The X servers that Bochs draws on."""
-        return self.displays.kept()
+        return self.displays.reused()
 
     @contextlib.asynccontextmanager
     async def session(self, boots: Sequence[Boot], progress: Progress) -> AsyncIterator[Session]:
@@ -310,10 +310,10 @@ async def _log_says(log: Path, cpus: int, watch: Watch) -> End:
     """Follow Bochs' log until it tells that the guest is over. Where a terminal marker is to come, HLT with interrupts
     off is not the end: it may be a nested guest's, which an NMI, the preemption timer or the monitor trap flag wakes.
     """
-    kept, resets, size = b"", 0, 0
+    unfinished, resets, size = b"", 0, 0
     async for fresh in appended(log, POLL):
         size += len(fresh)
-        whole, _, kept = (kept + fresh).rpartition(b"\n")  # a line that is not whole yet is looked at again
+        whole, _, unfinished = (unfinished + fresh).rpartition(b"\n")  # a line that is not whole yet is looked at again
         end, resets = _log_end(whole, resets, cpus)
         if end is not None and end[0] == Ending.HALTED and watch.end is not None:
             watch.halted = True

@@ -58,7 +58,7 @@ class Displays:
         self._started: contextlib.AsyncExitStack | None = None
 
     @contextlib.asynccontextmanager
-    async def kept(self) -> AsyncIterator[None]:
+    async def reused(self) -> AsyncIterator[None]:
         """Servers that were started meanwhile end with the context."""
         async with contextlib.AsyncExitStack() as self._started:
             try:

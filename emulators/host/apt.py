@@ -18,7 +18,7 @@ from pathlib import Path
 
 import msgspec
 
-from emulators.host.answers import Answer, kept, write
+from emulators.host.answers import Answer, cached_answer, write
 from emulators.host.errors import EmulatorError
 
 KEYRINGS = (
@@ -232,7 +232,7 @@ def apt_of_host(argv: Sequence[str], cache: Path, configuration: Path | None = N
     Raises EmulatorError.
     """
     question = "\0".join([*argv, str(configuration or os.environ.get("APT_CONFIG", ""))])
-    return kept(
+    return cached_answer(
         cache, question, lambda: Answer(apt(argv, QUERY_SECONDS, configuration=configuration), _sources(configuration))
     )
 

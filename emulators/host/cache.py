@@ -18,7 +18,7 @@ from pathlib import Path
 import msgspec
 
 from emulators.host import limits
-from emulators.host.answers import Answer, kept
+from emulators.host.answers import Answer, cached_answer
 from emulators.host.errors import EmulatorError, Progress
 from emulators.host.files import content_sha256, writing_below
 from emulators.host.limits import AnswerTimeout
@@ -129,7 +129,7 @@ class Cache:
                 return Answer("no", [])
             return Answer("yes", [place / SUMS, *map(place.joinpath, _sums(place))])
 
-        return kept(self.folder.parent, f"{place} is whole", ask) == "yes"
+        return cached_answer(self.folder.parent, f"{place} is whole", ask) == "yes"
 
     @contextlib.contextmanager
     def _making(self, key: str, say: Progress) -> Iterator[Path]:

@@ -8,7 +8,7 @@ import shutil
 from pathlib import Path
 
 from emulators.host import limits
-from emulators.host.answers import Answer, kept
+from emulators.host.answers import Answer, cached_answer
 from emulators.host.errors import ChoiceError, EmulatorError
 from emulators.host.files import cache_folder
 from emulators.host.tools import ran, tail
@@ -31,7 +31,7 @@ def package_version(package: str) -> str:
         # Both are replaced as packages come and go.
         return Answer(version, [] if other else [Path(program), DATABASE / "status", DATABASE / "updates"])
 
-    return kept(cache_folder(), "\0".join([*argv, other or ""]), ask)
+    return cached_answer(cache_folder(), "\0".join([*argv, other or ""]), ask)
 
 
 def unpack(deb: Path, tree: Path) -> None:

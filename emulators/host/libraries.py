@@ -6,7 +6,7 @@ import os
 import re
 from pathlib import Path
 
-from emulators.host.answers import Answer, kept
+from emulators.host.answers import Answer, cached_answer
 from emulators.host.errors import EmulatorError
 from emulators.host.files import cache_folder
 from emulators.host.tools import ran, tail
@@ -28,4 +28,4 @@ def libraries_of(program: Path) -> list[Path]:
         return Answer("\n".join(found), rests_on)
 
     question = "\0".join(["ldd", str(program.absolute()), os.environ.get("LD_LIBRARY_PATH", "")])
-    return [Path(path) for path in kept(cache_folder(), question, ask).split("\n")]
+    return [Path(path) for path in cached_answer(cache_folder(), question, ask).split("\n")]

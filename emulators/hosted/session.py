@@ -93,11 +93,13 @@ class HostedSession:
     async def _boot_warm(self, boot: Boot, image: bytes, begun: float) -> Observation:
         shape = Shape(argv=tuple(self._argv(boot, DISK)), disk_bytes=len(image), guest_mib=boot.machine.memory_mib)
         async with contextlib.AsyncExitStack() as stack:
-            kept = await stack.enter_async_context(snapshot(self._settings.cache, self._hosting, shape, self._progress))
+            state = await stack.enter_async_context(
+                snapshot(self._settings.cache, self._hosting, shape, self._progress)
+            )
             folder = stack.enter_context(scratch("hosted"))
             self._progress("booting under KVM")
             restoring = time.monotonic()
-            machine = await stack.enter_async_context(resumed(self._hosting, kept, image, folder))
+            machine = await stack.enter_async_context(resumed(self._hosting, state, image, folder))
             seconds = {"snapshot": restoring - begun, "appliance ready": time.monotonic() - restoring}
             qemu = Qemu(limits.INNER_QEMU_ANSWER)
             stack.push_async_callback(qemu.disconnect)
@@ -106,7 +108,7 @@ class HostedSession:
                 await qemu.resume(await machine.open_qmp())
 
             observation = await self._observe(machine, boot, list(shape.argv), qemu, resume, alone=True)
-        facts = kept.facts
+        facts = state.facts
         at_first = {
             "cpu seconds to ready, cold": facts.cpu_seconds_to_ready,
             "cpu seconds to snapshot, cold": facts.cpu_seconds,

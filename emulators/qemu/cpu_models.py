@@ -8,7 +8,7 @@ import shutil
 from pathlib import Path
 
 from emulators.host import limits
-from emulators.host.answers import Answer, kept
+from emulators.host.answers import Answer, cached_answer
 from emulators.host.errors import ChoiceError, EmulatorError
 from emulators.host.files import cache_folder
 from emulators.host.tools import ran
@@ -29,7 +29,7 @@ def cpu_models(qemu: QemuProgram) -> list[str]:
         models = re.findall(r"^x86 (\S+)", done.stdout.decode(errors="replace"), re.MULTILINE)
         return Answer("\n".join(models), [Path(program)] if program and models else [])
 
-    return kept(cache_folder(), f"{program}\0-cpu help\0names", ask).split()
+    return cached_answer(cache_folder(), f"{program}\0-cpu help\0names", ask).split()
 
 
 def check_cpu_model(qemu: QemuProgram, model: str) -> None:

@@ -58,9 +58,9 @@ def parts_of(package: Package) -> list[str]:
     return [name for name in PARTS.findall(package.depends) if not name.startswith("linux-binary-unsigned")]
 
 
-def named(mirror: Mirror, wanted: str, kept: Sequence[Package] = ()) -> Package:
+def named(mirror: Mirror, wanted: str, entry: Sequence[Package] = ()) -> Package:
     """The newest cloud kernel of this version. Raises EmulatorError with the versions that there are."""
-    return latest(mirror, available, wanted, f"no kernel {wanted}", kept)
+    return latest(mirror, available, wanted, f"no kernel {wanted}", entry)
 
 
 def in_order(packages: Sequence[Package], ends: Sequence[Package]) -> dict[str, Package]:

@@ -117,7 +117,7 @@ async def booted(
 
 
 @contextlib.asynccontextmanager
-async def restored(hosting: Hosting, kept: Path, second: Path, folder: Path) -> AsyncIterator[ApplianceMachine]:
+async def restored(hosting: Hosting, saved: Path, second: Path, folder: Path) -> AsyncIterator[ApplianceMachine]:
     """Let an appliance go on whose state was saved in `kept`. `second` is its second disk from now on, as large as the
     one that it was booted with.
     """
@@ -129,7 +129,7 @@ async def restored(hosting: Hosting, kept: Path, second: Path, folder: Path) -> 
         ]
         state = folder / "state"
         library = hosting.appliance.memory_library if asks_for_a_file(hosting.program.argv[-1]) else None
-        environment = await asyncio.to_thread(started_with, kept, lines, library, state)
+        environment = await asyncio.to_thread(started_with, saved, lines, library, state)
         async with (
             restored_bochs(hosting.program, state, folder, environment) as bochs,
             ports.machine(bochs) as machine,
