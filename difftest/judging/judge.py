@@ -56,8 +56,8 @@ class SideBoots(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Pairing(msgspec.Struct, frozen=True, kw_only=True):
-    """What is compared: a case, and its sides. Each side has one BootReading for each repeated boot, or several where a check
-    ended the guest and the rest was booted after it.
+    """What is compared: a case, and its sides. Each side has one BootReading for each repeated boot, or several where a
+    check ended the guest and the rest was booted after it.
 
     A reference that is the very CPU under the subject takes part twice, under both roles.
     """

@@ -24,7 +24,7 @@ VMCALL, CR_ACCESS, EPT_VIOLATION, EPT_MISCONFIGURATION, PML_FULL = 18, 28, 48, 4
 HOST = frozenset({1, 7, 8, 52})
 # L0 looks at these first, whoever is to get them: it walks L1's EPT by itself. What L1 then gets is of its making.
 MEMORY = frozenset({EPT_VIOLATION, EPT_MISCONFIGURATION, PML_FULL})
-# What of the kit prepares and cleans up in L1, around the one thing that a check does; as difftest.image.symbols has it.
+# What of the kit prepares and cleans up in L1, around the one thing that a check does: see difftest.image.symbols.
 STAGE = frozenset(
     {
         *("mode.c:load", "long_stage", "long_enter", "long_leave"),
@@ -91,7 +91,7 @@ class Trace(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class L0View(msgspec.Struct, frozen=True, kw_only=True):
-    """What L0 saw of the one thing that a check does; see `l0_view`."""
+    """The exits of the one thing that a check does, as L0 handled them; see `l0_view`."""
 
     level: str  # who does it: "L2" where the check has one, or else "L1"
     instructions: tuple[Exit, ...]  # instructions and exceptions that exited to L0, which carried out or passed on

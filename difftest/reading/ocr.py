@@ -1,8 +1,8 @@
 """Reading words off a picture with tesseract, and remembering what it read in which picture.
 
 A reading is a function of the picture's pixels and of the program: what stands in the user's cache is taken only for
-the same bytes, read in the same way by the same program, libraries and model, by their hashes. `Reading.kept` tells
-that it was taken.
+the same bytes, read in the same way by the same program, libraries and model, by their hashes. `OcrReading.cached`
+says that it was.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ class GreyImage(NamedTuple):
 
 
 class OcrReading(NamedTuple):
-    """Words with single blanks between. `kept` is whether they were read at an earlier time, in a picture of the same
+    """Words with single blanks between. `cached` is whether they were read at an earlier time, in a picture of the same
     bytes.
     """
 

@@ -8,7 +8,7 @@ VERDICT_ROWS = (20, 21, 22, 23)
 
 
 class RowReading(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """One row, read twice. `ocr` is None where the row was not read from the picture. `kept` is whether tesseract had
+    """One row, read twice. `ocr` is None where the row was not read from the picture. `cached` is whether tesseract had
     read it before, in a strip of the very same pixels, and was not asked again.
     """
 

@@ -40,8 +40,8 @@ QUIET_SECONDS = (
 def bundle(run: StoredRun, check: str, targets: Mapping[str, Reproducible], *, carry: bool) -> tuple[str, bytes]:
     """The name of the folder in the tarball, and the tarball.
 
-    `carry` takes along what hosts may lack (see Reproducible.standalone_boot). Raises StoreError for a check that the run does
-    not have, EmulatorError when what is to be taken along cannot be built.
+    `carry` takes along what hosts may lack (see Reproducible.standalone_boot). Raises StoreError for a check that the
+    run does not have, EmulatorError when what is to be taken along cannot be built.
     """
     pair, result = found(digest(run), check)
     if pair.case.second_sha256:

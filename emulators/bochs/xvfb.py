@@ -49,7 +49,7 @@ class Display:
 
 
 class Displays:
-    """Lends a display to one Bochs at a time. While it is `kept()`, what comes back is lent again: to start a server
+    """Lends a display to one Bochs at a time. While it is `reused()`, what comes back is lent again: to start a server
     costs a tenth of what the boot of a small image costs.
     """
 

@@ -76,8 +76,9 @@ class ApplianceMachine:
         self._panicked: asyncio.Future[None] | None = None
 
     async def ask(self, command: str, seconds: float = limits.AGENT_ANSWER) -> tuple[int, bytes]:
-        """Run a shell command in the appliance: exit code and output. Raises AnswerTimeout, and EmulatorError when Bochs
-        ends.
+        """Run a shell command in the appliance: exit code and output.
+
+        Raises AnswerTimeout, and EmulatorError when Bochs ends.
         """
         self._number += 1
         answer: asyncio.Future[tuple[int, bytes]] = asyncio.get_running_loop().create_future()

@@ -118,7 +118,7 @@ async def booted(
 
 @contextlib.asynccontextmanager
 async def restored(hosting: Hosting, saved: Path, second: Path, folder: Path) -> AsyncIterator[ApplianceMachine]:
-    """Let an appliance go on whose state was saved in `kept`. `second` is its second disk from now on, as large as the
+    """Let an appliance go on whose state was saved in `saved`. `second` is its second disk from now on, as large as the
     one that it was booted with.
     """
     async with _ports() as ports:
