@@ -41,6 +41,8 @@ class Ending(enum.StrEnum):
     CRASH = "emulator-crash"  # the emulator died, or could not be started
 
 
+LEFT_BY_PORT = "the guest left through port 0xF4"  # how the detail of such an end begins
+
 # Ends after which a guest has said all that it had to say, ends that are a behaviour of the machine under test, and
 # ends of a guest that goes on no more.
 ORDERLY = {Ending.FINISHED, Ending.HALTED, Ending.POWER_OFF}

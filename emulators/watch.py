@@ -14,7 +14,7 @@ from typing import Any
 from emulators.host.expression import Expression
 from emulators.host.files import sha256
 from emulators.host.limits import AnswerTimeout
-from emulators.observation import Boot, Ending, Observation
+from emulators.observation import LEFT_BY_PORT, Boot, Ending, Observation
 from emulators.text_screen import Screen, screen_matches, text_rows
 
 SETTLE = 0.25  # seconds that the tail of a boot gets: the last serial bytes, the last picture
@@ -165,7 +165,7 @@ class Port:
 
 
 def exited(code: int) -> End:
-    return Ending.POWER_OFF, f"the guest left through port 0xF4 with code {code}"
+    return Ending.POWER_OFF, f"{LEFT_BY_PORT} with code {code}"
 
 
 def shut_down() -> End:

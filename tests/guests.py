@@ -31,6 +31,11 @@ FLOOD = "xorw %ax, %ax; movw %ax, %ds; movw $message, %si; jmp 1b"
 # The ways out of suites: QEMU's isa-debug-exit (then on, as where there is none), and the word that switches Bochs off.
 LEAVE = "movb $3, %al; outb %al, $0xF4; 4: cli; hlt; jmp 4b"
 SHUT_DOWN = 'movw $8, %cx; movw $word, %si; movw $0x8900, %dx; rep outsb; 4: jmp 4b; word: .ascii "Shutdown"'
+# Prints the message, leaves, and goes on to print: what a way out does not end at once.
+LEAVE_AND_PRINT = "movb $3, %al; outb %al, $0xF4; " + FLOOD
+SHUT_DOWN_AND_PRINT = (
+    'movw $8, %cx; movw $word, %si; movw $0x8900, %dx; rep outsb; jmp 9f; word: .ascii "Shutdown"; 9: ' + FLOOD
+)
 # Calls Bochs' debugger, as a letter on the port of SHUT_DOWN does; nothing happens elsewhere.
 CALL_DEBUGGER = "movb $0x44, %al; movw $0x8900, %dx; outb %al, %dx\n"
 # Says on port 0xE9 what looks like the words of Bochs' debugger, which come on the same stream.

@@ -31,10 +31,12 @@ from .guests import (
     HALT,
     HANG,
     LEAVE,
+    LEAVE_AND_PRINT,
     LINGER,
     RESET,
     SHOW,
     SHUT_DOWN,
+    SHUT_DOWN_AND_PRINT,
     TELETYPE,
     TRIPLE_FAULT,
     UNLIKE,
@@ -83,6 +85,12 @@ async def test_floppies_are_booted_as_floppies_and_read_to_their_end(target: Tar
     seen = await boot(target, floppy(tmp_path, size))
     assert seen.serial == b"0 wxyz\n", seen.detail
     assert seen.ending == Ending.HALTED
+
+
+@pytest.mark.parametrize("ending", [LEAVE_AND_PRINT, SHUT_DOWN_AND_PRINT], ids=["leave", "shutdown"])
+async def test_what_follows_the_way_out_is_not_in_the_transcript(tmp_path: Path, ending: str) -> None:
+    seen = await boot(Tcg(), boot_sector(tmp_path, b"said\n", ending, before=DEBUG))
+    assert (seen.ending, seen.serial, seen.debug) == (Ending.POWER_OFF, b"said\n", DEBUG_WORDS)
 
 
 @TARGETS

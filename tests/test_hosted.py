@@ -37,6 +37,7 @@ from .guests import (
     DEBUG,
     DEBUG_WORDS,
     FLOOD,
+    LEAVE_AND_PRINT,
     HALT,
     HANG,
     RESET,
@@ -46,6 +47,7 @@ from .guests import (
     WAIT_FOR_A_KEY,
     boot_sector,
     cd_case,
+    floppy,
     kernel_case,
 )
 
@@ -124,14 +126,16 @@ async def test_cold_and_warm_starts_serve_them_all_alike(tmp_path: Path, monkeyp
         "reset": (guest("reset", b"c", RESET), Ending.RESET),
         "triple": (guest("triple", b"d", TRIPLE_FAULT), Ending.TRIPLE_FAULT),
         "shutdown": (guest("shutdown", b"e", SHUT_DOWN, DEBUG), Ending.POWER_OFF),
+        "leave": (guest("leave", b"left\n", LEAVE_AND_PRINT), Ending.POWER_OFF),
         "prompt": (msgspec.structs.replace(waits, end_screen="^HELLO$"), Ending.SETTLED),
         "other prompt": (msgspec.structs.replace(waits, end_screen="^HELLO WORLD$"), Ending.QUIET),
         "kernel": (added(kernel_case(tmp_path)), Ending.POWER_OFF),
         "cd": (added(cd_case(tmp_path), memory_mib=2048), Ending.HALTED),
+        "floppy": (prepare(of_image(floppy(tmp_path, 368_640)), tmp_path).boot(), Ending.HALTED),
         "seed": (prepared.boot(), Ending.FINISHED),
     }
     # Slow, and nothing about them depends on the start; or never started from a snapshot, or from one of their own.
-    cold_only = ("flood", "hang", "other prompt", "kernel", "cd")
+    cold_only = ("flood", "hang", "other prompt", "kernel", "cd", "floppy")
     seeds = {}
     (tmp_path / "temporary").mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
@@ -172,7 +176,9 @@ async def test_cold_and_warm_starts_serve_them_all_alike(tmp_path: Path, monkeyp
         assert not seen["seed"].kernel_faults
         assert seen["seed"].identity["kernel"]
         assert seen["shutdown"].debug == DEBUG_WORDS and seen["shutdown"].screen
+        assert seen["leave"].serial == b"left\n", "what it printed after it had left is none of it"
         if cold:
+            assert seen["floppy"].serial == b"0 wxyz\n"
             assert seen["kernel"].serial.startswith(b"told: kernel.elf one two=2\nmodule: env.txt -v\nPASS: first")
             assert seen["kernel"].debug == b"A=1\n" and "code 1" in seen["kernel"].detail and seen["kernel"].screen
             assert seen["cd"].serial == b"wxyz and the rest\n", "the CD was booted, and read the second disk"

@@ -15,7 +15,7 @@ from emulators.host.errors import EmulatorError, Progress
 from emulators.host.limits import AnswerTimeout, in_time
 from emulators.host.scratch import scratch
 from emulators.hosted.appliance import initramfs, tracing
-from emulators.hosted.appliance.machine import DUMP, KERNEL_LOG, PORTS, QEMU_LOG, ApplianceMachine
+from emulators.hosted.appliance.machine import DUMP, KERNEL_LOG, ORDER, PORTS, QEMU_LOG, ApplianceMachine
 from emulators.hosted.appliance.quirks import known_trouble
 from emulators.hosted.appliance.snapshot import DISK, Shape, can_start, resumed, snapshot
 from emulators.hosted.appliance.start import MODEL, Hosting, booted
@@ -24,6 +24,7 @@ from emulators.hosted.kernel_log import faults
 from emulators.observation import EXITS_LOG, WHOLE_CPU, Boot, Ending, Limits, Medium, Observation
 from emulators.qemu.dump import Dump, dump, read_dump
 from emulators.qemu.machine import IdleProbes, Qemu, kvm_failure, qemu_argv, qemu_line
+from emulators.qemu.order import cut, left_by_port
 from emulators.qemu.screen import QemuScreen
 from emulators.qemu.target import IGNORE_MSRS
 from emulators.qemu.vcpus import asleep_command, slept
@@ -274,6 +275,8 @@ class HostedSession:
                     kernel_log = machine.console().encode()
                     await machine.kill()
                 else:
+                    if left_by_port(end):
+                        cut(watch, await machine.fetch(ORDER), end)
                     files = await machine.collect()
                     if self._hosting.traced:
                         exits = await tracing.traced(machine)

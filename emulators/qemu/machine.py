@@ -49,6 +49,7 @@ class Ports(msgspec.Struct, frozen=True, kw_only=True):
     debug: str  # port 0xE9
     leave: str  # port 0xF4
     shutdown: str  # port 0x8900
+    order: str  # the path of the file that takes what comes through all ports of the guest: emulators.qemu.order
 
 
 def qemu_argv(
@@ -58,15 +59,18 @@ def qemu_argv(
 
     `image` and `second` are the disks' paths on QEMU's machine.
     """
+    logged = f",logfile={ports.order},logappend=on"
     return [
         *machine_argv(boot, executable=executable, accelerator=accelerator, cpu=cpu, image=image, second=second),
         *["-display", "none"],
-        *["-chardev", f"{ports.com1},id=com1", "-serial", "chardev:com1"],
+        *["-chardev", f"{ports.com1},id=com1{logged}", "-serial", "chardev:com1"],
         *["-chardev", f"{ports.qmp},id=qmp", "-mon", "chardev=qmp,mode=control"],
-        *["-chardev", f"{ports.debug},id=debug", "-device", "isa-debugcon,iobase=0xe9,chardev=debug"],
+        *["-chardev", f"{ports.debug},id=debug{logged}", "-device", "isa-debugcon,iobase=0xe9,chardev=debug"],
         # Not isa-debug-exit: QEMU would be gone at once, and with it the screen. Reads answer as where no device is.
-        *["-chardev", f"{ports.leave},id=leave", "-device", "isa-debugcon,iobase=0xf4,readback=0xff,chardev=leave"],
-        *["-chardev", f"{ports.shutdown},id=off", "-device", "isa-debugcon,iobase=0x8900,readback=0xff,chardev=off"],
+        *["-chardev", f"{ports.leave},id=leave{logged}"],
+        *["-device", "isa-debugcon,iobase=0xf4,readback=0xff,chardev=leave"],
+        *["-chardev", f"{ports.shutdown},id=off{logged}"],
+        *["-device", "isa-debugcon,iobase=0x8900,readback=0xff,chardev=off"],
         # Stay there, stopped, after whatever ends the guest: its registers and its screen are evidence.
         *["-action", "reboot=shutdown,shutdown=pause,panic=pause"],
         "-S",

@@ -24,6 +24,7 @@ from emulators.observation import Boot, Ending, Machine, Observation
 from emulators.qemu.cpu_models import check_cpu_model
 from emulators.qemu.dump import Dump, dump, read_dump
 from emulators.qemu.machine import IdleProbes, Ports, Qemu, kvm_failure, qemu_argv, qemu_line, stock_argv
+from emulators.qemu.order import cut, left_by_port
 from emulators.qemu.program import qemu_program
 from emulators.qemu.screen import QemuScreen
 from emulators.qemu.vcpus import asleep
@@ -158,7 +159,7 @@ class NativeSession:
             cpu=cpu_model,
             image=str(boot.image.absolute()),
             second=str(boot.second.absolute()) if boot.second else "",
-            ports=Ports(**{name: f"socket,path={folder / name}" for name in PORTS}),
+            ports=Ports(**{name: f"socket,path={folder / name}" for name in PORTS}, order=str(folder / "order")),
             executable=self._target.program.executable,
         )
         left = Dump()
@@ -195,6 +196,8 @@ class NativeSession:
                     dumped.mkdir()
                     async with discarding(*streams):
                         registers = await dump(qemu, str(dumped), boot.ram_log)
+                    if left_by_port(end):
+                        cut(watch, (folder / "order").read_bytes(), end)
                     left = await read_dump({path.name: path.read_bytes() for path in dumped.iterdir()})
             except EmulatorError as error:
                 end = Ending.CRASH, f"{error} {error.evidence}".strip()

@@ -33,12 +33,14 @@ CONSOLE_SECONDS = 1.0  # that a panic has to say why
 DUMP = "/tmp/dump"  # where QEMU writes what is looked at when a boot is over
 QEMU_LOG, KERNEL_LOG = "qemu.log", "kernel.log"
 EXIT_PIPE, SHUTDOWN_PIPE = "/tmp/exit", "/tmp/shutdown"
+ORDER = "/tmp/order"
 PORTS = Ports(
     qmp="serial,path=/dev/ttyS1",
     com1="serial,path=/dev/ttyS2",
     debug="serial,path=/dev/ttyS0",
     leave=f"pipe,path={EXIT_PIPE}",
     shutdown=f"pipe,path={SHUTDOWN_PIPE}",
+    order=ORDER,
 )
 # Background shells that tell of the first byte on port 0xF4 and of the word on port 0x8900. They read on until it ends:
 # one that writes to a full pipe does nothing else any more.
@@ -145,7 +147,7 @@ class ApplianceMachine:
         loop = asyncio.get_running_loop()
         self._gone, self._exit_code, self._shutdown = loop.create_future(), loop.create_future(), loop.create_future()
         near = await self.open_qmp()
-        fresh = f"busybox rm -rf {DUMP}; busybox mkdir {DUMP}"
+        fresh = f"busybox rm -rf {DUMP} {ORDER}; busybox mkdir {DUMP}"
         qemu = f"{{ {shlex.join(argv)} </dev/null >{DUMP}/{QEMU_LOG} 2>&1; echo gone $? >&3; }} &"
         await self.ask(f"{fresh}; {before}; {LISTEN} {qemu}")
         return near
