@@ -15,7 +15,7 @@ from difftest.atomic import file_name
 from difftest.authoring.propose import Proposal, propose
 from difftest.authoring.scaffold import new_case_folder, rendered
 from difftest.case.case import MANIFEST, load
-from difftest.case.image_options import ImageOptions
+from difftest.case.image_options import PATIENT_QUIET, PATIENT_TOTAL, ImageOptions
 from difftest.case.manifest import Manifest
 from difftest.errors import CaseError
 from difftest.image.kind import Kind, Look
@@ -30,10 +30,7 @@ from emulators.target import Emulator
 
 SUFFIXES = {Kind.DISK: ".img", Kind.FLOPPY: ".img", Kind.CDROM: ".iso", Kind.KERNEL: ".elf", Kind.LINUX: ".bin"}
 FIRST_BOOT = "first-boot"  # the folder in a case of what the boot of `add` gave
-# Deadlines, in seconds. An image whose end the screen shows is waited for longer: that costs nothing unless it never
-# gets there.
-QUIET, TOTAL = 20.0, 120.0
-PATIENT_QUIET, PATIENT_TOTAL = 60.0, 300.0
+QUIET, TOTAL = 20.0, 120.0  # deadlines, in seconds
 _UNPACKED = re.compile(r"\.(xz|gz|bz2|zst|img|iso|flp|elf|bin|raw|flat|vmdk|vdi|vhdx|qcow2|lkrn)$", re.IGNORECASE)
 
 
@@ -60,7 +57,7 @@ def add(request: AddRequest, reference: Emulator, cache: Path, say: Callable[[st
     with new_case_folder(folder) as filled:
         say(f"looking at {request.file}")
         manifest, look = _manifest(request, folder, filled)
-        (filled / MANIFEST).write_text(_text(manifest, folder, Proposal()))
+        (filled / MANIFEST).write_text(_text(manifest, folder, _with_end(Proposal(), request.image)))
         case = load(filled)  # so that the wish is judged by the same rules as any manifest
         say(f"booting it once on {reference.name}")
         boot = msgspec.structs.replace(prepare(case, cache).boot(), watches_vmx=True)
@@ -70,7 +67,7 @@ def add(request: AddRequest, reference: Emulator, cache: Path, say: Callable[[st
         try:
             if observation.ending == Ending.CRASH:
                 raise CaseError(f"{request.file}: does not start on {reference.name}: {observation.detail}")
-            proposal = propose(observation, screen)
+            proposal = _with_end(propose(observation, screen), request.image)
             if proposal.end_screen:
                 patience = {
                     "quiet_seconds": request.quiet or PATIENT_QUIET,
@@ -105,10 +102,19 @@ def _manifest(request: AddRequest, folder: Path, filled: Path) -> tuple[Manifest
         memory_mib=plain.memory_mib if options.memory_mib is None else options.memory_mib,
         cpus=plain.cpus if options.cpus is None else options.cpus,
         cpu_models={REFERENCE: request.cpu_model} if request.cpu_model else {},
+        end=options.end,
+        end_screen=options.end_screen,
         quiet_seconds=request.quiet or QUIET,
         total_seconds=request.total or TOTAL,
     )
     return manifest, look
+
+
+def _with_end(proposal: Proposal, options: ImageOptions) -> Proposal:
+    """The proposal with the end that the user says."""
+    if not options.end and not options.end_screen:
+        return proposal
+    return msgspec.structs.replace(proposal, end=options.end, end_screen=options.end_screen, no_end="")
 
 
 def kept_boot(observation: Observation, screen: ScreenReading) -> dict[str, bytes]:

@@ -8,8 +8,8 @@ from pathlib import Path
 import msgspec
 
 from difftest.atomic import UnfitError, contents
-from difftest.case.image_options import ImageOptions
-from difftest.case.manifest import Manifest, as_toml, check
+from difftest.case.image_options import PATIENT_QUIET, PATIENT_TOTAL, ImageOptions
+from difftest.case.manifest import Manifest, as_toml, check, check_expressions
 from difftest.errors import CaseError, refusal
 from difftest.text import visible
 from difftest.verdict import FORMER_SHARED
@@ -86,7 +86,12 @@ def of_image(image: Path, options: ImageOptions | None = None) -> Case:
         second_image=str(options.second.absolute()) if options.second else "",
         memory_mib=options.memory_mib or plain.memory_mib,
         cpus=options.cpus or plain.cpus,
+        end=options.end,
+        end_screen=options.end_screen,
+        quiet_seconds=PATIENT_QUIET if options.end_screen else plain.quiet_seconds,
+        total_seconds=PATIENT_TOTAL if options.end_screen else plain.total_seconds,
     )
+    check_expressions(manifest, str(image))
     return Case(manifest=manifest, folder=image.absolute().parent, options=options)
 
 

@@ -10,6 +10,10 @@ import msgspec
 from difftest.errors import CaseError
 from emulators.observation import Medium
 
+# Deadlines, in seconds, of an image whose end the screen shows: it may pause before it gets there, and patience costs
+# nothing unless it never does.
+PATIENT_QUIET, PATIENT_TOTAL = 60.0, 300.0
+
 
 class ImageOptions(msgspec.Struct, frozen=True, kw_only=True):
     """The options that `difftest run FILE` and `difftest add FILE` share; None and "" where one was not given."""
@@ -20,6 +24,8 @@ class ImageOptions(msgspec.Struct, frozen=True, kw_only=True):
     medium: Medium | None = None
     memory_mib: int | None = None
     cpus: int | None = None
+    end: str = ""  # regular expressions, as in a manifest
+    end_screen: str = ""
 
     def words(self) -> list[str]:
         """The options that were given, as words of a command line."""
@@ -30,6 +36,8 @@ class ImageOptions(msgspec.Struct, frozen=True, kw_only=True):
             ("--medium", self.medium),
             ("--memory", self.memory_mib),
             ("--cpus", self.cpus),
+            ("--end", self.end),
+            ("--end-screen", self.end_screen),
         ]
         return [word for option, value in pairs if value for word in (option, str(value))]
 

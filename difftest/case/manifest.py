@@ -121,9 +121,7 @@ def check(manifest: Manifest, folder: Path, path: Path) -> None:
         raise CaseError(f"{path}: medium, command_line and modules are an image's, not that of sources")
     for name in files_of(manifest):
         _check_file(name, folder, path)
-    expressions = [(key, getattr(manifest, key)) for key in ("end", "end_screen", "right", "wrong")]
-    for key, expression in [*expressions, *(("volatile", one) for one in manifest.volatile)]:
-        _check_expression(expression, f"{path}: {key}")
+    check_expressions(manifest, str(path))
     for model in (*manifest.cpu_models.values(), *(machine.emulated_cpu for machine in manifest.machine)):
         if not re.fullmatch(r"[\w.,+=-]{1,200}", model, re.ASCII):
             raise CaseError(f"{path}: {model!r} is no CPU model")
@@ -135,6 +133,13 @@ def check(manifest: Manifest, folder: Path, path: Path) -> None:
         raise CaseError(f"{path}: quiet_seconds and total_seconds must be above 0, and at most {MOST_SECONDS}")
     for known in manifest.known:
         _check_known(known, path)
+
+
+def check_expressions(manifest: Manifest, where: str) -> None:
+    """Raises CaseError for a regular expression that cannot be used."""
+    expressions = [(key, getattr(manifest, key)) for key in ("end", "end_screen", "right", "wrong")]
+    for key, expression in [*expressions, *(("volatile", one) for one in manifest.volatile)]:
+        _check_expression(expression, f"{where}: {key}")
 
 
 def _check_expression(expression: str, where: str) -> None:

@@ -75,13 +75,14 @@ def takes_image_options(command: CommandFunction) -> CommandFunction:
     at = list(signature.parameters).index("image")
     keyword = inspect.Parameter.KEYWORD_ONLY
     parameters[at : at + 1] = [
-        inspect.Parameter(name, keyword, default="" if name == "command_line" else None, annotation=annotation)
+        inspect.Parameter(name, keyword, default="" if name in _TEXTS else None, annotation=annotation)
         for name, annotation in _IMAGE_OPTIONS.items()
     ]
     called.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
     return called
 
 
+_TEXTS = ("command_line", "end", "end_screen")
 _IMAGE_OPTIONS: dict[str, Any] = {
     "command_line": Annotated[
         str, typer.Option("--command-line", "-c", help="The command line of a multiboot or Linux kernel.")
@@ -96,6 +97,12 @@ _IMAGE_OPTIONS: dict[str, Any] = {
     ],
     "memory_mib": Annotated[
         int | None, typer.Option("--memory", min=1, max=2048, help="RAM of the machine, MiB. Default: 256.")
+    ],
+    "end": Annotated[
+        str, typer.Option("--end", metavar="REGEX", help="A line on COM1 or port 0xE9 with which the image ends.")
+    ],
+    "end_screen": Annotated[
+        str, typer.Option("--end-screen", metavar="REGEX", help="What the text screen shows when the image has ended.")
     ],
     "cpus": Annotated[int | None, typer.Option("--cpus", min=1, max=8, help="CPUs of the machine. Default: 1.")],
 }

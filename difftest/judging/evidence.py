@@ -9,6 +9,7 @@ import msgspec
 
 from difftest.case.manifest import IMAGE, Manifest
 from difftest.reading.boot_reading import BootReading, Parts
+from difftest.reading.dump import exception_dump
 from difftest.reading.firmware import is_firmware, last_words, printed_lines
 from difftest.reading.record import Record
 from difftest.reading.screen_reading import VERDICT_ROWS
@@ -18,6 +19,8 @@ from difftest.verdict import Status
 from emulators.host.expression import Expression
 from emulators.observation import FATAL, HUNG, ORDERLY, Ending
 from emulators.text_screen import screen_matches
+
+DUMP = "exception"  # the field of an image as a whole that has the dump it ended with
 
 
 class ScreenScope(enum.Enum):
@@ -188,6 +191,8 @@ def _of_image(manifest: Manifest, reading: BootReading, scope: ScreenScope) -> E
         "terminal_line": line,
         **({} if scope == ScreenScope.NOTHING else shown),
     }
+    if dump := exception_dump(observation.words or observation.debug):
+        fields[DUMP] = masked(dump, own)
     if not line and not switched_off(reading):  # nothing on its ports: the last words on the screen count instead
         fields["last_screen_line"] = masked(last_words(screen), own)
     record = Record(check=IMAGE, status=Status.NOT_REPORTED, fields=fields, free={"ended_with": ending.value})

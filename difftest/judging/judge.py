@@ -15,7 +15,9 @@ import msgspec
 from difftest.case.manifest import EMULATOR, HOST_KERNEL, IMAGE, About, Manifest
 from difftest.errors import told
 from difftest.judging.attribution import BY_EXITS, attribute
+from difftest.judging.endings import end_hints, until_it_left
 from difftest.judging.evidence import (
+    DUMP,
     Evidence,
     ScreenScope,
     aligned,
@@ -29,6 +31,7 @@ from difftest.judging.evidence import (
 from difftest.judging.known import applying, covers, matches
 from difftest.judging.result import Field, Result, Role, Side
 from difftest.reading.boot_reading import BootReading, Parts
+from difftest.reading.dump import exception_dump
 from difftest.reading.exits import exits_of, l0_view
 from difftest.reading.record import Record
 from difftest.text import visible
@@ -43,6 +46,7 @@ REPAIRED = {
     Verdict.BOTH_WRONG: (Verdict.REFERENCE_WRONG, Verdict.SUBJECT_WRONG),
     Verdict.SHARED: (Verdict.REFERENCE_WRONG,),
 }
+BOTH = (Role.REFERENCE, Role.SUBJECT)
 MOST_FRAMES = 6  # of a call trace
 
 
@@ -124,7 +128,7 @@ def judge(pairing: Pairing) -> list[Result]:
 
 
 def _all(pairing: Pairing) -> list[Result]:
-    pairing = _with_lines(pairing)
+    pairing = _with_lines(_until_it_left(pairing))
     abouts = {about.check: about for about in pairing.abouts}
     readings = [reading for side in (pairing.reference, pairing.subject) for reading in side.boots]
     reported = [name for reading in readings for name in (*reading.transcript.records, *reading.transcript.started)]
@@ -132,9 +136,9 @@ def _all(pairing: Pairing) -> list[Result]:
     results = [_judged(pairing, abouts.get(check, About(check=check)), check) for check in checks]
     if not checks:
         results.append(_judged(pairing, About(check=IMAGE, summary=pairing.manifest.title), None))
-    elif all(result.verdict == Verdict.AGREE for result in results) or _suite_died(readings):
+    elif all(result.verdict == Verdict.AGREE for result in results) or _suite_died(readings) or _dumps_differ(readings):
         # Every check agrees; the image as a whole must too. Where a check differs, the rest follows from it, but a
-        # suite that did not come to its end on one side has not passed there.
+        # suite that did not come to its end on one side has not passed there, and how it died is of its own.
         whole = _judged(pairing, About(check=IMAGE, summary=pairing.manifest.title), None)
         if whole.verdict != Verdict.AGREE:
             results.append(whole)
@@ -157,6 +161,17 @@ def _with_lines(pairing: Pairing) -> Pairing:
     return msgspec.structs.replace(pairing, sides=tuple(sides))
 
 
+def _until_it_left(pairing: Pairing) -> Pairing:
+    """What is compared ends, on all sides, where one of the two left through a port."""
+    others = {Role.SUBJECT: pairing.reference, Role.REFERENCE: pairing.subject, Role.HOST_CPU: pairing.subject}
+    sides = []
+    for side in pairing.sides:
+        first = {reading.boot.repeat: reading for reading in others[side.role].boots if reading.boot.part == 0}
+        boots = [until_it_left(reading, first.get(reading.boot.repeat, reading)) for reading in side.boots]
+        sides.append(msgspec.structs.replace(side, boots=boots))
+    return msgspec.structs.replace(pairing, sides=tuple(sides))
+
+
 def _suite_died(readings: Sequence[BootReading]) -> bool:
     """Whether a suite in lines broke off on one side: the boot ended badly, or what closes it on the other is
     missing.
@@ -164,6 +179,11 @@ def _suite_died(readings: Sequence[BootReading]) -> bool:
     readings = [reading for reading in readings if reading.transcript.suite.lines]
     broke_off = any(reading.observation.ending in FATAL for reading in readings)
     return broke_off or len({reading.transcript.suite.closed for reading in readings}) > 1
+
+
+def _dumps_differ(readings: Sequence[BootReading]) -> bool:
+    """Whether the guest reported that it died of an exception, and not in the same way in all boots."""
+    return len({exception_dump(one.observation.words or one.observation.debug) for one in readings}) > 1
 
 
 def _judged(pairing: Pairing, about: About, check: str | None) -> Result:
@@ -244,10 +264,21 @@ def _outcome(
     if whole and left.observation.image_sha256 != right.observation.image_sha256:
         reason = "the two sides did not boot the same bytes"
         return _RepeatVerdict(verdict=Verdict.INCONCLUSIVE, reason=reason, evidence=evidence, fields=fields)
+    if check is None and len({evidence[role].record.fields.get(DUMP, "") for role in BOTH}) > 1:
+        evidence = {role: _died_by_itself(one) for role, one in evidence.items()}
     found = attribute(evidence, pairing.targets, fields, pairing.hardware)
     by_l0 = _by_l0(right, check) if found.verdict == Verdict.SHARED else []
     hints = [*by_l0, *(hint.replace(BY_EXITS, "") if by_l0 else hint for hint in found.hints)]
+    if check is None and found.verdict == Verdict.INCONCLUSIVE:
+        hints += end_hints(pairing.manifest, {pairing.targets[role]: part_of(parts[role], check) for role in BOTH})
     return _RepeatVerdict(verdict=found.verdict, reason=found.reason, hints=hints, evidence=evidence, fields=fields)
+
+
+def _died_by_itself(one: Evidence) -> Evidence:
+    """A side whose guest reported an exception has come to its end by that, whatever it did afterwards."""
+    if DUMP not in one.record.fields or one.status != Status.NOT_REPORTED:
+        return one
+    return msgspec.structs.replace(one, status=Status.OPEN)
 
 
 def _by_l0(reading: BootReading, check: str | None) -> list[str]:
