@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from emulators.bochs.target import panics
+from emulators.bochs.target import _log_end, panics
+from emulators.observation import Ending
 
 PANIC = b"00004373666p[PIC   ] >>PANIC<< write to port 0x20 = 0x01\n"
 # What is logged as a panic is an end of the guest's, or the BIOS' word for an image that gives up.
@@ -17,6 +18,12 @@ OTHERS = [
 
 def test_what_bochs_gives_up_on_is_a_panic_once() -> None:
     assert panics(PANIC + b"00004373667i[CPU0  ] on\n" + PANIC) == ["[PIC   ] >>PANIC<< write to port 0x20 = 0x01"]
+
+
+def test_a_device_that_gives_up_ends_no_boot() -> None:
+    assert _log_end(PANIC, 1, 1) == (None, 1)
+    end, _ = _log_end(PANIC + b"00004373668p[CPU0  ] >>PANIC<< VMENTER FAIL\n", 1, 1)
+    assert end is not None and end[0] == Ending.CRASH and "VMENTER" in end[1]
 
 
 def test_an_end_that_the_guest_asked_for_is_none() -> None:

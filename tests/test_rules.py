@@ -145,6 +145,16 @@ class TestPanics:
         panic = self.found(broken_off(PASS), Ending.CRASH)[-1]
         assert panic.check == EMULATOR and "during c1 or before it" in panic.reason
 
+    def test_one_of_a_device_blames_no_cpu(self) -> None:
+        device = "[PIC   ] >>PANIC<< master: slave PIC IRQ line not supported"
+        for panics, verdict in (
+            ([device], Verdict.INCONCLUSIVE),
+            ([device, f"[CPU0  ] >>PANIC<< {self.PANIC}"], Verdict.REFERENCE_WRONG),
+        ):
+            panic = judged([boot("bochs", serial(PASS), panics=panics)], [boot("kvm", serial(PASS))])[-1]
+            assert (panic.check, panic.verdict) == (EMULATOR, verdict)
+            assert panics[-1] in panic.reason and bool(panic.hints) == (verdict == Verdict.INCONCLUSIVE)
+
     def test_it_may_be_known(self) -> None:
         assert self.found(serial(PASS, PASS), verdict="reference-wrong", pattern="activity state")[-1].expected
         assert not self.found(serial(PASS, PASS), verdict="reference-wrong", pattern="something else")[-1].expected

@@ -45,8 +45,11 @@ def end_hints(manifest: Manifest, sides: dict[str, BootReading]) -> list[str]:
     enough = f"if that is its end, say so: {_say_end(sides)}"
     if set(kinds.values()) == {_WENT_ON}:
         return [f"{did}; --timeout SECONDS gives more time; {enough}"]
-    if set(kinds.values()) == {_SILENT} and len({_last(reading) for reading in sides.values()}) == 1:
-        return [f"{did}, and two hangs look the same; {enough}"]
+    if len({_last(reading) for reading in sides.values()}) == 1:
+        alike = (
+            "two hangs look the same" if set(kinds.values()) == {_SILENT} else "one may only wait where the other ends"
+        )
+        return [f"{did}: {alike}; {enough}"]
     slower = "--timeout SECONDS, or difftest add FILE --quiet-seconds SECONDS"
     return [f"{did}; that is a difference, unless one side only takes longer ({slower})"]
 

@@ -42,12 +42,14 @@ LOG_CAP = 64 << 20  # bytes of log after which a guest is taken to flood it
 WORD = 0.2  # seconds that the log gets to say why the simulation has stopped by itself
 
 # What Bochs' own log says of the end of a guest, in the order in which it is said. The BIOS calls it a panic when an
-# image gives up and there is nothing else to boot: the guest still runs then, as it does under other firmware.
+# image gives up and there is nothing else to boot: the guest still runs then, as it does under other firmware. So it
+# does when a device gave up on what a driver did.
 LOG_ENDS = re.compile(
     rb"(?P<reset>bx_pc_system_c::Reset\(\w+\) called)"
     rb"|(?P<power_off>^\d+[a-z]\[[^\n]*(?:ACPI control: soft power off|[Ss]hutdown port: shutdown requested))"
     rb"|(?P<triple_fault>^\d+[a-z]\[[^\n]*exception with no resolution)"
     rb"|(?P<vmx_abort>^\d+[a-z]\[[^\n]*VMABORT)"
+    rb"|(?P<device>^\d+p\[(?:PIC|PIT|DMA|KBD|CMOS|FLOPPY|HD|PIDE|PCI|P2I|HPET|ACPI|COM\d|BXVGA|VGA) *\][^\n]*)"
     rb"|(?P<panic>^\d+p\[(?!BIOS )[^\n]*)"
     rb"|(?P<halted>HLT instruction with IF=0)",
     re.MULTILINE,
@@ -358,6 +360,8 @@ def _log_end(log: bytes, resets: int, cpus: int) -> tuple[End | None, int]:
             return (Ending.TRIPLE_FAULT, "the CPU entered shutdown: third exception with no resolution"), resets
         elif kind == "vmx_abort":
             return (Ending.TRIPLE_FAULT, "the CPU entered shutdown: VMX abort"), resets
+        elif kind == "device":
+            continue
         elif kind == "panic":
             return (Ending.CRASH, match.group().decode(errors="replace")), resets
         elif cpus == 1:  # with several CPUs one may halt for good while another goes on: the deadlines decide there
@@ -380,7 +384,7 @@ def panics(log: bytes) -> list[str]:
     """What Bochs gave up on: the lines of its log, each once. A triple fault and a guest that switches the machine off
     are logged as panics, too; they are the guest's own ends.
     """
-    ends = [match for match in LOG_ENDS.finditer(log) if match.lastgroup == "panic"]
+    ends = [match for match in LOG_ENDS.finditer(log) if match.lastgroup in ("panic", "device")]
     lines = [STAMP.sub("", match.group().decode(errors="replace")) for match in ends]
     return list(dict.fromkeys(lines))[:MOST_PANICS]
 

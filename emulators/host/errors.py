@@ -24,5 +24,9 @@ class ChoiceError(EmulatorError):
     """What the user chose for a target cannot be used: a version that there is none of, a path that is no program."""
 
 
+class HostingError(EmulatorError):
+    """KVM cannot run any guest on the emulated CPU that it was given: no boot on it shows anything of KVM."""
+
+
 class ExpressionError(Exception):
     """A regular expression of a manifest that cannot be used: it does not compile, or takes too long."""

@@ -11,13 +11,13 @@ from pathlib import Path
 import msgspec
 
 from emulators.host import limits
-from emulators.host.errors import EmulatorError, Progress
+from emulators.host.errors import EmulatorError, HostingError, Progress
 from emulators.host.limits import AnswerTimeout, in_time
 from emulators.host.scratch import scratch
 from emulators.hosted.appliance import initramfs, tracing
 from emulators.hosted.appliance.machine import DUMP, KERNEL_LOG, ORDER, PORTS, QEMU_LOG, ApplianceMachine
 from emulators.hosted.appliance.quirks import known_trouble
-from emulators.hosted.appliance.snapshot import DISK, Shape, can_start, resumed, snapshot
+from emulators.hosted.appliance.snapshot import DISK, Shape, can_start, cannot_host, resumed, snapshot
 from emulators.hosted.appliance.start import MODEL, Hosting, booted
 from emulators.hosted.exit_log import exit_log
 from emulators.hosted.kernel_log import faults
@@ -45,6 +45,7 @@ DEAF = (
     "Linux under its KVM does not answer either, so that nothing of the guest can be observed: as when it loops with "
     "interrupts off, which under Bochs lets no interrupt of the host through"
 )
+RESET_RIP = 0xFFF0
 SETTLE = 0.1  # seconds that the tail of a boot gets; the guest also runs on while QEMU stops
 
 
@@ -56,6 +57,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     cpu: str  # of KVM's guest, unless a case asks for another
     cache: Path
     warm: bool  # whether boots start from snapshots
+    unfit: dict[str, HostingError]  # by CPU model of the hosting Bochs: why KVM runs no guest there, once that is known
 
     def cpu_model(self, boot: Boot) -> str:
         return boot.machine.cpu_models.get(self.target, self.cpu)
@@ -80,11 +82,15 @@ class HostedSession:
 
     async def boot(self, boot: Boot) -> Observation:
         begun = time.monotonic()
+        if known := self._settings.unfit.get(self._hosting.model):
+            raise known
         image = await asyncio.to_thread(boot.image.read_bytes)
         plain = not (boot.medium == Medium.CDROM or boot.second or boot.machine.ignore_msrs)
         if self._warm and plain and can_start(image):
             try:
                 return await self._boot_warm(boot, image, begun)
+            except HostingError as error:
+                raise self._remembered(error) from error
             except EmulatorError as error:
                 # What keeps a snapshot from being made or used keeps no case from being booted.
                 self._warm = False
@@ -144,9 +150,16 @@ class HostedSession:
             await qemu.connect(control, limits.INNER_QEMU_START)
 
         observation = await self._observe(machine, boot, argv, qemu, start, alone=False)
+        if observation.ending == Ending.INTERNAL_ERROR and _at_reset(observation):
+            await self.close()
+            raise self._remembered(cannot_host(observation.logs[QEMU_LOG]))
         if observation.ending == Ending.CRASH or self._broken:  # a machine that broke once is never used again
             await self.close()
         return _timed(observation, seconds, begun)
+
+    def _remembered(self, error: HostingError) -> HostingError:
+        """The same, known to all sessions on this CPU model from now on."""
+        return self._settings.unfit.setdefault(self._hosting.model, error)
 
     def _argv(self, boot: Boot, image: str, second: str = "") -> list[str]:
         argv = qemu_argv(
@@ -216,7 +229,8 @@ class HostedSession:
             if isinstance(error, EmulatorError):
                 model = self._hosting.model
                 known = known_trouble(self._hosting.appliance.kernel.release, self._hosting.program.version, model)
-                another = f"--host-cpu-model {MODEL}: not every model hosts KVM" if model != MODEL else ""
+                another = f"--host-cpu-model {MODEL}; `difftest doctor --models` tries which models host KVM"
+                another = another if model != MODEL else ""
                 error.hint = error.hint or known or another
             raise
 
@@ -311,6 +325,11 @@ class HostedSession:
             commands=[machine.bochs.process.argv, argv],
             by_hand=qemu_line(boot, "kvm", cpu_model),
         )
+
+
+def _at_reset(observation: Observation) -> bool:
+    """Whether the guest has not run: it is where a CPU begins after a reset."""
+    return int(observation.registers.get("rip", "0"), 16) == RESET_RIP
 
 
 def _timed(observation: Observation, seconds: dict[str, float], begun: float) -> Observation:

@@ -10,20 +10,21 @@ import shutil
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
-from emulators.bochs.cpu_models import check_cpu_model
+from emulators.bochs.cpu_models import check_cpu_model, cpu_models
 from emulators.bochs.program import BochsProgram, installed, program, quickest
 from emulators.bochs.target import bochs_requirements
-from emulators.host.errors import Progress
+from emulators.host.errors import EmulatorError, HostingError, Progress
 from emulators.host.files import cache_folder
 from emulators.hosted.appliance import build, initramfs
 from emulators.hosted.appliance.kernel import fetch
 from emulators.hosted.appliance.machine import PORTS
+from emulators.hosted.appliance.snapshot import DISK, Shape, try_to_host
 from emulators.hosted.appliance.start import MODEL, Hosting, standalone_appliance
 from emulators.hosted.host_cpu import HostCpu
 from emulators.hosted.session import HostedSession, Settings
 from emulators.observation import Boot, Machine
 from emulators.qemu.cpu_models import check_cpu_model as check_qemu_cpu_model
-from emulators.qemu.machine import machine_argv, stock_argv
+from emulators.qemu.machine import machine_argv, qemu_argv, stock_argv
 from emulators.qemu.program import INSTALL_QEMU, qemu_program
 from emulators.qemu.target import kvm_conditions, kvm_variants
 from emulators.standalone import IMAGE, SECOND, StandaloneBoot, standalone_qemu
@@ -33,6 +34,7 @@ CPU = "host,vmx=on"
 # Of the models with VMX that are newer than MODEL the one that hosts KVM of Linux 5.10 to 7.3 on Bochs 2.7 as well as
 # on 3.0. corei3_cnl does so on 3.0 alone.
 OTHER_MODEL = "broadwell_ult"
+TRIAL_MIB = 64  # of the guest with which it is tried whether a CPU model hosts KVM
 
 
 class KvmHosted(Target):
@@ -67,6 +69,7 @@ class KvmHosted(Target):
         self.chosen = host_cpu_model is not None  # by the user
         self.cache = cache or cache_folder()
         self.qemu = qemu_program(qemu)
+        self._unfit: dict[str, HostingError] = {}  # shared with the same target on other CPU models; see Settings
         self._appliance: build.Appliance | None = None
         self._program: BochsProgram | None = None
 
@@ -191,6 +194,30 @@ class KvmHosted(Target):
     def host_cpu(self) -> HostCpu:
         return HostCpu(self.program, self.wanted_bochs, self.model, self.cache, chosen=self.chosen)
 
+    def hosting_models(self, progress: Progress) -> list[str]:
+        """The CPU models of the Bochs that hosts KVM, whether they can host it or not. Raises EmulatorError."""
+        return cpu_models(self.program(progress))
+
+    async def hosts(self, model: str, progress: Progress) -> str:
+        """Why KVM cannot run a guest on this CPU model of the hosting Bochs; "" where it can. Takes half a minute."""
+        hosting = Hosting(appliance=self.appliance(progress), program=self.program(progress), model=model)
+        argv = qemu_argv(
+            Boot(image=Path(DISK), image_sha256="", machine=Machine(memory_mib=TRIAL_MIB)),
+            executable=initramfs.QEMU,
+            accelerator="kvm",
+            cpu=CPU,
+            image=DISK,
+            ports=PORTS,
+        )
+        shape = Shape(
+            argv=(*argv, *initramfs.firmware_options()), disk_bytes=build.whole_cylinders(1), guest_mib=TRIAL_MIB
+        )
+        try:
+            await try_to_host(hosting, shape)
+        except EmulatorError as error:
+            return f"{error}"
+        return ""
+
     def _cold(self, model: str) -> KvmHosted:
         """This target with that hosting model and cold starts."""
         other = copy.copy(self)
@@ -209,7 +236,9 @@ class KvmHosted(Target):
         appliance = await asyncio.to_thread(self.appliance, progress)
         program = await asyncio.to_thread(self.program, progress)
         hosting = Hosting(appliance=appliance, program=program, model=self.model, traced=self.exits)
-        settings = Settings(target=self.name, identity=self.identity(), cpu=CPU, cache=self.cache, warm=self.warm)
+        settings = Settings(
+            target=self.name, identity=self.identity(), cpu=CPU, cache=self.cache, warm=self.warm, unfit=self._unfit
+        )
         session = HostedSession(settings, hosting, boots, progress)
         try:
             yield session

@@ -256,8 +256,7 @@ class Qemu:
         if event == "GUEST_PANICKED":
             return Ending.PANIC, "the guest reported a panic"
         if event == "STOP":
-            status = cast(dict[str, object], await self.execute("query-status"))["status"]
-            if status == "internal-error":
+            if await self.gave_up():
                 return Ending.INTERNAL_ERROR, "QEMU stopped the guest: KVM internal error"
             return None
         reason = str(data.get("reason", ""))
@@ -281,6 +280,10 @@ class Qemu:
             port = int((await self.registers()).get("rdx", "0"), 16) & 0xFFFF
             return port in RESET_PORTS
         return before[0] in (0xE6, 0xE7) and before[1] in RESET_PORTS  # OUT imm8
+
+    async def gave_up(self) -> bool:
+        """Whether QEMU has stopped the guest because KVM gave up on it."""
+        return cast(dict[str, object], await self.execute("query-status"))["status"] == "internal-error"
 
     async def halted(self) -> bool:
         """Whether every CPU is in HLT with interrupts off (a CPU that never started counts: its EFLAGS.IF is clear).

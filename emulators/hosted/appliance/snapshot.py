@@ -23,7 +23,7 @@ from emulators.bochs import saved_state
 from emulators.bochs.xvfb import xvfb
 from emulators.host import limits
 from emulators.host.cache import Cache
-from emulators.host.errors import EmulatorError
+from emulators.host.errors import EmulatorError, HostingError
 from emulators.host.files import private_copy, sha256_cached
 from emulators.host.scratch import scratch
 from emulators.host.tools import ran
@@ -31,9 +31,9 @@ from emulators.hosted.appliance import tracing
 from emulators.hosted.appliance.assembler import assembled
 from emulators.hosted.appliance.initramfs import TAKE
 from emulators.hosted.appliance.linuxboot import SECTOR
-from emulators.hosted.appliance.machine import ApplianceMachine
-from emulators.hosted.appliance.start import SECOND_DISK, Hosting, booted, restored
-from emulators.qemu.machine import Qemu
+from emulators.hosted.appliance.machine import DUMP, QEMU_LOG, ApplianceMachine
+from emulators.hosted.appliance.start import MODEL, SECOND_DISK, Hosting, booted, restored
+from emulators.qemu.machine import Qemu, kvm_failure
 
 VERSION = 5  # of what the functions here make; a change that the hashed inputs do not show must raise it
 STANDIN, STANDIN_ADDRESS = Path(__file__).with_name("standin.S"), 0x600
@@ -135,8 +135,7 @@ async def _make(hosting: Hosting, shape: Shape, key: str, target: Path) -> None:
             control = await machine.start_qemu(list(shape.argv), f"busybox truncate -s {shape.disk_bytes} {DISK}")
             qemu = Qemu(limits.INNER_QEMU_ANSWER)
             await qemu.connect(control, limits.INNER_QEMU_START)
-            await qemu.execute("cont")
-            await _halted(qemu)
+            await handed_over(machine, qemu)
             await qemu.execute("stop")
             await qemu.disconnect()
             await machine.ask(f"snapshot={key}")
@@ -153,13 +152,41 @@ async def _make(hosting: Hosting, shape: Shape, key: str, target: Path) -> None:
         await asyncio.to_thread(_keep, hosting, folder, target, facts)
 
 
-async def _halted(qemu: Qemu) -> None:
-    """Wait until the stand-in waits. Raises EmulatorError when the firmware does not come to it."""
+async def handed_over(machine: ApplianceMachine, qemu: Qemu) -> None:
+    """Let the guest go and wait until the stand-in waits. Raises EmulatorError when the firmware does not come to it,
+    HostingError when KVM cannot run the firmware.
+    """
+    await qemu.execute("cont")
     deadline = time.monotonic() + limits.FIRMWARE
     while not await qemu.halted():
+        if await qemu.gave_up():
+            raise cannot_host(await machine.fetch(f"{DUMP}/{QEMU_LOG}"))
         if time.monotonic() > deadline:
             raise EmulatorError("the firmware of QEMU's guest does not hand over to its disk")
         await asyncio.sleep(POLL)
+
+
+def cannot_host(qemu_log: bytes) -> HostingError:
+    """The error for a KVM that gave up on a guest's first instructions."""
+    words = kvm_failure(qemu_log) or "KVM internal error"
+    return HostingError(
+        f"this emulated CPU cannot host KVM, which fails at a guest's first instructions: {words}",
+        hint=f"--host-cpu-model {MODEL} can; `difftest doctor --models` tries them all",
+    )
+
+
+async def try_to_host(hosting: Hosting, shape: Shape) -> None:
+    """Boot an appliance and let KVM in it run a guest's firmware. Raises EmulatorError, HostingError among them, when
+    that fails.
+    """
+    with scratch("hosting") as folder:
+        standin = {Path(DISK).name: assembled(STANDIN, STANDIN_ADDRESS, folder)}
+        async with booted(hosting, standin, shape.guest_mib, folder) as machine:
+            control = await machine.start_qemu(list(shape.argv), f"busybox truncate -s {shape.disk_bytes} {DISK}")
+            qemu = Qemu(limits.INNER_QEMU_ANSWER)
+            await qemu.connect(control, limits.INNER_QEMU_START)
+            await handed_over(machine, qemu)
+            await qemu.disconnect()
 
 
 def _keep(hosting: Hosting, made: Path, target: Path, facts: Facts) -> None:
