@@ -73,6 +73,14 @@ VERSION_OPTIONS = [
         identity="hosting cpu model",
         heading="on {}",
     ),
+    VersionOption(
+        name="kvm_param",
+        help="Parameters of kvm-hosted's KVM modules: ept=0 of kvm_intel, kvm.NAME=VALUE of kvm, several of one run "
+        "with a comma between them.",
+        targets=("kvm-hosted",),
+        identity="asked module parameters",
+        heading="{}",
+    ),
 ]
 
 

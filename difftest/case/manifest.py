@@ -48,6 +48,7 @@ class KnownDivergence(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     kernels: str = ""  # versions of the kernel it holds for, as a PEP 440 specifier set (">=5.10,<8"); empty: all
     bochs: str = ""  # the same of the reference Bochs
     host_bochs: str = ""  # the same of the Bochs that hosts KVM
+    kvm_param: list[str] = []  # it holds only where KVM's modules run with all of these: "ept=0", "kvm.halt_poll_ns=0"
     match: dict[str, str | list[str]] = {}  # fields of the wrong side and their values, or one of several values each
     pattern: str = ""  # regular expression that the result's reason must contain
     died: bool = False  # the guest ends, or hangs, in the check
@@ -153,7 +154,10 @@ def _check_known(known: KnownDivergence, path: Path) -> None:
     """Raises CaseError for an entry that does not say what it covers, with one that does."""
     where = f"{path}: [[known]] entry of {', '.join(known.checks)}"
     _check_expression(known.pattern, f"{where}: pattern")
-    for key in ("kernels", "bochs"):
+    for one in known.kvm_param:
+        if not re.fullmatch(r"(kvm\.|kvm_intel\.)?[a-z0-9_]{1,60}=[\w-]{1,60}", one, re.ASCII):
+            raise CaseError(f"{where}: {visible(repr(one), 100)} is no module parameter", hint='such as "ept=0"')
+    for key in ("kernels", "bochs", "host_bochs"):
         _check_range(getattr(known, key), f"{where}: {key}")
     if known.pattern or (HOST_KERNEL not in known.checks and (known.match or known.died)):
         return

@@ -14,7 +14,7 @@ from emulators.versions import Versions
 
 
 @takes_image_options
-@takes_versions(repeatable=False, without=("kernel", "host_bochs", "qemu", "host_cpu_model"))
+@takes_versions(repeatable=False, without=("kernel", "host_bochs", "qemu", "host_cpu_model", "kvm_param"))
 def add(
     *,
     file: Annotated[

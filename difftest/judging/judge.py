@@ -95,13 +95,14 @@ class Pairing(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def versions(self) -> dict[str, str]:
-        """What the version ranges of a `[[known]]` entry speak of, by their keys; "" where it is not known."""
+        """What the version ranges and parameters of a `[[known]]` entry speak of, by its keys; "" where not known."""
         first = {side.role: side.boots[0].observation.identity for side in self.sides if side.boots}
         reference, subject = first.get(Role.REFERENCE, {}), first.get(Role.SUBJECT, {})
         return {
             "kernels": subject.get("kernel", ""),
             "bochs": reference.get("bochs", ""),
             "host_bochs": subject.get("hosting bochs", ""),
+            "kvm_param": subject.get("module parameters", ""),
         }
 
     @property

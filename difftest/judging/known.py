@@ -11,18 +11,37 @@ from difftest.judging.result import Result, Side
 from difftest.verdict import Status, Verdict
 from emulators.host.expression import Expression
 
+RANGES = ("kernels", "bochs", "host_bochs")  # keys of an entry that are ranges of versions
+BOOLEANS = {"N": "0", "Y": "1"}  # a module's parameter as the kernel prints it, and as it takes it
+
 
 def applying(
     known: Iterable[KnownDivergence], check: str, target: str, versions: Mapping[str, str]
 ) -> list[KnownDivergence]:
-    """The entries that speak of this check, this subject and these versions, by the keys of the version ranges."""
+    """The entries that speak of this check, this subject, these versions, by the keys of the version ranges, and these
+    parameters of KVM's modules, by `kvm_param`.
+    """
     return [
         one
         for one in known
         if check in one.checks
         and (not one.targets or target in one.targets)
-        and all(within(getattr(one, key), version) for key, version in versions.items())
+        and all(within(getattr(one, key), versions[key]) for key in RANGES if key in versions)
+        and runs_with(one.kvm_param, versions.get("kvm_param", ""))
     ]
+
+
+def runs_with(wanted: Sequence[str], there: str) -> bool:
+    """Whether KVM's modules run with all of these parameters, "ept=0" or "kvm.NAME=VALUE". `there` has those that an
+    identity holds, as "kvm_intel.ept=N ...". What is not known is not run with.
+    """
+    values = dict(word.split("=", 1) for word in there.split() if "=" in word)
+    for one in wanted:
+        name, _, value = one.partition("=")
+        given = values.get(name if "." in name else f"kvm_intel.{name}")
+        if given is None or BOOLEANS.get(given, given) != BOOLEANS.get(value, value):
+            return False
+    return True
 
 
 def covers(known: KnownDivergence, result: Result) -> bool:

@@ -14,6 +14,7 @@ from emulators.host import limits
 from emulators.host.errors import EmulatorError, HostingError, Progress
 from emulators.host.limits import AnswerTimeout, in_time
 from emulators.host.scratch import scratch
+from emulators.hosted import parameters
 from emulators.hosted.appliance import initramfs, tracing
 from emulators.hosted.appliance.machine import DUMP, KERNEL_LOG, ORDER, PORTS, QEMU_LOG, ApplianceMachine
 from emulators.hosted.appliance.quirks import known_trouble
@@ -309,7 +310,9 @@ class HostedSession:
         if failure := kvm_failure(log):
             end = Ending.INTERNAL_ERROR, failure
         watched = await watch.observation(
-            self._settings.target, {**self._settings.identity, "cpu model": cpu_model}, end
+            self._settings.target,
+            {**self._settings.identity, "cpu model": cpu_model, **parameters.identity(machine.ready_line)},
+            end,
         )
         return msgspec.structs.replace(
             watched,

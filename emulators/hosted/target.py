@@ -15,6 +15,7 @@ from emulators.bochs.program import BochsProgram, installed, program, quickest
 from emulators.bochs.target import bochs_requirements
 from emulators.host.errors import EmulatorError, HostingError, Progress
 from emulators.host.files import cache_folder
+from emulators.hosted import parameters
 from emulators.hosted.appliance import build, initramfs
 from emulators.hosted.appliance.kernel import fetch
 from emulators.hosted.appliance.machine import PORTS
@@ -49,6 +50,7 @@ class KvmHosted(Target):
         host_bochs: str | None = None,
         host_cpu_model: str | None = None,
         qemu: str | None = None,
+        kvm_param: str | None = None,
         cache: Path | None = None,
         cold: bool = False,
         exits: bool = False,
@@ -56,10 +58,11 @@ class KvmHosted(Target):
         """`kernel` is one that `emulators.hosted.appliance.kernel.fetch` takes, `host_bochs` the Bochs that hosts KVM,
         chosen apart from the reference's, None the quickest that can be had, and `qemu` the path of the QEMU in there,
         None the distribution's. `host_cpu_model` is the CPU of that Bochs; KVM's guest sees of it what KVM gives.
+        `kvm_param` has parameters of KVM's modules, see emulators.hosted.parameters.
         `cold` is to boot Linux for each session, and not to restore it from a snapshot for each boot.
         `exits` is to record which VM exits L0 handles.
 
-        Raises EmulatorError when `qemu` is no QEMU.
+        Raises EmulatorError when `qemu` is no QEMU, ChoiceError for what is no module parameter.
         """
         self.cold = cold
         self.exits = exits
@@ -70,6 +73,7 @@ class KvmHosted(Target):
         self.cache = cache or cache_folder()
         self.qemu = qemu_program(qemu)
         self._unfit: dict[str, HostingError] = {}  # shared with the same target on other CPU models; see Settings
+        self.parameters = parameters.asked(kvm_param)
         self._appliance: build.Appliance | None = None
         self._program: BochsProgram | None = None
 
@@ -149,9 +153,7 @@ class KvmHosted(Target):
         ]
         files = {name.rpartition("/")[2]: data.rstrip(b"\0") for name, data in contents.items()}
         files["run"] = ("\n".join(lines) + "\n").encode()
-        return standalone_appliance(
-            self.appliance(lambda line: None), self.model, files, boot.machine.memory_mib, serial
-        )
+        return standalone_appliance(self._hosting(lambda line: None), files, boot.machine.memory_mib, serial)
 
     def cpu_model(self, boot: Boot) -> str:
         return boot.machine.cpu_models.get(self.name, CPU)
@@ -179,7 +181,8 @@ class KvmHosted(Target):
             else {}
         )
         models = {"cpu model": CPU, "hosting cpu model": self.model, "kernel arch": "x86_64"}
-        return {**self.qemu.identity(), **bochs, **built, "accelerator": "kvm", **models}
+        asked = {parameters.ASKED: " ".join(self.parameters)} if self.parameters else {}
+        return {**self.qemu.identity(), **bochs, **built, "accelerator": "kvm", **models, **asked}
 
     def thorough(self) -> KvmHosted | None:
         """With cold starts, when this one's are warm."""
@@ -231,11 +234,19 @@ class KvmHosted(Target):
         other.model = model
         return other
 
+    def _hosting(self, progress: Progress) -> Hosting:
+        """What KVM runs in, fetched and built when need be. Raises EmulatorError."""
+        return Hosting(
+            appliance=self.appliance(progress),
+            program=self.program(progress),
+            model=self.model,
+            traced=self.exits,
+            parameters=self.parameters,
+        )
+
     @contextlib.asynccontextmanager
     async def session(self, boots: Sequence[Boot], progress: Progress) -> AsyncIterator[Session]:
-        appliance = await asyncio.to_thread(self.appliance, progress)
-        program = await asyncio.to_thread(self.program, progress)
-        hosting = Hosting(appliance=appliance, program=program, model=self.model, traced=self.exits)
+        hosting = await asyncio.to_thread(self._hosting, progress)
         settings = Settings(
             target=self.name, identity=self.identity(), cpu=CPU, cache=self.cache, warm=self.warm, unfit=self._unfit
         )

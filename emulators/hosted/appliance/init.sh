@@ -9,11 +9,16 @@ echo 1 >/proc/sys/vm/overcommit_memory
 exec 3<>/dev/ttyS3 2>/tmp/init.err
 busybox stty -F /dev/ttyS3 raw -echo 115200
 trouble() { echo "fail $1" >&3; }
+read -r given </proc/cmdline
 for module in $(busybox cat /modules/order); do
     case $module in
-    kvm-intel*) options="nested=1" ;;
-    *) options= ;;
+    kvm-intel*) options="nested=1" own=kvm_intel. ;;
+    kvm.ko) options= own=kvm. ;;
+    *) options= own=/ ;;
     esac
+    for word in $given; do # insmod does not look at the command line, as modprobe does
+        case $word in "$own"*) options="$options ${word#"$own"}" ;; esac
+    done
     busybox insmod /modules/$module $options 2>>/tmp/init.err || trouble "insmod $module: $(busybox cat /tmp/init.err)"
 done
 [ -c /dev/kvm ] || trouble "no /dev/kvm"
@@ -21,7 +26,21 @@ read -r nested </sys/module/kvm_intel/parameters/nested
 read -r release </proc/sys/kernel/osrelease
 busybox dmesg -c >/tmp/boot.log
 read -r uptime idle </proc/uptime
-echo "ready $release nested=$nested uptime=$uptime" >&3
+parameters=
+for module in kvm kvm_intel; do
+    for file in /sys/module/$module/parameters/*; do
+        read -r value rest <"$file" && parameters="$parameters,$module.${file##*/}=$value${rest:+-$rest}"
+    done
+done 2>/dev/null
+vmx=
+while read -r name colon value; do
+    case $name in vmx) vmx=${value#* } && break ;; esac
+done </proc/cpuinfo
+commas() (
+    IFS=,
+    echo "$*"
+)
+echo "ready $release nested=$nested uptime=$uptime params=${parameters#,} vmx=$(commas $vmx)" >&3
 [ -f /cases/run ] && busybox sh /cases/run # an appliance that nobody asks anything: see appliance_by_hand()
 while read -r id command <&3; do
     eval "$command" >/tmp/answer 2>&1

@@ -118,6 +118,7 @@ async def resumed(hosting: Hosting, snapshot: Snapshot, image: bytes, folder: Pa
             unrestored = "the appliance was not restored from its snapshot"
             raise EmulatorError(f"the image did not come into the appliance: {trouble}" if trouble else unrestored)
         machine.cpu_to_ready = machine.bochs.process.cpu_seconds()
+        machine.ready_line = snapshot.facts.ready_line
         yield machine
 
 

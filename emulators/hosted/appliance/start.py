@@ -19,6 +19,7 @@ from emulators.bochs.xvfb import Display
 from emulators.host import limits
 from emulators.host.errors import EmulatorError
 from emulators.host.limits import in_time
+from emulators.hosted import parameters
 from emulators.hosted.appliance import tracing
 from emulators.hosted.appliance.build import Appliance, whole_cylinders
 from emulators.hosted.appliance.machine import AGENT_PORT, DEBUG_PORT, GUEST_PORT, IPS, QMP_PORT, ApplianceMachine
@@ -69,10 +70,11 @@ class Hosting(msgspec.Struct, frozen=True, kw_only=True):
     program: BochsProgram
     model: str
     traced: bool = False  # whether KVM's exits are recorded; see tracing.py
+    parameters: tuple[str, ...] = ()  # of KVM's modules, with their full names
 
     @property
     def command_line(self) -> str:
-        return TRACED_COMMAND_LINE if self.traced else COMMAND_LINE
+        return " ".join([TRACED_COMMAND_LINE if self.traced else COMMAND_LINE, *self.parameters])
 
 
 @contextlib.asynccontextmanager
@@ -111,6 +113,7 @@ async def booted(
             ports.machine(bochs) as machine,
         ):
             await machine.wait_ready(power_on)
+            parameters.check(hosting.parameters, machine.ready_line)
             if hosting.traced:
                 await tracing.set_up(machine)
             yield machine
@@ -137,9 +140,7 @@ async def restored(hosting: Hosting, saved: Path, second: Path, folder: Path) ->
             yield machine
 
 
-def standalone_appliance(
-    appliance: Appliance, model: str, files: Mapping[str, bytes], guest_mib: int, serial: str
-) -> StandaloneBoot:
+def standalone_appliance(hosting: Hosting, files: Mapping[str, bytes], guest_mib: int, serial: str) -> StandaloneBoot:
     """The appliance as a Bochs of its own that does what the file `run` says (see init.sh); `serial` is the guest's
     port.
 
@@ -147,8 +148,9 @@ def standalone_appliance(
     """
     ports = {GUEST_PORT: serial, AGENT_PORT: "console.txt"}
     coms = [f"com{port}: enabled=1, mode=file, dev={name}" for port, name in ports.items()]
-    config = [*_machine(model, _memory(appliance, files, guest_mib)), *_disks(FIRST_DISK, SECOND_DISK, ""), *coms]
-    disks = {FIRST_DISK: appliance.disk.read_bytes(), SECOND_DISK: appliance.second_disk(files, COMMAND_LINE)}
+    appliance, memory = hosting.appliance, _memory(hosting.appliance, files, guest_mib)
+    config = [*_machine(hosting.model, memory), *_disks(FIRST_DISK, SECOND_DISK, ""), *coms]
+    disks = {FIRST_DISK: appliance.disk.read_bytes(), SECOND_DISK: appliance.second_disk(files, hosting.command_line)}
     lines = bochsrc(unseen("appliance.log"), config, *STOCK_ROMS, warns=False)
     return standalone_bochs(lines, serial, disks, "appliance.bochsrc")
 
