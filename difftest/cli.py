@@ -36,6 +36,7 @@ COMMANDS = {
     "show": Command("cases", "show"),
     "new": Command("new", "new"),
     "add": Command("add", "add"),
+    "add-suite": Command("add_suite", "add_suite"),
     "report": Command("report", "report"),
     "bundle": Command("bundle", "bundle"),
     "accept": Command("accept", "accept"),

@@ -87,9 +87,30 @@ MEANINGS: dict[Verdict, Meaning] = {
 }
 
 
-def label(verdict: Verdict, *, reference: str, subject: str) -> str:
-    """The verdict in words, with the implementations' names: "KVM wrong"."""
-    return MEANINGS[verdict].words.format(reference=reference, subject=subject)
+# The words for results of an image's own tests, which need not speak of the SDM: words and explanation.
+OWN_WORDS: dict[Verdict, tuple[str, str]] = {
+    Verdict.AGREE: ("agree", "the test gave the same on both sides"),
+    Verdict.SUBJECT_WRONG: ("fails its own check on {subject}", "by the image's own check {subject} is wrong"),
+    Verdict.REFERENCE_WRONG: ("fails its own check on {reference}", "by the image's own check {reference} is wrong"),
+    Verdict.BOTH_WRONG: ("fails its own check on both", "by the image's own check both sides are wrong"),
+    Verdict.SHARED: (
+        "fails its own check on {subject} and its hardware",
+        "by the image's own check {subject} is wrong, and so is the CPU under it",
+    ),
+    Verdict.DIFFER: ("differ", "the image's own tests do not say which side is right"),
+}
+
+
+def label(verdict: Verdict, *, reference: str, subject: str, own: bool = False) -> str:
+    """The verdict in words, with the implementations' names: "KVM wrong". `own`: it is of an image's own test."""
+    words = OWN_WORDS[verdict][0] if own and verdict in OWN_WORDS else MEANINGS[verdict].words
+    return words.format(reference=reference, subject=subject)
+
+
+def explanation(verdict: Verdict, *, reference: str, subject: str, own: bool = False) -> str:
+    """What the verdict says, as a sentence without its full stop."""
+    words = OWN_WORDS[verdict][1] if own and verdict in OWN_WORDS else MEANINGS[verdict].explanation
+    return words.format(reference=reference, subject=subject)
 
 
 class ExitCode(enum.IntEnum):

@@ -80,6 +80,7 @@ class Machine(msgspec.Struct, frozen=True, kw_only=True):
     ignore_msrs: bool = (
         False  # MSRs that the CPU lacks read as zero instead of raising #GP, where a target has the choice
     )
+    faulting_msrs: bool = False  # MSRs that the CPU lacks raise #GP under Bochs, too, which else reads them as zero
     qemu_options: str = ""  # more of QEMU's -machine, such as "kernel_irqchip=off"
 
 

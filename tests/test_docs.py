@@ -30,7 +30,7 @@ def sections() -> dict[str, str]:
     found = {}
     for section in re.split(r"^## ", COMMANDS, flags=re.MULTILINE)[1:]:
         heading = section.partition("\n")[0]
-        found |= dict.fromkeys(re.findall(r"`difftest (\w+)", heading), section)
+        found |= dict.fromkeys(re.findall(r"`difftest ([\w-]+)", heading), section)
     return found
 
 

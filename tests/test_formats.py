@@ -20,6 +20,7 @@ from junitparser import JUnitXml
 
 from difftest.case.manifest import About, KnownDivergence
 from difftest.errors import StoreError
+from difftest.report import suites
 from difftest.report.catalogue import catalogue
 from difftest.report.findings import END, START
 from difftest.report.forms import FORMS, OptionKind
@@ -147,7 +148,7 @@ def every_form(run: StoredRun, folder: Path) -> dict[str, str]:
             forms |= {path.name: path.read_text(encoding="utf-8") for path in make(run, folder)}
         elif form.option == OptionKind.PLACE:
             folder.mkdir(parents=True, exist_ok=True)
-            (folder / name).write_text(f"{START}\n{END}\n")
+            (folder / name).write_text(f"{START}\n{END}\n{suites.START}\n{suites.END}\n")
             forms[name] = "".join(path.read_text(encoding="utf-8") for path in make(run, folder / name))
         elif form.option == OptionKind.CHECK:
             wrong = dict.fromkeys(result.check for result in run.all_results() if result.wrong)
@@ -183,7 +184,7 @@ def harmless(forms: dict[str, str], tags: set[str]) -> None:
     assert all(re.match(r" *(not )?ok \d+ ", line) for line in results)
     for name in ("summary", "catalogue", "findings"):
         text = "".join(line for line in forms[name].splitlines(True) if not line.startswith("    "))
-        for ours in (START, END, "<br>"):
+        for ours in (START, END, suites.START, suites.END, "<br>"):
             text = text.replace(ours, "")
         assert not re.search(r"(?<!\\)<", text)
 
@@ -220,7 +221,7 @@ def test_no_name_of_a_stored_run_gets_out_of_the_catalogue(tmp_path: Path) -> No
     )
     RunWriter(run.folder, run.meta).add_results(sample.CASE, [told])
     text = catalogue([run])
-    for ours in (START, END, "<br>"):
+    for ours in (START, END, suites.START, suites.END, "<br>"):
         text = text.replace(ours, "")
     assert not re.search(r"(?<!\\)<|(?<!\\)\[a|https://evil", text)
     findings = text.partition("|---|---|---|\n")[2].partition("\n\n")[0].splitlines()

@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 import difftest.report
 from difftest.cli import application
 from difftest.commands import report as report_command
+from difftest.report import suites
 from difftest.report.findings import END, START
 from difftest.report.forms import FORMS, Form, OptionKind
 from tests import sample_run as sample
@@ -68,7 +69,7 @@ def test_every_form_is_there_and_writes_what_its_option_says(tmp_path: Path, nam
     sample.write_run(tmp_path)
     out = tmp_path / "out"
     if form.option == OptionKind.PLACE:
-        out.write_text(f"before\n{START}\n{END}\nafter\n")
+        out.write_text(f"before\n{START}\n{END}\n{suites.START}\n{suites.END}\nafter\n")
     value = {OptionKind.NOTHING: [], OptionKind.CHECK: ["not-present"]}.get(form.option, [str(out)])
     printed = report(tmp_path, f"--{name}", *value)
     if form.option in (OptionKind.NOTHING, OptionKind.CHECK):

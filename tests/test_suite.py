@@ -9,9 +9,10 @@ import pytest
 from difftest.case.manifest import IMAGE, Manifest
 from difftest.judging.result import Result
 from difftest.reading.boot_reading import BootReading
+from difftest.reading.pairing import identified
 from difftest.reading.record import parse
 from difftest.reading.screen_reading import RowReading, ScreenReading
-from difftest.reading.suite import SuiteOutput, identified, parse_suite
+from difftest.reading.suite import SuiteOutput, parse_suite
 from difftest.verdict import Verdict
 from emulators.observation import Ending
 from tests.sides import BLANK, FREE, boot
@@ -119,6 +120,55 @@ def test_a_side_that_died_has_not_passed() -> None:
 def test_a_suite_that_breaks_off_in_order_is_told_too() -> None:
     results = judged("PASS: a\nPASS: b\nSUMMARY: 2 tests\n", "PASS: a\nUnhandled exception 13\n")
     assert results[IMAGE].verdict == Verdict.DIFFER and "terminal_line" in results[IMAGE].reason
+
+
+TESTS = Manifest(name="free", image="free.img", parameters=True, tests={"first": 0, "second": 1, "third": 2})
+FIRST = "Test suite: first\nPASS: a\nTest suite: second\n"
+WHOLE = f"{FIRST}PASS: b\nPASS: c\nTest suite: third\nPASS: d\nSUMMARY: 4 tests\n"
+
+
+def test_a_side_that_ends_in_a_test_of_its_own_differs_there_alone() -> None:
+    right = f"{FIRST}PASS: b\nUnhandled exception 6\ndifftest exit 63\n"
+    results = judged(WHOLE, right, manifest=TESTS)
+    assert results["second"].verdict == Verdict.SUBJECT_WRONG and results["second"].label.startswith("fails its own")
+    assert "exit status 63 (Unhandled exception 6)" in results["second"].reason
+    assert any("printed after that: 1" in hint for hint in results["second"].hints), "the lost line is counted there"
+    assert {check: results[check].verdict for check in ("first", "first/a", "second/b")} == dict.fromkeys(
+        ("first", "first/a", "second/b"), Verdict.AGREE
+    )
+    assert IMAGE not in results and "second/c" not in results
+
+
+def test_what_was_booted_after_such_an_end_counts() -> None:
+    died = boot(
+        "kvm", b"Test suite: first\nPASS: a\nTest suite: second\nUnhandled\n", Ending.TRIPLE_FAULT, picture=b"x"
+    )
+    rest = boot("kvm", b"Test suite: third\nPASS: d\nSUMMARY: 1 tests\n", Ending.HALTED, picture=b"x", part=1)
+    whole = boot("bochs", WHOLE.encode(), Ending.HALTED, picture=b"x")
+    results = {one.check: one.verdict for one in judged_boots([whole], [died, rest], manifest=TESTS)}
+    assert results["third/d"] == results["third"] == results["first/a"] == Verdict.AGREE
+    assert results["second"] == Verdict.SUBJECT_WRONG
+
+
+@pytest.mark.parametrize(
+    ("left", "right", "verdict"),
+    [
+        ("difftest exit 0", "difftest exit 0", Verdict.AGREE),
+        ("difftest exit 0", "difftest exit 1", Verdict.SUBJECT_WRONG),
+        ("difftest exit 63", "difftest exit 0", Verdict.REFERENCE_WRONG),
+        ("difftest exit 63", "difftest exit 63", Verdict.INCONCLUSIVE),
+        ("difftest exit 77", "difftest exit 0", Verdict.SKIPPED),
+    ],
+)
+def test_an_exit_status_is_understood(left: str, right: str, verdict: Verdict) -> None:
+    assert judged(f"{left}\n", f"{right}\n")[IMAGE].verdict == verdict
+
+
+def test_what_fails_for_want_of_a_device_is_blamed_on_nobody() -> None:
+    manifest = Manifest(name="free", image="free.img", absent_devices=["pc-testdev"])
+    results = judged("FAIL: a\nPASS: b\nSUMMARY: 2 tests\n", "FAIL: a\nPASS: b\nSUMMARY: 2 tests\n", manifest=manifest)
+    assert results["a"].verdict == Verdict.SKIPPED and "pc-testdev" in results["a"].reason
+    assert results["b"].verdict == Verdict.AGREE
 
 
 def test_a_suite_that_hangs_agrees_on_nothing() -> None:

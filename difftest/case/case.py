@@ -10,6 +10,7 @@ import msgspec
 from difftest.atomic import UnfitError, contents
 from difftest.case.image_options import PATIENT_QUIET, PATIENT_TOTAL, ImageOptions
 from difftest.case.manifest import Manifest, as_toml, check, check_expressions
+from difftest.case.suite import is_suite, known_of, text_with_known
 from difftest.errors import CaseError, refusal
 from difftest.text import visible
 from difftest.verdict import FORMER_SHARED
@@ -21,8 +22,8 @@ LARGEST_MANIFEST = 1 << 20
 
 
 class Case(msgspec.Struct, frozen=True, kw_only=True):
-    """A manifest and where it lies. `text` is the manifest as it stands in the file ("" for an image without one, of
-    which the user said `options`).
+    """A manifest and where it lies. `text` is the manifest as in the file, with what its suite knows of it; "" for
+    an image without one, of which the user said `options`.
     """
 
     manifest: Manifest
@@ -41,6 +42,7 @@ class Case(msgspec.Struct, frozen=True, kw_only=True):
             cpus=manifest.cpus,
             cpu_models=manifest.cpu_models,
             ignore_msrs=manifest.ignore_msrs,
+            faulting_msrs=manifest.faulting_msrs,
         )
 
     def limits(self, total: float | None) -> Limits:
@@ -66,6 +68,10 @@ def load(folder: Path) -> Case:
         words = visible(str(error), 300)
         raise CaseError(f"{path}: {words}", hint="see docs/case.md for the keys of a manifest") from error
     check(manifest, folder, path)
+    if is_suite(folder.absolute().parent):
+        known = [one for one in known_of(folder.absolute().parent) if one.case == manifest.name]
+        whole = msgspec.structs.replace(manifest, known=[*manifest.known, *known])
+        return Case(manifest=whole, folder=folder, text=text_with_known(text, known, manifest.name))
     return Case(manifest=manifest, folder=folder, text=text)
 
 

@@ -40,6 +40,7 @@ class KnownDivergence(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     with `died`, the end of the guest.
     """
 
+    case: str = ""  # in a suite's known.toml: the case that it holds for
     check: str | list[str]  # one check's id, or several that diverge alike
     verdict: Verdict
     reason: str
@@ -94,12 +95,17 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     command_line: str = ""  # of a multiboot kernel, without its name
     modules: list[str] = []  # of a multiboot kernel: files beside the manifest, each with the words behind its name
     second_image: str = ""  # a second disk
+    parameters: bool = False  # the image has a parameter block: its lines are left in RAM, and `tests` can be chosen
+    tests: dict[str, int] = {}  # tests of the image by name, and the number of each in the parameter block
+    absent_devices: list[str] = []  # that the image uses, and no target has
+    skipped: str = ""  # why the case is not booted
     needs: list[str] = []  # capabilities, as a target names them
     memory_mib: int = 256
     cpus: int = 1
     cpu_models: dict[str, str] = {}
     machine: list[MachineRule] = []
     ignore_msrs: bool = False  # MSRs that the CPU lacks read as zero under KVM, as they do under Bochs
+    faulting_msrs: bool = False  # MSRs that the CPU lacks raise #GP under Bochs, too
     end: str = ""  # regular expression of the terminal marker on COM1 or port 0xE9
     end_screen: str = ""  # regular expression: what a silent image shows when it has come to its end, such as a prompt
     right: str = ""  # regular expression: a terminal line, or one of rows 20 to 23, that shows what the SDM requires
@@ -116,6 +122,11 @@ def check(manifest: Manifest, folder: Path, path: Path) -> None:
     """What the types cannot say. Raises CaseError."""
     if not re.fullmatch(NAME, manifest.name):
         raise CaseError(f"{path}: name {manifest.name!r} is not lower-case letters, digits, dots and dashes")
+    numbers = list(manifest.tests.values())
+    if manifest.sources and (manifest.parameters or numbers):
+        raise CaseError(f"{path}: parameters and tests are an image's, not that of sources")
+    if numbers and (not manifest.parameters or len(set(numbers)) < len(numbers) or not min(numbers) >= 0):
+        raise CaseError(f"{path}: tests need parameters = true, and a number of its own for each, from 0")
     if bool(manifest.sources) == bool(manifest.image):
         raise CaseError(f"{path}: give either sources or image")
     if manifest.sources and (manifest.command_line or manifest.modules or manifest.medium):
@@ -133,7 +144,7 @@ def check(manifest: Manifest, folder: Path, path: Path) -> None:
     if not all(0 < seconds <= MOST_SECONDS for seconds in (manifest.quiet_seconds, manifest.total_seconds)):
         raise CaseError(f"{path}: quiet_seconds and total_seconds must be above 0, and at most {MOST_SECONDS}")
     for known in manifest.known:
-        _check_known(known, path)
+        check_known(known, path)
 
 
 def check_expressions(manifest: Manifest, where: str) -> None:
@@ -150,7 +161,7 @@ def _check_expression(expression: str, where: str) -> None:
         raise CaseError(f"{where}: {error}") from error
 
 
-def _check_known(known: KnownDivergence, path: Path) -> None:
+def check_known(known: KnownDivergence, path: Path) -> None:
     """Raises CaseError for an entry that does not say what it covers, with one that does."""
     where = f"{path}: [[known]] entry of {', '.join(known.checks)}"
     _check_expression(known.pattern, f"{where}: pattern")

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import struct
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import msgspec
@@ -41,8 +41,9 @@ class Params(msgspec.Struct, frozen=True, kw_only=True):
         fields = MAGIC, VERSION, self.count, self.selected, int(self.in_ram), log.address, log.most + HEADER.size
         return image[: self.start] + LAYOUT.pack(*fields) + image[self.start + LAYOUT.size :]
 
-    def only(self, indices: Sequence[int]) -> Params:
+    def only(self, indices: Iterable[int]) -> Params:
         """The same with only the checks of these numbers switched on. Raises BuildError when there are not as many."""
+        indices = list(indices)
         if wrong := [index for index in indices if not 0 <= index < self.count]:
             raise BuildError(f"the image has {self.count} checks, and none with the number {wrong[0]}")
         bits = bytearray(len(self.selected))
@@ -67,7 +68,7 @@ def params_of(image: bytes) -> Params:
     return Params(start=start, count=count, selected=selected, in_ram=bool(in_ram), ram_log=log)
 
 
-def select_checks(image: bytes, indices: Sequence[int]) -> bytes:
+def select_checks(image: bytes, indices: Iterable[int]) -> bytes:
     """The image with only these checks (numbers as in `BuiltImage.checks`) switched on. Raises BuildError."""
     return params_of(image).only(indices).put_into(image)
 

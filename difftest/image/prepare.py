@@ -4,6 +4,7 @@ hashed.
 
 from __future__ import annotations
 
+import hashlib
 import os
 import tempfile
 from collections.abc import Sequence, Set
@@ -12,16 +13,18 @@ from typing import NamedTuple
 
 import msgspec
 
+from difftest.atomic import write
 from difftest.case.case import Case
 from difftest.case.manifest import About
 from difftest.case.selection import checks_named, matches
+from difftest.case.suite import is_suite
 from difftest.errors import BuildError, CaseError, HostError, refusal
 from difftest.image.build import build_case
 from difftest.image.disk import whole_cylinders
-from difftest.image.grub import wrapped
+from difftest.image.grub import GRUB, wrapped
 from difftest.image.kind import KERNELS, PACKED, Kind, Look, floppy_bytes, look
 from difftest.image.medium import ISO_SECTOR, SECTOR
-from difftest.image.params import selection, with_ram_log
+from difftest.image.params import select_checks, selection, with_ram_log
 from difftest.image.unpack import unpack
 from emulators.host.errors import EmulatorError
 from emulators.host.files import private_copy, sha256
@@ -29,6 +32,8 @@ from emulators.observation import Boot, Limits, Medium
 from emulators.ram_log import RamLog
 
 MEDIA = {Kind.CDROM: Medium.CDROM, Kind.FLOPPY: Medium.FLOPPY}  # of the kinds that are no hard disk in the end
+# Bytes of the disk of a kernel at least: a snapshot of KVM is of one size of disk, so that small kernels share one.
+LEAST_KERNEL_DISK = 4 << 20
 
 
 class PreparedCase(msgspec.Struct, frozen=True, kw_only=True):
@@ -126,9 +131,14 @@ def prepare(case: Case, cache: Path, total: float | None = None) -> PreparedCase
         )
         return _with_second(whole, cache)
     manifest = case.manifest
+    if manifest.skipped:
+        file = case.folder / manifest.image
+        return PreparedCase(case=case, image=file, sha256=sha256(file), limits=case.limits(total))
     image = bootable(
         case.folder / manifest.image, cache / "images", manifest.medium, manifest.command_line, modules_of(case)
     )
+    if manifest.parameters:
+        return _with_second(_with_parameters(case, image, case.limits(total)), cache)
     prepared = PreparedCase(
         case=case,
         image=image.path,
@@ -140,17 +150,45 @@ def prepare(case: Case, cache: Path, total: float | None = None) -> PreparedCase
     return _with_second(prepared, cache)
 
 
+def _with_parameters(case: Case, image: Bootable, limits: Limits) -> PreparedCase:
+    """An image that leaves its lines in RAM, and that lets its tests be chosen. Raises CaseError."""
+    tests = case.manifest.tests
+    try:
+        path, digest, log = with_ram_log(image.path)
+        select_checks(path.read_bytes(), tests.values())
+    except BuildError as error:
+        raise CaseError(
+            f"{case.name}: {error}", hint="parameters = true is for images with a parameter block"
+        ) from error
+    return PreparedCase(
+        case=case,
+        image=path,
+        sha256=digest,
+        ram_log=log,
+        abouts=tuple(About(check=name) for name in tests),
+        numbers=tuple(tests.values()),
+        checks=len(tests),
+        limits=limits,
+    )
+
+
 def with_checks(cases: Sequence[PreparedCase], patterns: Sequence[str]) -> list[PreparedCase]:
     """The cases that have a check that one of the patterns names (see `checks_named`), with only those switched on.
+    Cases of a suite are named by their own names, too, and then as a whole.
 
     Raises CaseError when a pattern names none in any of them.
     """
-    ids = list(dict.fromkeys(about.check for prepared in cases for about in prepared.abouts))
+    suites = [one.case.name for one in cases if is_suite(one.case.folder.absolute().parent)]
+    ids = [*suites, *dict.fromkeys(about.check for prepared in cases for about in prepared.abouts)]
     if not ids:
         names = ", ".join(prepared.case.name for prepared in cases)
         raise CaseError(f"{names}: only cases built with the kit let checks be chosen", hint="leave out --check")
     wanted = checks_named(patterns, ids)
-    return [_selected(one, wanted) for one in cases if any(about.check in wanted for about in one.abouts)]
+    return [
+        one if one.case.name in suites and one.case.name in wanted else _selected(one, wanted)
+        for one in cases
+        if one.case.name in wanted & set(suites) or any(about.check in wanted for about in one.abouts)
+    ]
 
 
 def _with_second(prepared: PreparedCase, cache: Path) -> PreparedCase:
@@ -191,6 +229,9 @@ def bootable(
             raw, seen = unpacked(source, Path(temporary) / "raw", medium)
             made = Path(temporary) / "made"
             if seen.kind in KERNELS:
+                record = folder / f"{_key(raw, seen.kind, command_line, modules)}.made"
+                if (known := _made_before(record, seen)) is not None:
+                    return known
                 wrapped(raw, seen.kind == Kind.LINUX, command_line, modules, made)
             elif command_line or modules:
                 raise CaseError(f"{source}: only a kernel takes a command line and modules")
@@ -199,6 +240,8 @@ def bootable(
             os.truncate(made, _bootable_bytes(made, seen.kind))
             digest = sha256(made)
             made.replace(folder / f"{digest}.img")
+            if seen.kind in KERNELS:
+                write(record, digest.encode())
     except OSError as error:
         message, hint = f"cannot copy {source}: {error.strerror}", f"is there room in {folder}?"
         raise refusal(error, message, hint=hint, otherwise=CaseError) from error
@@ -211,13 +254,32 @@ def bootable(
 
 def _bootable_bytes(image: Path, kind: Kind) -> int:
     """The size that an image of this kind is to have: of whole sectors of a CD, of a floppy, of whole cylinders."""
-    size = image.stat().st_size
+    size = max(image.stat().st_size, LEAST_KERNEL_DISK if kind in KERNELS else 0)
     if kind == Kind.CDROM:
         return -(-size // ISO_SECTOR) * ISO_SECTOR
     if kind == Kind.FLOPPY:
         with image.open("rb") as file:
             return floppy_bytes(file.read(SECTOR), size)
     return whole_cylinders(size)
+
+
+def _key(kernel: Path, kind: Kind, command_line: str, modules: Sequence[tuple[Path, str]]) -> str:
+    """A hash of all that goes into the disk of a kernel. Raises OSError."""
+    digest = hashlib.sha256("\0".join(["3", kind, kernel.name, command_line]).encode())
+    for path, words in [(kernel, ""), *modules, *((GRUB / name, "") for name in ("boot.img", "kernel.img"))]:
+        if path.is_file():
+            digest.update(f"\0{path.name}\0{words}\0{sha256(path)}".encode())
+    return digest.hexdigest()[:32]
+
+
+def _made_before(record: Path, seen: Look) -> Bootable | None:
+    """The disk that was made of the same kernel before, where it is still there and whole."""
+    try:
+        digest = record.read_text()
+        path = record.with_name(f"{digest}.img")
+        return Bootable(path, digest, Medium.DISK, seen) if sha256(path) == digest else None
+    except OSError:
+        return None
 
 
 def unpacked(source: Path, target: Path, medium: str = "") -> tuple[Path, Look]:

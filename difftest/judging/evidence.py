@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Mapping, Sequence
+import itertools
+import re
+from collections.abc import Mapping, Sequence, Set
 
 import msgspec
 
@@ -11,9 +13,10 @@ from difftest.case.manifest import IMAGE, Manifest
 from difftest.reading.boot_reading import BootReading, Parts
 from difftest.reading.dump import exception_dump
 from difftest.reading.firmware import is_firmware, last_words, printed_lines
+from difftest.reading.pairing import identified, masked
 from difftest.reading.record import Record
 from difftest.reading.screen_reading import VERDICT_ROWS
-from difftest.reading.suite import Line, identified, masked
+from difftest.reading.suite import SKIPPED_EXIT, Line
 from difftest.text import visible
 from difftest.verdict import Status
 from emulators.host.expression import Expression
@@ -21,6 +24,13 @@ from emulators.observation import FATAL, HUNG, ORDERLY, Ending
 from emulators.text_screen import screen_matches
 
 DUMP = "exception"  # the field of an image as a whole that has the dump it ended with
+
+UNREPORTED = "not reported"  # begins the reason for a result that a side broke off before
+
+
+# Of the last lines of an image that gave up, the one that says why: what follows it are registers and addresses.
+_GAVE_UP = re.compile(r"unhandled|assert|panic|abort|unexpected|fatal|\bbug\b", re.IGNORECASE)
+MOST_LAST_LINES = 30
 
 
 class ScreenScope(enum.Enum):
@@ -47,17 +57,25 @@ class Evidence(msgspec.Struct, frozen=True, kw_only=True):
 
 def aligned(manifest: Manifest, *sides: Sequence[BootReading]) -> list[list[BootReading]]:
     """The boots of all sides with the results that images print as lines made records, under ids that hold on all
-    sides.
+    sides. The parts of one boot are one list of lines.
     """
-    readings = [reading for side in sides for reading in side]
-    ids = iter(identified([reading.transcript.suite.lines for reading in readings], manifest.volatile))
-    return [[_with_lines(reading, next(ids)) for reading in side] for side in sides]
+    repeats = [parts for side in sides for parts in by_repeat(side).values()]
+    lists = [[line for reading in parts for line in reading.transcript.suite.lines] for parts in repeats]
+    known: dict[int, BootReading] = {}
+    for parts, ids in zip(repeats, identified(lists, manifest.volatile), strict=True):
+        lines = iter(ids.items())
+        for reading in parts:
+            own = dict(itertools.islice(lines, len(reading.transcript.suite.lines)))
+            known[id(reading)] = _with_lines(reading, own, set(manifest.tests))
+    return [[known[id(reading)] for reading in side] for side in sides]
 
 
-def _with_lines(reading: BootReading, lines: dict[str, Line]) -> BootReading:
-    if not lines:
+def _with_lines(reading: BootReading, lines: dict[str, Line], tests: Set[str]) -> BootReading:
+    if not lines and not reading.transcript.suite.sections:
         return reading
-    records = {check: _record(check, line) for check, line in lines.items()}
+    ended = [section for section in reading.transcript.suite.sections if section in reading.transcript.reported & tests]
+    records = {check: Record(check=check, status=Status.PASS, own=True) for check in ended}
+    records |= {check: _record(check, line) for check, line in lines.items() if check not in records}
     return msgspec.structs.replace(
         reading, transcript=msgspec.structs.replace(reading.transcript, records=records, complete=True)
     )
@@ -65,9 +83,8 @@ def _with_lines(reading: BootReading, lines: dict[str, Line]) -> BootReading:
 
 def _record(check: str, line: Line) -> Record:
     fields = {"said": line.said} if line.status == Status.OPEN else {}
-    return Record(
-        check=check, status=line.status, fields=fields, free={"line": line.name} if line.name not in check else {}
-    )
+    free = {"line": line.name} if line.name not in check else {}
+    return Record(check=check, status=line.status, fields=fields, free=free, own=True)
 
 
 def by_repeat(readings: Sequence[BootReading]) -> Mapping[int, Parts]:
@@ -123,6 +140,22 @@ def reached_end(manifest: Manifest, reading: BootReading) -> bool:
     return screen_matches(reading.screen.text, manifest.end_screen)
 
 
+def gave_up(reading: BootReading) -> bool:
+    """Whether an image ended itself with an exit status that is neither of its tests' results nor a skip."""
+    status = reading.transcript.suite.exit
+    return status not in (None, 0, 1, SKIPPED_EXIT)
+
+
+def _ended_by_itself(reading: BootReading) -> str:
+    """How an image gave up, in words; "" where it did not."""
+    if not gave_up(reading):
+        return ""
+    words = reading.observation.words.decode(errors="replace").splitlines()[-MOST_LAST_LINES:]
+    lines = [line.strip() for line in reversed(words) if line.strip() and not line.startswith("difftest exit")]
+    last = next(filter(_GAVE_UP.search, lines), lines[0] if lines else "no words")
+    return f"the image gave up with exit status {reading.transcript.suite.exit} ({visible(last, 120)})"
+
+
 def ended(reading: BootReading) -> str:
     """How a boot ended, in words."""
     return f"the boot ended with {reading.observation.ending} ({visible(reading.observation.detail, 200)})"
@@ -134,7 +167,7 @@ def _of_check(manifest: Manifest, parts: Parts, check: str) -> Evidence:
     transcript, ending = reading.transcript, reading.observation.ending
     record = transcript.records.get(check)
     if record is None:
-        return _unreported(reading, check)
+        return _unreported(manifest, reading, check)
 
     def no(reason: str) -> Evidence:
         return Evidence(status=Status.NOT_REPORTED, reason=reason, record=record)
@@ -154,21 +187,26 @@ def _of_check(manifest: Manifest, parts: Parts, check: str) -> Evidence:
     return Evidence(status=Status.FAIL if broken else record.status, reason=record.reason, record=record)
 
 
-def _unreported(reading: BootReading, check: str) -> Evidence:
+def _unreported(manifest: Manifest, reading: BootReading, check: str) -> Evidence:
     """A check without a record: the guest ended or hung in it, or was never there."""
-    transcript, ending, said = reading.transcript, reading.observation.ending, ended(reading)
+    transcript, ending = reading.transcript, reading.observation.ending
+    said = _ended_by_itself(reading) or ended(reading)
     where = transcript.died_in()
     required = {"ending": Ending.TRIPLE_FAULT.value} if where == check and transcript.must_end() else {}
-    nothing = Record(check=check, status=Status.NOT_REPORTED, fields={"ending": ending.value}, required=required)
+    own = bool(transcript.suite.lines or transcript.suite.sections)
+    fields = {"ending": ending.value}
+    nothing = Record(check=check, status=Status.NOT_REPORTED, fields=fields, required=required, own=own)
     if where == check and ended_as_required(reading):
         return Evidence(status=Status.PASS, record=nothing)
     if where == check and ending in FATAL | HUNG | ORDERLY:
         how = f"the guest hung in this check: {said}" if ending in HUNG else f"{said} in this check"
         return Evidence(status=Status.DIED, reason=how, record=nothing)
-    if transcript.suite.lines and ending in ORDERLY:
+    if check in manifest.tests and transcript.suite.closed:
+        return Evidence(status=Status.SKIP, reason="the image left it out", record=nothing)
+    if transcript.suite.lines and ending in ORDERLY and not gave_up(reading):
         reason = "no such result there, although the boot ended in order"
     else:
-        reason = f"not reported: {said}" + (f" in {where}" if where else "")
+        reason = f"{UNREPORTED}: {said}" + (f" in {where}" if where else "")
     return Evidence(status=Status.NOT_REPORTED, reason=reason, record=nothing)
 
 
@@ -195,7 +233,10 @@ def _of_image(manifest: Manifest, reading: BootReading, scope: ScreenScope) -> E
         fields[DUMP] = masked(dump, own)
     if not line and not switched_off(reading):  # nothing on its ports: the last words on the screen count instead
         fields["last_screen_line"] = masked(last_words(screen), own)
-    record = Record(check=IMAGE, status=Status.NOT_REPORTED, fields=fields, free={"ended_with": ending.value})
+    suite = transcript.suite
+    of_suite = bool(suite.lines or suite.exit is not None)
+    free = {"ended_with": ending.value}
+    record = Record(check=IMAGE, status=Status.NOT_REPORTED, fields=fields, free=free, own=of_suite)
     if ended_as_required(reading):  # its only check
         return Evidence(status=Status.OPEN, record=record)
     if ending in FATAL:
@@ -206,6 +247,11 @@ def _of_image(manifest: Manifest, reading: BootReading, scope: ScreenScope) -> E
     if not any((line, *shown.values(), fields.get("last_screen_line"))):
         nothing = "the image showed nothing: no words on its ports, no text on the screen"
         return Evidence(status=Status.NOT_REPORTED, reason=nothing, record=record)
+    if gave_up(reading):
+        return Evidence(status=Status.DIED, reason=_ended_by_itself(reading), record=record)
+    if suite.exit == SKIPPED_EXIT or (suite.exit is not None and not suite.lines):
+        status = Status.SKIP if suite.exit == SKIPPED_EXIT else Status.FAIL if suite.exit else Status.PASS
+        return Evidence(status=status, reason=f"the image's exit status is {suite.exit}", record=record)
     words = [transcript.spoken, *(text.encode() for text in (*texts.values(), *lines.values()))]
     for status, expression in ((Status.FAIL, manifest.wrong), (Status.PASS, manifest.right)):
         if expression and any(map(Expression(expression).search, words)):

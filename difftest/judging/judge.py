@@ -19,11 +19,13 @@ from difftest.judging.attribution import BY_EXITS, attribute
 from difftest.judging.endings import end_hints, until_it_left
 from difftest.judging.evidence import (
     DUMP,
+    UNREPORTED,
     Evidence,
     ScreenScope,
     aligned,
     by_repeat,
     evidence_of,
+    gave_up,
     part_of,
     reached_end,
     screen_scope,
@@ -141,10 +143,14 @@ def _all(pairing: Pairing) -> list[Result]:
     readings = [reading for side in (pairing.reference, pairing.subject) for reading in side.boots]
     reported = [name for reading in readings for name in (*reading.transcript.records, *reading.transcript.started)]
     checks = list(dict.fromkeys([*abouts, *reported]))
-    results = [_judged(pairing, abouts.get(check, About(check=check)), check) for check in checks]
+    results = _without_lost([_judged(pairing, abouts.get(check, About(check=check)), check) for check in checks])
     if not checks:
         results.append(_judged(pairing, About(check=IMAGE, summary=pairing.manifest.title), None))
-    elif all(result.verdict == Verdict.AGREE for result in results) or _suite_died(readings) or _dumps_differ(readings):
+    elif (
+        all(result.verdict == Verdict.AGREE for result in results)
+        or _suite_died(pairing.manifest, readings)
+        or _dumps_differ(pairing.manifest, readings)
+    ):
         # Every check agrees; the image as a whole must too. Where a check differs, the rest follows from it, but a
         # suite that did not come to its end on one side has not passed there, and how it died is of its own.
         whole = _judged(pairing, About(check=IMAGE, summary=pairing.manifest.title), None)
@@ -154,11 +160,16 @@ def _all(pairing: Pairing) -> list[Result]:
 
 
 def missing(pairing: Pairing, verdict: Verdict, reason: str) -> list[Result]:
-    """Results for sides that were not booted: a capability is missing, or a target could not be used."""
+    """Results for sides that were not booted: a capability is missing, or a target could not be used. One that its own
+    manifest skips is one result, whatever it has.
+    """
     whole = [About(check=IMAGE, summary=pairing.manifest.title)]
-    return [
-        _result(pairing, about, _RepeatVerdict(verdict=verdict, reason=reason)) for about in pairing.abouts or whole
-    ]
+    outcome = _RepeatVerdict(verdict=verdict, reason=reason)
+    if pairing.manifest.skipped:
+        record = Record(check=IMAGE, status=Status.SKIP, own=True)
+        skips = {side.role: Evidence(status=Status.SKIP, reason=reason, record=record) for side in pairing.sides}
+        return [_result(pairing, whole[0], msgspec.structs.replace(outcome, evidence=skips))]
+    return [_result(pairing, about, outcome) for about in pairing.abouts or whole]
 
 
 def _with_lines(pairing: Pairing) -> Pairing:
@@ -180,17 +191,45 @@ def _until_it_left(pairing: Pairing) -> Pairing:
     return msgspec.structs.replace(pairing, sides=tuple(sides))
 
 
-def _suite_died(readings: Sequence[BootReading]) -> bool:
-    """Whether a suite in lines broke off on one side: the boot ended badly, or what closes it on the other is
-    missing.
+def _without_lost(results: Sequence[Result]) -> list[Result]:
+    """The results without the lines that a side never came to because it ended, or hung, in a test with lines of its
+    own: they follow from what is said of that test.
     """
-    readings = [reading for reading in readings if reading.transcript.suite.lines]
-    broke_off = any(reading.observation.ending in FATAL for reading in readings)
+    died = [result for result in results if any(side.status == Status.DIED for side in result.sides)]
+    ends = tuple(f"{result.check}/" for result in died)
+    lost = {
+        result.check
+        for result in results
+        if result.check.startswith(ends) and any(side.reason.startswith(UNREPORTED) for side in result.sides)
+    }
+    hints = {
+        result.check: [*result.hints, f"lines of this test that the other side printed after that: {count}"]
+        for result in died
+        if (count := sum(check.startswith(f"{result.check}/") for check in lost))
+    }
+    return [
+        msgspec.structs.replace(result, hints=hints.get(result.check, result.hints))
+        for result in results
+        if result.check not in lost
+    ]
+
+
+def _suite_died(manifest: Manifest, readings: Sequence[BootReading]) -> bool:
+    """Whether a suite in lines broke off on one side: the boot ended badly, or what closes it on the other is
+    missing. Where it ended in one of the tests that it names, that test has a result of its own.
+    """
+    readings = [
+        one for one in readings if one.transcript.suite.lines and one.transcript.died_in() not in manifest.tests
+    ]
+    broke_off = any(reading.observation.ending in FATAL or gave_up(reading) for reading in readings)
     return broke_off or len({reading.transcript.suite.closed for reading in readings}) > 1
 
 
-def _dumps_differ(readings: Sequence[BootReading]) -> bool:
-    """Whether the guest reported that it died of an exception, and not in the same way in all boots."""
+def _dumps_differ(manifest: Manifest, readings: Sequence[BootReading]) -> bool:
+    """Whether the guest reported that it died of an exception, and not in the same way in all boots. Where it died in
+    one of the tests that it names, that test has a result of its own.
+    """
+    readings = [one for one in readings if one.transcript.died_in() not in manifest.tests]
     return len({exception_dump(one.observation.words or one.observation.debug) for one in readings}) > 1
 
 
@@ -275,6 +314,8 @@ def _outcome(
     if check is None and len({evidence[role].record.fields.get(DUMP, "") for role in BOTH}) > 1:
         evidence = {role: _died_by_itself(one) for role, one in evidence.items()}
     found = attribute(evidence, pairing.targets, fields, pairing.hardware)
+    if absent := _without_device(pairing.manifest, evidence):
+        return _RepeatVerdict(verdict=Verdict.SKIPPED, reason=absent, evidence=evidence, fields=fields)
     by_l0 = _by_l0(right, check) if found.verdict == Verdict.SHARED else []
     hints = [*by_l0, *(hint.replace(BY_EXITS, "") if by_l0 else hint for hint in found.hints)]
     if check is None and found.verdict == Verdict.INCONCLUSIVE:
@@ -287,6 +328,14 @@ def _died_by_itself(one: Evidence) -> Evidence:
     if DUMP not in one.record.fields or one.status != Status.NOT_REPORTED:
         return one
     return msgspec.structs.replace(one, status=Status.OPEN)
+
+
+def _without_device(manifest: Manifest, evidence: Mapping[Role, Evidence]) -> str:
+    """Why a test that fails says nothing of the CPUs, or ""."""
+    both = [evidence[Role.REFERENCE], evidence[Role.SUBJECT]]
+    if manifest.absent_devices and any(one.status.bad and one.record.own for one in both):
+        return f"it fails where the image uses a device that neither side has: {manifest.absent_devices[0]}"
+    return ""
 
 
 def _by_l0(reading: BootReading, check: str | None) -> list[str]:
@@ -438,6 +487,7 @@ def _result(pairing: Pairing, about: About, outcome: _RepeatVerdict, boots: str 
         hints=outcome.hints,
         fields=outcome.fields,
         boots=boots,
+        own=any(one.record.own for one in outcome.evidence.values()),
         expected=not MEANINGS[outcome.verdict].diverges and MEANINGS[outcome.verdict].decided,
     )
     entries = applying(pairing.manifest.known, about.check, pairing.subject.names.target, pairing.versions)

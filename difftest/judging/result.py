@@ -62,6 +62,7 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
     fields: list[Field] = []
     boots: str = ""  # "2/3": how many of the repeated boots showed this; empty when booted once
     known: KnownDivergence | None = None
+    own: bool = False  # of one of the image's own tests, which need not speak of the SDM
     expected: bool = True  # agrees, or is a known divergence; False also for a known one that vanished
 
     def side(self, role: Role) -> Side | None:
@@ -104,4 +105,5 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def label(self) -> str:
-        return label(self.verdict, reference=self.reference.implementation, subject=self.subject.implementation)
+        names = {"reference": self.reference.implementation, "subject": self.subject.implementation}
+        return label(self.verdict, **names, own=self.own)

@@ -45,6 +45,7 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     fields: dict[str, str] = {}
     required: dict[str, str] = {}
     free: dict[str, str] = {}
+    own: bool = False  # a result of the image's own tests, which need not speak of the SDM
 
     @property
     def reason(self) -> str:
@@ -75,7 +76,14 @@ class Transcript(msgspec.Struct, frozen=True, kw_only=True):
 
     def died_in(self) -> str | None:
         """The check that was started last and never reported, if any."""
-        return self.started[-1] if self.started and self.started[-1] not in self.records else None
+        if not self.started or self.suite.closed:
+            return None
+        return self.started[-1] if self.started[-1] not in self.records else None
+
+    @property
+    def reported(self) -> set[str]:
+        """The checks that came to their end: those with a record, and tests with lines of their own."""
+        return {*self.records, *self.suite.sections} - {self.died_in()}
 
     def must_end(self) -> bool:
         """Whether the check that never reported requires the CPU to enter shutdown."""
@@ -144,7 +152,7 @@ def _parse(serial: bytes) -> Transcript:
     )
     return Transcript(
         records=records,
-        started=started,
+        started=started or suite.sections,
         ends=ends,
         suite=suite,
         cpu=cpu,

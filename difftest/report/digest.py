@@ -159,12 +159,16 @@ def notable(result: Result) -> bool:
 
 
 def grouped(results: Sequence[Result]) -> list[list[Result]]:
-    """Results for a reader, each alone, but for those without a verdict: many of one case have the same cause."""
+    """Results for a reader, each alone, but for those without a verdict, and for tests of an image's own: many of one
+    case have the same cause.
+    """
     groups: dict[tuple[str, ...], list[Result]] = {}
     for result in results:
-        same = ("",) if MEANINGS[result.verdict].decided else (result.reason,)
-        key = (result.case, result.subject.target, result.verdict.value, *same, "" if same[0] else result.check)
-        groups.setdefault(key, []).append(result)
+        many = result.own or not MEANINGS[result.verdict].decided
+        cause = (result.reason, standing(result), *(side.status.value for side in result.sides)) if many else ()
+        known = result.known.reason if result.known else ""
+        one = (known,) if many else (result.check,)
+        groups.setdefault((result.case, result.subject.target, result.verdict.value, *cause, *one), []).append(result)
     return list(groups.values())
 
 

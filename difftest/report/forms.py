@@ -48,6 +48,12 @@ FORMS = {
         "Put the table of what was found into a Markdown file, between its marks.",
         OptionKind.PLACE,
     ),
+    "suite": Form(
+        "suites",
+        "put_suite",
+        "Put the table of a suite's images into a Markdown file, between its marks.",
+        OptionKind.PLACE,
+    ),
     "exits": Form(
         "exits", "exits_report", "Print which VM exits L0 handled: of a run with --exits.", OptionKind.NOTHING
     ),

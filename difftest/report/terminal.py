@@ -20,6 +20,7 @@ from rich.text import Text
 from difftest.judging.result import Field, Result
 from difftest.report.digest import Digest, Pair, SideReport, counts, digest, grouped, headline, standing
 from difftest.report.meaning import spelled
+from difftest.report.suites import counts_of, left_out, of_suite, told
 from difftest.report.words import (
     called,
     command_line,
@@ -40,6 +41,7 @@ from difftest.verdict import MEANINGS, Verdict
 PIPED_WIDTH = 120  # columns where nobody says how wide the other end is
 LONGEST_TEXT = 8000
 MARKED_ROWS = (20, 21)
+FEW_NAMES = 3  # of images that one line names
 FEW = 20  # up to so many results are reported in full
 STANDING_STYLES = {"new": "bold red", "gone": "bold yellow", "known": "dim"}
 
@@ -73,8 +75,15 @@ def console_for(file: IO[str], width: int | None = None) -> Console:
 
 
 def render(whole: Digest, *, full: bool = True) -> Iterator[RenderableType]:
-    """The report in parts, in the order in which they are read."""
+    """The report in parts, in the order in which they are read. Images with many tests of their own are counted, and
+    told of by cause.
+    """
     yield _head(whole)
+    suites = [pair for pair in whole.pairs if of_suite(pair)]
+    if len(suites) == len(whole.pairs) and suites:
+        yield from _suites(suites)
+        yield _closing(whole)
+        return
     counted = (Verdict.AGREE, Verdict.SKIPPED)
     listed = [result for result in whole.results if full or result.verdict not in counted or not result.expected]
     if known := [result for result in listed if not full and standing(result) == "known"]:
@@ -162,6 +171,42 @@ def _alike(pair: Pair, results: Sequence[Result]) -> Iterator[RenderableType]:
     yield _text(f"{sentence(first.reason)} It concerns {titles(results)}.")
     yield _text("see it again:")
     yield Padding(_text(reproduce(pair, first), "bold"), (0, 0, 0, 2))
+
+
+def _suites(pairs: Sequence[Pair]) -> Iterator[RenderableType]:
+    """A page for however many images: those that are to be looked at, why, and the others by name."""
+    counted = [(pair, counts_of(pair)) for pair in pairs]
+    if unclean := [(pair, one) for pair, one in counted if not one.clean]:
+        table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+        for name in ("image", "agree", "differ", "known", "no verdict", "skipped"):
+            table.add_column(name, overflow="fold", justify="left" if name == "image" else "right")
+        for pair, one in unclean:
+            numbers = (one.agree, one.new, one.known, one.inconclusive, one.skipped)
+            table.add_row(_text(pair.case.name), *(_text(str(number or "")) for number in numbers))
+        yield table
+    for pair, _ in unclean:
+        for group in grouped([result for result in pair.findings if standing(result) != "known"]):
+            first = group[0]
+            head = f"{pair.case.name}: {_tests(len(group))}: {first.label}"
+            yield _text(head, MEANINGS[first.verdict].style)
+            yield Padding(_text(told(group)), (0, 0, 0, 2))
+    if known := [group for pair, _ in unclean for group in grouped(pair.findings) if standing(group[0]) == "known"]:
+        yield _text("known:", STANDING_STYLES["known"])
+        for group in known:
+            reason = group[0].known.reason if group[0].known else ""
+            yield Padding(_text(f"{group[0].case}: {_tests(len(group))}: {reason}", "dim"), (0, 0, 0, 2))
+    if clean := [(pair, one) for pair, one in counted if one.clean and not one.left_out]:
+        total = sum(one.agree for _, one in clean)
+        names = ", ".join(pair.case.name for pair, _ in clean)
+        yield _text(f"{len(clean)} images agree in all their {_tests(total)}: {names}", "green")
+    for why, names_of in left_out(pairs):
+        more = f" and {len(names_of) - FEW_NAMES} more" if len(names_of) > FEW_NAMES else ""
+        yield _text(f"skipped: {', '.join(names_of[:FEW_NAMES])}{more}: {why}", "dim")
+    yield _text(f"one image again: difftest run {pairs[0].case.argument.rpartition('/')[0] or '.'}/IMAGE", "dim")
+
+
+def _tests(count: int) -> str:
+    return f"{count} test{'s' * (count != 1)}"
 
 
 def _fields(result: Result) -> Table:

@@ -11,7 +11,7 @@ from difftest.judging.result import Field, Result, Role, Side
 from difftest.report.digest import Pair, standing
 from difftest.report.meaning import meaning, spelled
 from difftest.text import visible
-from difftest.verdict import MEANINGS, Verdict
+from difftest.verdict import MEANINGS, Verdict, explanation
 from emulators.observation import Observation
 
 MOST_FACTS = 4  # differing fields that a paragraph names; the table has all
@@ -33,7 +33,7 @@ def paragraph(result: Result) -> str:
     told = len(set(effects.values()) - {""}) > 1 and all(effects.values())
     sentences = [
         sentence(result.summary),
-        sentence(meant.explanation.format(**names)),
+        sentence(explanation(result.verdict, **names, own=result.own)),
         " ".join(f"{called(side)}: {effects[side.target]}." for side in result.sides) if told else "",
         *[_fact(result, field) for field in notable[: MOST_FACTS_BESIDE if told else MOST_FACTS]],
     ]

@@ -16,7 +16,8 @@ import msgspec
 from difftest import __version__
 from difftest.case.case import BUNDLED, MANIFEST, Case, load, of_image
 from difftest.case.image_options import ImageOptions
-from difftest.case.selection import find
+from difftest.case.selection import bundled, find, select
+from difftest.case.suite import is_suite
 from difftest.errors import CaseError
 from difftest.image.prepare import PreparedCase, prepare, with_checks
 from difftest.judging.confirmation import ConfirmScope
@@ -231,20 +232,25 @@ def _chosen(request: Request) -> list[Case]:
     for.
     """
     named, direct = [], []
+    only_suites = False  # groups are then those of the suites' cases
     for argument in request.cases:
         path = Path(argument)
         if (path / MANIFEST).is_file():
             request.image.refuse(f"a case's folder ({argument})")
             direct.append(load(path))
+        elif is_suite(path):
+            request.image.refuse(f"a suite ({argument})")
+            direct += select(bundled([path]), [], request.groups)
+            only_suites = True
         elif path.is_file():
             direct.append(of_image(path, request.image))
         elif path.suffix or "/" in argument:
             raise CaseError(f"{argument}: no such image or case folder", hint="`difftest list` shows the cases by name")
         else:
             named.append(argument)
-    if named or request.groups or not direct:
+    if named or (request.groups and not only_suites) or not direct:
         request.image.refuse("cases by name")
-    only_direct = direct and not named and not request.groups
+    only_direct = direct and not named and (only_suites or not request.groups)
     chosen = [*([] if only_direct else find(request.folders, named, request.groups)), *direct]
     names = [case.name for case in chosen]
     if twice := {name for name in names if names.count(name) > 1}:

@@ -79,6 +79,9 @@ class Run:
         for job in self.plan.jobs:
             if target.name != self.plan.reference and target.name not in job.subjects:
                 continue
+            if skipped := job.prepared.case.manifest.skipped:
+                self._refuse(job, target, Verdict.SKIPPED, skipped)
+                continue
             lacking = sorted(set(job.prepared.case.manifest.needs) - target.capabilities)
             if lacking:
                 self._refuse(job, target, Verdict.SKIPPED, f"{target.name} has no {', '.join(lacking)}")
@@ -158,9 +161,9 @@ class Run:
             record = BootRecord(repeat=repeat, part=first * PARTS_OF_A_CPU + part, variant=variant)
             reading = await self._observe(prepared, target, session, boot, record)
             numbers.append(reading.boot.number)
-            reported |= set(reading.transcript.records)
+            reported |= reading.transcript.reported
             ending, left_in = reading.observation.ending, reading.transcript.died_in()
-            lost = in_ram and prepared.ram_log is not None and not reading.observation.words.strip()
+            lost = in_ram and prepared.ram_log is not None and not reading.observation.ram_log.strip()
             if lost and ending in LOST_WITH_QEMU:
                 in_ram = False
                 self.say(name, target.name, "the guest's memory is gone; booting it with its lines on COM1")

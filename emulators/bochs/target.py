@@ -37,6 +37,14 @@ OTHER_MODEL = "broadwell_ult"
 # Emulated instructions per emulated second. Low, so that a boot sector that prints a character by the BIOS between two
 # serial bytes is not faster than 115200 baud (347 instructions a byte): Bochs loses bytes as a real UART does.
 IPS = 4_000_000
+# MSRs that CPUID promises and Bochs has not, with their values after reset: IA32_MCG_CAP (no banks), IA32_MCG_STATUS,
+# IA32_MISC_ENABLE (fast strings) and IA32_PERF_CAPABILITIES. In Bochs' form: address, type, and in two halves each the
+# value, the reserved bits and the ignored ones.
+MSRS = "msrs.def"
+MORE_MSRS = "".join(
+    f"{address:#x} 0 0x0 {value:#x} 0x0 0x0 0x0 0x0\n"
+    for address, value in {0x179: 0, 0x17A: 0, 0x1A0: 1, 0x345: 0}.items()
+)
 LOOK = 2.0  # seconds of silence after which the screen is looked at, again and again
 LOG_CAP = 64 << 20  # bytes of log after which a guest is taken to flood it
 WORD = 0.2  # seconds that the log gets to say why the simulation has stopped by itself
@@ -94,7 +102,8 @@ class Bochs(Target):
         serial = f"{self.name}.serial"
         config = [*bochs_config(boot, self.cpu_model(boot), ""), f"com1: enabled=1, mode=file, dev={serial}"]
         lines = bochsrc(unseen(f"{self.name}.log"), config, *STOCK_ROMS, warns=False)
-        return standalone_bochs(lines, serial, {"uart.rom": uart_rom()}, self.configuration)
+        files = {"uart.rom": uart_rom(), MSRS: MORE_MSRS.encode()}
+        return standalone_bochs(lines, serial, files, self.configuration)
 
     def cpu_model(self, boot: Boot) -> str:
         return boot.machine.cpu_models.get(self.name, self.model)
@@ -157,6 +166,7 @@ class BochsSession:
         if boot.second is not None:
             await asyncio.to_thread(private_copy, boot.second, folder / SECOND)
         (folder / "uart.rom").write_bytes(uart_rom())
+        (folder / MSRS).write_text(MORE_MSRS)
         watch = Watch(boot)
         screen = memory = None
         registers: dict[str, str] = {}
@@ -260,9 +270,10 @@ def bochs_config(boot: Boot, model: str, folder: str) -> list[str]:
     """The machine's part of the configuration, but COM1; `folder` is what goes before the names of its files."""
     machine = boot.machine
     image, second = f"{folder}{IMAGE}", f"{folder}{SECOND}"
+    msrs = f', ignore_bad_msrs=0, msrs="{folder}{MSRS}"' if machine.faulting_msrs else ", ignore_bad_msrs=1"
     return [
         # Without reset_on_triple_fault=0 a triple fault looks like a reset.
-        f"cpu: model={model}, count={machine.cpus}, ips={IPS}, reset_on_triple_fault=0, ignore_bad_msrs=1",
+        f"cpu: model={model}, count={machine.cpus}, ips={IPS}, reset_on_triple_fault=0{msrs}",
         "clock: sync=none, time0=1600000000",
         f"memory: guest={machine.memory_mib}, host={machine.memory_mib}",
         f"optromimage1: file={folder}uart.rom, address={UART_ROM_ADDRESS:#x}",
