@@ -6,12 +6,15 @@ from typing import Annotated
 
 import typer
 
-from difftest.commands.options import CheckName, OfRun, Results, default_results
+from difftest.commands.options import OfRun, Results, default_results
 
 
 def accept(
-    check: CheckName,
     reason: Annotated[str, typer.Option("--reason", help="Why it is there, in one sentence.")],
+    check: Annotated[str, typer.Argument(help="A check of the run, as ID or CASE/ID.", metavar="CHECK")] = "",
+    everything: Annotated[
+        bool, typer.Option("--all", help="All divergences of the run that nobody knows, with one reason.")
+    ] = False,
     link: Annotated[str, typer.Option("--link", help="Address of the bug report.")] = "",
     kernels: Annotated[
         str, typer.Option("--kernels", help='Kernels that it holds for, such as ">=5.10,<8". Default: all.')
@@ -25,16 +28,24 @@ def accept(
     name: OfRun = "latest",
     results: Results = default_results,
 ) -> None:
-    """Write a divergence of a run into its case's manifest as known: it makes no run fail any more, until it is
-    gone.
+    """Write a divergence of a run into its case's manifest, or its suite's known.toml, as known: it makes no run fail
+    any more, until it is gone.
     """
-    from difftest.authoring.accept import accept as written
-    from difftest.authoring.accept import entry, manifest_path
+    from difftest.authoring.accept import accept_of, accepted_all, entry
+    from difftest.errors import CaseError
     from difftest.report.digest import digest
     from difftest.report.find import found
     from difftest.run.store import StoredRun
 
-    pair, result = found(digest(StoredRun.find(results, name)), check)
-    path = manifest_path(pair.case)
-    known = entry(result, reason=reason, link=link, kernels=kernels, bochs=bochs, every_target=every_target)
-    typer.echo(f"{path}:\n\n{written(path, known)}\ndifftest judge {name} judges the run again with it")
+    if everything == bool(check):
+        raise CaseError("name a check, or give --all", hint="`difftest report` shows the divergences of a run")
+    whole = digest(StoredRun.find(results, name))
+    options = {"reason": reason, "link": link, "kernels": kernels, "bochs": bochs}
+    if everything:
+        for path, count in accepted_all(whole, **options, every_target=every_target).items():
+            typer.echo(f"{path}: {count} {'entry' if count == 1 else 'entries'}")
+        typer.echo(f"difftest judge {name} judges the run again with them")
+        return
+    pair, result = found(whole, check)
+    path, text = accept_of(pair.case, entry(result, **options, every_target=every_target))
+    typer.echo(f"{path}:\n\n{text}\ndifftest judge {name} judges the run again with it")

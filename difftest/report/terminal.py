@@ -194,7 +194,8 @@ def _suites(pairs: Sequence[Pair]) -> Iterator[RenderableType]:
         yield _text("known:", STANDING_STYLES["known"])
         for group in known:
             reason = group[0].known.reason if group[0].known else ""
-            yield Padding(_text(f"{group[0].case}: {_tests(len(group))}: {reason}", "dim"), (0, 0, 0, 2))
+            words = f"{group[0].case}: {_tests(len(group))}: {group[0].label}: {reason}"
+            yield Padding(_text(words, "dim"), (0, 0, 0, 2))
     if clean := [(pair, one) for pair, one in counted if one.clean and not one.left_out]:
         total = sum(one.agree for _, one in clean)
         names = ", ".join(pair.case.name for pair, _ in clean)

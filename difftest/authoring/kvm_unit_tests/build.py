@@ -26,6 +26,8 @@ _LISTED = re.compile(r'\bTEST\((\w+)\)|\{\s*"([^"\n]+)"')
 # Calls that only the test device of QEMU answers, which Bochs does not have.
 _DEVICE = re.compile(r"\bset_irq_line\w*\(|\bIORAM_BASE_PHYS\b|\bTESTDEV_IO_PORT\b|\bpci_testdev\b")
 TEST_DEVICE = "pc-testdev"
+_REPORT = re.compile(r"\breport(?:_\w+)?\s*\(|\b(?:PASS|FAIL|assert)")  # how a test says what it found
+_TIME = re.compile(r"\brdtscp?\b")
 _ABSENT_MSRS = re.compile(r"#GP on (?:RD|WR)MSR")  # in the names of tests that MSRs are absent
 LONGEST_OUTPUT = 4000
 
@@ -37,6 +39,7 @@ class Image(msgspec.Struct, frozen=True, kw_only=True):
     tests: list[str] = []
     parameters: bool = False  # it has a parameter block
     absent: list[str] = []  # devices that its source uses and no target has
+    only_measures: bool = False  # it tells times, and no test of it passes or fails
     absent_msrs: bool = False  # it tests that MSRs that the CPU lacks raise #GP
 
 
@@ -72,6 +75,7 @@ def build(checkout: Path, folder: Path, arch: str) -> tuple[dict[str, Image], st
             tests=tests.get(flat.stem, []) if parameters else [],
             parameters=parameters,
             absent=[TEST_DEVICE] if _DEVICE.search(source) else [],
+            only_measures=bool(_TIME.search(source)) and not _REPORT.search(source),
             absent_msrs=bool(_ABSENT_MSRS.search(source)),
         )
     if not images:

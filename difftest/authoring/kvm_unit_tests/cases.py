@@ -59,7 +59,8 @@ def cases(entries: Sequence[Entry], images: Mapping[str, Image], arch: str) -> l
 def _case(entry: Entry, image: Image, arch: str) -> Made:
     cpu = models(entry.cpu)
     memory, cpus = entry.memory_mib or MEMORY_MIB, entry.cpus
-    skipped = cpu.missing or _missing(entry)
+    measures = "it measures times and tests nothing" if image.only_measures else ""
+    skipped = measures or cpu.missing or _missing(entry)
     manifest = Manifest(
         name=case_name(entry.name, arch),
         title=f"{entry.name} of kvm-unit-tests, {arch}",
