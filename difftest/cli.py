@@ -16,7 +16,7 @@ import typer
 from difftest import __version__
 from difftest.commands.options import EXIT_CODES
 from difftest.commands.streams import open_streams
-from difftest.verdict import ExitCode
+from difftest.verdict import ExitCode, GitExitCode
 
 GC_THRESHOLD = 20_000  # objects between two looks for garbage; what is loaded at the start is none of it
 
@@ -107,9 +107,17 @@ def main() -> NoReturn:
     open_streams()
     code = code_of(lambda: application(sys.argv[1:])(standalone_mode=True))
     written = code_of(sys.stdout.flush)
+    if for_git_bisect(sys.argv[1:]) and (code or written) not in set(GitExitCode):
+        code = GitExitCode.STOP
     sys.stderr.flush()
     # End at once: all that was begun is cleaned up by now, and taking the interpreter apart takes its time.
     os._exit(code or written)
+
+
+def for_git_bisect(arguments: Sequence[str]) -> bool:
+    """Whether the exit code is to be one for `git bisect run`, also where the command line cannot be understood."""
+    pairs = zip(arguments, [*arguments[1:], ""], strict=True)
+    return any(pair == ("--exit-code", "git-bisect") or pair[0] == "--exit-code=git-bisect" for pair in pairs)
 
 
 def code_of(act: Callable[[], object]) -> int:

@@ -125,6 +125,15 @@ class ExitCode(enum.IntEnum):
     INTERRUPTED = 130
 
 
+class GitExitCode(enum.IntEnum):
+    """What `git bisect run` takes: git-bisect(1)."""
+
+    GOOD = 0
+    BAD = 1
+    SKIP = 125  # no verdict: git tries another commit
+    STOP = 128  # an error: git stops
+
+
 class Judgement(Protocol):
     """What the exit code depends on of a result: see difftest.judging.result.Result."""
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import random
+import subprocess
+import sys
 from pathlib import Path
 from unittest import mock
 
@@ -16,7 +18,8 @@ from difftest.case.manifest import HOST_KERNEL, IMAGE
 from difftest.cli import app
 from difftest.commands.bisect import _split
 from difftest.history import bisect
-from difftest.history.bisect import CheckState, State, Trial, check_state, search
+from difftest.history.bisect import CheckState, State, Trial, check_state, git_exit_code, search
+from difftest.judging import result as judging
 from difftest.run.request import Request
 from difftest.run.store import RunWriter, StoredRun
 from difftest.verdict import ExitCode, Verdict
@@ -200,3 +203,29 @@ def test_the_command_names_no_pair_when_an_end_is_not_what_was_said(tmp_path: Pa
         "6.3-1 was said to be good and shows bad: no pair can be named" in done.output
         and "changed between" not in done.output
     )
+
+
+@pytest.mark.parametrize(
+    ("results", "code"),
+    [
+        ([sample.result(Verdict.AGREE, statuses="PASS PASS")], 0),
+        ([sample.result(Verdict.REFERENCE_WRONG, statuses="FAIL PASS")], 0),
+        ([sample.result(Verdict.REFERENCE_WRONG, statuses="- -")], 0),
+        ([sample.result(Verdict.SUBJECT_WRONG, statuses="PASS FAIL", expected=True)], 1),
+        ([sample.result(Verdict.SUBJECT_WRONG, statuses="PASS DIED")], 1),
+        ([sample.result(Verdict.AGREE), sample.result(Verdict.SUBJECT_WRONG, statuses="PASS FAIL")], 1),
+        ([sample.result(Verdict.INCONCLUSIVE), sample.result(Verdict.SUBJECT_WRONG, statuses="PASS FAIL")], 1),
+        ([sample.result(Verdict.INCONCLUSIVE), sample.result(Verdict.AGREE)], 125),
+        ([sample.result(Verdict.SKIPPED, statuses="PASS SKIP")], 125),
+        ([], 125),
+    ],
+)
+def test_what_git_is_given(results: list[judging.Result], code: int) -> None:
+    assert git_exit_code(results) == code
+
+
+@pytest.mark.parametrize("words", [["run", "nothing-of-that-name"], ["run", "--no-such-option"], ["run"]])
+def test_an_error_stops_git(words: list[str]) -> None:
+    argv = [sys.executable, "-m", "difftest.cli", *words, "--exit-code", "git-bisect"]
+    done = subprocess.run(argv, capture_output=True, text=True, check=False)
+    assert done.returncode == 128 and "error" in done.stderr.lower()

@@ -8,8 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from emulators.host.files import cache_folder
+
 from .planted.fault import FAULTS, Fault, UnfitError, load, planted
 from .planted.outcome import FOUND, FaultOutcome, Outcomes
+from .planted.tree import prepare
 
 SOURCE = """\
 static int other(int a);
@@ -99,3 +102,51 @@ def test_faults_in_kvm_are_found(tmp_path: Path) -> None:
     (sources,) = tmp_path.glob("trees/*/usr/src/linux-headers-*-common/arch/x86/kvm")
     for one in load(FAULTS):
         planted((sources / one.file).read_text(), one)
+
+
+STEP = """\
+import os, sys
+from pathlib import Path
+from emulators.host.errors import EmulatorError
+from emulators.host.files import cache_folder
+from tests.planted.tree import prepare
+
+folder = Path(sys.argv[1])
+try:
+    kernel = prepare("6.1", folder, cache_folder(), print).modules(folder / "kernel")
+except EmulatorError:
+    sys.exit(125)
+words = ["run", "paging", "-k", "L1-02", "-t", "kvm-hosted", "--confirm", "none", "-q", "--exit-code", "git-bisect"]
+os.chdir(folder)
+os.execv(sys.executable, [sys.executable, "-m", "difftest.cli", *words, "--kernel", str(kernel)])
+"""
+
+
+@pytest.mark.proof
+@pytest.mark.hosted
+def test_git_bisect_names_the_commit(tmp_path: Path) -> None:
+    """Sixteen commits to KVM, one of which has the fault; one after it and one before it do not compile."""
+    tree = prepare("6.1", tmp_path, cache_folder(), print)
+    (bad_one,) = (one for one in load() if one.id == "cr0-nw")
+    source = tree.sources / bad_one.file
+
+    def git(*words: str) -> str:
+        argv = ["git", "-c", "user.name=x", "-c", "user.email=x@x", *words]
+        return subprocess.run(argv, cwd=tree.sources, capture_output=True, text=True, check=True).stdout
+
+    git("init", "-q", "-b", "main")
+    (tree.sources / ".gitignore").write_text("*.o\n*.ko\n*.cmd\n*.mod*\n*.order\n*.symvers\n")
+    git("add", "-A")
+    for number in range(17):
+        whole = source.read_text()
+        if number == 9:
+            whole = planted(whole, bad_one)
+        broken = "\n#error unfinished" if number in (7, 11) else ""
+        source.write_text(whole.replace("\n#error unfinished", "") + f"\n/* {number} */\n{broken}")
+        git("commit", "-qam" if number else "-qm", f"commit {number}")
+    (tmp_path / "step.py").write_text(STEP)
+    root = Path(__file__).parent.parent
+    git("bisect", "start", "HEAD", git("rev-list", "--max-parents=0", "HEAD").strip())
+    step = f"PYTHONPATH={root} {sys.executable} {tmp_path}/step.py {tmp_path}"
+    said = git("bisect", "run", "sh", "-c", step)
+    assert "first bad commit" in said and "commit 9" in said.rpartition("first bad commit")[2], said[-2000:]

@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from difftest.judging.confirmation import ConfirmScope
     from difftest.run.request import Request
 
+GIT_BISECT = "git-bisect"
+EXIT_CODES_FOR = ("difftest", GIT_BISECT)
 # The exit code of several runs is the gravest of theirs.
 SEVERITY = [ExitCode.EXPECTED, ExitCode.NO_VERDICT, ExitCode.DIVERGED, ExitCode.INTERRUPTED]
 
@@ -85,6 +87,14 @@ def run(
             "--confirm", help="Confirm divergences by further boots, also on other machines: new, all or none."
         ),
     ] = "new",
+    exit_code: Annotated[
+        str,
+        typer.Option(
+            "--exit-code",
+            help="What the exit code is for: difftest (see below), or git-bisect, by KVM's side of the checks alone: "
+            "0 good, 1 bad, 125 no verdict, 128 an error.",
+        ),
+    ] = "difftest",
     html: Annotated[Path | None, typer.Option("--html", help="Also write the HTML report to this file.")] = None,
     allow_skips: AllowSkips = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress, only the report.")] = False,
@@ -100,6 +110,12 @@ def run(
 
     if every and (cases or group):
         raise CaseError("--all goes with no case and no group", hint="leave out one of them")
+    if exit_code not in EXIT_CODES_FOR:
+        raise CaseError(f"--exit-code takes no {exit_code}", hint=" or ".join(EXIT_CODES_FOR))
+    if exit_code == GIT_BISECT and not check:
+        raise CaseError("--exit-code git-bisect goes with --check", hint="-k names the check that is good or bad")
+    if exit_code == GIT_BISECT and len(versions) > 1:
+        raise CaseError("--exit-code git-bisect goes with one version of each kind")
     asked = names("--target", target)
     if html is not None and len(versions) > 1:
         raise CaseError("--html goes with one version of each kind", hint="then: difftest report RUN --html FILE")
@@ -134,6 +150,10 @@ def run(
         show_report(stored, full=False)
         if html is not None:
             write_form(stored, "html", html)
+    if exit_code == GIT_BISECT and stored is not None and code != ExitCode.INTERRUPTED:
+        from difftest.history.bisect import git_exit_code
+
+        raise typer.Exit(git_exit_code(stored.all_results()))
     raise typer.Exit(code)
 
 

@@ -15,7 +15,7 @@ import msgspec
 from difftest.atomic import encode, file_name, read_json, write, writing
 from difftest.case.manifest import HOST_KERNEL
 from difftest.judging.result import Result
-from difftest.verdict import MEANINGS, Status, Verdict
+from difftest.verdict import MEANINGS, GitExitCode, Status, Verdict
 
 
 class CheckState(enum.StrEnum):
@@ -75,7 +75,18 @@ def check_state(results: Sequence[Result], check: str) -> tuple[CheckState, str]
         return CheckState.BAD if status.bad else CheckState.GOOD, f"{found.label} ({status.value})"
     if found.verdict == Verdict.SKIPPED or status == Status.SKIP:
         return CheckState.NOTHING, f"{found.label}: {found.reason}"
-    return CheckState.BAD if found.diverges else CheckState.GOOD, f"{found.label} ({status.value})"
+    bad = found.diverges and found.verdict != Verdict.REFERENCE_WRONG
+    return CheckState.BAD if bad else CheckState.GOOD, f"{found.label} ({status.value})"
+
+
+def git_exit_code(results: Sequence[Result]) -> GitExitCode:
+    """What a run says to `git bisect run` of the subject in all these checks, whatever is known: bad when one check is,
+    good when all are, else it shows nothing.
+    """
+    states = {check_state([result], result.check)[0] for result in results}
+    if CheckState.BAD in states:
+        return GitExitCode.BAD
+    return GitExitCode.GOOD if states == {CheckState.GOOD} else GitExitCode.SKIP
 
 
 def search(kernels: Sequence[str], good: str, bad: str, tried: Mapping[str, CheckState]) -> Search:
