@@ -303,7 +303,7 @@ MUTATIONS = [
     # What is known.
     Mutation(KNOWN, "        if check in one.checks\n", "        if one.checks\n"),
     Mutation(KNOWN, "and (not one.targets or target in one.targets)", ""),
-    Mutation(KNOWN, "and all(within(getattr(one, key), version)", "and any(within(getattr(one, key), version)"),
+    Mutation(KNOWN, "and all(within(getattr(one, key)", "and any(within(getattr(one, key)"),
     Mutation(KNOWN, "    if known.verdict != result.verdict:\n        return False\n", ""),
     Mutation(
         KNOWN,

@@ -29,10 +29,11 @@ STAGE = frozenset(
     {
         *("mode.c:load", "long_stage", "long_enter", "long_leave"),
         *("has", "feature.c:leaf_exists", "intel_lacking", "physical_address_bits"),
-        *("vmx_suspend", "vmx_resume", "vmx.c:enter_vmx_operation", "vmx.c:allowed_controls"),
+        *("vmx_suspend", "vmx_resume", "vmx.c:enter_vmx_operation", "vmcs.c:allowed_controls"),
         *("vmcs_fresh", "vmx_cr3_targets", "ept_capabilities"),
     }
 )
+FORMER_STAGE = frozenset({"vmx.c:allowed_controls"})  # the same in logs of kits before
 
 _EXIT = re.compile(
     r"(-|\d{1,5}) (L[12]) (\d{1,5}) (\w{1,40}|\?) (-|0x[0-9a-f]{1,16}) (-|0x[0-9a-f]{1,16})"
@@ -127,7 +128,7 @@ def l0_view(window: Window) -> L0View:
     Where the functions of the image are not known L1's preparations cannot be told from the rest, and count.
     """
     level = "L2" if any(exit.level == "L2" for exit in window.exits) else "L1"
-    own = [exit for exit in window.exits if exit.level == level and exit.place not in STAGE]
+    own = [exit for exit in window.exits if exit.level == level and exit.place not in STAGE | FORMER_STAGE]
     instructions = tuple(
         exit
         for exit in own
