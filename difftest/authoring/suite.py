@@ -83,9 +83,8 @@ def _kvm_unit_tests(
         images, said = build(source, folder / arch, arch)
         wanted = {entry.file for entry in entries if entry.arch in ("", arch)}
         for name in sorted(wanted - images.keys()):
-            words = next(
-                (line for line in said.splitlines() if "error" in line.lower() and Path(name).stem in line), ""
-            )
+            wrong = re.compile(rf"\b{re.escape(Path(name).stem)}\.\w+:.*error")
+            words = next(filter(wrong.search, said.splitlines()), "")
             failed.append(f"{name} ({arch}): {visible(words, 200) or 'not built'}")
         made += [
             _Case(

@@ -23,6 +23,7 @@ from difftest.report.environment import environments
 from difftest.report.linediff import DiffRow, line_diff
 from difftest.report.meaning import meaning
 from difftest.report.qualification import decoded
+from difftest.report.suites import of_suite, told
 from difftest.report.words import called, command_line, paragraph, reproduce, required, sentence, title, titles
 from difftest.run.store import StoredRun
 from difftest.text import visible
@@ -39,6 +40,7 @@ TEXT_MODE = {
     (720, 400),
     (640, 400),
 }  # sizes of an 80x25 text screen's picture: there, and only there, rows can be marked
+MOST_NAMES = 2000  # of tests with one cause that are listed
 MOST_AGREEING = 40  # pairs of one case and subject that agree and still get their evidence on the page
 KERNEL_LOG = "kernel.log"
 GOOD_ENDS = {*ORDERLY, Ending.SETTLED}
@@ -79,12 +81,7 @@ def html_report(run: StoredRun) -> str:
         counts=counts(whole.tally),
         pairs=[_pair(pair, index) for index, pair in enumerate(shown)],
         left_out=len(whole.pairs) - len(shown),
-        checks=[
-            _check(result) | {"anchor": _anchor(group[0])}
-            for pair in whole.pairs
-            for group in grouped(pair.results)
-            for result in group
-        ],
+        checks=[line for pair in whole.pairs for group in grouped(pair.results) for line in _checks(group)],
         targets=targets,
         environment=environment,
         verdicts=[verdict for verdict in Verdict if any(result.verdict == verdict for result in whole.results)],
@@ -140,6 +137,18 @@ def _check(result: Result) -> dict[str, Any]:
     }
 
 
+def _checks(group: Sequence[Result]) -> list[dict[str, Any]]:
+    """The lines of a group in the table of checks: one for all tests of an image's own, which are thousands, with their
+    names folded.
+    """
+    first = group[0]
+    if first.own and len(group) > 1:
+        names = [result.check for result in group[:MOST_NAMES]]
+        more = [f"and {len(group) - MOST_NAMES} more"] if len(group) > MOST_NAMES else []
+        return [_check(first) | {"title": f"{len(group)} tests", "names": [*names, *more]}]
+    return [_check(result) | {"anchor": _anchor(first), "names": []} for result in group]
+
+
 def _pair(pair: Pair, number: int) -> dict[str, Any]:
     findings = [_finding(pair, group) for group in grouped(pair.findings)]
     left, right = (side.observation.words if side.observation else b"" for side in (pair.reference, pair.subject))
@@ -148,7 +157,8 @@ def _pair(pair: Pair, number: int) -> dict[str, Any]:
         "anchor": f"case-{number}",
         "case": pair.case,
         "findings": findings,
-        "sides": [_side(side) for side in pair.sides],
+        "many": of_suite(pair),  # tests of its own, whose lines say all: no pictures are shown, and the rest is folded
+        "sides": [_side(side, pictured=not of_suite(pair)) for side in pair.sides],
         "rows": [(row, [_reading(side, row) for side in pair.sides]) for row in SHOWN_ROWS],
         "in_ram": any(side.observation.ram_log for side in pair.sides if side.observation),
         "serial": rows,
@@ -164,8 +174,9 @@ def _finding(pair: Pair, group: Sequence[Result]) -> dict[str, Any]:
     alone = len(group) == 1
     confirmation = pair.confirmation(result)
     return _check(result) | {
-        "title": title(result) if alone else f"{len(group)} checks: {titles(group)}",
-        "paragraph": paragraph(result) if alone else sentence(result.reason),
+        "title": title(result) if alone else f"{len(group)} {'tests' if result.own else 'checks'}: {titles(group)}",
+        "paragraph": told(group) if result.own else paragraph(result) if alone else sentence(result.reason),
+        "names": [one.check for one in group[:MOST_NAMES]] if result.own and not alone else [],
         "fields": [(field, required(result, field)) for field in result.fields] if alone else [],
         "meaning": meaning,
         "bits": decoded(result) if alone else [],
@@ -175,14 +186,14 @@ def _finding(pair: Pair, group: Sequence[Result]) -> dict[str, Any]:
     }
 
 
-def _side(side: SideReport) -> dict[str, Any]:
+def _side(side: SideReport, *, pictured: bool) -> dict[str, Any]:
     observation = side.observation
     return {
         "name": side.names.implementation,
         "target": side.names.target,
         "observation": observation,
-        "picture": _picture(observation.screen) if observation else None,
-        "text": "\n".join(side.screen.text).rstrip(),
+        "picture": _picture(observation.screen) if observation and pictured else None,
+        "text": "\n".join(side.screen.text).rstrip() if pictured else "",
         "problem": side.screen.problem,
         "boots": [_boot(reading) for reading in side.boots],
         "faults": [fault.line for fault in observation.kernel_faults] if observation else [],

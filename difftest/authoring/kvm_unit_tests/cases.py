@@ -113,6 +113,8 @@ def _missing(entry: Entry) -> str:
         return f"it needs {entry.cpus} CPUs, and machines have {MOST_CPUS} at most"
     if "`" in entry.arguments or "$" in entry.arguments:
         return "a shell has to work its arguments out"
+    if set(entry.arguments) & set("\"'\\"):
+        return "its arguments have quotes or backslashes, which GRUB would change"
     return ""
 
 

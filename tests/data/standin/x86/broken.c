@@ -1,0 +1,1 @@
+#error this test does not build
