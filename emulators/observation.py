@@ -119,7 +119,7 @@ class KernelFault(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Observation(msgspec.Struct, frozen=True, kw_only=True):
-    """All that one boot gave.
+    """All that one boot gave. It is made once, when the last figures of the emulator are known.
 
     `seconds` maps phase names to wall seconds, `counters` whatever else was counted (emulated instructions, CPU
     seconds); `registers` maps lower-case register names to hexadecimal text; `logs` maps a name ("bochs.log",

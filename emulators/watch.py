@@ -54,10 +54,11 @@ class Watch:
         """Seconds since the guest's last byte, or since the start."""
         return time.monotonic() - self.last
 
-    async def observation(self, target: str, identity: dict[str, str], end: End) -> Observation:
-        """What was watched, as an observation that takes the rest from who ran the emulator. The image is hashed once
-        more.
+    async def observation(self, target: str, identity: dict[str, str], end: End, **fields: Any) -> Observation:
+        """The observation of this boot, which is over: what was watched, and the `fields` that the emulator gives. The
+        image is hashed once more.
         """
+        watched = {"debug": bytes(self.debug.data), "seconds": self.seconds}
         return Observation(
             target=target,
             identity=identity,
@@ -66,8 +67,7 @@ class Watch:
             ending=end[0],
             detail=end[1],
             serial=bytes(self.serial.data),
-            debug=bytes(self.debug.data),
-            seconds=self.seconds,
+            **{**watched, **fields},
         )
 
     async def looks(self, screen: Screen, every: float) -> End:

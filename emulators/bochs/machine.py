@@ -81,6 +81,14 @@ class BochsMachine:
                 found[name] = match.group(1)
         return {name: f"{int(value, 16):#x}" for name, value in found.items()}
 
+    async def instructions(self) -> float:
+        """How many were emulated since power-on, those that a CPU in HLT stood for included. Only while stopped."""
+        answer = await self.debugger.command("ptime")
+        found = re.search(r"^ptime: (\d{1,18})$", answer, re.MULTILINE)
+        if found is None:
+            raise EmulatorError("Bochs does not say how far it is", evidence=answer[-500:])
+        return float(found[1])
+
     async def picture(self) -> bytes:
         """The VGA screen as PNG. Raises EmulatorError when this Bochs was started without a display."""
         if self.display is None:

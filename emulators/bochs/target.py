@@ -12,8 +12,6 @@ from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import Self
 
-import msgspec
-
 from emulators.bochs.com_port import com_port
 from emulators.bochs.cpu_models import check_cpu_model
 from emulators.bochs.debugger import BochsEnd
@@ -171,6 +169,7 @@ class BochsSession:
         screen = memory = None
         registers: dict[str, str] = {}
         log_lines = b""
+        instructions: float | None = None
         gone = False
         async with contextlib.AsyncExitStack() as stack:
             com1 = await stack.enter_async_context(com_port())
@@ -215,6 +214,7 @@ class BochsSession:
                 try:
                     async with discarding(stream):
                         await machine.debugger.stop()
+                    instructions = await machine.instructions()
                     registers = await machine.registers()
                     memory = await machine.text_memory()
                     log_lines = await machine.ram_log(boot.ram_log) if boot.ram_log else b""
@@ -227,10 +227,13 @@ class BochsSession:
         log = read_log(folder / "bochs.log")
         debug = machine.debugger.debug_port()[: watch.cap]
         watch.mark("observed")
-        ticks = re.findall(rb"^(\d+)[a-z]\[", log, re.MULTILINE)
+        if instructions is None:  # it left by itself: the last line of its log says when
+            instructions = max(map(float, re.findall(rb"^(\d{1,18})[a-z]\[", log, re.MULTILINE)), default=0.0)
         identity = {**self._target.identity(), "cpu model": self._target.cpu_model(boot)}
-        return msgspec.structs.replace(
-            await watch.observation(self._target.name, identity, end),
+        return await watch.observation(
+            self._target.name,
+            identity,
+            end,
             debug=debug,
             ram_log=log_lines,
             screen=screen,
@@ -250,7 +253,7 @@ class BochsSession:
                 "cpu seconds": cpu,
                 WHOLE_CPU: machine.process.cpu_seconds(),
                 X_SERVER_CPU: display.cpu_seconds(),
-                "emulated instructions": float(max(map(int, ticks), default=0)),
+                "emulated instructions": instructions,
             },
             commands=commands,
             by_hand="bochs -q -f bochsrc",

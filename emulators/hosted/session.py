@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import msgspec
 
@@ -16,7 +17,7 @@ from emulators.host.limits import AnswerTimeout, in_time
 from emulators.host.scratch import scratch
 from emulators.hosted import parameters
 from emulators.hosted.appliance import initramfs, tracing
-from emulators.hosted.appliance.machine import DUMP, KERNEL_LOG, ORDER, PORTS, QEMU_LOG, ApplianceMachine
+from emulators.hosted.appliance.machine import DUMP, IPS, KERNEL_LOG, ORDER, PORTS, QEMU_LOG, ApplianceMachine
 from emulators.hosted.appliance.quirks import known_trouble
 from emulators.hosted.appliance.snapshot import DISK, Shape, can_start, cannot_host, resumed, snapshot
 from emulators.hosted.appliance.start import MODEL, Hosting, booted
@@ -62,6 +63,19 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
     def cpu_model(self, boot: Boot) -> str:
         return boot.machine.cpu_models.get(self.target, self.cpu)
+
+
+class _Remains(NamedTuple):
+    """What is left of a boot when it is over: all of its observation but what its appliance took as a whole."""
+
+    watch: Watch
+    end: End
+    identity: dict[str, str]
+    dump: Dump
+    registers: dict[str, str]
+    logs: dict[str, bytes]
+    counters: dict[str, float]
+    commands: list[list[str]]
 
 
 class HostedSession:
@@ -115,7 +129,7 @@ class HostedSession:
             async def resume() -> None:
                 await qemu.resume(await machine.open_qmp())
 
-            observation = await self._observe(machine, boot, list(shape.argv), qemu, resume, alone=True)
+            remains = await self._observe(machine, boot, list(shape.argv), qemu, resume, alone=True)
         facts = state.facts
         at_first = {
             "cpu seconds to ready, cold": facts.cpu_seconds_to_ready,
@@ -123,8 +137,7 @@ class HostedSession:
             "emulated instructions to ready, cold": facts.instructions_to_ready,
             WHOLE_CPU: machine.bochs.process.cpu_seconds(),
         }
-        observation = msgspec.structs.replace(observation, counters={**observation.counters, **at_first})
-        return _timed(observation, seconds, begun)
+        return await self._observation(boot, remains, seconds, at_first, begun)
 
     async def _boot_cold(self, boot: Boot, begun: float) -> Observation:
         seconds: dict[str, float] = {}
@@ -150,13 +163,13 @@ class HostedSession:
             control = await machine.start_qemu(argv, "; ".join([*sizes, ignoring, *recording]))
             await qemu.connect(control, limits.INNER_QEMU_START)
 
-        observation = await self._observe(machine, boot, argv, qemu, start, alone=False)
-        if observation.ending == Ending.INTERNAL_ERROR and _at_reset(observation):
+        remains = await self._observe(machine, boot, argv, qemu, start, alone=False)
+        if remains.end[0] == Ending.INTERNAL_ERROR and _at_reset(remains.registers):
             await self.close()
-            raise self._remembered(cannot_host(observation.logs[QEMU_LOG]))
-        if observation.ending == Ending.CRASH or self._broken:  # a machine that broke once is never used again
+            raise self._remembered(cannot_host(remains.logs[QEMU_LOG]))
+        if remains.end[0] == Ending.CRASH or self._broken:  # a machine that broke once is never used again
             await self.close()
-        return _timed(observation, seconds, begun)
+        return await self._observation(boot, remains, seconds, {}, begun)
 
     def _remembered(self, error: HostingError) -> HostingError:
         """The same, known to all sessions on this CPU model from now on."""
@@ -244,7 +257,7 @@ class HostedSession:
         start: Callable[[], Awaitable[None]],
         *,
         alone: bool,
-    ) -> Observation:
+    ) -> _Remains:
         """Boot in a QEMU that `start` brings to where it stands stopped, in front of the image. `alone` is whether it
         is the only boot of this appliance, which need not run on once all is fetched.
         """
@@ -253,13 +266,12 @@ class HostedSession:
             quiet=boot.limits.quiet * SLOWER, total=boot.limits.total * SLOWER, serial_bytes=boot.limits.serial_bytes
         )
         watch = Watch(msgspec.structs.replace(boot, limits=deadlines))
-        cpu_model = self._settings.cpu_model(boot)
         left = Dump()
         registers: dict[str, str] = {}
         log = kernel_log = b""
         end: End | None = None
         exits: dict[str, bytes] = {}
-        cpu_before = machine.bochs.process.cpu_seconds()
+        cpu_before, uptime_before = machine.bochs.process.cpu_seconds(), machine.uptime
 
         async def asleep(threads: Sequence[int]) -> bool:
             _, said = await machine.ask(asleep_command(threads))
@@ -309,37 +321,48 @@ class HostedSession:
         cpu = machine.bochs.process.cpu_seconds()
         if failure := kvm_failure(log):
             end = Ending.INTERNAL_ERROR, failure
-        watched = await watch.observation(
-            self._settings.target,
-            {**self._settings.identity, "cpu model": cpu_model, **parameters.identity(machine.ready_line)},
-            end,
-        )
-        return msgspec.structs.replace(
-            watched,
-            **msgspec.structs.asdict(left),
+        return _Remains(
+            watch=watch,
+            end=end,
+            identity={
+                **self._settings.identity,
+                "cpu model": self._settings.cpu_model(boot),
+                **parameters.identity(machine.ready_line),
+            },
+            dump=left,
             registers=registers,
             logs={QEMU_LOG: log, KERNEL_LOG: kernel_log, **({EXITS_LOG: exit_log(exits)} if exits else {})},
-            kernel_faults=faults(kernel_log),
             counters={
                 "cpu seconds": cpu - cpu_before,
                 "cpu seconds to ready": machine.cpu_to_ready,
                 "emulated instructions to ready": machine.instructions_to_ready,
+                "emulated instructions": (machine.uptime - uptime_before) * IPS,
             },
             commands=[machine.bochs.process.argv, argv],
-            by_hand=qemu_line(boot, "kvm", cpu_model),
+        )
+
+    async def _observation(
+        self, boot: Boot, remains: _Remains, seconds: dict[str, float], counters: dict[str, float], begun: float
+    ) -> Observation:
+        """`seconds` are of the phases before the boot; the whole lasted from `begun` to now."""
+        return await remains.watch.observation(
+            self._settings.target,
+            remains.identity,
+            remains.end,
+            **msgspec.structs.asdict(remains.dump),
+            registers=remains.registers,
+            logs=remains.logs,
+            kernel_faults=faults(remains.logs[KERNEL_LOG]),
+            seconds={**seconds, **remains.watch.seconds, "whole": time.monotonic() - begun},
+            counters={**remains.counters, **counters},
+            commands=remains.commands,
+            by_hand=qemu_line(boot, "kvm", self._settings.cpu_model(boot)),
         )
 
 
-def _at_reset(observation: Observation) -> bool:
+def _at_reset(registers: Mapping[str, str]) -> bool:
     """Whether the guest has not run: it is where a CPU begins after a reset."""
-    return int(observation.registers.get("rip", "0"), 16) == RESET_RIP
-
-
-def _timed(observation: Observation, seconds: dict[str, float], begun: float) -> Observation:
-    """With the phases before the boot, and the whole from `begun` to now."""
-    return msgspec.structs.replace(
-        observation, seconds={**seconds, **observation.seconds, "whole": time.monotonic() - begun}
-    )
+    return int(registers.get("rip", "0"), 16) == RESET_RIP
 
 
 def _disks(boot: Boot) -> dict[str, Path]:

@@ -112,7 +112,7 @@ class Kvm(NativeQemu):
                 "virtualization hardware",
                 bool(cpu_flags() & {"vmx", "svm"}),
                 "vmx or svm in /proc/cpuinfo",
-                "a /dev/kvm without VMX or SVM behind it is no KVM to test: use --target kvm-hosted",
+                "a /dev/kvm without VMX or SVM under it is no KVM to test: use --target kvm-hosted",
             ),
         ]
 
@@ -206,9 +206,10 @@ class NativeSession:
         words = read_log(log)
         if failure := kvm_failure(words):
             end = Ending.INTERNAL_ERROR, failure
-        watched = await watch.observation(self._target.name, {**self._target.identity(), "cpu model": cpu_model}, end)
-        return msgspec.structs.replace(
-            watched,
+        return await watch.observation(
+            self._target.name,
+            {**self._target.identity(), "cpu model": cpu_model},
+            end,
             **msgspec.structs.asdict(left),
             registers=registers,
             logs={"qemu.log": words},
@@ -252,7 +253,7 @@ async def _died(process: Process) -> End:
 
 def kvm_conditions(needs: Sequence[str]) -> list[tuple[str, str]]:
     """What KVM by hand takes of a host: shell conditions, with the words to say where they do not hold."""
-    device = ("test -w /dev/kvm", "KVM: /dev/kvm, and leave to write to it")
+    device = ("test -w /dev/kvm", "KVM: /dev/kvm, and permission to write to it")
     nested = (
         "grep -q '^[Y1]' /sys/module/kvm_intel/parameters/nested",
         "an Intel CPU, and kvm_intel loaded with nested=1 (a bundle made with --carry needs neither)",

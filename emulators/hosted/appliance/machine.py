@@ -30,6 +30,8 @@ IPS = 100_000_000
 # What the Bochs COM ports carry. The agent shares its port with the kernel's console, which speaks when Linux dies.
 DEBUG_PORT, QMP_PORT, GUEST_PORT, AGENT_PORT = 1, 2, 3, 4
 CONSOLE_SECONDS = 1.0  # that a panic has to say why
+TELL_UPTIME = "read -r uptime idle </proc/uptime; echo $uptime"  # of the shell alone: no program is started
+UPTIME = "uptime"  # a file in DUMP
 DUMP = "/tmp/dump"  # where QEMU writes what is looked at when a boot is over
 QEMU_LOG, KERNEL_LOG = "qemu.log", "kernel.log"
 EXIT_PIPE, SHUTDOWN_PIPE = "/tmp/exit", "/tmp/shutdown"
@@ -64,6 +66,7 @@ class ApplianceMachine:
         self.seconds_to_ready = 0.0
         self.cpu_to_ready = 0.0
         self.instructions_to_ready = 0.0
+        self.uptime = 0.0  # emulated seconds, when Linux in there was last asked
         self._agent, self._to_agent = streams[AGENT_PORT]
         self._qmp, self._to_qmp = streams[QMP_PORT]
         self._number = 0
@@ -111,20 +114,27 @@ class ApplianceMachine:
         return said
 
     async def collect(self) -> dict[str, bytes]:
-        """What lies in DUMP, by name, with QEMU's log and what the kernel has said since the last time. Raises
-        EmulatorError.
+        """What lies in DUMP, by name, with QEMU's log and what the kernel has said since the last time; sets `uptime`.
+        Raises EmulatorError.
 
         All of it in one answer: to start a program in there costs as much as a thousand bytes on the way.
         """
-        return await self._packed(f"-k {DUMP}/*", DUMP)
+        files = await self._packed(f"-k {DUMP}/*", DUMP, f"{TELL_UPTIME} >{DUMP}/{UPTIME}; ")
+        self.read_uptime(files.pop(UPTIME, b""))
+        return files
+
+    def read_uptime(self, said: bytes) -> None:
+        """Take what TELL_UPTIME has said."""
+        if match := re.fullmatch(rb"(\d{1,9}\.\d{1,9})\s*", said):
+            self.uptime = float(match[1])
 
     async def fetch_all(self, folder: str) -> dict[str, bytes]:
         """What lies in a folder, by name. Raises EmulatorError."""
         return await self._packed(f"{folder}/*", folder)
 
-    async def _packed(self, files: str, what: str) -> dict[str, bytes]:
-        """What pack.c makes of these files. Raises EmulatorError when it fails."""
-        code, data = await self.ask(f"{PACK} {files}", limits.COLLECT)
+    async def _packed(self, files: str, what: str, before: str = "") -> dict[str, bytes]:
+        """What pack.c makes of these files; `before` is shell run first. Raises EmulatorError when it fails."""
+        code, data = await self.ask(f"{before}{PACK} {files}", limits.COLLECT)
         if code:
             raise EmulatorError(
                 f"{what} cannot be read in the appliance", evidence=data[-500:].decode(errors="replace")
@@ -211,7 +221,8 @@ class ApplianceMachine:
             )
         if match := re.search(r"uptime=(\d+\.\d+)", self.ready_line):
             # Emulated time is counted in instructions; the few before the kernel's clock started are missing.
-            self.instructions_to_ready = float(match[1]) * IPS
+            self.uptime = float(match[1])
+            self.instructions_to_ready = self.uptime * IPS
 
     async def listen(self) -> None:
         """Take what comes on the agent's port, which is Linux's console, too, and on QEMU's; until cancelled."""

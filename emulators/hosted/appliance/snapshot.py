@@ -31,7 +31,7 @@ from emulators.hosted.appliance import tracing
 from emulators.hosted.appliance.assembler import assembled
 from emulators.hosted.appliance.initramfs import TAKE
 from emulators.hosted.appliance.linuxboot import SECTOR
-from emulators.hosted.appliance.machine import DUMP, QEMU_LOG, ApplianceMachine
+from emulators.hosted.appliance.machine import DUMP, QEMU_LOG, TELL_UPTIME, ApplianceMachine
 from emulators.hosted.appliance.start import MODEL, SECOND_DISK, Hosting, booted, restored
 from emulators.qemu.machine import Qemu, kvm_failure
 
@@ -112,11 +112,14 @@ async def resumed(hosting: Hosting, snapshot: Snapshot, image: bytes, folder: Pa
         if hosting.traced:
             taking += f" && {{ {tracing.BEGIN}; }}"
         # A Bochs that cannot read a state boots instead, and then knows nothing of it.
-        code, said = await machine.ask(f'[ "$snapshot" = {snapshot.key} ] && {taking}', limits.RESTORED)
+        code, said = await machine.ask(
+            f'[ "$snapshot" = {snapshot.key} ] && {taking} && {{ {TELL_UPTIME}; }}', limits.RESTORED
+        )
         if code:
             trouble = said.decode(errors="replace")
             unrestored = "the appliance was not restored from its snapshot"
             raise EmulatorError(f"the image did not come into the appliance: {trouble}" if trouble else unrestored)
+        machine.read_uptime(said)
         machine.cpu_to_ready = machine.bochs.process.cpu_seconds()
         machine.ready_line = snapshot.facts.ready_line
         yield machine
