@@ -25,7 +25,7 @@ from difftest.text import visible
 
 CONFIG = Path("x86/unittests.cfg")
 DONE = [
-    "fw_cfg is not asked: the number of CPUs and the memory are told in a module, as the suite allows it.",
+    "fw_cfg is not asked: the number of CPUs and the memory are given in a module, as the suite allows it.",
     "Resetting the local APIC leaves IA32_APIC_BASE.EN set while in xAPIC mode, and images start in xAPIC mode: Bochs "
     "never gives back an APIC whose EN was cleared. A test that clears EN itself does so.",
     "Lines are left in RAM instead of sent to COM1, and an image ends with its exit status and HLT.",

@@ -35,7 +35,7 @@ def add(
         typer.Option(
             parser=seconds,
             metavar="SECONDS",
-            help="A boot ends after this long a silence. Default: 20; 60 where the screen tells the end.",
+            help="A boot ends after this long a silence. Default: 20; 60 where the screen shows the end.",
         ),
     ] = None,
     total_seconds: Annotated[
@@ -43,7 +43,7 @@ def add(
         typer.Option(
             parser=seconds,
             metavar="SECONDS",
-            help="A boot ends after this long. Default: 120; 300 where the screen tells the end.",
+            help="A boot ends after this long. Default: 120; 300 where the screen shows the end.",
         ),
     ] = None,
 ) -> None:

@@ -142,7 +142,7 @@ def _build(name: str, folder: Path, sources: Sequence[str], out: Path) -> None:
     image = (out / "disk.img").read_bytes()
     if image.count(MAGIC) != 1:
         raise BuildError(
-            f"{folder}: the words {MAGIC[:-1].decode()} stand in the image twice", hint="the kit alone may use them"
+            f"{folder}: the words {MAGIC[:-1].decode()} are in the image twice", hint="the kit alone may use them"
         )
     os.truncate(out / "disk.img", whole_cylinders(len(image)))
     digest = hashlib.sha256((out / "disk.img").read_bytes()).hexdigest()

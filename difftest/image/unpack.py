@@ -69,7 +69,7 @@ def _convert(kind: Kind, source: Path, target: Path) -> None:
         info = msgspec.json.decode(told, type=dict[str, Any])
         size = int(info["virtual-size"])
     except (msgspec.DecodeError, KeyError, TypeError, ValueError) as error:
-        raise CaseError(f"{source}: qemu-img cannot tell what is in it") from error
+        raise CaseError(f"{source}: qemu-img does not know what is in it") from error
     if size > LARGEST_UNPACKED:
         raise CaseError(f"{source}: unpacks to more than {LARGEST_UNPACKED} bytes", hint="convert it yourself first")
     specific = info.get("format-specific", {}).get("data", {})

@@ -4,6 +4,7 @@ offline.
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 
 import msgspec
@@ -20,6 +21,7 @@ from difftest.run.store import CaseSnapshot, StoredRun
 from difftest.verdict import MEANINGS, Verdict
 
 SHOWN_REASON = 240  # characters of a reason in the table
+WIDTH = 120  # columns of what is no table
 INTRODUCTION = """\
 Written by `difftest report --catalogue` from stored runs; do not edit. PASS and FAIL are the image's own judgement by
 the SDM, OPEN is what the SDM leaves open, SKIP names a missing capability, DIED is a guest that ended or hung in the
@@ -104,7 +106,11 @@ def _told(result: Result) -> bool:
 def _list(heading: str, rows: Sequence[tuple[str, str]]) -> Iterator[str]:
     if rows:
         yield from ("", heading, "")
-        yield from (f"- **{cell(row)}**: {cell(words, 1000)}" for row, words in rows)
+        yield from (_wrapped(f"- **{cell(row)}**: {cell(words, 1000)}") for row, words in rows)
+
+
+def _wrapped(item: str) -> str:
+    return textwrap.fill(item, WIDTH, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False)
 
 
 def _manifest(snapshot: CaseSnapshot) -> Manifest:

@@ -102,7 +102,7 @@ def table(whole: Digest) -> Iterator[str]:
     lines = sum(one.judged for _, one in booted)
     differ = sum(one.new + one.known for _, one in booted)
     skipped = len(pairs) - len(booted)
-    yield f"{len(booted)} images judged, {lines} tests, of which {differ} differ; {skipped} images skipped."
+    yield f"{len(booted)} images judged, {lines} tests, {differ} differ; {skipped} images skipped."
     yield ""
     yield "| image | agree | differ | without a verdict | skipped |"
     yield "|---|---|---|---|---|"

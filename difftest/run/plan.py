@@ -63,7 +63,7 @@ def subjects_for(case: Case, targets: Mapping[str, Target], asked: Sequence[str]
     fit = [name for name in (*KVM_TARGETS, OPINION) if _fits(case, targets[name])]
     best = next((name for name in fit if name in KVM_TARGETS), None)
     if best is None:
-        raise HostError(f"{case.name}: no KVM target can run here", hint="`difftest doctor` tells what is missing")
+        raise HostError(f"{case.name}: no KVM target can run here", hint="`difftest doctor` lists what is missing")
     return (best, OPINION) if OPINION in fit and case.manifest.sources else (best,)
 
 

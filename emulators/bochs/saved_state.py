@@ -60,7 +60,7 @@ class _Windows:
 
     def __init__(self, machine: BochsMachine) -> None:
         if machine.display is None:
-            raise EmulatorError("a Bochs without a display cannot be told to save its state")
+            raise EmulatorError("a Bochs without a display cannot be made to save its state")
         self._machine = machine
         self._display = machine.display.name
 

@@ -21,7 +21,7 @@ def libraries_of(program: Path) -> list[Path]:
         done = ran(["ldd", program], hint="apt-get install libc-bin")
         paths = re.findall(r"(?:=> )?(/\S+) \(0x", os.fsdecode(done.stdout))
         if done.returncode or not paths:
-            raise EmulatorError(f"ldd cannot tell the libraries of {program}", evidence=tail(done.stderr))
+            raise EmulatorError(f"ldd cannot list the libraries of {program}", evidence=tail(done.stderr))
         found = list(dict.fromkeys(paths))
         # With LD_LIBRARY_PATH set, a library added later could win: do not cache.
         rests_on = [] if os.environ.get("LD_LIBRARY_PATH") else [program, LOADERS_CACHE, *map(Path, found)]

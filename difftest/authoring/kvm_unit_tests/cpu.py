@@ -69,9 +69,9 @@ def models(wanted: str) -> Models:
         kvm, bochs = _NAMED[base]
         return Models(models=_both(",".join([kvm, *([f"vendor={vendor}"] if vendor else [])]), bochs))
     if base not in _ANY:
-        return Models(missing=f"-cpu {base}: no model of Bochs stands for it")
+        return Models(missing=f"-cpu {base}: no model of Bochs is like it")
     if vendor not in ("", "GenuineIntel"):
-        return Models(missing=f"-cpu vendor={vendor}: the models stand for Intel's")
+        return Models(missing=f"-cpu vendor={vendor}: the models are Intel's")
     if lacking := sorted(on - BOCHS[DEFAULT] - EMULATED):
         return Models(missing=f"it needs {', '.join(lacking)}, which {DEFAULT} under hosted KVM does not have")
     fit = [name for name, has in BOCHS.items() if on <= has and not off & has]
