@@ -19,7 +19,9 @@ from difftest.judging.judge import Pairing, SideBoots, judge
 from difftest.judging.result import Result, Role, Side
 from difftest.reading.boot_reading import BootRecord, read_boot
 from difftest.reading.screen_reading import RowReading, ScreenReading
-from difftest.run.store import CaseSnapshot, HostCpuTarget, Meta, RunWriter, StoredRun
+from difftest.run.metadata import CaseSnapshot, HostCpuTarget, Meta
+from difftest.run.store import StoredRun
+from difftest.run.writer import RunWriter
 from difftest.verdict import Status, Verdict
 from emulators.observation import TEXT_COLUMNS, TEXT_ROWS, Ending, Observation
 from emulators.target import Names
@@ -232,6 +234,6 @@ def write_run(
             writer.add_screen(case.name, one.target, 0, screen(rows))
             sides.append(SideBoots(role=role, names=names, boots=[read_boot(one, screen(rows))]))
     writer.add_results(case.name, judge(Pairing(manifest=manifest, abouts=abouts, sides=sides)))
-    with mock.patch("difftest.run.store.now", return_value="2026-01-02T03:04:15+00:00"):
+    with mock.patch("difftest.run.writer.now", return_value="2026-01-02T03:04:15+00:00"):
         writer.finish("finished")
     return StoredRun.find(root)

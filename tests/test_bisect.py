@@ -21,7 +21,8 @@ from difftest.history import bisect
 from difftest.history.bisect import CheckState, State, Trial, check_state, git_exit_code, search
 from difftest.judging import result as judging
 from difftest.run.request import Request
-from difftest.run.store import RunWriter, StoredRun
+from difftest.run.store import StoredRun
+from difftest.run.writer import RunWriter
 from difftest.verdict import ExitCode, Verdict
 from emulators.host.apt import Package
 from tests import sample_run as sample

@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from difftest.report.html import html_report
-from difftest.run.store import RunWriter
+from difftest.run.writer import RunWriter
 from tests import sample_run as sample
 from tests.test_report_html import hostile_run
 

@@ -13,7 +13,8 @@ from difftest.judging.result import Field, Result
 from difftest.reading.boot_reading import BootRecord
 from difftest.report.bug import bug_report
 from difftest.report.qualification import EPT_VIOLATION, decoded
-from difftest.run.store import RunWriter, StoredRun
+from difftest.run.store import StoredRun
+from difftest.run.writer import RunWriter
 from difftest.verdict import Verdict
 from emulators.observation import KernelFault
 from tests import sample_run as sample

@@ -14,7 +14,8 @@ import pytest
 
 from difftest.errors import StoreError
 from difftest.report.bundle import bundle
-from difftest.run.store import RunWriter, StoredRun
+from difftest.run.store import StoredRun
+from difftest.run.writer import RunWriter
 from emulators.fake import Fake
 from emulators.observation import Boot
 from emulators.standalone import StandaloneBoot

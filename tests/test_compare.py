@@ -17,7 +17,8 @@ from difftest.commands.options import command_of
 from difftest.history.compare import Change, change, compare
 from difftest.judging.result import Field, Result
 from difftest.report.matrix import show
-from difftest.run.store import RunWriter, StoredRun
+from difftest.run.store import StoredRun
+from difftest.run.writer import RunWriter
 from difftest.verdict import Verdict
 from tests import sample_run as sample
 

@@ -31,8 +31,10 @@ from difftest.reading.screen_reading import RowReading, ScreenReading
 from difftest.run import confirm
 from difftest.run import runner as run
 from difftest.run.execute import execute
+from difftest.run.metadata import CaseSnapshot, HostCpuTarget, Meta
 from difftest.run.plan import Job, Plan
-from difftest.run.store import CaseSnapshot, HostCpuTarget, Meta, RunWriter, StoredRun, now
+from difftest.run.store import StoredRun
+from difftest.run.writer import RunWriter, now
 from difftest.verdict import Verdict
 from emulators.fake import Fake, observation
 from emulators.host.errors import EmulatorError

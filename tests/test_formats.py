@@ -30,7 +30,8 @@ from difftest.report.junit import junit
 from difftest.report.ktap import ktap
 from difftest.report.markdown import cell, summary
 from difftest.report.terminal import show
-from difftest.run.store import RunWriter, StoredRun
+from difftest.run.store import StoredRun
+from difftest.run.writer import RunWriter
 from difftest.verdict import Verdict
 from emulators.observation import KernelFault
 from emulators.target import Names

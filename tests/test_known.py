@@ -19,7 +19,9 @@ from difftest.history.rejudge import changes, rejudge
 from difftest.judging.known import within
 from difftest.judging.result import Result
 from difftest.report.digest import standing
-from difftest.run.store import Refusal, RunWriter, StoredRun
+from difftest.run.metadata import Refusal
+from difftest.run.store import StoredRun
+from difftest.run.writer import RunWriter
 from difftest.verdict import ExitCode, Verdict
 from emulators.observation import Ending, KernelFault
 from emulators.target import Names

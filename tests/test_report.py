@@ -26,7 +26,8 @@ from difftest.report.json import json_report
 from difftest.report.meaning import meaning
 from difftest.report.terminal import PIPED_WIDTH, show
 from difftest.report.words import paragraph, reproduce
-from difftest.run.store import RunWriter, StoredRun
+from difftest.run.store import StoredRun
+from difftest.run.writer import RunWriter
 from difftest.verdict import Verdict
 from emulators.observation import Ending, KernelFault
 from emulators.target import Names

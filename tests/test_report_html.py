@@ -13,7 +13,8 @@ from difftest.case.manifest import About, KnownDivergence
 from difftest.reading.boot_reading import BootRecord
 from difftest.report.html import SCRIPT, html_report
 from difftest.report.linediff import line_diff
-from difftest.run.store import RunWriter, StoredRun
+from difftest.run.store import StoredRun
+from difftest.run.writer import RunWriter
 from difftest.verdict import Verdict
 from emulators.observation import KernelFault
 from tests import sample_run as sample

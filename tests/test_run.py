@@ -20,9 +20,11 @@ from difftest.judging.result import Result, Role
 from difftest.reading.screen_reading import RowReading, ScreenReading
 from difftest.run import execute as execute_module
 from difftest.run import runner as run_module
+from difftest.run.metadata import CaseSnapshot, HostCpuTarget, Meta
 from difftest.run.plan import Job, Plan, names_of
 from difftest.run.runner import MOST_HANGS
-from difftest.run.store import CaseSnapshot, HostCpuTarget, Meta, RunWriter, StoredRun, new_run_id, now
+from difftest.run.store import StoredRun
+from difftest.run.writer import RunWriter, new_run_id, now
 from difftest.verdict import ExitCode, Verdict
 from emulators.fake import Fake, observation
 from emulators.host.errors import EmulatorError

@@ -13,13 +13,16 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from difftest.atomic import file_name
 from difftest.case.manifest import Manifest
 from difftest.errors import StoreError
 from difftest.history.rejudge import rejudge
 from difftest.judging.result import Role
 from difftest.reading.boot_reading import BootRecord, read_boot
 from difftest.run import schema1
-from difftest.run.store import SCHEMA, Refusal, RunWriter, StoredRun, file_name, new_run_id
+from difftest.run.metadata import SCHEMA, Refusal
+from difftest.run.store import StoredRun
+from difftest.run.writer import RunWriter, new_run_id
 from difftest.verdict import Verdict
 from emulators.observation import Observation
 from tests import sample_run as sample
@@ -30,7 +33,7 @@ import sys
 from pathlib import Path
 from difftest.reading.screen_reading import ScreenReading
 from difftest.reading.boot_reading import BootRecord
-from difftest.run.store import RunWriter
+from difftest.run.writer import RunWriter
 from msgspec.structs import replace
 from tests import sample_run as sample
 root, long = Path(sys.argv[1]), "x" * 3_000_000

@@ -19,7 +19,7 @@ from difftest.errors import CaseError
 from difftest.judging.known import covered_side
 from difftest.judging.result import Result
 from difftest.report.digest import Digest, grouped, standing
-from difftest.run.store import CaseSnapshot
+from difftest.run.metadata import CaseSnapshot
 from difftest.text import visible
 from difftest.verdict import MEANINGS, Status
 

@@ -11,7 +11,7 @@ from difftest.commands.options import AllowSkips, Results, RunName, default_resu
 if TYPE_CHECKING:
     from difftest.case.manifest import Manifest
     from difftest.judging.result import Result
-    from difftest.run.store import CaseSnapshot
+    from difftest.run.metadata import CaseSnapshot
 
 
 def judge(
@@ -27,7 +27,8 @@ def judge(
 ) -> None:
     """Compare and judge a stored run's observations again and say what changed. No emulator is started."""
     from difftest.history.rejudge import changes, rejudge
-    from difftest.run.store import RunWriter, StoredRun
+    from difftest.run.store import StoredRun
+    from difftest.run.writer import RunWriter
     from difftest.text import visible
     from difftest.verdict import exit_code
 

@@ -13,7 +13,8 @@ from difftest.judging.confirmation import confirmed
 from difftest.judging.judge import Pairing, SideBoots, judge, missing
 from difftest.judging.result import Result, Role, Side
 from difftest.reading.boot_reading import BootReading
-from difftest.run.store import CaseSnapshot, Refusal, StoredRun
+from difftest.run.metadata import CaseSnapshot, Refusal
+from difftest.run.store import StoredRun
 from emulators.target import Names
 
 HOSTING = "hosting bochs"  # the key of the identity of a target that runs on an emulated CPU

@@ -15,6 +15,7 @@ from pathlib import Path
 import jinja2
 import msgspec
 
+from difftest.atomic import file_name
 from difftest.case.case import Case
 from difftest.errors import StoreError
 from difftest.image.params import speaking
@@ -24,7 +25,7 @@ from difftest.report.digest import Pair, SideReport, digest
 from difftest.report.environment import environments
 from difftest.report.find import found, manifest_of
 from difftest.report.words import NO_CHECKS, command_line, paragraph, title
-from difftest.run.store import StoredRun, file_name
+from difftest.run.store import StoredRun
 from difftest.text import visible
 from emulators.observation import Boot
 from emulators.standalone import IMAGE as HAND_IMAGE

@@ -17,7 +17,8 @@ from difftest.report.environment import environments
 from difftest.report.findings import END, START, findings, table
 from difftest.report.markdown import cell
 from difftest.report.words import statuses, targets
-from difftest.run.store import CaseSnapshot, StoredRun
+from difftest.run.metadata import CaseSnapshot
+from difftest.run.store import StoredRun
 from difftest.verdict import MEANINGS, Verdict
 
 SHOWN_REASON = 240  # characters of a reason in the table

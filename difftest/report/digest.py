@@ -11,7 +11,8 @@ from difftest.judging.confirmation import Confirmation, counted
 from difftest.judging.result import Result, Role
 from difftest.reading.boot_reading import BootReading
 from difftest.reading.screen_reading import ScreenReading
-from difftest.run.store import CaseSnapshot, Meta, StoredRun
+from difftest.run.metadata import CaseSnapshot, Meta
+from difftest.run.store import StoredRun
 from difftest.verdict import MEANINGS, Verdict
 from emulators.observation import Observation
 from emulators.target import Names

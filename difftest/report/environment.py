@@ -9,7 +9,7 @@ import msgspec
 from difftest.reading.boot_reading import BootReading
 from difftest.report.capabilities import only_here
 from difftest.report.digest import Pair
-from difftest.run.store import Meta
+from difftest.run.metadata import Meta
 
 CPU_KEY = "CPU: "  # what begins the lines that the image has from the CPU itself
 

@@ -27,11 +27,12 @@ from typing import Any
 
 import msgspec
 
+from difftest.atomic import file_name
 from difftest.judging.result import Result
 from difftest.reading.boot_reading import BootReading
 from difftest.report.digest import Digest, Pair, digest, headline, standing
 from difftest.report.words import command_line, paragraph, reproduce
-from difftest.run.store import StoredRun, file_name
+from difftest.run.store import StoredRun
 from difftest.text import visible
 from difftest.verdict import MEANINGS
 

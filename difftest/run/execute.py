@@ -9,7 +9,7 @@ from difftest.judging.result import Result
 from difftest.run.confirm import confirm
 from difftest.run.plan import Plan
 from difftest.run.runner import Run, Say
-from difftest.run.store import RunWriter
+from difftest.run.writer import RunWriter
 from emulators.target import Target
 
 

@@ -23,9 +23,11 @@ from difftest.image.prepare import PreparedCase, prepare, with_checks
 from difftest.judging.confirmation import ConfirmScope
 from difftest.judging.result import Result
 from difftest.run.execute import execute
+from difftest.run.metadata import CaseSnapshot, HostCpuTarget, Meta
 from difftest.run.plan import Job, Plan, fall_back, names_of, subjects_for
 from difftest.run.progress import Progress, note
-from difftest.run.store import CaseSnapshot, HostCpuTarget, Meta, RunWriter, StoredRun, new_run_id, now
+from difftest.run.store import StoredRun
+from difftest.run.writer import RunWriter, new_run_id, now
 from difftest.verdict import ExitCode, exit_code
 from emulators.host.errors import ChoiceError, EmulatorError
 from emulators.host.files import cache_folder

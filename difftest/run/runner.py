@@ -17,8 +17,9 @@ from difftest.judging.result import Result, Role
 from difftest.reading.boot_reading import BootReading, BootRecord, read_boot
 from difftest.reading.screen import read_screen
 from difftest.reading.screen_reading import ScreenReading
+from difftest.run.metadata import Refusal
 from difftest.run.plan import Job, Plan, names_of
-from difftest.run.store import Refusal, RunWriter
+from difftest.run.writer import RunWriter
 from difftest.verdict import MEANINGS, Verdict
 from emulators.observation import EXITS_LOG, FATAL, HUNG, Boot, Ending, Observation
 from emulators.target import Session, Target
