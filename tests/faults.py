@@ -162,7 +162,7 @@ def _run(act: Callable[[], object], error: int, nth: int, below: Path, told: int
 
     library = ctypes.CDLL(None)
     open_streams()
-    read = mock.patch("difftest.run.runner.read_screen", lambda seen, afresh: ScreenReading(text=[""] * 25))
+    read = mock.patch("difftest.run.boots.read_screen", lambda seen, afresh: ScreenReading(text=[""] * 25))
     with mock.patch("difftest.run.request.targets", _fakes), read:
         library.fault_arm(error, nth, os.fsencode(below))
         code = code_of(act)

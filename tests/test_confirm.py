@@ -28,8 +28,8 @@ from difftest.judging.confirmation import (
 )
 from difftest.judging.result import Field, Result
 from difftest.reading.screen_reading import RowReading, ScreenReading
+from difftest.run import boots as boots_module
 from difftest.run import confirm
-from difftest.run import runner as run
 from difftest.run.execute import execute
 from difftest.run.metadata import CaseSnapshot, HostCpuTarget, Meta
 from difftest.run.plan import Job, Plan
@@ -50,7 +50,7 @@ Script = Callable[[Boot, int], Observation]
 
 @pytest.fixture(autouse=True)
 def screens(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(run, "read_screen", lambda seen, afresh: SHOWN)
+    monkeypatch.setattr(boots_module, "read_screen", lambda seen, afresh: SHOWN)
     monkeypatch.setattr(confirm, "read_again", lambda seen, first: "")
 
 

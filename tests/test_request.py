@@ -37,9 +37,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> object:
         monkeypatch.setattr(target, "_script", lambda asked, target=target: scripted(target, asked))
     rows = {row: RowReading(memory="", ocr="", agree=True) for row in range(20, 24)}
     monkeypatch.setattr("difftest.run.request.targets", lambda versions, **options: every)
-    monkeypatch.setattr(
-        "difftest.run.runner.read_screen", lambda seen, afresh: ScreenReading(rows=rows, text=[""] * 25)
-    )
+    monkeypatch.setattr("difftest.run.boots.read_screen", lambda seen, afresh: ScreenReading(rows=rows, text=[""] * 25))
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.chdir(tmp_path)
 

@@ -18,11 +18,11 @@ from difftest.image.params import LAYOUT, MAGIC, VERSION, params_of
 from difftest.image.prepare import PreparedCase
 from difftest.judging.result import Result, Role
 from difftest.reading.screen_reading import RowReading, ScreenReading
+from difftest.run import boots as boots_module
 from difftest.run import execute as execute_module
-from difftest.run import runner as run_module
+from difftest.run.boots import MOST_HANGS
 from difftest.run.metadata import CaseSnapshot, HostCpuTarget, Meta
 from difftest.run.plan import Job, Plan, names_of
-from difftest.run.runner import MOST_HANGS
 from difftest.run.store import StoredRun
 from difftest.run.writer import RunWriter, new_run_id, now
 from difftest.verdict import ExitCode, Verdict
@@ -41,7 +41,7 @@ Script = Callable[[Boot], Observation]
 @pytest.fixture(autouse=True)
 def _blank_screen(monkeypatch: pytest.MonkeyPatch) -> None:
     rows = {row: RowReading(memory="", ocr="", agree=True) for row in range(20, 24)}
-    monkeypatch.setattr(run_module, "read_screen", lambda seen, afresh: ScreenReading(rows=rows, text=[""] * 25))
+    monkeypatch.setattr(boots_module, "read_screen", lambda seen, afresh: ScreenReading(rows=rows, text=[""] * 25))
 
 
 def fine(name: str) -> Script:

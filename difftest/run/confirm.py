@@ -45,7 +45,7 @@ async def confirm(run: Run) -> None:
             doubts[name] = found
     jobs = [job for job in run.plan.jobs if job.prepared.case.name in doubts]
     again: Again = {}
-    run.read_afresh = True
+    run.boots.read_afresh = True
     async with asyncio.TaskGroup() as tasks:
         for target in (run.targets[name] for name in run.plan.targets() if jobs):
             concerned = [
@@ -103,7 +103,7 @@ async def _boot_again(run: Run, target: Target, rounds: Sequence[Round], again: 
                     run.say(prepared.case.name, target.name, f"to confirm a divergence: {stage}")
                     variant = "" if stage == RERUN else stage
                     repeat = run.plan.repeats
-                    numbers = await run.boot_whole(prepared, target, session, boot, repeat, variant, first=place)
+                    numbers = await run.boots.boot(prepared, target, session, boot, repeat, variant, first=place)
                     again.setdefault((prepared.case.name, target.name, stage), []).extend(numbers)
         except StoreError:
             raise
@@ -115,7 +115,7 @@ async def _settle(run: Run, job: Job, doubts: Sequence[Result], again: Again) ->
     """Work out the stages of one case's divergences, keep them, and judge the case once more."""
     name = job.prepared.case.name
     for target in dict.fromkeys([run.plan.reference, *job.subjects, *(side for _, side, _ in again)]):
-        await run.read_screens(name, target)
+        await run.boots.read_screens(name, target)
     confirmations = []
     for first in doubts:
         stages = [await _second_reading(run, name, first)]
@@ -132,16 +132,18 @@ async def _settle(run: Run, job: Job, doubts: Sequence[Result], again: Again) ->
 def _pairing_of(run: Run, job: Job, subject: str, stage: str, again: Again) -> Pairing:
     """The boots of one stage. A side that has no such variant takes part with its plain boot."""
     name, reference = job.prepared.case.name, run.plan.reference
-    right = _first_repeat(run.boots(name, subject, again[name, subject, stage]))
+    right = _first_repeat(run.boots.numbered(name, subject, again[name, subject, stage]))
     numbers = again.get((name, reference, stage))
-    left = _first_repeat(run.boots(name, reference, numbers) if numbers else run.readings(name, reference))
+    left = _first_repeat(
+        run.boots.numbered(name, reference, numbers) if numbers else run.boots.readings(name, reference)
+    )
     host, cpu = run.host(job, subject), run.hosts.get(subject)
     if stage == OTHER_HOST and cpu is not None and not isinstance(cpu, str):
         elsewhere = again.get((name, cpu.name, stage))
         host = SideBoots(
             role=Role.HOST_CPU,
             names=names_of(cpu),
-            boots=run.boots(name, cpu.name, elsewhere) if elsewhere else (),
+            boots=run.boots.numbered(name, cpu.name, elsewhere) if elsewhere else (),
             missing="" if elsewhere else "the other CPU was not booted directly",
         )
     return run.pairing(job, subject, left, right, host)
@@ -159,7 +161,7 @@ def _first_repeat(boots: Sequence[BootReading]) -> list[BootReading]:
 
 async def _second_reading(run: Run, name: str, first: Result) -> Stage:
     for target in (first.reference.target, first.subject.target):
-        reading = run.readings(name, target)[0]
+        reading = run.boots.readings(name, target)[0]
         if not reading.screen.rows:
             return Stage(name=SCREEN, outcome=StageOutcome.UNKNOWN, detail=f"{target}: {reading.screen.problem}")
         problem = await asyncio.to_thread(read_again, reading.observation, reading.screen)

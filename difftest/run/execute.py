@@ -6,9 +6,10 @@ import contextlib
 from collections.abc import Mapping
 
 from difftest.judging.result import Result
+from difftest.run.boots import Say
 from difftest.run.confirm import confirm
 from difftest.run.plan import Plan
-from difftest.run.runner import Run, Say
+from difftest.run.runner import Run
 from difftest.run.writer import RunWriter
 from emulators.target import Target
 

@@ -5,33 +5,22 @@ verdicts.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence, Set
-
-import msgspec
+from collections.abc import Mapping, Sequence, Set
 
 from difftest.errors import StoreError, told
-from difftest.image.prepare import PreparedCase
-from difftest.image.symbols import with_names
 from difftest.judging.judge import Pairing, SideBoots, judge, missing
 from difftest.judging.result import Result, Role
-from difftest.reading.boot_reading import BootReading, BootRecord, read_boot
-from difftest.reading.screen import read_screen
-from difftest.reading.screen_reading import ScreenReading
+from difftest.reading.boot_reading import BootReading
+from difftest.run.boots import Boots, Say
 from difftest.run.metadata import Refusal
 from difftest.run.plan import Job, Plan, names_of
 from difftest.run.writer import RunWriter
 from difftest.verdict import MEANINGS, Verdict
-from emulators.observation import EXITS_LOG, FATAL, HUNG, Boot, Ending, Observation
+from emulators.observation import Boot
 from emulators.target import Session, Target
 
-UNREAD = ScreenReading(rows={}, problem="the screen was not read")
-LOST_WITH_QEMU = {Ending.INTERNAL_ERROR, Ending.CRASH}  # ends that may take the guest's memory with them
-# the parts of a boot on the first emulated CPU are numbered below this, on the next below twice this
-PARTS_OF_A_CPU = 1000
-MOST_HANGS = 8  # boots of one case that may end in a check that hangs: each costs the time of silence
 # cases to be booted in one session, with the place of the group of checks in Job.groups
 Share = Sequence[tuple[Job, int]]
-Say = Callable[[str, str, str], None]  # (case, target, one line of what happens)
 
 
 class Run:
@@ -52,10 +41,8 @@ class Run:
         self.writer = writer
         self.say = say
         self.slots = asyncio.Semaphore(plan.slots)
-        self.read_afresh = plan.read_afresh
+        self.boots = Boots(writer, say, read_afresh=plan.read_afresh)
         self.results: dict[str, list[Result]] = {}
-        self._readings: dict[tuple[str, str], list[BootReading]] = {}  # every boot of a case on a target, by its number
-        self._screens: dict[tuple[str, str], list[asyncio.Task[ScreenReading]]] = {}
         self._whole: dict[tuple[str, str], set[tuple[int, int]]] = {}  # (repeat, group) that were booted to their end
         self._groups = {job.prepared.case.name: job.groups for job in plan.jobs}
         self._refused: dict[tuple[str, str], Refusal] = {}
@@ -131,107 +118,20 @@ class Run:
         name = job.prepared.case.name
         try:
             for repeat in range(self.plan.repeats):
-                await self.boot_whole(self._groups[name][place], target, session, boot, repeat, first=place)
+                await self.boots.boot(self._groups[name][place], target, session, boot, repeat, first=place)
                 self._whole.setdefault((name, target.name), set()).add((repeat, place))
         except StoreError:
             raise  # a disk that takes nothing more concerns them all
         except Exception as error:
             self._refuse(job, target, Verdict.INCONCLUSIVE, told(error))
 
-    async def boot_whole(
-        self,
-        prepared: PreparedCase,
-        target: Target,
-        session: Session,
-        boot: Boot,
-        repeat: int,
-        variant: str = "",
-        *,
-        first: int = 0,
-    ) -> list[int]:
-        """Boot an image, and after each check that ended or hung the guest once more with the checks that are left.
-        `first` is the place of this group of checks among those of the case.
-
-        Returns the numbers of these boots.
-        """
-        name = prepared.case.name
-        numbers: list[int] = []
-        reported: set[str] = set()
-        wanted, part, hangs, in_ram = list(range(len(prepared.abouts))), 0, 0, True
-        while True:
-            record = BootRecord(repeat=repeat, part=first * PARTS_OF_A_CPU + part, variant=variant)
-            reading = await self._observe(prepared, target, session, boot, record)
-            numbers.append(reading.boot.number)
-            reported |= reading.transcript.reported
-            ending, left_in = reading.observation.ending, reading.transcript.died_in()
-            lost = in_ram and prepared.ram_log is not None and not reading.observation.ram_log.strip()
-            if lost and ending in LOST_WITH_QEMU:
-                in_ram = False
-                self.say(name, target.name, "the guest's memory is gone; booting it with its lines on COM1")
-            elif left_in in {about.check for about in prepared.abouts} and hangs < MOST_HANGS:
-                hangs += ending not in FATAL
-                reported |= {str(left_in)}
-                wanted = [at for at, about in enumerate(prepared.abouts) if about.check not in reported]
-                self.say(name, target.name, f"{left_in} {_what_it_did(ending)}; {len(wanted)} checks are left to boot")
-            else:
-                break
-            if not wanted:
-                break
-            boot = msgspec.structs.replace(prepared.only(wanted, in_ram=in_ram), machine=boot.machine)
-            part += 1
-        return numbers
-
-    async def _observe(
-        self, prepared: PreparedCase, target: Target, session: Session, boot: Boot, record: BootRecord
-    ) -> BootReading:
-        """Boot once and store the observation at once. Its screen is read meanwhile: no emulator waits for that."""
-        name = prepared.case.name
-        observation = await session.boot(boot)
-        if log := observation.logs.get(EXITS_LOG):
-            logs = {**observation.logs, EXITS_LOG: with_names(log, prepared)}
-            observation = msgspec.structs.replace(observation, logs=logs)
-        boots = self._readings.setdefault((name, target.name), [])
-        reading = read_boot(observation, UNREAD, msgspec.structs.replace(record, number=len(boots)))
-        boots.append(reading)
-        storing = asyncio.create_task(asyncio.to_thread(self.writer.add_observation, name, reading.boot, observation))
-        self._screens.setdefault((name, target.name), []).append(
-            asyncio.create_task(self._screen(observation, storing))
-        )
-        await storing
-        seconds = observation.seconds.get("whole", 0.0)
-        tail = "" if observation.ending == Ending.FINISHED else f" ({observation.detail})"
-        self.say(name, target.name, f"{observation.ending} after {seconds:.1f} s{tail}")
-        return reading
-
-    async def _screen(self, observation: Observation, stored: asyncio.Task[None]) -> ScreenReading:
-        """What is read off the screen of an observation. It is kept in the observation's folder, which comes first."""
-        await asyncio.wait([stored])
-        return await asyncio.to_thread(read_screen, observation, afresh=self.read_afresh)
-
     async def _finish(self, job: Job, target: Target) -> None:
         """Wait for what is read off the screens of a case on a target, and judge the case if all is there."""
         try:
-            await self.read_screens(job.prepared.case.name, target.name)
+            await self.boots.read_screens(job.prepared.case.name, target.name)
         except Exception as error:
             self._refuse(job, target, Verdict.INCONCLUSIVE, told(error))
         await self._judge(job)
-
-    async def read_screens(self, case: str, target: str) -> None:
-        """Wait for what is read off the screens of a case on a target, and keep it."""
-        boots = self._readings.get((case, target), [])
-        for number, reading in enumerate(self._screens.get((case, target), [])):
-            screen = await reading
-            if boots[number].screen is UNREAD:
-                self.writer.add_screen(case, target, number, screen)
-                boots[number] = msgspec.structs.replace(boots[number], screen=screen)
-
-    def readings(self, case: str, target: str) -> list[BootReading]:
-        """The boots that are judged: those of the plain machine."""
-        plain = [reading for reading in self._readings.get((case, target), []) if not reading.boot.variant]
-        return sorted(plain, key=lambda reading: reading.boot.order)
-
-    def boots(self, case: str, target: str, numbers: Sequence[int]) -> list[BootReading]:
-        return [self._readings[case, target][number] for number in numbers]
 
     def _refuse(self, job: Job, target: Target, verdict: Verdict, reason: str) -> None:
         name = job.prepared.case.name
@@ -263,7 +163,7 @@ class Run:
         host, name = self.hosts.get(subject), job.prepared.case.name
         if host is None or isinstance(host, str) or self._reference_is(host, name):
             return
-        if (name, host.name) in self._readings or (name, host.name) in self._refused:
+        if self.boots.any(name, host.name) or (name, host.name) in self._refused:
             return
         try:
             groups = self._groups[name]
@@ -272,8 +172,8 @@ class Run:
                 group = groups[place]
                 cpu, boot = on_cpu(host, group.emulated_cpu), group.boot()
                 async with self.slots, cpu.session([boot], lambda line: self.say(name, host.name, line)) as session:
-                    await self.boot_whole(group, cpu, session, boot, 0, first=place)
-            await self.read_screens(name, host.name)
+                    await self.boots.boot(group, cpu, session, boot, 0, first=place)
+            await self.boots.read_screens(name, host.name)
         except StoreError:
             raise
         except Exception as error:
@@ -281,7 +181,7 @@ class Run:
 
     def _reference_is(self, host: Target, case: str) -> bool:
         """Whether the reference's boots of a case were boots of the very CPU under the subject."""
-        boots = self.readings(case, self.plan.reference)
+        boots = self.boots.readings(case, self.plan.reference)
         identity = host.identity()
         return bool(boots) and all(boots[0].observation.identity.get(key) == one for key, one in identity.items())
 
@@ -294,8 +194,8 @@ class Run:
         pairing = self.pairing(
             job,
             subject,
-            self.readings(name, self.plan.reference),
-            self.readings(name, subject),
+            self.boots.readings(name, self.plan.reference),
+            self.boots.readings(name, subject),
             self.host(job, subject),
         )
         for target in (self.plan.reference, subject):
@@ -327,17 +227,16 @@ class Run:
         if isinstance(host, str):
             return SideBoots(role=Role.HOST_CPU, names=reference, missing=host)
         if self._reference_is(host, name):
-            return SideBoots(role=Role.HOST_CPU, names=reference, boots=self.readings(name, self.plan.reference))
+            return SideBoots(role=Role.HOST_CPU, names=reference, boots=self.boots.readings(name, self.plan.reference))
         if refusal := self._refused.get((name, host.name)):
             return SideBoots(role=Role.HOST_CPU, names=names_of(host), missing=refusal.reason)
-        boots = self.readings(name, host.name)
+        boots = self.boots.readings(name, host.name)
         return SideBoots(role=Role.HOST_CPU, names=names_of(host), boots=boots) if boots else None
 
     def _done(self, case: str, target: str) -> bool:
         key = case, target
-        unread = any(reading.screen is UNREAD for reading in self._readings.get(key, ()))
         boots = self.plan.repeats * len(self._groups[case])
-        return key in self._refused or (len(self._whole.get(key, ())) >= boots and not unread)
+        return key in self._refused or (len(self._whole.get(key, ())) >= boots and not self.boots.unread(case, target))
 
 
 def on_cpu(target: Target, model: str) -> Target:
@@ -352,9 +251,3 @@ def _concerns_the_host(result: Result) -> bool:
     return result.subject.status.bad or (
         MEANINGS[result.verdict].diverges and result.verdict != Verdict.REFERENCE_WRONG
     )
-
-
-def _what_it_did(ending: Ending) -> str:
-    if ending in FATAL:
-        return "ended the guest"
-    return "hung the guest" if ending in HUNG else f"did not come to its end ({ending})"
