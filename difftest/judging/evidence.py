@@ -100,7 +100,8 @@ def part_of(parts: Parts, check: str | None) -> BootReading:
     if check is None:
         return next((reading for reading in parts if not ended_as_required(reading)), parts[0])
     reported = [reading for reading in parts if check in reading.transcript.records]
-    fatal = [reading for reading in parts if reading.transcript.died_in() == check]
+    # A line belongs to the test that it has before its slash.
+    fatal = [one for one in parts if (test := one.transcript.died_in()) and f"{check}/".startswith(f"{test}/")]
     return (reported or fatal or [parts[-1]])[0]
 
 

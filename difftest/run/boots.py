@@ -58,14 +58,16 @@ class Boots:
             record = BootRecord(repeat=repeat, part=first * PARTS_OF_A_CPU + part, variant=variant)
             reading = await self._observe(prepared, target, session, boot, record)
             numbers.append(reading.boot.number)
-            reported |= reading.transcript.reported
             ending, left_in = reading.observation.ending, reading.transcript.died_in()
             lost = in_ram and prepared.ram_log is not None and not reading.observation.ram_log.strip()
-            if lost and ending in LOST_WITH_QEMU:
+            known = left_in in {about.check for about in prepared.abouts}
+            if not lost:
+                reported |= reading.transcript.reported
+            if lost and ending in LOST_WITH_QEMU and not known:
                 in_ram = False
                 self._say(name, target.name, "the guest's memory is gone; booting it with its lines on COM1")
-            elif left_in in {about.check for about in prepared.abouts} and hangs < MOST_HANGS:
-                hangs += ending not in FATAL
+            elif known and hangs < MOST_HANGS:
+                hangs += ending not in FATAL | {Ending.FINISHED}
                 reported |= {str(left_in)}
                 wanted = [at for at, about in enumerate(prepared.abouts) if about.check not in reported]
                 self._say(name, target.name, f"{left_in} {_what_it_did(ending)}; {len(wanted)} checks are left to boot")

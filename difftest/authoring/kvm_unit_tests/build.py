@@ -24,7 +24,8 @@ _UNFIT_PATH = re.compile(r"[^\w./+~-]")  # characters of a path that make does n
 _LIST = r"^(?:static )?struct \w+ {name}\[\] = \{{(.*?)^\}};"  # the table of tests, which has its source's name
 _LISTED = re.compile(r'\bTEST\((\w+)\)|\{\s*"([^"\n]+)"')
 # Calls that only the test device of QEMU answers, which Bochs does not have.
-_DEVICE = re.compile(r"\bset_irq_line\w*\(|\bIORAM_BASE_PHYS\b|\bTESTDEV_IO_PORT\b|\bpci_testdev\b")
+_INTERRUPTS = re.compile(r"\bset_irq_line\w*\(")
+_DEVICE = re.compile(r"\bIORAM_BASE_PHYS\b|\bTESTDEV_IO_PORT\b|\bpci_testdev\b")
 TEST_DEVICE = "pc-testdev"
 _REPORT = re.compile(r"\breport(?:_\w+)?\s*\(|\b(?:PASS|FAIL)\b")  # how a test says what it found
 _TIME = re.compile(r"\brdtscp?\b")
@@ -39,6 +40,7 @@ class Image(msgspec.Struct, frozen=True, kw_only=True):
     tests: list[str] = []
     parameters: bool = False  # it has a parameter block
     absent: list[str] = []  # devices that its source uses and no target has
+    waits: bool = False  # it waits for interrupts of such a device
     only_measures: bool = False  # it tells times, and no test of it passes or fails
     absent_msrs: bool = False  # it tests that MSRs that the CPU lacks raise #GP
 
@@ -75,6 +77,7 @@ def build(checkout: Path, folder: Path, arch: str) -> tuple[dict[str, Image], st
             tests=tests.get(flat.stem, []) if parameters else [],
             parameters=parameters,
             absent=[TEST_DEVICE] if _DEVICE.search(source) else [],
+            waits=bool(_INTERRUPTS.search(source)),
             only_measures=bool(_TIME.search(source)) and not _REPORT.search(source),
             absent_msrs=bool(_ABSENT_MSRS.search(source)),
         )

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 
 import msgspec
 
-from difftest.authoring.kvm_unit_tests.build import Image
+from difftest.authoring.kvm_unit_tests.build import TEST_DEVICE, Image
 from difftest.authoring.kvm_unit_tests.config import Entry
 from difftest.authoring.kvm_unit_tests.cpu import models
 from difftest.case.manifest import Manifest
@@ -60,7 +60,8 @@ def _case(entry: Entry, image: Image, arch: str) -> Made:
     cpu = models(entry.cpu)
     memory, cpus = entry.memory_mib or MEMORY_MIB, entry.cpus
     measures = "it measures times and tests nothing" if image.only_measures else ""
-    skipped = measures or cpu.missing or _missing(entry)
+    waits = f"it waits for interrupts of {TEST_DEVICE}, which no target has" if image.waits else ""
+    skipped = measures or waits or cpu.missing or _missing(entry)
     manifest = Manifest(
         name=case_name(entry.name, arch),
         title=f"{entry.name} of kvm-unit-tests, {arch}",
