@@ -16,7 +16,7 @@ import pytest
 from emulators.host.limits import AnswerTimeout
 from emulators.observation import Boot, Ending, Limits
 from emulators.qemu.machine import IdleProbes, Qemu
-from emulators.qemu.vcpus import ThreadEnd, asleep, asleep_command, slept
+from emulators.qemu.vcpus import ThreadEnd, asleep, asleep_command, slept, spare
 from emulators.watch import Watch
 
 LINES = ["S 1000 2000 3", "S 5 6 7"]
@@ -76,6 +76,22 @@ async def test_a_thread_sleeps_that_was_not_put_on_a_cpu(source: str, sleeps: bo
 )
 def test_only_two_looks_that_are_alike_tell_of_sleep(said: list[str], count: int, sleeps: bool) -> None:
     assert slept("\n".join(said), count) is sleeps
+
+
+@pytest.mark.parametrize(
+    ("options", "second", "sleeps"),
+    [
+        ("kernel_irqchip=off", "S 1180869860 64845730 881", True),  # as it was seen: a timer's interrupt, not taken
+        ("", "S 1180869860 64845730 881", False),
+        ("kernel_irqchip=off", "S 1180969861 64845730 881", False),
+        ("kernel_irqchip=off", "R 1180869860 64845730 881", False),
+        ("kernel_irqchip=off", "S x 64845730 881", False),
+    ],
+)
+def test_a_wake_up_without_work_is_sleep_where_qemu_has_the_interrupt_controllers(
+    options: str, second: str, sleeps: bool
+) -> None:
+    assert slept(f"S 1180828210 64661630 880\n{second}", 1, spare(options)) is sleeps
 
 
 @pytest.mark.parametrize("said", [[""] * 4, ["S 1 2 3", "", "S 1 2 3", ""]])

@@ -29,7 +29,7 @@ from emulators.qemu.machine import IdleProbes, Qemu, kvm_failure, qemu_argv, qem
 from emulators.qemu.order import cut, left_by_port
 from emulators.qemu.screen import QemuScreen
 from emulators.qemu.target import IGNORE_MSRS
-from emulators.qemu.vcpus import asleep_command, slept
+from emulators.qemu.vcpus import asleep_command, slept, spare
 from emulators.watch import End, Watch, discarding
 
 SLOWER = (
@@ -275,7 +275,7 @@ class HostedSession:
 
         async def asleep(threads: Sequence[int]) -> bool:
             _, said = await machine.ask(asleep_command(threads))
-            return slept(said.decode(errors="replace"), len(threads))
+            return slept(said.decode(errors="replace"), len(threads), spare(boot.machine.qemu_options))
 
         async def died() -> End:
             return Ending.CRASH, f"QEMU ended with exit code {await machine.gone()}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import os
 import re
 import signal
@@ -27,7 +28,7 @@ from emulators.qemu.machine import IdleProbes, Ports, Qemu, kvm_failure, qemu_ar
 from emulators.qemu.order import cut, left_by_port
 from emulators.qemu.program import qemu_program
 from emulators.qemu.screen import QemuScreen
-from emulators.qemu.vcpus import asleep
+from emulators.qemu.vcpus import asleep, spare
 from emulators.standalone import StandaloneBoot, standalone_qemu
 from emulators.target import NESTED, OTHER_CPU, Requirement, Session, Target, other_cpu
 from emulators.watch import End, Watch, discarding, exit_port, shutdown_port
@@ -189,7 +190,8 @@ class NativeSession:
                     streams.append(stream)
                 com1, debug, leave, shutdown = streams
                 others = _died(process), exit_port(leave), shutdown_port(shutdown)
-                looks = IdleProbes(QemuScreen(qemu, str(folder), fetch), LOOK, asleep, POLL)
+                still = functools.partial(asleep, spare=spare(boot.machine.qemu_options))
+                looks = IdleProbes(QemuScreen(qemu, str(folder), fetch), LOOK, still, POLL)
                 end = await qemu.run(boot, watch, com1, debug, *others, looks=looks)
                 if process.returncode is None:
                     dumped = folder / "dump"
