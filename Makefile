@@ -12,7 +12,7 @@ PACKAGES := python3-venv gcc binutils cpio lz4 xz-utils zstd gpg gpg-agent \
 	tesseract-ocr tesseract-ocr-eng
 TEST_PACKAGES := chromium fonts-dejavu-core
 
-.PHONY: run test units proof lint catalogue bench setup test-setup clean
+.PHONY: run test units proof lint catalogue foreign bench setup test-setup clean
 
 run: setup
 	$(BIN)/difftest run --group seed --html results/seed.html
@@ -39,6 +39,10 @@ lint: setup
 catalogue: setup
 	$(BIN)/difftest run --all -t kvm-hosted $(addprefix --kernel ,5.10 6.1 6.12 7.3) --confirm none -q || [ $$? -eq 1 ]
 	$(BIN)/difftest report --catalogue docs/catalogue.md --findings README.md
+
+# What docs/images.md says of images that nobody here made: out of Debian's packages, on hosted KVM.
+foreign: setup
+	$(BIN)/python -m tests.foreign docs/images.md
 
 bench: setup
 	$(BIN)/python bench/bench.py

@@ -104,6 +104,7 @@ def _manifest(request: AddRequest, folder: Path, filled: Path) -> tuple[Manifest
         cpu_models={REFERENCE: request.cpu_model} if request.cpu_model else {},
         end=options.end,
         end_screen=options.end_screen,
+        volatile=list(options.volatile),
         quiet_seconds=request.quiet or QUIET,
         total_seconds=request.total or TOTAL,
     )

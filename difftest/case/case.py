@@ -94,6 +94,7 @@ def of_image(image: Path, options: ImageOptions | None = None) -> Case:
         cpus=options.cpus or plain.cpus,
         end=options.end,
         end_screen=options.end_screen,
+        volatile=list(options.volatile),
         quiet_seconds=PATIENT_QUIET if options.end_screen else plain.quiet_seconds,
         total_seconds=PATIENT_TOTAL if options.end_screen else plain.total_seconds,
     )

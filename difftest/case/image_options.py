@@ -26,6 +26,7 @@ class ImageOptions(msgspec.Struct, frozen=True, kw_only=True):
     cpus: int | None = None
     end: str = ""  # regular expressions, as in a manifest
     end_screen: str = ""
+    volatile: Sequence[str] = ()
 
     def words(self) -> list[str]:
         """The options that were given, as words of a command line."""
@@ -38,6 +39,7 @@ class ImageOptions(msgspec.Struct, frozen=True, kw_only=True):
             ("--cpus", self.cpus),
             ("--end", self.end),
             ("--end-screen", self.end_screen),
+            *(("--volatile", expression) for expression in self.volatile),
         ]
         return [word for option, value in pairs if value for word in (option, str(value))]
 

@@ -67,7 +67,7 @@ def takes_image_options(command: CommandFunction) -> CommandFunction:
     @functools.wraps(command)
     def called(**arguments: Any) -> None:
         values = {name: arguments.pop(name) for name in _IMAGE_OPTIONS}
-        values["modules"] = values["modules"] or []
+        values |= {name: values[name] or [] for name in ("modules", "volatile")}
         command(**arguments, image=ImageOptions(**values))
 
     signature = inspect.signature(command, eval_str=True)
@@ -103,6 +103,10 @@ _IMAGE_OPTIONS: dict[str, Any] = {
     ],
     "end_screen": Annotated[
         str, typer.Option("--end-screen", metavar="REGEX", help="What the text screen shows when the image has ended.")
+    ],
+    "volatile": Annotated[
+        list[str] | None,
+        typer.Option("--volatile", metavar="REGEX", help="What of the lines is not compared; repeatable."),
     ],
     "cpus": Annotated[int | None, typer.Option("--cpus", min=1, max=8, help="CPUs of the machine. Default: 1.")],
 }

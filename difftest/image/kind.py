@@ -105,7 +105,8 @@ def look(path: Path, medium: str = "") -> Look:
     except OSError as error:
         raise CaseError(f"{path}: {error.strerror}") from error
     if not 0 < size <= LARGEST:
-        raise CaseError(f"{path}: {size} bytes is no disk image", hint=f"it takes up to {LARGEST >> 30} GiB")
+        hint = f"it takes images of up to {LARGEST >> 30} GiB" if size else "the file is empty"
+        raise CaseError(f"{path}: {size} bytes is no disk image", hint=hint)
     for signature, kind in _SIGNATURES.items():
         if head.startswith(signature):
             return Look(kind=kind)

@@ -6,16 +6,19 @@ from __future__ import annotations
 
 import re
 import shlex
+from collections.abc import Sequence
 
 import msgspec
 
 from difftest.case.manifest import Manifest
 from difftest.judging.evidence import reached_end
+from difftest.judging.result import Field
 from difftest.reading.boot_reading import BootReading, read_boot
 from difftest.reading.firmware import last_words
 from difftest.text import visible
 from emulators.observation import LEFT_BY_PORT, ORDERLY, Ending
 
+MOST_WORDS = 3  # of a line in the expression for it
 _SILENT, _WENT_ON, _ENDED = "fell silent after", "went on until it was stopped, at last with", "came to its end with"
 
 
@@ -34,6 +37,16 @@ def until_it_left(reading: BootReading, other: BootReading) -> BootReading:
     if not ports:
         return reading
     return read_boot(msgspec.structs.replace(ours, **ports), reading.screen, reading.boot)
+
+
+def text_hints(fields: Sequence[Field]) -> list[str]:
+    """What to consider before a difference in what an image printed is claimed."""
+    if not any(field.differs and field.name != "ending" for field in fields):
+        return []
+    return [
+        "the firmware and the devices of the two sides are others, too: what an image prints of them (memory map, PCI, "
+        "ACPI, times) says nothing of the CPU; --volatile REGEX, or `volatile` in a manifest, leaves it out"
+    ]
 
 
 def end_hints(manifest: Manifest, sides: dict[str, BootReading]) -> list[str]:
@@ -73,5 +86,5 @@ def _say_end(sides: dict[str, BootReading]) -> str:
     reading = next(iter(sides.values()))
     line, words = reading.transcript.terminal_line, last_words(reading.screen)
     option, text = ("--end", line) if line else ("--end-screen", words)
-    beginning = re.escape(visible(text, 40).rpartition(" ")[0] or visible(text, 40)).replace(r"\ ", " ")
+    beginning = re.escape(" ".join(visible(text, 400).split(" ")[:MOST_WORDS])).replace(r"\ ", " ")
     return f"{option} {shlex.quote(f'^ *{beginning}')}" if text else "--end REGEX or --end-screen REGEX"

@@ -16,7 +16,7 @@ import msgspec
 from difftest.case.manifest import EMULATOR, HOST_KERNEL, IMAGE, About, Manifest
 from difftest.errors import told
 from difftest.judging.attribution import BY_EXITS, attribute
-from difftest.judging.endings import end_hints, until_it_left
+from difftest.judging.endings import end_hints, text_hints, until_it_left
 from difftest.judging.evidence import (
     DUMP,
     UNREPORTED,
@@ -318,6 +318,8 @@ def _outcome(
         return _RepeatVerdict(verdict=Verdict.SKIPPED, reason=absent, evidence=evidence, fields=fields)
     by_l0 = _by_l0(right, check) if found.verdict == Verdict.SHARED else []
     hints = [*by_l0, *(hint.replace(BY_EXITS, "") if by_l0 else hint for hint in found.hints)]
+    if check is None and found.verdict == Verdict.DIFFER and not pairing.manifest.volatile:
+        hints += text_hints(fields)
     if check is None and found.verdict == Verdict.INCONCLUSIVE:
         hints += end_hints(pairing.manifest, {pairing.targets[role]: part_of(parts[role], check) for role in BOTH})
     return _RepeatVerdict(verdict=found.verdict, reason=found.reason, hints=hints, evidence=evidence, fields=fields)

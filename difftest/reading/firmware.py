@@ -17,7 +17,8 @@ FIRMWARE_LINES = re.compile(
     r"|Please visit :|\. http.*|apmbios.*|Press F12 .*|Machine UUID .*|Options: .*|(No|not a) bootable d.*|Boot "
     r"failed.*"
     r"|FATAL: .*bootable.*|GRUB loading.*|Welcome to GRUB!|\d+MB medium detected|Waiting for device to detect medium.*"
-    r"|CDROM boot failure.*|INT18: BOOT FAILURE",
+    r"|CDROM boot failure.*|INT18: BOOT FAILURE"
+    r"|\W*(BIOS-)?e820: .*",  # its memory map, as loaders list it
     re.IGNORECASE,
 )
 BOOTING = re.compile(r"Booting from ")

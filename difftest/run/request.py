@@ -287,7 +287,7 @@ def _snapshot(writer: RunWriter, job: Job) -> None:
 def _machine_of(case: Case) -> str:
     """A manifest of an image that has none, by which a stored run shows on what machine it was booted."""
     manifest = case.manifest
-    keys = ("name", "title", "image", "end", "end_screen")
+    keys = ("name", "title", "image", "end", "end_screen", "volatile")
     lines = [f"{key} = {json.dumps(getattr(manifest, key), ensure_ascii=False)}" for key in keys]
     return "\n".join([*lines, f"memory_mib = {manifest.memory_mib}", f"cpus = {manifest.cpus}"]) + "\n"
 
