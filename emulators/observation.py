@@ -143,6 +143,7 @@ class Observation(msgspec.Struct, frozen=True, kw_only=True):
     gone: bool = False  # the guest switched the machine off, and the emulator with it, before it could be looked at
     alarms: list[str] = []  # what makes this observation unfit for a verdict, such as serial bytes that got lost
     panics: list[str] = []  # what the emulator itself said when it gave up on something: findings in themselves
+    said_before_panic: int | None = None  # bytes of `words` that were there when the first was noticed, where known
     kernel_faults: list[KernelFault] = []  # in L0's kernel log: findings in themselves
     seconds: dict[str, float] = {}
     counters: dict[str, float] = {}

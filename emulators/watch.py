@@ -36,6 +36,7 @@ class Watch:
         self.cap = boot.limits.serial_bytes
         self.end = Expression(boot.end, multiline=True) if boot.end else None
         self.last = self.started
+        self.said_before_panic: int | None = None  # see Observation
         self.halted = False  # seen in HLT with interrupts off, which a VM exit may end, and silent since
         self._boot = boot
 
@@ -58,7 +59,11 @@ class Watch:
         """The observation of this boot, which is over: what was watched, and the `fields` that the emulator gives. The
         image is hashed once more.
         """
-        watched = {"debug": bytes(self.debug.data), "seconds": self.seconds}
+        watched = {
+            "debug": bytes(self.debug.data),
+            "said_before_panic": self.said_before_panic,
+            "seconds": self.seconds,
+        }
         return Observation(
             target=target,
             identity=identity,

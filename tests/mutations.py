@@ -484,12 +484,12 @@ MUTATIONS = [
     ),
     Mutation(
         COMPARE,
-        "    if check == EMULATOR or (check == HOST_KERNEL and log_is_read):",
+        "    if check == EMULATOR or (check in (HOST_KERNEL, HOST_EMULATOR) and hosted):",
         "    if check in (EMULATOR, HOST_KERNEL):",
     ),
     Mutation(
         COMPARE,
-        "    if check == EMULATOR or (check == HOST_KERNEL and log_is_read):",
+        "    if check == EMULATOR or (check in (HOST_KERNEL, HOST_EMULATOR) and hosted):",
         "    if check == HOST_KERNEL and log_is_read:",
     ),
 ]

@@ -246,6 +246,15 @@ async def test_a_guest_that_does_not_wait_for_the_uart_is_told_so(tmp_path: Path
     assert "serial output lost" in seen.alarms[0]
 
 
+async def test_what_bochs_gives_up_on_ends_no_boot(tmp_path: Path) -> None:
+    """Bochs reports a panic and goes on: the words that came before it are counted, and those after it are kept."""
+    panicking = "movb $1, %al; outb %al, $0x20\n"  # a command that the interrupt controller lacks
+    seen = await boot(Bochs(), boot_sector(tmp_path, b"said\n", f"{LINGER} {HALT}", before=panicking))
+    assert (seen.ending, seen.serial) == (Ending.HALTED, b"said\n"), seen.detail
+    assert len(seen.panics) == 1 and "write to port 0x20 = 0x01" in seen.panics[0]
+    assert seen.said_before_panic is not None and seen.said_before_panic <= len(seen.serial)
+
+
 async def test_a_case_that_the_emulator_cannot_start_is_a_crash(tmp_path: Path) -> None:
     image = boot_sector(tmp_path, b"x", HALT)
     prepared = prepare(of_image(image), tmp_path / "cache")

@@ -69,7 +69,7 @@ EXPECTED: dict[str, list[tuple[str, str, str, str]]] = {
     "panic": [
         ("before", TCG, "agree", "PASS : PASS"),
         ("interrupt-controller", TCG, "agree", "PASS : PASS"),
-        ("lingers", TCG, "inconclusive", "- : PASS"),
+        ("lingers", TCG, "agree", "PASS : PASS"),
         ("behind", TCG, "agree", "PASS : PASS"),
         ("emulator", TCG, "inconclusive", "- : -"),
     ],
@@ -114,7 +114,7 @@ SCHEMA_1 = {
 REASONS = {
     "kernel-warning": "nested_vmx_write_pml_buffer",
     "internal-error": "KVM internal error",
-    "panic": "write to port 0x20 = 0x01",
+    "panic": "panic during lingers or before it: [PIC   ] >>PANIC<< write to port 0x20 = 0x01",
     "flood": "more than 1048576 bytes",
     "chatter": "not over after 6 s",
     "silence": "nothing new on its ports and its screen for 2 s",

@@ -7,13 +7,13 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from difftest.case.manifest import EMULATOR, HOST_KERNEL, About, KnownDivergence
+from difftest.case.manifest import EMULATOR, HOST_EMULATOR, HOST_KERNEL, About, KnownDivergence
 from difftest.judging.result import Result
 from difftest.reading.boot_reading import BootReading
 from difftest.report.words import paragraph
 from difftest.verdict import ExitCode, Verdict, exit_code
 from emulators.observation import Ending, KernelFault
-from tests.sides import FAIL, MANIFEST, PASS, SKIP, boot, broken_off, judged, serial
+from tests.sides import BOCHS, FAIL, HOST_CPU, MANIFEST, PASS, SKIP, boot, broken_off, judged, serial
 
 
 def pair(left: str, right: str, host: str | None = None) -> Result:
@@ -155,6 +155,54 @@ class TestPanics:
             assert (panic.check, panic.verdict) == (EMULATOR, verdict)
             assert panics[-1] in panic.reason and bool(panic.hints) == (verdict == Verdict.INCONCLUSIVE)
 
+    def test_the_rest_of_the_boot_is_judged(self) -> None:
+        """What Bochs only reports ends nothing: the check that ran is known by what the guest had said by then."""
+        said = serial(PASS, PASS)
+        begun = said.index(b"difftest 1 check c0")
+        left = boot("bochs", said, panics=[self.PANIC], said_before_panic=begun)
+        first, second, panic = judged([left], [boot("kvm", serial(PASS, FAIL))])
+        assert (first.verdict, second.verdict) == (Verdict.AGREE, Verdict.SUBJECT_WRONG)
+        assert panic.reason == f"panic during c0 or before it: {self.PANIC}"
+        early = boot("bochs", said, panics=[self.PANIC], said_before_panic=0)
+        panic = judged([early], [boot("kvm", said)])[-1]
+        assert panic.reason == f"panic before the first check: {self.PANIC}"
+
+    def under(self, *, direct: bool, known: tuple[KnownDivergence, ...] = (), same: bool = False) -> list[Result]:
+        """Panics of the CPU under the subject, in its own boot or in that of the subject."""
+        panics = [self.PANIC]
+        host = [boot("host-cpu", serial(PASS), panics=panics * direct)]
+        subject = [boot("kvm", serial(PASS), panics=panics * (not direct))]
+        left = host if same else [boot("bochs", serial(PASS))]
+        names = BOCHS if same else HOST_CPU
+        manifest = msgspec.structs.replace(MANIFEST, known=list(known))
+        return judged(left, subject, host, manifest=manifest, host_names=names)
+
+    @pytest.mark.parametrize("direct", [True, False])
+    def test_of_the_cpu_under_the_subject_it_blames_nobody_that_is_compared(self, direct: bool) -> None:
+        check, panic = self.under(direct=direct)
+        assert check.verdict == Verdict.AGREE
+        assert (panic.check, panic.verdict, panic.wrong, panic.expected) == (HOST_EMULATOR, Verdict.DIFFER, [], False)
+        assert f"under {'host-cpu' if direct else 'kvm'}, panic during c0" in panic.reason
+        assert exit_code([check, panic]) == ExitCode.DIVERGED
+        known = KnownDivergence(check=HOST_EMULATOR, verdict=Verdict.DIFFER, reason="r", pattern="activity state")
+        assert self.under(direct=direct, known=(known,))[-1].expected
+
+    def test_a_reference_that_is_the_cpu_under_the_subject_panics_once(self) -> None:
+        assert [one.check for one in self.under(direct=True, same=True)] == ["c0", EMULATOR]
+        assert [one.check for one in self.under(direct=False, same=True)] == ["c0", HOST_EMULATOR]
+
+    def test_a_subject_on_no_emulated_cpu_has_none_under_it(self) -> None:
+        results = judged([boot("bochs", serial(PASS))], [boot("kvm", serial(PASS), panics=[self.PANIC])])
+        assert [one.check for one in results] == ["c0"]
+
+    def test_of_several_the_one_that_nobody_knows_is_told_first(self) -> None:
+        left = boot("bochs", serial(PASS), panics=[self.PANIC, "another"])
+        known = KnownDivergence(check=EMULATOR, verdict=Verdict.REFERENCE_WRONG, reason="r", pattern="activity state")
+        manifest = msgspec.structs.replace(MANIFEST, known=[known])
+        panic = judged([left], [boot("kvm", serial(PASS))], manifest=manifest)[-1]
+        assert panic.reason.endswith(": another") and not panic.expected
+        assert [hint for hint in panic.hints if self.PANIC in hint]
+
     def test_it_may_be_known(self) -> None:
         assert self.found(serial(PASS, PASS), verdict="reference-wrong", pattern="activity state")[-1].expected
         assert not self.found(serial(PASS, PASS), verdict="reference-wrong", pattern="something else")[-1].expected
@@ -280,3 +328,16 @@ class TestTheLogOfTheKernel:
         left = [boot("bochs", serial(PASS), repeat=at) for at in range(3)]
         right = [boot("kvm", serial(PASS), repeat=at, kernel_faults=[self.KVM] * (at > 0)) for at in range(3)]
         assert judged(left, right)[-1].boots == "2/3"
+
+    @pytest.mark.parametrize("whole", [True, False])
+    def test_of_two_known_ones_that_which_no_longer_shows_is_reported(self, whole: bool) -> None:
+        """Although the other does. Where not all checks ran it may not have had its turn."""
+        known = [
+            KnownDivergence(check=HOST_KERNEL, verdict=Verdict.SUBJECT_WRONG, reason=f"the {word}", pattern=word)
+            for word in ("nested.c", "mmu.c")
+        ]
+        manifest = msgspec.structs.replace(MANIFEST, known=known)
+        kvm = [boot("kvm", serial(PASS), kernel_faults=[self.KVM])]
+        result = judged([boot("bochs", serial(PASS))], kvm, manifest=manifest, whole=whole)[-1]
+        assert (result.check, result.verdict, result.expected) == (HOST_KERNEL, Verdict.SUBJECT_WRONG, not whole)
+        assert ("a known divergence is gone: the mmu.c" in result.hints) == whole

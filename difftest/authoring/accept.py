@@ -13,7 +13,7 @@ from packaging.specifiers import InvalidSpecifier, SpecifierSet
 
 from difftest.atomic import write, writing
 from difftest.case.case import BUNDLED, MANIFEST, load
-from difftest.case.manifest import HOST_KERNEL, KnownDivergence, as_toml
+from difftest.case.manifest import OF_LOGS, KnownDivergence, as_toml
 from difftest.case.suite import KNOWN, KnownFile, is_suite, known_of
 from difftest.errors import CaseError
 from difftest.judging.known import covered_side
@@ -109,9 +109,7 @@ def entry(result: Result, *, reason: str, link: str, kernels: str, bochs: str, e
         bochs=bochs,
         match={} if died else match,
         # What no field shows is known by its reason.
-        pattern=re.escape(result.reason[:LONGEST_PATTERN])
-        if result.check == HOST_KERNEL or not (match or died)
-        else "",
+        pattern=re.escape(result.reason[:LONGEST_PATTERN]) if result.check in OF_LOGS or not (match or died) else "",
         died=died,
     )
 

@@ -46,7 +46,7 @@ def bisect(
     """Find the two neighbouring kernels of the mirror between which a check's behaviour changed. Goes on where it
     stopped.
     """
-    from difftest.case.manifest import HOST_KERNEL, IMAGE
+    from difftest.case.manifest import IMAGE, OF_LOGS
     from difftest.errors import CaseError
     from difftest.history.bisect import State, load, state_file
     from difftest.run.request import Request, images
@@ -59,7 +59,7 @@ def bisect(
     base = Request(
         cases=[case],
         groups=[],
-        checks=[wanted] if wanted not in (IMAGE, HOST_KERNEL) else [],
+        checks=[wanted] if wanted not in (IMAGE, *OF_LOGS) else [],
         targets=[TARGET],
         versions=others,
         cold=True,  # a snapshot is not worth making for one boot

@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 
 import msgspec
 
-from difftest.case.manifest import EMULATOR, HOST_KERNEL, IMAGE
+from difftest.case.manifest import EMULATOR, HOST_EMULATOR, HOST_KERNEL, IMAGE
 from difftest.judging.confirmation import shown
 from difftest.judging.result import Result, Side
 from difftest.run.store import StoredRun
@@ -152,8 +152,8 @@ def _of(
         return None
     if check == IMAGE and all(result.verdict == Verdict.AGREE for result in beside):
         return Verdict.AGREE  # only then is the image judged as a whole
-    log_is_read = "hosting bochs" in run.meta.identities.get(subject, {})
-    if check == EMULATOR or (check == HOST_KERNEL and log_is_read):
+    hosted = "hosting bochs" in run.meta.identities.get(subject, {})
+    if check == EMULATOR or (check in (HOST_KERNEL, HOST_EMULATOR) and hosted):
         return Verdict.AGREE
     return None
 

@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 
 import msgspec
 
-from difftest.case.manifest import EMULATOR, HOST_KERNEL, IMAGE, About, Manifest
+from difftest.case.manifest import EMULATOR, HOST_EMULATOR, HOST_KERNEL, IMAGE, About, KnownDivergence, Manifest
 from difftest.errors import told
 from difftest.judging.attribution import BY_EXITS, attribute
 from difftest.judging.endings import end_hints, text_hints, until_it_left
@@ -36,7 +36,7 @@ from difftest.judging.result import Field, Result, Role, Side
 from difftest.reading.boot_reading import BootReading, Parts
 from difftest.reading.dump import exception_dump
 from difftest.reading.exits import exits_of, l0_view
-from difftest.reading.record import Record
+from difftest.reading.record import Record, parse
 from difftest.text import visible
 from difftest.verdict import MEANINGS, Status, Verdict
 from emulators.host.errors import ExpressionError
@@ -57,6 +57,7 @@ OF_A_DEVICE = (
     "by the CPU; another version may (--bochs 3.0)"
 )
 MOST_FRAMES = 6  # of a call trace
+MOST_LINES = 5  # of a log, beside the first, that are told
 
 
 class SideBoots(msgspec.Struct, frozen=True, kw_only=True):
@@ -417,22 +418,47 @@ def _differs(left: Record, right: Record, name: str) -> bool:
 
 
 def _panics(pairing: Pairing) -> list[Result]:
-    """What the reference's emulator gave up on is a finding of its own, whatever the guest saw."""
-    about = About(check=EMULATOR, summary="The emulator gives up on nothing while it runs this image.")
-    panicked = [reading for reading in pairing.reference.boots if reading.observation.panics]
+    """What an emulator gave up on is a finding of its own, whatever the guest saw: the reference, and the CPU under the
+    subject in the boots of it and of the subject. That one blames nobody whom the checks compare.
+    """
+    summary = "The emulator gives up on nothing while it runs this image."
+    host = pairing.side(Role.HOST_CPU)
+    under = [] if host is None else [*([] if _is_reference(pairing, host) else host.boots), *pairing.subject.boots]
+    return [
+        *_panics_in(pairing, About(check=EMULATOR, summary=summary), pairing.reference.boots, Verdict.REFERENCE_WRONG),
+        *_panics_in(pairing, About(check=HOST_EMULATOR, summary=summary), under, Verdict.DIFFER),
+    ]
+
+
+def _panics_in(pairing: Pairing, about: About, boots: Sequence[BootReading], verdict: Verdict) -> list[Result]:
+    """`verdict` is that on a panic of the CPU. A device that gave up proves nothing of it."""
+    panicked = [reading for reading in boots if reading.observation.panics]
     if not panicked:
-        return _gone(pairing, about, pairing.reference.boots, "the emulator gave up on nothing")
-    reading = panicked[0]
-    during = reading.transcript.died_in() or next(reversed(reading.transcript.records), "")
-    where = f" during {during} or before it" if during else ""
-    words = [panic for one in panicked for panic in one.observation.panics]
-    of_cpu = [panic for panic in words if not DEVICE_PANIC.match(panic)]
-    outcome = _RepeatVerdict(
-        verdict=Verdict.REFERENCE_WRONG if of_cpu else Verdict.INCONCLUSIVE,
-        reason=f"panic{where}: {visible((of_cpu or words)[0], 300)}",
-        hints=[] if of_cpu else [OF_A_DEVICE],
-    )
-    return [_result(pairing, about, outcome, _times(pairing.reference.boots, panicked))]
+        return _gone(pairing, about, boots, "the emulator gave up on nothing")
+    lines: dict[str, str] = {}
+    for reading in panicked:
+        whose = f"{pairing.hardware} under {reading.observation.target}, " if about.check == HOST_EMULATOR else ""
+        for line in reading.observation.panics:
+            lines.setdefault(line, f"{whose}panic{_while(reading)}: {visible(line, 300)}")
+    of_cpu = [words for line, words in lines.items() if not DEVICE_PANIC.match(line)]
+    if of_cpu:
+        return [_in_log(pairing, about, verdict, of_cpu, boots, panicked)]
+    return [_in_log(pairing, about, Verdict.INCONCLUSIVE, list(lines.values()), boots, panicked, [OF_A_DEVICE])]
+
+
+def _while(reading: BootReading) -> str:
+    """Which check ran when an emulator gave up on something, as far as that is known: it is noticed a little later."""
+    transcript, said = reading.transcript, reading.observation.said_before_panic
+    if said is not None:
+        transcript = parse(reading.observation.words[:said])
+    during = transcript.died_in() or next(reversed(transcript.records), "")
+    if during:
+        return f" during {during} or before it"
+    return " before the first check" if said is not None and reading.transcript.records else ""
+
+
+def _is_reference(pairing: Pairing, side: SideBoots) -> bool:
+    return side.names.target == pairing.reference.names.target
 
 
 def _times(boots: Sequence[BootReading], showing: Sequence[BootReading]) -> str:
@@ -451,16 +477,10 @@ def _kernel_faults(pairing: Pairing) -> list[Result]:
     in_kvm = [fault for fault in faults if fault.in_kvm]
     if in_kvm:
         lines = list(dict.fromkeys(visible(fault.line, 300) for fault in in_kvm))
-        known = applying(pairing.manifest.known, HOST_KERNEL, pairing.subject.names.target, pairing.versions)
-        uncovered = [line for line in lines if not any(matches(one, [line]) and one.pattern for one in known)]
         showing = [reading for reading in boots if any(fault.in_kvm for fault in reading.observation.kernel_faults)]
         trace = " < ".join(visible(name, 80) for name in in_kvm[0].trace[:MOST_FRAMES])
-        outcome = _RepeatVerdict(
-            verdict=Verdict.SUBJECT_WRONG,
-            reason=(uncovered or lines)[0],
-            hints=[f"call trace: {trace}"] if trace else [],
-        )
-        return [_result(pairing, about, outcome, _times(boots, showing))]
+        hints = [f"call trace: {trace}"] if trace else []
+        return [_in_log(pairing, about, Verdict.SUBJECT_WRONG, lines, boots, showing, hints)]
     if faults:
         reason = f"L0's kernel, not in KVM: {visible(faults[0].line, 300)}"
         return [_result(pairing, about, _RepeatVerdict(verdict=Verdict.DIFFER, reason=reason))]
@@ -470,11 +490,42 @@ def _kernel_faults(pairing: Pairing) -> list[Result]:
 
 def _gone(pairing: Pairing, about: About, boots: Sequence[BootReading], reason: str) -> list[Result]:
     """What is known of a finding that does not show in these boots, where all checks ran to their end."""
-    known = applying(pairing.manifest.known, about.check, pairing.subject.names.target, pairing.versions)
-    ran = pairing.whole and boots and all(reading.observation.ending in ORDERLY for reading in boots)
-    if known and ran:
+    if _applying(pairing, about.check) and _all_ran(pairing, boots):
         return [_result(pairing, about, _RepeatVerdict(verdict=Verdict.AGREE, reason=reason))]
     return []
+
+
+def _in_log(
+    pairing: Pairing,
+    about: About,
+    verdict: Verdict,
+    lines: Sequence[str],
+    boots: Sequence[BootReading],
+    showing: Sequence[BootReading],
+    hints: Sequence[str] = (),
+) -> Result:
+    """A finding of these lines, which `showing` of the boots have in a log. Its reason is the first that no entry
+    covers; an entry that covers none of them is of something that is gone.
+    """
+    known = _applying(pairing, about.check)
+    first = next((line for line in lines if not any(one.pattern and matches(one, [line]) for one in known)), lines[0])
+    others = [line for line in lines if line != first][:MOST_LINES]
+    gone = [one for one in known if not any(matches(one, [line]) for line in lines)] if _all_ran(pairing, boots) else []
+    missed = [f"a known divergence is gone: {one.reason}" for one in gone]
+    found = _RepeatVerdict(
+        verdict=verdict, reason=first, hints=[*missed, *hints, *(f"also: {line}" for line in others)]
+    )
+    result = _result(pairing, about, found, _times(boots, showing))
+    return msgspec.structs.replace(result, expected=False) if gone else result
+
+
+def _applying(pairing: Pairing, check: str) -> list[KnownDivergence]:
+    return applying(pairing.manifest.known, check, pairing.subject.names.target, pairing.versions)
+
+
+def _all_ran(pairing: Pairing, boots: Sequence[BootReading]) -> bool:
+    """Whether all checks of the image ran in these boots, and those to their end."""
+    return pairing.whole and bool(boots) and all(reading.observation.ending in ORDERLY for reading in boots)
 
 
 def _result(pairing: Pairing, about: About, outcome: _RepeatVerdict, boots: str = "") -> Result:
@@ -492,7 +543,7 @@ def _result(pairing: Pairing, about: About, outcome: _RepeatVerdict, boots: str 
         own=any(one.record.own for one in outcome.evidence.values()),
         expected=not MEANINGS[outcome.verdict].diverges and MEANINGS[outcome.verdict].decided,
     )
-    entries = applying(pairing.manifest.known, about.check, pairing.subject.names.target, pairing.versions)
+    entries = _applying(pairing, about.check)
     if not entries:
         return result
     foreseen = next((one for one in entries if covers(one, result)), None)
@@ -519,9 +570,7 @@ def _sides(pairing: Pairing, evidence: Mapping[Role, Evidence]) -> list[Side]:
     for booted in pairing.sides:
         one = evidence.get(booted.role)
         if booted.role == Role.HOST_CPU and (
-            one is None
-            or booted.names.target == pairing.reference.names.target
-            or not (booted.boots or evidence[Role.SUBJECT].status.bad)
+            one is None or _is_reference(pairing, booted) or not (booted.boots or evidence[Role.SUBJECT].status.bad)
         ):
             continue
         sides.append(

@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 
 import msgspec
 
-from difftest.case.manifest import HOST_KERNEL, IMAGE
+from difftest.case.manifest import IMAGE, OF_LOGS
 from difftest.reading.suite import Line
 from emulators.host.expression import Expression
 
@@ -64,7 +64,7 @@ def identified(boots: Sequence[Sequence[Line]], volatile: Sequence[str]) -> list
         times: Counter[str] = Counter()
         for one in lines:
             shown = one.name if one.paired else _VOLATILE.sub(MASK, one.name)
-            name = f"{one.suite}/{shown}" if one.suite else f"line {shown}" if shown in (IMAGE, HOST_KERNEL) else shown
+            name = f"{one.suite}/{shown}" if one.suite else f"line {shown}" if shown in (IMAGE, *OF_LOGS) else shown
             times[name] += 1
             ids[f"{name} ({times[name]})" if times[name] > 1 else name] = one.line
         result.append(ids)

@@ -6,7 +6,7 @@ import re
 import shlex
 from collections.abc import Sequence
 
-from difftest.case.manifest import EMULATOR, HOST_KERNEL, IMAGE
+from difftest.case.manifest import EMULATOR, HOST_EMULATOR, HOST_KERNEL, IMAGE, OF_LOGS
 from difftest.judging.result import Field, Result, Role, Side
 from difftest.report.digest import Pair, standing
 from difftest.report.meaning import meaning, spelled
@@ -18,7 +18,7 @@ MOST_FACTS = 4  # differing fields that a paragraph names; the table has all
 MOST_FACTS_BESIDE = 2  # the same where what happened has been said
 LONGEST_FACT = 200
 MOST_NAMES = 3  # of checks with one cause that are named
-NO_CHECKS = (IMAGE, HOST_KERNEL, EMULATOR)  # ids of results that belong to no check of the image
+NO_CHECKS = (IMAGE, *OF_LOGS)  # ids of results that belong to no check of the image
 EVENT_FIELDS = ("exit_reason", "vector", "error_code")  # that say together what happened
 EXPLAINED_BY_REASON = (Verdict.SHARED, Verdict.BY_HOST, Verdict.FLAKY)
 
@@ -90,6 +90,7 @@ def title(result: Result) -> str:
         IMAGE: "the image as a whole",
         HOST_KERNEL: "the log of the kernel under test",
         EMULATOR: "panics of the emulator",
+        HOST_EMULATOR: "panics of the emulator under KVM",
     }
     return visible(special.get(result.check, result.check), 200)
 

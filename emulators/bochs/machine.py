@@ -66,8 +66,23 @@ class BochsMachine:
         """The lines that the guest left in its RAM. Only while stopped. Raises EmulatorError when they cannot be
         read.
         """
-        length = log.length(await self.physical(log.address, HEADER.size))
+        length = await self._logged(log)
         return await self.physical(log.lines, length) if length else b""
+
+    async def logged(self, log: RamLog) -> int:
+        """How many bytes of lines the guest has left in its RAM by now. The simulation stands still meanwhile.
+
+        Raises EmulatorError when they cannot be counted. It goes on also when the caller gives up.
+        """
+
+        async def counted() -> int:
+            async with self.debugger.paused():
+                return await self._logged(log)
+
+        return await finished(counted())
+
+    async def _logged(self, log: RamLog) -> int:
+        return log.length(await self.physical(log.address, HEADER.size))
 
     async def registers(self) -> dict[str, str]:
         """General and control registers by lower-case name. Only while stopped."""

@@ -48,14 +48,12 @@ LOG_CAP = 64 << 20  # bytes of log after which a guest is taken to flood it
 WORD = 0.2  # seconds that the log gets to say why the simulation has stopped by itself
 
 # What Bochs' own log says of the end of a guest, in the order in which it is said. The BIOS calls it a panic when an
-# image gives up and there is nothing else to boot: the guest still runs then, as it does under other firmware. So it
-# does when a device gave up on what a driver did.
+# image gives up and there is nothing else to boot: that is none of Bochs'.
 LOG_ENDS = re.compile(
     rb"(?P<reset>bx_pc_system_c::Reset\(\w+\) called)"
     rb"|(?P<power_off>^\d+[a-z]\[[^\n]*(?:ACPI control: soft power off|[Ss]hutdown port: shutdown requested))"
     rb"|(?P<triple_fault>^\d+[a-z]\[[^\n]*exception with no resolution)"
     rb"|(?P<vmx_abort>^\d+[a-z]\[[^\n]*VMABORT)"
-    rb"|(?P<device>^\d+p\[(?:PIC|PIT|DMA|KBD|CMOS|FLOPPY|HD|PIDE|PCI|P2I|HPET|ACPI|COM\d|BXVGA|VGA) *\][^\n]*)"
     rb"|(?P<panic>^\d+p\[(?!BIOS )[^\n]*)"
     rb"|(?P<halted>HLT instruction with IF=0)",
     re.MULTILINE,
@@ -193,7 +191,7 @@ class BochsSession:
                 end = await first(
                     watch.serial.reader(stream),
                     watch.debug.reader(machine.debugger.guest),
-                    _log_says(machine.log, boot.machine.cpus, watch),
+                    _log_says(machine, boot, watch),
                     _exits(machine, boot.machine.cpus),
                     _goes_on(machine),
                     watch.looks(machine, LOOK),
@@ -318,19 +316,23 @@ def _disk(place: str, image: str) -> str:
 async def _exits(machine: BochsMachine, cpus: int) -> End:
     """Bochs ended by itself: because the guest switched the machine off, or because Bochs gave up."""
     code = await machine.process.wait()
-    said, _ = _log_end(read_log(machine.log), 0, cpus)
-    return said or (Ending.CRASH, f"Bochs ended with exit code {code}")
+    log = read_log(machine.log)
+    said, _ = _log_end(log, 0, cpus)
+    return said or (Ending.CRASH, f"Bochs ended with exit code {code}{_after_panic(log)}")
 
 
-async def _log_says(log: Path, cpus: int, watch: Watch) -> End:
+async def _log_says(machine: BochsMachine, boot: Boot, watch: Watch) -> End:
     """Follow Bochs' log until it tells that the guest is over. Where a terminal marker is to come, HLT with interrupts
     off is not the end: it may be a nested guest's, which an NMI, the preemption timer or the monitor trap flag wakes.
+    A panic is not the end either: Bochs reports it and goes on. How far the guest was then is noted.
     """
     unfinished, resets, size = b"", 0, 0
-    async for fresh in appended(log, POLL):
+    async for fresh in appended(machine.log, POLL):
         size += len(fresh)
         whole, _, unfinished = (unfinished + fresh).rpartition(b"\n")  # a line that is not whole yet is looked at again
-        end, resets = _log_end(whole, resets, cpus)
+        if watch.said_before_panic is None and panics(whole):
+            watch.said_before_panic = await _said(machine, boot, watch)
+        end, resets = _log_end(whole, resets, boot.machine.cpus)
         if end is not None and end[0] == Ending.HALTED and watch.end is not None:
             watch.halted = True
         elif end is not None:
@@ -338,6 +340,16 @@ async def _log_says(log: Path, cpus: int, watch: Watch) -> End:
         if size > LOG_CAP:
             return Ending.FLOOD, f"the guest made Bochs log more than {LOG_CAP} bytes"
     return await never()
+
+
+async def _said(machine: BochsMachine, boot: Boot, watch: Watch) -> int | None:
+    """How many bytes of the words of a boot are there by now; None where Bochs does not let itself be asked."""
+    if boot.ram_log is None:
+        return len(watch.serial.data)
+    try:
+        return await machine.logged(boot.ram_log)
+    except EmulatorError:
+        return None
 
 
 async def _goes_on(machine: BochsMachine) -> End:
@@ -352,10 +364,20 @@ async def _goes_on(machine: BochsMachine) -> End:
 async def _gone(machine: BochsMachine, end: End, cpus: int) -> tuple[End, bool]:
     """The end of a boot whose Bochs left before it could be looked at, and whether its guest switched it off."""
     await machine.process.wait_for(limits.BOCHS_STOP)
-    after, _ = _log_end(read_log(machine.log), 0, cpus)
+    log = read_log(machine.log)
+    after, _ = _log_end(log, 0, cpus)
     if after is not None and after[0] == Ending.POWER_OFF:
         return (end[0], f"{end[1]}; then {after[1]}"), True
-    return (Ending.CRASH, f"{end[0]} ({end[1]}), then: {after[1] if after else 'Bochs ended'}"), False
+    return (
+        Ending.CRASH,
+        f"{end[0]} ({end[1]}), then: {after[1] if after else f'Bochs ended{_after_panic(log)}'}",
+    ), False
+
+
+def _after_panic(log: bytes) -> str:
+    """What a Bochs that ended by itself gave up on last, behind other words."""
+    *_, last = ["", *panics(log)]
+    return f" after a panic: {last}" if last else ""
 
 
 def _log_end(log: bytes, resets: int, cpus: int) -> tuple[End | None, int]:
@@ -374,11 +396,9 @@ def _log_end(log: bytes, resets: int, cpus: int) -> tuple[End | None, int]:
             return (Ending.TRIPLE_FAULT, "the CPU entered shutdown: third exception with no resolution"), resets
         elif kind == "vmx_abort":
             return (Ending.TRIPLE_FAULT, "the CPU entered shutdown: VMX abort"), resets
-        elif kind == "device":
-            continue
-        elif kind == "panic":
-            return (Ending.CRASH, match.group().decode(errors="replace")), resets
-        elif cpus == 1:  # with several CPUs one may halt for good while another goes on: the deadlines decide there
+        elif (
+            kind == "halted" and cpus == 1
+        ):  # with several CPUs one may halt for good while another goes on: the deadlines decide there
             return (Ending.HALTED, "HLT with interrupts off"), resets
     return None, resets
 
@@ -398,7 +418,7 @@ def panics(log: bytes) -> list[str]:
     """What Bochs gave up on: the lines of its log, each once. A triple fault and a guest that switches the machine off
     are logged as panics, too; they are the guest's own ends.
     """
-    ends = [match for match in LOG_ENDS.finditer(log) if match.lastgroup in ("panic", "device")]
+    ends = [match for match in LOG_ENDS.finditer(log) if match.lastgroup == "panic"]
     lines = [STAMP.sub("", match.group().decode(errors="replace")) for match in ends]
     return list(dict.fromkeys(lines))[:MOST_PANICS]
 

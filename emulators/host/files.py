@@ -91,11 +91,12 @@ def private_copy(source: Path, target: Path) -> None:
         )
 
 
-def read_log(path: Path) -> bytes:
-    """A log's bytes, of a big one its ends (see `ends`)."""
+def read_log(path: Path, start: int = 0) -> bytes:
+    """A log's bytes from a place on, of many its ends (see `ends`)."""
     try:
         with path.open("rb") as file:
-            return _ends(file, path.stat().st_size)
+            file.seek(start)
+            return _ends(file, path.stat().st_size - start)
     except FileNotFoundError:
         return b""
 

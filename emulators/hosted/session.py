@@ -11,8 +11,10 @@ from typing import NamedTuple
 
 import msgspec
 
+from emulators.bochs.target import panics
 from emulators.host import limits
 from emulators.host.errors import EmulatorError, HostingError, Progress
+from emulators.host.files import read_log
 from emulators.host.limits import AnswerTimeout, in_time
 from emulators.host.scratch import scratch
 from emulators.hosted import parameters
@@ -74,6 +76,7 @@ class _Remains(NamedTuple):
     dump: Dump
     registers: dict[str, str]
     logs: dict[str, bytes]
+    panics: list[str]  # of the Bochs under KVM
     counters: dict[str, float]
     commands: list[list[str]]
 
@@ -272,6 +275,7 @@ class HostedSession:
         end: End | None = None
         exits: dict[str, bytes] = {}
         cpu_before, uptime_before = machine.bochs.process.cpu_seconds(), machine.uptime
+        log_from = machine.bochs.log.stat().st_size if machine.bochs.log.exists() else 0
 
         async def asleep(threads: Sequence[int]) -> bool:
             _, said = await machine.ask(asleep_command(threads))
@@ -332,6 +336,7 @@ class HostedSession:
             dump=left,
             registers=registers,
             logs={QEMU_LOG: log, KERNEL_LOG: kernel_log, **({EXITS_LOG: exit_log(exits)} if exits else {})},
+            panics=panics(read_log(machine.bochs.log, log_from)),
             counters={
                 "cpu seconds": cpu - cpu_before,
                 "cpu seconds to ready": machine.cpu_to_ready,
@@ -353,6 +358,7 @@ class HostedSession:
             registers=remains.registers,
             logs=remains.logs,
             kernel_faults=faults(remains.logs[KERNEL_LOG]),
+            panics=remains.panics,
             seconds={**seconds, **remains.watch.seconds, "whole": time.monotonic() - begun},
             counters={**remains.counters, **counters},
             commands=remains.commands,
