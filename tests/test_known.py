@@ -343,6 +343,11 @@ def test_what_is_left_of_a_divergence_when_one_side_is_repaired_is_not_new(known
     assert result.verdict == left and not result.expected
     assert standing(result) == ("gone" if repair else "new")
     assert ("one side of a known divergence is repaired: a known one" in result.reason) is repair
+    # Only if what is left is what the entry describes.
+    manifest = msgspec.structs.replace(MANIFEST_OF_SIDES, known=[entry_of(verdict=known, match={"exit_reason": "0x7"})])
+    (result,) = judged([boot("bochs", serial(sides[0]))], [boot("kvm", serial(sides[1]))], manifest=manifest)
+    assert (standing(result), result.known) == ("new", None)
+    assert "another divergence of this check is known: a known one" in result.hints
 
 
 def of_the_log(*patterns: str, **says: object) -> list[KnownDivergence]:

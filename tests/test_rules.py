@@ -238,21 +238,23 @@ def boots(target: str, *texts: str | None) -> list[BootReading]:
 
 
 OTHER = "FAIL exit_reason=0xa must.exit_reason=0x30"
+LIES = "PASS exit_reason=0x0 must.exit_reason=0x30"
 
 
 class TestRepeatedBoots:
     @pytest.mark.parametrize(
         ("left", "right", "verdict", "times"),
         [
-            ((PASS, PASS, PASS), (PASS, FAIL, PASS), Verdict.FLAKY, "2/3"),
+            ((PASS, PASS, PASS), (PASS, FAIL, PASS), Verdict.FLAKY, "1/3"),
             ((PASS, PASS, PASS), (FAIL, FAIL, FAIL), Verdict.SUBJECT_WRONG, "3/3"),
-            ((PASS, FAIL, PASS), (PASS, PASS, PASS), Verdict.FLAKY, "2/3"),
+            ((PASS, FAIL, PASS), (PASS, PASS, PASS), Verdict.FLAKY, "1/3"),
             ((FAIL, PASS, FAIL), (FAIL, PASS, FAIL), Verdict.FLAKY, "2/3"),
             # The answer is the same in all of them, only the wrong value is not.
             ((PASS, PASS, PASS), (FAIL, OTHER, FAIL), Verdict.SUBJECT_WRONG, "3/3"),
             ((FAIL, OTHER), (FAIL, OTHER), Verdict.BOTH_WRONG, "2/2"),
             # One that decides nothing takes the verdict of the others away.
             ((PASS, PASS), (FAIL, "PASS exit_reason=0x0 must.exit_reason=0x30"), Verdict.INCONCLUSIVE, "1/2"),
+            ((PASS, PASS, PASS), (FAIL, FAIL, LIES), Verdict.INCONCLUSIVE, "1/3"),
             ((PASS,), (FAIL,), Verdict.SUBJECT_WRONG, ""),
         ],
     )
@@ -261,6 +263,16 @@ class TestRepeatedBoots:
     ) -> None:
         (result,) = judged(boots("bochs", *left), boots("kvm", *right))
         assert (result.verdict, result.boots) == (verdict, times), result.reason
+
+    def test_a_flaky_one_shows_a_boot_that_diverges(self) -> None:
+        (result,) = judged(boots("bochs", PASS, PASS, PASS), boots("kvm", PASS, FAIL, PASS))
+        assert (result.subject.status, result.fields[0].values["kvm"]) == ("FAIL", "0x0")
+        assert result.reason.startswith("1 of 3 boots: KVM wrong (exit_reason is 0x0")
+        assert result.reason.endswith("; the others: 2 agree")
+
+    def test_one_that_decides_nothing_names_the_boot(self) -> None:
+        (result,) = judged(boots("bochs", PASS, PASS, PASS), boots("kvm", FAIL, FAIL, LIES))
+        assert result.reason.startswith("boot 2: kvm: the image says PASS although"), result.reason
 
     def test_values_that_vary_are_told_as_such(self) -> None:
         (result,) = judged(boots("bochs", PASS, PASS), boots("kvm", FAIL, OTHER))
@@ -295,6 +307,22 @@ class TestRepeatedBoots:
     def test_a_contradiction_names_the_boot(self) -> None:
         (result,) = judged(boots("bochs", PASS), boots("kvm", FAIL, PASS))
         assert "kvm: boot 1 gave PASS" in result.reason and "no counterpart on bochs" in result.reason
+        assert result.boots == "1/2"
+
+    def test_a_contradiction_shows_what_that_boot_gave(self) -> None:
+        (result,) = judged(boots("bochs", PASS), boots("kvm", FAIL, PASS))
+        assert [side.status for side in result.sides] == ["PASS", "PASS"]
+        assert result.fields[0].values == {"bochs": "0x30", "kvm": "0x30"}
+
+    @pytest.mark.parametrize("form", ["OPEN a={}", "PASS a={} b=0x1 must.b=0x1"])
+    def test_where_nothing_is_broken_other_values_contradict_too(self, form: str) -> None:
+        one, other = form.format("0x1"), form.format("0x2")
+        (result,) = judged(boots("bochs", one, other), boots("kvm", one))
+        assert result.verdict == Verdict.INCONCLUSIVE and "a 0x2" in result.reason, result.reason
+        (result,) = judged(boots("bochs", one, one), boots("kvm", one))
+        assert result.verdict == Verdict.AGREE
+        (result,) = judged(boots("bochs", PASS), boots("kvm", FAIL, OTHER))
+        assert result.verdict == Verdict.SUBJECT_WRONG, "of a wrong value the verdict does not depend"
 
 
 class TestTheLogOfTheKernel:

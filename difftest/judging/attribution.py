@@ -83,8 +83,6 @@ def _subject_fails(sides: Mapping[Role, Evidence], targets: Mapping[Role, str], 
     if host.status == Status.NOT_REPORTED:
         reason = f"{why}; whether the CPU under it does the same was not observed: {host.reason}"
         return Attribution(verdict=Verdict.INCONCLUSIVE, reason=reason)
-    if subject.status == host.status == reference.status == Status.DIED:
-        return Attribution(verdict=Verdict.INCONCLUSIVE, reason=f"all sides died: {reference.reason}")
     distinct = {targets[role]: sides[role] for role in (Role.REFERENCE, Role.HOST_CPU, Role.SUBJECT)}
     how = "in the same way" if alike(subject, host) else f"in another way ({against_sdm(host)})"
     return Attribution(

@@ -31,14 +31,14 @@ from difftest.judging.evidence import (
     screen_scope,
     switched_off,
 )
-from difftest.judging.known import applying, covers, matches
+from difftest.judging.known import applying, covers, describes, matches
 from difftest.judging.result import Field, Result, Role, Side
 from difftest.reading.boot_reading import BootReading, Parts
 from difftest.reading.dump import exception_dump
 from difftest.reading.exits import exits_of, l0_view
 from difftest.reading.record import Record, parse
 from difftest.text import visible
-from difftest.verdict import MEANINGS, Status, Verdict
+from difftest.verdict import MEANINGS, Status, Verdict, label
 from emulators.host.errors import ExpressionError
 from emulators.observation import FATAL, ORDERLY
 from emulators.target import Names
@@ -96,6 +96,11 @@ class Pairing(msgspec.Struct, frozen=True, kw_only=True):
     def targets(self) -> dict[Role, str]:
         return {side.role: side.names.target for side in self.sides}
 
+    def label(self, verdict: Verdict) -> str:
+        """A verdict in words."""
+        names = self.reference.names.implementation, self.subject.names.implementation
+        return label(verdict, reference=names[0], subject=names[1])
+
     @property
     def versions(self) -> dict[str, str]:
         """What the version ranges and parameters of a `[[known]]` entry speak of, by its keys; "" where not known."""
@@ -126,6 +131,7 @@ class _RepeatVerdict(msgspec.Struct, frozen=True, kw_only=True):
     hints: list[str] = []
     evidence: dict[Role, Evidence] = {}
     fields: list[Field] = []
+    unpaired: bool = False  # of a boot of one side that has no counterpart
 
 
 def judge(pairing: Pairing) -> list[Result]:
@@ -238,22 +244,25 @@ def _judged(pairing: Pairing, about: About, check: str | None) -> Result:
     """The verdict over all repeated boots: flaky when the answer is not the same in all of them."""
     boots = {side.role: by_repeat(side.boots) for side in pairing.sides}
     references, subjects = boots[Role.REFERENCE], boots[Role.SUBJECT]
-    outcomes = [_outcome(pairing, boots, number, check) for number in sorted(references.keys() & subjects.keys())]
+    numbers = sorted(references.keys() & subjects.keys())
+    outcomes = [_outcome(pairing, boots, number, check) for number in numbers]
     if not outcomes:
         return _result(pairing, about, _RepeatVerdict(verdict=Verdict.INCONCLUSIVE, reason="no boot was observed"))
     outcomes += _contradictions(pairing, boots, check, outcomes)
     answers = Counter(outcome.verdict for outcome in outcomes)
-    commonest, times = answers.most_common(1)[0]
-    chosen = next(outcome for outcome in outcomes if outcome.verdict == commonest)
-    undecided = next((outcome for outcome in outcomes if not MEANINGS[outcome.verdict].decided), None)
-    if len(answers) > 1 and undecided is not None:
-        chosen = undecided
-    elif len(answers) > 1:
-        reason = f"{times} of {len(outcomes)} boots gave one result, the others another ({chosen.reason})"
+    # What is shown is what decides nothing, if anything does, or else what diverges: of several the commonest.
+    order = sorted(answers, key=lambda one: (MEANINGS[one].decided, not MEANINGS[one].diverges, -answers[one]))
+    shown = order[0]
+    chosen, times = next(outcome for outcome in outcomes if outcome.verdict == shown), answers[shown]
+    if len(answers) > 1 and MEANINGS[shown].decided:
+        others = ", ".join(f"{answers[one]} {pairing.label(one)}" for one in order[1:])
+        reason = f"{times} of {len(outcomes)} boots: {pairing.label(shown)} ({chosen.reason}); the others: {others}"
         chosen = msgspec.structs.replace(chosen, verdict=Verdict.FLAKY, reason=reason)
-    elif len({_values(outcome) for outcome in outcomes}) > 1:
+    elif len(answers) == 1 and len({_values(outcome) for outcome in outcomes}) > 1:
         hint = "the values vary from boot to boot; the answer does not"
         chosen = msgspec.structs.replace(chosen, hints=[*chosen.hints, hint])
+    elif len(answers) > 1 and not chosen.unpaired:
+        chosen = msgspec.structs.replace(chosen, reason=f"boot {numbers[outcomes.index(chosen)]}: {chosen.reason}")
     return _result(pairing, about, chosen, f"{times}/{len(outcomes)}" if len(outcomes) > 1 else "")
 
 
@@ -275,15 +284,37 @@ def _contradictions(
     found = []
     pairs = (Role.REFERENCE, Role.SUBJECT), (Role.SUBJECT, Role.REFERENCE)
     for role, other in pairs:
+        counted = {_answer(outcome.evidence[role]) for outcome in outcomes if role in outcome.evidence}
         for number in sorted(boots[role].keys() - boots[other].keys()):
-            status = evidence_of(pairing.manifest, boots[role][number], check, ScreenScope.NOTHING).status
-            if status not in {outcome.evidence[role].status for outcome in outcomes if role in outcome.evidence}:
-                reason = (
-                    f"{pairing.targets[role]}: boot {number} gave {status.value}, which the others did not, and has no "
-                    f"counterpart on {pairing.targets[other]}"
+            parts = boots[role][number]
+            scope = _scope(pairing.manifest, check, parts, next(iter(boots[other].values())))
+            one = evidence_of(pairing.manifest, parts, check, scope)
+            if _answer(one) in counted:
+                continue
+            what = f"{one.status.value}{_values_of(one)}"
+            reason = (
+                f"{pairing.targets[role]}: boot {number} gave {what}, which the others did not, and has no "
+                f"counterpart on {pairing.targets[other]}"
+            )
+            evidence = {**outcomes[0].evidence, role: one}
+            fields = _fields(pairing, evidence)
+            found.append(
+                _RepeatVerdict(
+                    verdict=Verdict.INCONCLUSIVE, reason=reason, evidence=evidence, fields=fields, unpaired=True
                 )
-                found.append(_RepeatVerdict(verdict=Verdict.INCONCLUSIVE, reason=reason))
+            )
     return found
+
+
+def _answer(one: Evidence) -> tuple[Status, tuple[tuple[str, str], ...]]:
+    """What a side answers: its status and, where it breaks nothing, its values. Where it does they may vary."""
+    return one.status, () if one.status.bad else tuple(sorted(one.record.fields.items()))
+
+
+def _values_of(one: Evidence) -> str:
+    """The values of a side that breaks nothing, in a few words."""
+    values = [f"{name} {value}" for name, value in one.record.fields.items()]
+    return f" ({', '.join(values[:MOST_LINES])})" if values and not one.status.bad else ""
 
 
 def _outcome(
@@ -291,8 +322,7 @@ def _outcome(
 ) -> _RepeatVerdict:
     """One check in the repeated boot of this number. The CPU under the subject is booted once, for all of them."""
     parts = {role: every.get(number) or every[min(every)] for role, every in boots.items() if every}
-    firsts = [parts[role][0] for role in (Role.REFERENCE, Role.SUBJECT)]
-    screens = screen_scope(pairing.manifest, *firsts) if check is None else ScreenScope.NOTHING  # of no single check
+    screens = _scope(pairing.manifest, check, parts[Role.REFERENCE], parts[Role.SUBJECT])
     evidence = {role: evidence_of(pairing.manifest, one, check, screens) for role, one in parts.items()}
     host = pairing.side(Role.HOST_CPU)
     if host is not None and (unfit := _host_unfit(pairing, host, parts.get(Role.HOST_CPU), check)):
@@ -324,6 +354,11 @@ def _outcome(
     if check is None and found.verdict == Verdict.INCONCLUSIVE:
         hints += end_hints(pairing.manifest, {pairing.targets[role]: part_of(parts[role], check) for role in BOTH})
     return _RepeatVerdict(verdict=found.verdict, reason=found.reason, hints=hints, evidence=evidence, fields=fields)
+
+
+def _scope(manifest: Manifest, check: str | None, *sides: Parts) -> ScreenScope:
+    """What is compared of the screens: of no single check anything."""
+    return screen_scope(manifest, *(parts[0] for parts in sides)) if check is None else ScreenScope.NOTHING
 
 
 def _died_by_itself(one: Evidence) -> Evidence:
@@ -552,7 +587,8 @@ def _result(pairing: Pairing, about: About, outcome: _RepeatVerdict, boots: str 
     if outcome.verdict == Verdict.AGREE:
         reason = f"a known divergence is gone: {entries[0].reason}"
         return msgspec.structs.replace(result, known=entries[0], expected=False, reason=reason)
-    repaired = next((one for one in entries if result.verdict in REPAIRED.get(one.verdict, ())), None)
+    left = [one for one in entries if result.verdict in REPAIRED.get(one.verdict, ()) and describes(one, result)]
+    repaired = next(iter(left), None)
     if repaired is not None:
         reason = f"one side of a known divergence is repaired: {repaired.reason}; what is left: {result.reason}"
         return msgspec.structs.replace(result, known=repaired, reason=reason)
