@@ -599,14 +599,16 @@ def _result(pairing: Pairing, about: About, outcome: _RepeatVerdict, boots: str 
 
 
 def _sides(pairing: Pairing, evidence: Mapping[Role, Evidence]) -> list[Side]:
-    """The sides as they are stored. A reference that is also the CPU under the subject is one side; a CPU that was not
-    booted is one where the verdict needs it.
+    """The sides as they are stored. A reference that is also the CPU under the subject is one side; a CPU that gave
+    nothing of a check is one where the verdict needs it.
     """
     sides = []
     for booted in pairing.sides:
         one = evidence.get(booted.role)
         if booted.role == Role.HOST_CPU and (
-            one is None or _is_reference(pairing, booted) or not (booted.boots or evidence[Role.SUBJECT].status.bad)
+            one is None
+            or _is_reference(pairing, booted)
+            or (one.status == Status.NOT_REPORTED and not evidence[Role.SUBJECT].status.bad)
         ):
             continue
         sides.append(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Set
 
 import msgspec
 
@@ -44,16 +44,22 @@ class Boots:
         variant: str = "",
         *,
         first: int = 0,
+        checks: Set[str] | None = None,
     ) -> list[int]:
         """Boot an image, and after each check that ended or hung the guest once more with the checks that are left.
-        `first` is the place of this group of checks among those of the case.
+        `first` is the place of this group of checks among those of the case; of the group only `checks` are switched
+        on, where they are given.
 
         Returns the numbers of these boots.
         """
         name = prepared.case.name
         numbers: list[int] = []
         reported: set[str] = set()
-        wanted, part, hangs, in_ram = list(range(len(prepared.abouts))), 0, 0, True
+        wanted = [at for at, about in enumerate(prepared.abouts) if checks is None or about.check in checks]
+        part, hangs, in_ram = 0, 0, True
+        if len(wanted) < len(prepared.abouts):  # other bytes than those of part 0, but for which checks are on the same
+            boot = msgspec.structs.replace(prepared.only(wanted), machine=boot.machine)
+            part = 1
         while True:
             record = BootRecord(repeat=repeat, part=first * PARTS_OF_A_CPU + part, variant=variant)
             reading = await self._observe(prepared, target, session, boot, record)
@@ -69,7 +75,7 @@ class Boots:
             elif known and hangs < MOST_HANGS:
                 hangs += ending not in FATAL | {Ending.FINISHED}
                 reported |= {str(left_in)}
-                wanted = [at for at, about in enumerate(prepared.abouts) if about.check not in reported]
+                wanted = [at for at in wanted if prepared.abouts[at].check not in reported]
                 self._say(name, target.name, f"{left_in} {_what_it_did(ending)}; {len(wanted)} checks are left to boot")
             else:
                 break

@@ -157,8 +157,8 @@ class Run:
         self.writer.add_results(name, self.results[name])
 
     async def _boot_host(self, job: Job, subject: str, checks: Set[str]) -> None:
-        """Boot a case, as far as these checks need it, on the CPU under a subject, unless that is the reference itself
-        or cannot be had.
+        """Boot a case with these of its checks on the CPU under a subject, unless that is the reference itself or
+        cannot be had.
         """
         host, name = self.hosts.get(subject), job.prepared.case.name
         if host is None or isinstance(host, str) or self._reference_is(host, name):
@@ -172,7 +172,8 @@ class Run:
                 group = groups[place]
                 cpu, boot = on_cpu(host, group.emulated_cpu), group.boot()
                 async with self.slots, cpu.session([boot], lambda line: self.say(name, host.name, line)) as session:
-                    await self.boots.boot(group, cpu, session, boot, 0, first=place)
+                    only = checks if needed else None
+                    await self.boots.boot(group, cpu, session, boot, 0, first=place, checks=only)
             await self.boots.read_screens(name, host.name)
         except StoreError:
             raise
