@@ -12,8 +12,10 @@ from unittest.mock import Mock
 import pytest
 from PIL import Image, ImageChops, ImageGrab
 
+from emulators.bochs.program import installed
 from emulators.bochs.target import Bochs
 from emulators.bochs.xvfb import Display, Displays, xvfb
+from emulators.hosted.host_cpu import HostCpu
 from emulators.observation import Observation
 
 from .guests import HALT, SHOW, boot_sector
@@ -109,3 +111,15 @@ async def test_a_guest_leaves_nothing_on_the_screen_for_the_next(tmp_path: Path)
         assert [display] == bochs.displays._idle
     assert not _alike(shown, alone)
     assert _alike(behind, alone)
+
+
+async def test_nested_users_share_the_servers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The reference and the CPU under KVM, each of which asks for them to be reused."""
+    displays = Displays()
+    async with displays.reused():
+        async with displays.reused(), displays.lent() as first:
+            pass
+        async with displays.lent() as second:
+            assert second is first and second.server.returncode is None
+    assert first.server.returncode is not None
+    assert HostCpu(lambda say: installed(), None, "m", Path(), chosen=False).displays is Bochs().displays

@@ -69,6 +69,7 @@ class Bochs(Target):
     name = "bochs"
     configuration = "bochsrc"  # its file, where it is booted by hand
     implementation = "Bochs"
+    displays = Displays()  # of all targets that draw: the CPU under KVM is booted when the reference is done
 
     def __init__(self, bochs: str | None = None, cpu_model: str | None = None, cache: Path | None = None) -> None:
         """`bochs` is a version or a path, see `emulators.bochs.program.program`; None is the distribution's."""
@@ -77,7 +78,6 @@ class Bochs(Target):
         self.chosen = cpu_model is not None  # by the user
         self._cache = cache or cache_folder()
         self._program: BochsProgram | None = None
-        self.displays = Displays()
 
     @property
     def capabilities(self) -> frozenset[str]:

@@ -59,7 +59,10 @@ class Displays:
 
     @contextlib.asynccontextmanager
     async def reused(self) -> AsyncIterator[None]:
-        """Servers that were started meanwhile end with the context."""
+        """Servers that were started meanwhile end with the context, of nested ones with the outermost."""
+        if self._started is not None:
+            yield
+            return
         async with contextlib.AsyncExitStack() as self._started:
             try:
                 yield
