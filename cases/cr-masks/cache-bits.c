@@ -21,6 +21,8 @@ static void entry_keeps(u32 l1_bits, u32 field)
     must("l2_cr0_read", exit.registers.eax, L2_CR0 | l1_bits);
     must("cr0", exit.cr0, L2_CR0 | l1_bits);
     must("l1_cr0_cd_nw", l1_cr0_then & CACHE_BITS, l1_bits);
+    noted("guest_cr0_field", L2_CR0 | field);
+    note_cr0();
 }
 
 CHECK(entry_same, "M-17/control", NEEDS_L2, SDM_ENTRY,
@@ -72,6 +74,7 @@ static void exit_keeps(u32 l1_bits, u32 l2_bits, u32 host_field)
     must_execute(&exit, &mov_to_cr0);
     must("cr0", exit.cr0, L2_CR0 | l2_bits);
     must("l1_cr0_cd_nw", l1_cr0_then & CACHE_BITS, l2_bits);
+    note_cr0();
 }
 
 CHECK(exit_same, "M-17/exit-control", NEEDS_L2, SDM_EXIT,
@@ -106,6 +109,8 @@ CHECK(entry_reserved, "M-17/reserved", NEEDS_L2, SDM_ENTRY,
     struct vm_exit exit = l2_try(&mov_from_cr0);
     must_execute(&exit, &mov_from_cr0);
     must("l2_cr0_read", exit.registers.eax, L2_CR0);
+    noted("guest_cr0_field", (L2_CR0 & ~CR0_ET) | CR0_RESERVED);
+    note_cr0();
 }
 
 CHECK(exit_reserved, "M-17/exit-reserved", NEEDS_L2, SDM_EXIT,
@@ -119,4 +124,5 @@ CHECK(exit_reserved, "M-17/exit-reserved", NEEDS_L2, SDM_EXIT,
     write_cr0(l1_cr0);
     must_execute(&exit, &mov_from_cr0);
     must("l1_cr0_read", l1_cr0_then, l1_cr0);
+    note_cr0();
 }

@@ -162,8 +162,9 @@ struct shown effect_after(const struct effect *effect, enum writer writer, u32 v
 static void must_keep_value(const struct effect *effect, enum writer writer, enum changes changes, bool set)
 {
     static const struct {
-        const char *effect, *read;
-    } fields[] = { { "effect_of_clear_bit", "misread_of_clear_bit" }, { "effect_of_set_bit", "misread_of_set_bit" } };
+        const char *effect, *read, *shadow;
+    } fields[] = { { "effect_of_clear_bit", "misread_of_clear_bit", "shadow_of_clear_bit" },
+                   { "effect_of_set_bit", "misread_of_set_bit", "shadow_of_set_bit" } };
     u32 another = writer == BY_LMSW ? effect->another_of_msw : effect->another;
     effect_prepare(effect, set);
     u32 written = (vmcs_read(effect->cr->guest) ^ effect->bit) ^ (changes == WITH_ANOTHER ? another : 0);
@@ -171,6 +172,8 @@ static void must_keep_value(const struct effect *effect, enum writer writer, enu
     struct shown shown = effect_after(effect, writer, written);
     must(fields[set].effect, shown.effect, set ? effect->when_set : effect->when_clear);
     must(fields[set].read, shown.read ^ written, 0);
+    noted("mask", effect->bit);
+    noted(fields[set].shadow, written & effect->bit);
     if (shown.effect == NEITHER)
         saw_exit(&shown.exit, effect->code->start);
 }

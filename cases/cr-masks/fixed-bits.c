@@ -111,7 +111,7 @@ CHECK(clears_pe_alone, "M-06/pe-with-pg", NEEDS_L2, SDM_CHANGES,
     l2_faults(&cr0, PAGING_CR0 & ~CR0_PE);
 }
 
-CHECK(pg_in_real_mode, "M-06/pg-in-real-mode", NEEDS_L2, SDM_CHANGES,
+CHECK(pg_in_real_mode, "M-06/pg-in-real-mode", NEEDS_L2, SDM_EVENTS "; " SDM_CHANGES,
       "MOV to CR0 that sets PG in an unrestricted L2 in real-address mode causes #GP(0)")
 {
     l2_prepare(mov_to_cr0.start);
@@ -149,7 +149,7 @@ CHECK(clears_ne, "M-07/ne", NEEDS_L2, SDM_CHANGES "; " SDM_RESTRICTIONS,
     l2_faults(&cr0, L2_CR0 & ~CR0_NE);
 }
 
-CHECK(clears_ne_in_real_mode, "M-07/real-mode", NEEDS_L2, SDM_CHANGES "; " SDM_RESTRICTIONS,
+CHECK(clears_ne_in_real_mode, "M-07/real-mode", NEEDS_L2, SDM_EVENTS "; " SDM_CHANGES "; " SDM_RESTRICTIONS,
       "MOV to CR0 in an L2 in real-address mode that clears NE causes #GP")
 {
     l2_prepare(mov_to_cr0.start);

@@ -210,6 +210,7 @@ static void ts_stays(const struct l2_code *code, u32 em, u32 ts)
     else
         must_execute(&exit, code);
     must("cr0", exit.cr0, L2_CR0 | CR0_MP | real);
+    note_cr0();
 }
 
 CHECK(mov_keeps_ts, "M-13/control-ts-clear", NEEDS_L2, SDM_CHANGES,
@@ -285,6 +286,7 @@ CHECK(lmsw_shadow, "M-13/shadow", NEEDS_L2, SDM_CHANGES,
     struct vm_exit exit = read_after_lmsw(CR0_WP);
     must_execute(&exit, &lmsw_reads);
     must("cr0_read", exit.registers.edi, L2_CR0 | CR0_MP | CR0_WP);
+    note_cr0();
 }
 
 CHECK(lmsw_shadows, "M-13/shadow-each-bit", NEEDS_L2, SDM_CHANGES,

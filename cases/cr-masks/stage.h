@@ -21,6 +21,7 @@
 #define SDM_CHANGES "Changes to Instruction Behavior in VMX Non-Root Operation (Vol. 3, 26.3)"
 #define SDM_QUALIFICATION "Basic VM-Exit Information (Vol. 3, 28.2.1)"
 #define SDM_PRIORITY "Relative Priority of Faults and VM Exits (Vol. 3, 26.1.1)"
+#define SDM_EVENTS "Information for VM Exits Due to Vectored Events (Vol. 3, 28.2.2)"
 #define SDM_RESTRICTIONS "Restrictions on VMX Operation (Vol. 3, 24.8)"
 
 L2_CODE(mov_to_cr0, "movl %eax, %cr0");
@@ -44,6 +45,14 @@ static inline void own(const struct control_register *cr, u32 mask, u32 shadow)
 {
     vmcs_write(cr->mask, mask);
     vmcs_write(cr->shadow, shadow);
+}
+
+/* What L1 owns of L2's CR0, and the CR0 that it gets back, for who reads the record. */
+static inline void note_cr0(void)
+{
+    noted("cr0_mask", vmcs_read(CR0_GUEST_HOST_MASK));
+    noted("cr0_shadow", vmcs_read(CR0_READ_SHADOW));
+    noted("host_cr0", vmcs_read(HOST_CR0));
 }
 
 /* L2 runs an instruction with `value` in EAX. */
