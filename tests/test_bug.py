@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 
 import msgspec
 import pytest
 
-from difftest.case.manifest import HOST_KERNEL
+from difftest.case.manifest import HOST_KERNEL, KnownDivergence
 from difftest.errors import StoreError
+from difftest.image.params import speaking
 from difftest.judging.result import Field, Result
 from difftest.reading.boot_reading import BootRecord
 from difftest.report.bug import bug_report
@@ -18,6 +20,7 @@ from difftest.run.writer import RunWriter
 from difftest.verdict import Verdict
 from emulators.observation import KernelFault
 from tests import sample_run as sample
+from tests.test_captured import captured
 
 MANIFEST = """
 name = "ept-pdpte-load"
@@ -67,10 +70,36 @@ def test_it_has_what_the_first_report_of_the_bug_had(tmp_path: Path) -> None:
         "A nested guest sets CR0.PG.",
         "Intel SDM: PDPTE Registers; EPT Violations\n",
         "Likely cause (from the case's manifest; not observed in this run):",
-        "See also: https://bugzilla.example/1",
+        "  guest_physical_address = 0x13000\n",
         "difftest run ept-pdpte-load -k not-present --target kvm-hosted",
     ):
         assert line in text, line
+
+
+def test_what_is_reported_already_is_said_before_all_else(tmp_path: Path) -> None:
+    text = bug_report(nested_run(tmp_path), "not-present")
+    assert text.startswith("Already reported: https://bugzilla.example/1 (")
+    manifest = msgspec.structs.replace(sample.MANIFEST, known=[])
+    assert "Already reported" not in bug_report(sample.write_run(tmp_path / "new", manifest=manifest), "not-present")
+
+
+def test_what_the_wrong_side_does_not_speak_of_is_expected_all_the_same(tmp_path: Path) -> None:
+    """KVM's record has another exit, without the address that the right one has."""
+    text = bug_report(nested_run(tmp_path), "not-present")
+    expected = text.partition("Expected behavior")[2].partition("Actual behavior")[0]
+    assert "  exit_reason = 0x30 (48, EPT violation)\n  guest_physical_address = 0x13000\n" in expected
+    assert b"guest_physical_address" not in sample.BAD.serial.partition(b"check not-present")[2]
+
+
+def test_the_hash_of_the_attached_image_is_said_beside_that_of_the_booted_one(tmp_path: Path) -> None:
+    """An image of the kit is attached with its lines on COM1; any other is attached as it was booted."""
+    assert f"(attached; sha256 of the image {sample.SHA256};" in bug_report(nested_run(tmp_path), "not-present")
+    run = captured("kvm-wrong")
+    (case,) = run.cases()
+    attached = hashlib.sha256(speaking(run.image(case))).hexdigest()
+    text = bug_report(run, "not-present")
+    assert f"sha256 of the image {attached}: it sends its lines to COM1" in text
+    assert attached != case.image_sha256 and case.image_sha256 in text
 
 
 def test_what_was_not_tried_is_said_to_be_not_tried(tmp_path: Path) -> None:
@@ -105,6 +134,8 @@ def test_both_get_a_report_when_both_are_wrong(tmp_path: Path) -> None:
     left = msgspec.structs.replace(sample.GOOD, serial=other)
     text = bug_report(sample.write_run(tmp_path / "two", left, host=None), "not-present")
     assert text.count("Summary: ") == 2 and "Summary: Bochs" in text and "Summary: KVM" in text
+    of_bochs, _, of_kvm = text.partition("Summary: KVM")
+    assert "--target" not in of_bochs and "--target kvm-hosted" in of_kvm
     assert "shows it" not in text, "none of the two shows what is expected"
     three = bug_report(sample.write_run(tmp_path / "three", left), "not-present")
     assert three.count("Summary: ") == 2 and three.count("Expected behavior (Bochs (3.0+dfsg-1) shows it") == 2
@@ -117,6 +148,35 @@ def test_of_a_shared_failure_the_cpu_under_kvm_is_reported(tmp_path: Path) -> No
     assert text.count("Summary: ") == 1 and text.startswith("Summary: Bochs") and "bochs-emu/Bochs" in text
     assert "Bochs version: 3.0+dfsg-1" in text
     assert "The same was seen under KVM, which ran on this CPU: that says nothing about KVM." in text
+    assert "difftest run ept-pdpte-load -k not-present --bochs 3.0\n" in text, "booted directly, as the reference"
+
+
+def test_where_both_are_wrong_each_has_its_own_cause_and_link(tmp_path: Path) -> None:
+    left = msgspec.structs.replace(sample.GOOD, serial=sample.BAD.serial)
+    both = KnownDivergence(
+        check="not-present",
+        verdict=Verdict.BOTH_WRONG,
+        match={"exit_reason": "0x0"},
+        reason="KVM forgets",
+        link="https://kernel.example/1",
+        reference_reason="Bochs does not look",
+        reference_link="https://bochs.example/2",
+    )
+    alone = msgspec.structs.replace(both, reference_reason="", reference_link="")
+    for number, (known, cause, link) in enumerate(((both, True, True), (alone, False, False))):
+        manifest = msgspec.structs.replace(sample.MANIFEST, known=[known])
+        run = sample.write_run(tmp_path / str(number), left, host=None, manifest=manifest)
+        of_bochs, of_kvm = _halves(run)
+        assert "KVM forgets" in of_kvm and "Already reported: https://kernel.example/1" in of_kvm
+        assert ("Bochs does not look" in of_bochs) == cause and ("https://bochs.example/2" in of_bochs) == link
+        assert "KVM forgets" not in of_bochs and "kernel.example" not in of_bochs
+
+
+def _halves(run: StoredRun) -> tuple[str, str]:
+    """The report on Bochs and that on KVM."""
+    whole = bug_report(run, "not-present")
+    at = whole.index("Already reported: https://kernel.example/1")
+    return whole[:at], whole[at:]
 
 
 def test_a_fault_in_the_kernel_s_log_is_reported_with_its_trace(tmp_path: Path) -> None:

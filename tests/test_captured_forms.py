@@ -112,12 +112,14 @@ def test_the_bundle_has_all_that_needs_no_emulator(name: str) -> None:
     assert ("report.txt" in files) == bool(result.wrong)
     assert msgspec.json.decode(files["result.json"], type=Result) == result
     assert files["rerun.sh"].startswith(b"#!") and files["environment.txt"]
-    for side in pair.sides:
+    for side in [side.of(result) for side in pair.sides]:
         target, boot = side.names.target, side.observation
         assert (f"{target}/serial.bin" in files) == (boot is not None)
         if boot is not None:
             assert files[f"{target}/serial.bin"] == boot.serial and files.get(f"{target}/screen.png") == boot.screen
             assert files[f"{target}/commands.txt"].count(b"\n") == len(boot.commands)
+            record = f"difftest 1 check {result.check} ".encode()
+            assert files[f"{target}/record.txt"].startswith(record) == (record in boot.words)
 
 
 def unpacked(data: bytes) -> dict[str, bytes]:

@@ -47,6 +47,8 @@ class KnownDivergence(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     verdict: Verdict
     reason: str
     link: str = ""
+    reference_reason: str = ""  # of both-wrong: why the reference is wrong, where `reason` says it of the subject alone
+    reference_link: str = ""
     targets: list[str] = []  # subjects it holds for; empty: all
     kernels: str = ""  # versions of the kernel it holds for, as a PEP 440 specifier set (">=5.10,<8"); empty: all
     bochs: str = ""  # the same of the reference Bochs
@@ -55,6 +57,12 @@ class KnownDivergence(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     match: dict[str, str | list[str]] = {}  # fields of the wrong side and their values, or one of several values each
     pattern: str = ""  # regular expression that the result's reason must contain
     died: bool = False  # the guest ends, or hangs, in the check
+
+    def cause(self, *, of_reference: bool) -> tuple[str, str]:
+        """Why a side is wrong, and where that was reported; "" where the entry does not say so of that side."""
+        if self.verdict == Verdict.BOTH_WRONG and of_reference:
+            return self.reference_reason, self.reference_link
+        return self.reason, self.link
 
     @property
     def checks(self) -> list[str]:

@@ -34,8 +34,11 @@ def bundle(
 
     run = StoredRun.find(results, name)
     chosen = found(digest(run), check)[0].choices
-    as_in_run = dict(zip(chosen[::2], chosen[1::2], strict=True)).get("--kernel")
-    folder, data = packed(run, check, targets({"kernel": kernel or as_in_run}), carry=carry)
+    as_in_run = dict(zip(chosen[::2], chosen[1::2], strict=True))
+    models = {name: as_in_run.get(f"--{name.replace('_', '-')}") for name in ("cpu_model", "host_cpu_model")}
+    every = targets({**models, "kernel": kernel or as_in_run.get("--kernel")})
+    hosts = [host for target in every.values() if (host := target.host_cpu())]
+    folder, data = packed(run, check, {**every, **{host.name: host for host in hosts}}, carry=carry)
     path = output / f"{folder}.tar.gz"
     with writing(path):
         output.mkdir(parents=True, exist_ok=True)

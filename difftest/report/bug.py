@@ -6,18 +6,20 @@ tried, the text says so and names the command that tries it.
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Mapping
 
 from difftest.case.manifest import EMULATOR, HOST_KERNEL
 from difftest.errors import StoreError
+from difftest.image.params import speaking
 from difftest.judging import result as judged
 from difftest.judging.confirmation import OTHER_HOST, Stage, StageOutcome
-from difftest.judging.result import Field, Result, Role
+from difftest.judging.result import Result, Role
 from difftest.report.digest import Digest, Pair, SideReport, digest
 from difftest.report.find import found, manifest_of
 from difftest.report.meaning import spelled
-from difftest.report.words import NO_CHECKS, command_line, effect, reproduce, sentence
+from difftest.report.words import NO_CHECKS, command_line, effect, reproduce, reproduce_on_bochs, sentence
 from difftest.run.store import StoredRun
 from difftest.text import visible
 from difftest.verdict import Status, Verdict
@@ -56,24 +58,35 @@ def bug_report(run: StoredRun, check: str) -> str:
         for one in other.all_results()
         if _same(one, result)
     }
-    forms = [_BugReport(whole, pair, result, side, siblings).text() for side in result.wrong]
+    try:
+        image = run.image(pair.case)
+    except StoreError:  # one that is too large is not kept
+        image = b""
+    forms = [_BugReport(whole, pair, result, side, siblings, image).text() for side in result.wrong]
     return "\n\n".join(forms)
 
 
 class _BugReport:
     """One report; `culprit` is the side that it is about, `siblings` are the check's results in other runs of the
-    command.
+    command, `image` is what was booted, b"" where the run does not have it.
     """
 
     def __init__(
-        self, whole: Digest, pair: Pair, result: Result, culprit: judged.Side, siblings: Mapping[str, Result]
+        self,
+        whole: Digest,
+        pair: Pair,
+        result: Result,
+        culprit: judged.Side,
+        siblings: Mapping[str, Result],
+        image: bytes,
     ) -> None:
+        self.image = image
         self.whole = whole
         self.pair = pair
         self.result = result
         self.culprit = culprit
         self.siblings = siblings
-        self.wrong = pair.side(culprit.target)
+        self.wrong = pair.side(culprit.target).of(result)
         # The side that did right, if there is one: the other that was judged, or the CPU under the subject.
         others = [side for side in result.sides if side.target != culprit.target]
         self.other = next((side for side in others if side.status == Status.PASS), others[0])
@@ -83,6 +96,7 @@ class _BugReport:
 
     def text(self) -> str:
         parts = [
+            self._reported(),
             self._head(),
             self._steps(),
             self._expected(),
@@ -92,6 +106,13 @@ class _BugReport:
             self._files(),
         ]
         return "\n\n".join("\n".join(visible(line, 4000, lines=True) for line in part) for part in parts if part) + "\n"
+
+    def _reported(self) -> list[str]:
+        """What comes before all else: a reader may stop there."""
+        _, link = self._said_of_it()
+        return (
+            [f"Already reported: {link} (as the case's manifest says; see there before this is filed)"] if link else []
+        )
 
     def _head(self) -> list[str]:
         name = self.wrong.names.implementation
@@ -174,7 +195,9 @@ class _BugReport:
         ]
 
     def _again(self, target: str = "") -> str:
-        return reproduce(self.pair, self.result, target, public=True)
+        if target or self.is_kvm:
+            return reproduce(self.pair, self.result, target, public=True)
+        return reproduce_on_bochs(self.pair, self.result, self.culprit.role)
 
     def _stage(self, stage: Stage) -> str:
         if stage.name in ("re-run", "second reading of the screen"):
@@ -195,7 +218,6 @@ class _BugReport:
         return f"With {stage.name}{given}: {words}"
 
     def _steps(self) -> list[str]:
-        sha = self.pair.case.image_sha256
         sources = (
             f"{', '.join(self.manifest.sources)} of the case {self.manifest.name}, difftest "
             f"{self.whole.meta.tool_version}"
@@ -204,11 +226,22 @@ class _BugReport:
         lines = [
             "How to reproduce:",
             "",
-            f"1. gunzip {IMAGE_NAME} (attached; sha256 of the image {sha}{source})",
+            f"1. gunzip {IMAGE_NAME} (attached; {self._images()}{source})",
             "2. Run the command line above, or rerun.sh of the attached bundle, or with difftest:",
             f"   {self._again()}",
         ]
         return [*lines, f"3. {_shown(self.wrong, self.result, self.culprit.status)}"]
+
+    def _images(self) -> str:
+        """The hash of the image that was booted, and of the attached one, which has its lines on COM1."""
+        booted = self.pair.case.image_sha256
+        attached = hashlib.sha256(speaking(self.image)).hexdigest() if self.image else booted
+        if attached == booted:
+            return f"sha256 of the image {booted}"
+        return (
+            f"sha256 of the image {attached}: it sends its lines to COM1; the one that was booted here, {booted}, "
+            f"is the same but for the switch by which it leaves them in its memory"
+        )
 
     def _expected(self) -> list[str]:
         right = self.other.status == Status.PASS
@@ -219,14 +252,20 @@ class _BugReport:
         ]
         if self.result.check in EXPECTED:
             return [*lines, "", EXPECTED[self.result.check]]
-        required = [(field.name, field.required[self.culprit.target]) for field in self._required()]
-        lines += ["", *(f"  {name} = {spelled(name, value)}" for name, value in required)]
+        lines += ["", *(f"  {name} = {spelled(name, value)}" for name, value in self._required())]
         return (
-            [*lines, "", _shown(self.pair.side(self.other.target), self.result, self.other.status)] if right else lines
+            [*lines, "", _shown(self.pair.side(self.other.target).of(self.result), self.result, self.other.status)]
+            if right
+            else lines
         )
 
-    def _required(self) -> list[Field]:
-        return [field for field in self.result.fields if self.culprit.target in field.required]
+    def _required(self) -> list[tuple[str, str]]:
+        """Fields and what the SDM requires of them: what the culprit's record says, and of what it does not speak, as
+        it took another exit, the record of the side that does right, or else of any.
+        """
+        order = [self.culprit.target, self.other.target, *(side.target for side in self.result.sides)]
+        wanted = [(field, next(filter(field.required.get, order), "")) for field in self.result.fields]
+        return [(field.name, field.required[target]) for field, target in wanted if target]
 
     def _who(self) -> str:
         side = self.pair.side(self.other.target)
@@ -278,11 +317,17 @@ class _BugReport:
         """What somebody read in the source stands in the manifest. It is not an observation and does not pass for
         one.
         """
+        reason, _ = self._said_of_it()
+        if not reason:
+            return []
+        return ["Likely cause (from the case's manifest; not observed in this run):", "", sentence(reason)]
+
+    def _said_of_it(self) -> tuple[str, str]:
+        """What the manifest says of this side: why it is wrong, and where that was reported. "" where it does not."""
         known = self.result.known
         if known is None or known.verdict != self.result.verdict:
-            return []
-        link = [f"See also: {known.link}"] if known.link else []
-        return ["Likely cause (from the case's manifest; not observed in this run):", "", sentence(known.reason), *link]
+            return "", ""
+        return known.cause(of_reference=self.culprit.role == Role.REFERENCE)
 
     def _files(self) -> list[str]:
         meta = self.whole.meta

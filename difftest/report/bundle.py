@@ -69,7 +69,7 @@ def _environment(run: StoredRun, pair: Pair) -> bytes:
 def _evidence(pair: Pair, result: Result) -> Iterator[tuple[str, bytes]]:
     """What each side gave. The transcripts and logs are the bytes as they were, nothing is made visible in them."""
     yield "result.json", msgspec.json.format(msgspec.json.encode(result), indent=1)
-    for side in pair.sides:
+    for side in [side.of(result) for side in pair.sides]:
         if side.observation is None:
             continue
         observation, folder = side.observation, file_name(side.names.target)

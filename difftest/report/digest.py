@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import msgspec
 
+from difftest.case.manifest import EMULATOR, HOST_EMULATOR, HOST_KERNEL
 from difftest.judging.confirmation import Confirmation, counted
 from difftest.judging.result import Result, Role
 from difftest.reading.boot_reading import BootReading
@@ -33,6 +34,35 @@ class SideReport(msgspec.Struct, frozen=True, kw_only=True):
     def reading(self) -> BootReading | None:
         """The boot that stands for the others in a report: the first."""
         return self.boots[0] if self.boots else None
+
+    def showing(self, result: Result) -> BootReading | None:
+        """The boot that gave what a result says of this side: of repeated ones, and of the later ones with the checks
+        that were left, the first with these values.
+        """
+        given = {
+            field.name: field.values[self.names.target] for field in result.fields if self.names.target in field.values
+        }
+
+        def gave(reading: BootReading) -> bool:
+            record = reading.transcript.records.get(result.check)
+            return record is not None and record.fields | record.free == given
+
+        for shows in (
+            gave,
+            lambda reading: result.check in reading.transcript.records,
+            lambda reading: reading.transcript.died_in() == result.check,
+            lambda reading: result.check == HOST_KERNEL and bool(reading.observation.kernel_faults),
+            lambda reading: result.check in (EMULATOR, HOST_EMULATOR) and bool(reading.observation.panics),
+        ):
+            if found := next(filter(shows, self.boots), None):
+                return found
+        return self.reading
+
+    def of(self, result: Result) -> SideReport:
+        """This side with the boot in front that shows a result."""
+        shown = self.showing(result)
+        others = [reading for reading in self.boots if reading is not shown]
+        return msgspec.structs.replace(self, boots=[*([shown] if shown else []), *others])
 
     @property
     def observation(self) -> Observation | None:

@@ -13,7 +13,7 @@ import msgspec
 
 from difftest.atomic import write, writing
 from difftest.errors import StoreError
-from difftest.judging.result import Result, Role
+from difftest.judging.result import Result, Role, Side
 from difftest.report.markdown import cell
 from difftest.report.words import sentence
 from difftest.run.store import StoredRun
@@ -52,12 +52,13 @@ def findings(runs: Sequence[StoredRun]) -> list[Finding]:
         for result in run.all_results():
             for name, version in _versions(run, result):
                 tried.setdefault(name, set()).add(version)
-            for name, version in _blamed(run, result):
-                what = result.known.reason if result.known else result.summary or result.reason
+            for side, name, version in _blamed(run, result):
+                said = result.known.cause(of_reference=side.role == Role.REFERENCE) if result.known else ("", "")
+                what = said[0] or result.summary or result.reason
                 group = groups.setdefault((name, what), _Group())
                 group.versions.add(version)
                 group.checks.setdefault(result.check)
-                group.link = group.link or (result.known.link if result.known else "")
+                group.link = group.link or said[1]
     found = [
         Finding(who=_who(name, group.versions, tried[name]), what=what, link=group.link, checks=list(group.checks))
         for (name, what), group in groups.items()
@@ -107,16 +108,16 @@ def _versions(run: StoredRun, result: Result) -> Iterator[tuple[str, str]]:
         yield side.implementation, version[0] if version else ""
 
 
-def _blamed(run: StoredRun, result: Result) -> Iterator[tuple[str, str]]:
-    """The sides that a result blames, as in `_versions`. What is shared is blamed on the CPU, which fails on its
-    own.
+def _blamed(run: StoredRun, result: Result) -> Iterator[tuple[Side, str, str]]:
+    """The sides that a result blames, with their names and versions as in `_versions`. What is shared is blamed on the
+    CPU, which fails on its own.
     """
     wrong = {(side.role, side.target) for side in result.wrong}
     if result.verdict == Verdict.SHARED and result.reference.status.bad:
         wrong.add((Role.REFERENCE, result.reference.target))
     for side, named in zip(result.sides, _versions(run, result), strict=True):
         if (side.role, side.target) in wrong:
-            yield named
+            yield side, *named
 
 
 def _who(name: str, versions: set[str], tried: set[str]) -> str:

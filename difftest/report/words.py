@@ -17,6 +17,7 @@ from emulators.observation import Observation
 MOST_FACTS = 4  # differing fields that a paragraph names; the table has all
 MOST_FACTS_BESIDE = 2  # the same where what happened has been said
 LONGEST_FACT = 200
+PLAIN = re.compile(r"(?:~/)?(?:[\w@%+=:,./-]|\$CACHE\b)+", re.ASCII)  # words that need no quotes
 MOST_NAMES = 3  # of checks with one cause that are named
 NO_CHECKS = (IMAGE, *OF_LOGS)  # ids of results that belong to no check of the image
 EVENT_FIELDS = ("exit_reason", "vector", "error_code")  # that say together what happened
@@ -106,18 +107,39 @@ def reproduce(pair: Pair, result: Result, target: str = "", *, public: bool = Fa
     """The one line that shows a result again, on its own or on another target. A Bochs that is wrong by itself needs no
     other target than the one that the tool takes. A `public` line has no path of this machine.
     """
+    words = [] if not target and result.verdict == Verdict.REFERENCE_WRONG else _target(target or result.subject.target)
+    return _run(pair, result, [*words, *([] if target else pair.choices)], public=public)
+
+
+def reproduce_on_bochs(pair: Pair, result: Result, role: Role) -> str:
+    """The same as a public line for somebody who maintains Bochs: the reference, or the CPU under the subject, which is
+    then the reference. Neither the subject nor its kernel matters.
+    """
+    chosen = dict(zip(pair.choices[::2], pair.choices[1::2], strict=True))
+    side = next(side for side in pair.sides if side.role == role)
+    bochs, model = chosen.get("--bochs"), chosen.get("--cpu-model")
+    if role == Role.HOST_CPU:
+        version = re.match(r"[\d.]+", side.observation.identity.get("bochs", "")) if side.observation else None
+        bochs = chosen.get("--host-bochs") or (version[0] if version else None)
+        model = chosen.get("--host-cpu-model") or model
+    options = {"--bochs": bochs, "--cpu-model": model}
+    return _run(pair, result, [word for flag, value in options.items() if value for word in (flag, value)], public=True)
+
+
+def _run(pair: Pair, result: Result, choices: Sequence[str], *, public: bool) -> str:
     argument = pair.case.argument
     argv = ["difftest", "run", argument.rpartition("/")[2] if public else argument, *_options(pair, public=public)]
     if result.check not in NO_CHECKS and pair.case.checks:  # only images of the kit take a selection
         argv += ["-k", result.check]
-    if target or result.verdict != Verdict.REFERENCE_WRONG:
-        argv += ["--target", target or result.subject.target]
-    if not target:
-        argv += pair.choices
+    argv += [word.rpartition("/")[2] or word for word in choices] if public else choices
     times, _, of = result.boots.partition("/")
     if times != of:
         argv += ["--repeat", of]
     return command_line(argv)
+
+
+def _target(name: str) -> list[str]:
+    return ["--target", name]
 
 
 def _options(pair: Pair, *, public: bool) -> list[str]:
@@ -128,8 +150,8 @@ def _options(pair: Pair, *, public: bool) -> list[str]:
 
 
 def command_line(argv: Sequence[str]) -> str:
-    """A command as a shell takes it, safe to show."""
-    return visible(shlex.join(argv), 8000)
+    """A command as a shell takes it, safe to show. Where a run has $CACHE or ~ for a path they stay as they are."""
+    return visible(" ".join(word if PLAIN.fullmatch(word) else shlex.quote(word) for word in argv), 8000)
 
 
 def required(result: Result, field: Field) -> list[str]:
