@@ -12,6 +12,7 @@ OTHERS = [
     b"00000000001p[ACPI  ] >>PANIC<< ACPI control: soft power off\n",
     b"00000000002p[CPU0  ] >>PANIC<< exception(): 3rd (13) exception with no resolution\n",
     b"00000000003p[BIOS  ] >>PANIC<< No bootable device.\n",
+    b"00000000003p[SDL2  ] >>PANIC<< User requested shutdown.\n",
     b"00000000004e[PIC   ] write to port 0x20 = 0x01\n",
 ]
 

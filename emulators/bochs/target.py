@@ -48,13 +48,13 @@ LOG_CAP = 64 << 20  # bytes of log after which a guest is taken to flood it
 WORD = 0.2  # seconds that the log gets to say why the simulation has stopped by itself
 
 # What Bochs' own log says of the end of a guest, in the order in which it is said. The BIOS calls it a panic when an
-# image gives up and there is nothing else to boot: that is none of Bochs'.
+# image gives up and there is nothing else to boot, and its window when Bochs is ended: those are none of Bochs'.
 LOG_ENDS = re.compile(
     rb"(?P<reset>bx_pc_system_c::Reset\(\w+\) called)"
     rb"|(?P<power_off>^\d+[a-z]\[[^\n]*(?:ACPI control: soft power off|[Ss]hutdown port: shutdown requested))"
     rb"|(?P<triple_fault>^\d+[a-z]\[[^\n]*exception with no resolution)"
     rb"|(?P<vmx_abort>^\d+[a-z]\[[^\n]*VMABORT)"
-    rb"|(?P<panic>^\d+p\[(?!BIOS )[^\n]*)"
+    rb"|(?P<panic>^\d+p\[(?!BIOS )(?![^\n]*User requested shutdown)[^\n]*)"
     rb"|(?P<halted>HLT instruction with IF=0)",
     re.MULTILINE,
 )
