@@ -10,7 +10,7 @@ import msgspec
 
 from emulators.observation import Observation
 
-CACHE, HOME = "$CACHE", "~"
+CACHE, HOME = b"$CACHE", b"~"
 
 
 def neutral(observation: Observation) -> Observation:
@@ -26,22 +26,21 @@ def neutral(observation: Observation) -> Observation:
     )
 
 
-def _words() -> dict[re.Pattern[bytes], bytes]:
+def _words() -> dict[bytes, bytes]:
     """What stands for which path, the longest first."""
     from emulators.host.files import cache_folder  # not for those who only read what is stored
 
-    paths = {str(cache_folder()): CACHE, tempfile.gettempdir(): "/tmp", str(Path.home()): HOME}
-    order = sorted((path for path in paths if path.count("/") >= 1 and path != "/"), key=len, reverse=True)
-    return {
-        re.compile(rb"(?<![\w.-])" + re.escape(path.encode()) + rb"(?![\w-])"): paths[path].encode() for path in order
-    }
+    paths = {cache_folder(): CACHE, Path(tempfile.gettempdir()): b"/tmp", Path.home(): HOME}
+    order = sorted((path for path in paths if path != Path("/")), key=lambda path: len(str(path)), reverse=True)
+    return {str(path).encode(): paths[path] for path in order}
 
 
-def _replaced(text: str, words: dict[re.Pattern[bytes], bytes]) -> str:
+def _replaced(text: str, words: dict[bytes, bytes]) -> str:
     return _replaced_in(text.encode(errors="surrogateescape"), words).decode(errors="surrogateescape")
 
 
-def _replaced_in(data: bytes, words: dict[re.Pattern[bytes], bytes]) -> bytes:
+def _replaced_in(data: bytes, words: dict[bytes, bytes]) -> bytes:
     for path, word in words.items():
-        data = path.sub(word, data)  # none of the words has a backslash
+        if path in data:  # far quicker than the expression, which most logs do not need
+            data = re.sub(rb"(?<![\w.-])" + re.escape(path) + rb"(?![\w-])", word, data)
     return data
