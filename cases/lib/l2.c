@@ -2,12 +2,13 @@
 
 #include "cpu.h"
 #include "ept.h"
+#include "events.h"
 #include "l1_mode.h"
 #include "outcome.h"
 #include "trap.h"
 #include "vmx.h"
 
-enum { STACK_BYTES = 4096 };
+enum { STACK_BYTES = 4096, GATES = 256 };
 enum { TSS_ESP0 = 1, TSS_SS0 = 2, TSS_WORDS = 26 };
 enum { FLAT_CODE = 0xC09B, FLAT_DATA = 0xC093, BUSY_TSS = 0x8B, UNUSABLE = 1 << 16 };
 enum { RFLAGS_FIXED = 2, DR7_FIXED = 0x400, USER = 3 };
@@ -18,7 +19,7 @@ extern const char l2_entries[], l2_entries_end[];
 
 struct general_registers l2_registers;
 
-static struct gate idt[EXCEPTIONS];
+static struct gate idt[GATES];
 static u8 stack[STACK_BYTES] PAGE_ALIGNED, handler_stack[STACK_BYTES] PAGE_ALIGNED;
 static u32 tss[TSS_WORDS];
 
@@ -44,12 +45,13 @@ static void write_segments(void)
 void l2_prepare(const void *entry)
 {
     struct descriptor_pointer gdtr = read_gdtr();
-    idt_fill(idt, l2_entries);
+    idt_fill(idt, GATES, l2_entries);
     /* For an exception in less privileged L2 code. */
     tss[TSS_ESP0] = address_of(handler_stack + STACK_BYTES);
     tss[TSS_SS0] = SELECTOR_DATA;
     l2_registers = (struct general_registers){ 0 };
     l1_home();
+    events_end();
     ept_identity();
     vmcs_fresh();
     vmcs_write64(EPT_POINTER, ept_pointer());

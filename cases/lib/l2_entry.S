@@ -1,4 +1,4 @@
-# L2's own exception handlers.
+# L2's own handlers of exceptions and interrupts.
 
 #include "vectors.h"
 
@@ -22,7 +22,7 @@
 l2_entries:
 .altmacro
 .set number, 0
-.rept 32
+.rept 256
     l2_entry %number
     .set number, number + 1
 .endr

@@ -3,6 +3,7 @@
 #include "check.h"
 #include "console.h"
 #include "cpu.h"
+#include "events.h"
 #include "l1_mode.h"
 #include "paging.h"
 #include "params.h"
@@ -73,6 +74,7 @@ void kit_main(void)
         record_start(current->id, number);
         record_run(run_current);
         l1_home();
+        events_end();
         if (read_cr3() != cr3)
             problem("the check left L1 in another mode");
         outcome_report();

@@ -4,7 +4,7 @@
 #include "outcome.h"
 #include "record.h"
 
-enum { INTERRUPT_GATE = 0x8E00, TASK_GATE = 0x8500 };
+enum { INTERRUPT_GATE = 0x8E00, TASK_GATE = 0x8500, GATES = 256 };
 
 extern const char trap_entries[];
 void trap_guard(void (*body)(u32 argument), u32 argument);
@@ -12,7 +12,7 @@ __attribute__((noreturn)) void trap_unexpected(void);
 
 struct trap trap_seen; /* written by trap_entry.S, which knows its layout */
 
-static struct gate idt[EXCEPTIONS];
+static struct gate idt[GATES];
 static u64 gdt[GDT_ENTRIES];
 struct tss tss; /* user_entry.S writes ESP0 */
 
@@ -53,9 +53,14 @@ void trap_by_task(u32 vector, u16 selector)
     idt[vector] = selector ? (struct gate){ 0, selector, TASK_GATE, 0 } : interrupt_gate(trap_entry(vector));
 }
 
-void idt_fill(struct gate idt[EXCEPTIONS], const char *entries)
+void trap_by_entry(u32 vector, u32 entry)
 {
-    for (u32 vector = 0; vector < EXCEPTIONS; vector++)
+    idt[vector] = interrupt_gate(entry);
+}
+
+void idt_fill(struct gate *idt, u32 gates, const char *entries)
+{
+    for (u32 vector = 0; vector < gates; vector++)
         idt[vector] = interrupt_gate(address_of(entries) + vector * EXCEPTION_ENTRY_BYTES);
 }
 
@@ -74,7 +79,7 @@ void trap_start(void)
     write_gdtr(&(struct descriptor_pointer){ sizeof gdt - 1, address_of(gdt) });
     tss.ss0 = SELECTOR_DATA;
     tss_load(); /* VM exits need a valid TR in the host state */
-    idt_fill(idt, trap_entries);
+    idt_fill(idt, EXCEPTIONS, trap_entries);
     idt_load();
 }
 

@@ -45,12 +45,16 @@ void tss_load(void);
 u32 trap_entry(u32 vector);
 void trap_by_task(u32 vector, u16 selector);
 
+/* The gate of an interrupt, or of an exception that has a handler of its own for now: an interrupt gate. */
+void trap_by_entry(u32 vector, u32 entry);
+
 /* Load IDTR with the kit's own IDT for 32-bit code. */
 void idt_load(void);
 
-/* An IDT of interrupt gates, for L1 and for L2. The entry points are EXCEPTION_ENTRY_BYTES apart. */
+/* Fill the first gates of an IDT, for L1 and for L2, with interrupt gates. The entry points are EXCEPTION_ENTRY_BYTES
+   apart. */
 enum { EXCEPTIONS = 32, EXCEPTION_ENTRY_BYTES = 16 };
 struct gate {
     u16 offset_low, selector, attributes, offset_high;
 };
-void idt_fill(struct gate idt[EXCEPTIONS], const char *entries);
+void idt_fill(struct gate *idt, u32 gates, const char *entries);
