@@ -28,6 +28,17 @@ VERBS = {
         "enters",
         "is",
         "check",
+        "ends",
+        "saves",
+        "blocks",
+        "unblocks",
+        "stays",
+        "waits",
+        "delivers",
+        "delivered",
+        "holds",
+        "takes",
+        "has",
     ],
 }
 # What refers to something that stands elsewhere, or says things in riddles.
