@@ -12,13 +12,25 @@ from pathlib import Path
 
 import pytest
 
+from difftest.image.build import built_cases
+from difftest.image.prepare import images
+from emulators.bochs.program import fetched
 from emulators.host import answers
 from emulators.host.cache import _HELD, Cache, disk_bytes
-from emulators.host.errors import EmulatorError, silent
+from emulators.host.errors import ChoiceError, EmulatorError, silent
 from emulators.host.files import content_sha256
+from emulators.hosted.appliance.build import appliances
+from emulators.hosted.appliance.kernel import kernels
+from emulators.hosted.appliance.snapshot import snapshots
 
 ROOT = Path(__file__).parent.parent
 MEBIBYTE = 1 << 20
+
+
+def end_runs() -> None:
+    """As if what this process has used so far had been used by others, which have ended."""
+    while _HELD:
+        os.close(_HELD.popitem()[1])
 
 
 def filled(folder: Path) -> None:
@@ -76,6 +88,9 @@ async def test_what_fails_or_is_cancelled_is_no_entry(tmp_path: Path) -> None:
 MAKES_FOR_EVER = """
 import asyncio, sys
 from pathlib import Path
+from difftest.image.build import built_cases
+from difftest.image.prepare import images
+from emulators.bochs.program import fetched
 from emulators.host import answers
 from emulators.host.cache import _HELD, Cache, disk_bytes
 
@@ -116,6 +131,7 @@ async def test_the_longest_unused_go_first_and_none_that_is_in_use(tmp_path: Pat
     for age, key in enumerate(("c", "b", "a")):
         await entry(cache, key)
         os.utime(tmp_path / key, (1000 + age, 1000 + age))
+    end_runs()
 
     async def unused(folder: Path) -> None:
         raise AssertionError("it is there")
@@ -124,10 +140,55 @@ async def test_the_longest_unused_go_first_and_none_that_is_in_use(tmp_path: Pat
         await entry(cache, "d")
         assert sorted(cache.keys()) == ["a", "c", "d"], "c was just used, b is the oldest then"
         cache.trim(0)
+        assert sorted(cache.keys()) == ["c", "d"], "this process may use both again"
+        end_runs()
+        cache.trim(0)
         assert cache.keys() == ["c"], "in use"
     cache.trim(0)
     assert cache.keys() == []
+    assert not list(tmp_path.iterdir()), "the locks have gone with the entries"
     assert not list(tmp_path.glob(".clearing*"))
+
+
+async def test_who_waits_for_a_lock_whose_file_has_gone_takes_the_new_one(tmp_path: Path) -> None:
+    cache = Cache(tmp_path, 10 * MEBIBYTE)
+    made: list[int] = []
+
+    async def make(folder: Path) -> None:
+        made.append(1)
+        await asyncio.sleep(0.3)
+        filled(folder)
+
+    async def use() -> None:
+        async with cache.entry("a", make, silent):
+            await asyncio.sleep(0.05)
+
+    async def clear_again_and_again() -> None:
+        for _ in range(40):
+            end_runs()
+            cache.trim(0)
+            await asyncio.sleep(0.02)
+
+    await asyncio.gather(clear_again_and_again(), *(use() for _ in range(6)))
+    end_runs()
+    assert len(made) <= 6
+    assert len(list(tmp_path.glob(".lock-*"))) <= 1
+
+
+@pytest.mark.parametrize(("wanted", "most"), [("", 16), ("32", 32), ("1.6", 1.6), ("0", 0)])
+def test_the_limit_of_all_caches_together_is_the_users_choice(
+    wanted: str, most: float, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("DIFFTEST_CACHE_GIB", wanted)
+    kinds = (snapshots, appliances, kernels, fetched, built_cases, images)
+    assert sum(kind(tmp_path).most_bytes for kind in kinds) == pytest.approx(most * (1 << 30), abs=10)
+
+
+@pytest.mark.parametrize("wanted", ["much", "-1", "nan", "1e9", "inf"])
+def test_a_limit_that_is_no_number_is_told(wanted: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("DIFFTEST_CACHE_GIB", wanted)
+    with pytest.raises(ChoiceError, match="is no number"):
+        Cache(tmp_path, 1)
 
 
 async def test_a_folder_that_cannot_be_used_is_told(tmp_path: Path) -> None:

@@ -22,6 +22,7 @@ def cache(
     """Show, check and clear what is kept between runs. All of it is made or fetched again when a run needs it."""
     from difftest.errors import CaseError
     from difftest.image.build import built_cases
+    from difftest.image.prepare import images
     from difftest.reading import ocr
     from emulators.bochs.program import fetched
     from emulators.host import answers as answers
@@ -34,19 +35,26 @@ def cache(
     if everything and not clear:
         raise CaseError("--everything says what --clear is to clear", hint="difftest cache --clear --everything")
     folder = cache_folder()
-    caches = (snapshots(folder), appliances(folder), kernels(folder), fetched(folder), built_cases(folder / "built"))
-    entries = {snapshot_cache.folder: snapshot_cache for snapshot_cache in caches}
+    caches = (
+        snapshots(folder),
+        appliances(folder),
+        kernels(folder),
+        fetched(folder),
+        built_cases(folder / "built"),
+        images(folder / "images"),
+    )
+    entries = {one.folder: one for one in caches}
     if clear:
-        for snapshot_cache in caches if everything else caches[:1]:
-            snapshot_cache.clear()
+        for one in caches if everything else caches[:1]:
+            one.clear()
         small = (folder / ocr.FOLDER, folder / answers.FOLDER)
         for path in folder.iterdir() if folder.is_dir() else ():
             if path in small or (everything and path not in entries):
                 shutil.rmtree(path, ignore_errors=True)
     if check:
-        for snapshot_cache in caches:
-            for key in snapshot_cache.check():
-                typer.echo(f"damaged, and cleared: {snapshot_cache.folder / key}")
+        for one in caches:
+            for key in one.check():
+                typer.echo(f"damaged, and cleared: {one.folder / key}")
     typer.echo(f"{folder}:")
     for path in sorted(folder.iterdir()) if folder.is_dir() else ():
         if path in entries:

@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import tempfile
 from collections.abc import Sequence, Set
 from pathlib import Path
 from typing import NamedTuple
@@ -26,11 +25,15 @@ from difftest.image.kind import KERNELS, PACKED, Kind, Look, floppy_bytes, look
 from difftest.image.medium import ISO_SECTOR, SECTOR
 from difftest.image.params import select_checks, selection, with_ram_log
 from difftest.image.unpack import unpack
-from emulators.host.errors import EmulatorError
+from emulators.host.cache import Cache
+from emulators.host.errors import EmulatorError, silent
 from emulators.host.files import private_copy, sha256
+from emulators.host.scratch import scratch
 from emulators.observation import Boot, Limits, Medium
 from emulators.ram_log import RamLog
 
+MOST_BYTES = 4 << 30  # of all images; the longest unused go first
+IMAGE = "disk.img"  # in its entry
 MEDIA = {Kind.CDROM: Medium.CDROM, Kind.FLOPPY: Medium.FLOPPY}  # of the kinds that are no hard disk in the end
 # Bytes of the disk of a kernel at least: a snapshot of KVM is of one size of disk, so that small kernels share one.
 LEAST_KERNEL_DISK = 4 << 20
@@ -215,6 +218,11 @@ def modules_of(case: Case) -> list[tuple[Path, str]]:
     return [(case.folder / name, words) for name, _, words in parts]
 
 
+def images(folder: Path) -> Cache:
+    """What is booted of files that were not built here."""
+    return Cache(folder, MOST_BYTES)
+
+
 def bootable(
     source: Path, folder: Path, medium: str = "", command_line: str = "", modules: Sequence[tuple[Path, str]] = ()
 ) -> Bootable:
@@ -225,31 +233,27 @@ def bootable(
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=folder, prefix=".image-") as temporary:
-            raw, seen = unpacked(source, Path(temporary) / "raw", medium)
-            made = Path(temporary) / "made"
-            if seen.kind in KERNELS:
-                record = folder / f"{_key(raw, seen.kind, command_line, modules)}.made"
-                if (known := _made_before(record, seen)) is not None:
-                    return known
-                wrapped(raw, seen.kind == Kind.LINUX, command_line, modules, made)
-            elif command_line or modules:
+        with scratch("image", folder) as temporary:
+            raw, seen = unpacked(source, temporary / "raw", medium)
+            if seen.kind not in KERNELS and (command_line or modules):
                 raise CaseError(f"{source}: only a kernel takes a command line and modules")
-            else:
-                private_copy(raw, made)
-            os.truncate(made, _bootable_bytes(made, seen.kind))
-            digest = sha256(made)
-            made.replace(folder / f"{digest}.img")
-            if seen.kind in KERNELS:
-                write(record, digest.encode())
+
+            def make(entry: Path) -> None:
+                if seen.kind in KERNELS:
+                    wrapped(raw, seen.kind == Kind.LINUX, command_line, modules, entry / IMAGE)
+                else:
+                    private_copy(raw, entry / IMAGE)
+                os.truncate(entry / IMAGE, _bootable_bytes(entry / IMAGE, seen.kind))
+
+            image = images(folder).hold(_key(raw, seen.kind, command_line, modules), make, silent) / IMAGE
+            digest = sha256(image)
     except OSError as error:
         message, hint = f"cannot copy {source}: {error.strerror}", f"is there room in {folder}?"
         raise refusal(error, message, hint=hint, otherwise=CaseError) from error
     except EmulatorError as error:
-        raise HostError(
-            f"cannot copy {source}: {error.evidence.strip()}", hint=f"is there room in {folder}?"
-        ) from error
-    return Bootable(folder / f"{digest}.img", digest, MEDIA.get(seen.kind, Medium.DISK), seen)
+        said = error.evidence.strip() or error
+        raise HostError(f"cannot copy {source}: {said}", hint=error.hint or f"is there room in {folder}?") from error
+    return Bootable(image, digest, MEDIA.get(seen.kind, Medium.DISK), seen)
 
 
 def _bootable_bytes(image: Path, kind: Kind) -> int:
@@ -263,23 +267,15 @@ def _bootable_bytes(image: Path, kind: Kind) -> int:
     return whole_cylinders(size)
 
 
-def _key(kernel: Path, kind: Kind, command_line: str, modules: Sequence[tuple[Path, str]]) -> str:
-    """A hash of all that goes into the disk of a kernel. Raises OSError."""
-    digest = hashlib.sha256("\0".join(["3", kind, kernel.name, command_line]).encode())
-    for path, words in [(kernel, ""), *modules, *((GRUB / name, "") for name in ("boot.img", "kernel.img"))]:
-        if path.is_file():
-            digest.update(f"\0{path.name}\0{words}\0{sha256(path)}".encode())
+def _key(raw: Path, kind: Kind, command_line: str, modules: Sequence[tuple[Path, str]]) -> str:
+    """A hash of all that goes into what is booted of a file. Raises OSError."""
+    digest = hashlib.sha256(f"4\0{kind}\0{sha256(raw)}".encode())
+    if kind in KERNELS:
+        digest.update(f"\0{raw.name}\0{command_line}".encode())
+        for path, words in [*modules, *((GRUB / name, "") for name in ("boot.img", "kernel.img"))]:
+            if path.is_file():
+                digest.update(f"\0{path.name}\0{words}\0{sha256(path)}".encode())
     return digest.hexdigest()[:32]
-
-
-def _made_before(record: Path, seen: Look) -> Bootable | None:
-    """The disk that was made of the same kernel before, where it is still there and whole."""
-    try:
-        digest = record.read_text()
-        path = record.with_name(f"{digest}.img")
-        return Bootable(path, digest, Medium.DISK, seen) if sha256(path) == digest else None
-    except OSError:
-        return None
 
 
 def unpacked(source: Path, target: Path, medium: str = "") -> tuple[Path, Look]:

@@ -10,6 +10,8 @@ import contextlib
 import errno
 import fcntl
 import os
+import random
+import re
 import shutil
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
@@ -19,12 +21,14 @@ import msgspec
 
 from emulators.host import limits
 from emulators.host.answers import Answer, cached_answer
-from emulators.host.errors import EmulatorError, Progress
+from emulators.host.errors import ChoiceError, EmulatorError, Progress
 from emulators.host.files import content_sha256, writing_below
 from emulators.host.limits import AnswerTimeout
 
 WAIT = 0.1  # seconds between looks at a lock that another run holds
+LOCK = ".lock-"  # in front of an entry's key: the name of its lock
 SUMS = ".sums"  # in an entry: the hash of each of its files
+LIMIT, WHOLE_GIB = "DIFFTEST_CACHE_GIB", 16.0  # in the environment; what the limits of all caches come to without it
 _HELD: dict[Path, int] = {}  # the locks of entries that this process uses until it ends
 
 
@@ -38,24 +42,30 @@ class Cache:
     """
 
     def __init__(self, folder: Path, most_bytes: int) -> None:
+        """`most_bytes` is the cache's limit where the user has set none for all caches: see `scale`."""
         self.folder = folder
-        self.most_bytes = most_bytes
+        self.most_bytes = int(most_bytes * scale())
 
     @contextlib.asynccontextmanager
     async def entry(self, key: str, make: Callable[[Path], Awaitable[None]], say: Progress) -> AsyncIterator[Path]:
-        """The entry's folder, made when there is none. It stays while the context lasts.
+        """The entry's folder, made when there is none. Others stay away from it while the context lasts, and it is not
+        cleared while this process lives.
 
         Raises EmulatorError, and what `make` raises.
         """
         with self._lock(key) as lock:
             while True:
-                await _taken(lock, fcntl.LOCK_SH)
-                if await asyncio.to_thread(self._whole, key):
-                    break
-                await _taken(lock, fcntl.LOCK_EX)
-                if not await asyncio.to_thread(self._whole, key):
-                    with self._making(key, say) as made:
-                        await make(made)
+                if lock.at_once(fcntl.LOCK_SH):
+                    if await asyncio.to_thread(self._whole, key):
+                        break
+                    self._let_go(key)
+                    if lock.at_once(fcntl.LOCK_EX):
+                        if not await asyncio.to_thread(self._whole, key):
+                            with self._making(key, say) as made:
+                                await make(made)
+                        continue
+                await asyncio.sleep(lock.pause())
+            self._keep(key, lock)
             yield self._used(key)
 
     def hold(self, key: str, make: Callable[[Path], None], say: Progress) -> Path:
@@ -63,20 +73,19 @@ class Cache:
 
         Raises EmulatorError, and what `make` raises.
         """
-        place = self.folder / key
         with self._lock(key) as lock:
             while True:
-                _take(lock, fcntl.LOCK_SH)
-                if self._whole(key):
-                    break
-                if place in _HELD:  # damaged meanwhile: it is not waited for ourselves
-                    os.close(_HELD.pop(place))
-                _take(lock, fcntl.LOCK_EX)
-                if not self._whole(key):
-                    with self._making(key, say) as made:
-                        make(made)
-            if place not in _HELD:
-                _HELD[place] = os.dup(lock)
+                if lock.at_once(fcntl.LOCK_SH):
+                    if self._whole(key):
+                        break
+                    self._let_go(key)
+                    if lock.at_once(fcntl.LOCK_EX):
+                        if not self._whole(key):
+                            with self._making(key, say) as made:
+                                make(made)
+                        continue
+                time.sleep(lock.pause())
+            self._keep(key, lock)
         return self._used(key)
 
     def keys(self) -> list[str]:
@@ -96,6 +105,9 @@ class Cache:
         """
         for left in [*self.folder.glob(".making-*"), *self.folder.glob(".clearing-*")]:
             self._unless_used(left.name.split("-", 1)[1], self._sweep)
+        for lock in self.folder.glob(f"{LOCK}*"):
+            if not (self.folder / (key := lock.name.removeprefix(LOCK))).exists():
+                self._unless_used(key, self._sweep)
         limit = self.most_bytes if most_bytes is None else most_bytes
         used = self.bytes_used()
         for key in self.keys():
@@ -109,7 +121,7 @@ class Cache:
         """Clear all that is not in use, and files that belong to no entry."""
         self.trim(0)
         for path in self.folder.iterdir() if self.folder.is_dir() else ():
-            if path.is_file() and not path.name.startswith(".lock-"):
+            if path.is_file() and not path.name.startswith(LOCK):
                 path.unlink(missing_ok=True)
         with contextlib.suppress(OSError):  # there is more in it
             self.folder.rmdir()
@@ -150,19 +162,31 @@ class Cache:
             shutil.rmtree(made, ignore_errors=True)
         self.trim()
 
+    def _keep(self, key: str, lock: _Lock) -> None:
+        """Have an entry's lock, shared, until the process ends: what it has used it may use again."""
+        if self.folder / key not in _HELD:
+            _HELD[self.folder / key] = os.dup(lock.descriptor)
+
+    def _let_go(self, key: str) -> None:
+        """Of an entry that is damaged: it could not be made again while this process keeps it."""
+        if self.folder / key in _HELD:
+            os.close(_HELD.pop(self.folder / key))
+
     def _used(self, key: str) -> Path:
         with contextlib.suppress(OSError):  # a cache that takes nothing more can still be used
             os.utime(self.folder / key)
         return self.folder / key
 
     def _unless_used(self, key: str, act: Callable[[str], None]) -> bool:
-        """Do something with an entry's lock held alone, unless another has it. Whether it was done."""
+        """Do something with an entry's lock held alone, unless another has it. Whether it was done. A lock without an
+        entry goes.
+        """
         with self._lock(key) as lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
+            if not lock.at_once(fcntl.LOCK_EX):
                 return False
             act(key)
+            if not (self.folder / key).exists():
+                lock.remove()
         return True
 
     def _clear(self, key: str) -> None:
@@ -179,46 +203,61 @@ class Cache:
             shutil.rmtree(self.folder / name, ignore_errors=True)
 
     @contextlib.contextmanager
-    def _lock(self, key: str) -> Iterator[int]:
-        lock = self._opened(key)
+    def _lock(self, key: str) -> Iterator[_Lock]:
+        lock = _Lock(self.folder, key)
         try:
             yield lock
         finally:
-            os.close(lock)
+            os.close(lock.descriptor)
 
-    def _opened(self, key: str) -> int:
-        """A descriptor of an entry's lock file; of the entry itself where a read-only disk has no such file."""
+
+class _Lock:
+    """The lock of an entry, open. Its file goes with the entry, so who gets the lock of a file that is no more opens it
+    again.
+    """
+
+    def __init__(self, folder: Path, key: str) -> None:
+        """Raises EmulatorError."""
+        self._folder = folder
+        self._key = key
+        self._deadline = time.monotonic() + limits.LOCK
+        self.descriptor = self._opened()
+
+    def at_once(self, kind: int) -> bool:
+        """Take it unless another has it; whether it was taken. What was had of it before is lost where it was not."""
+        while True:
+            try:
+                fcntl.flock(self.descriptor, kind | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return False
+            if os.fstat(self.descriptor).st_nlink:
+                return True
+            fresh = self._opened()
+            os.dup2(fresh, self.descriptor, inheritable=False)
+            os.close(fresh)
+
+    def pause(self) -> float:
+        """How long to wait before the next try: never in step with another. Raises AnswerTimeout after too many."""
+        if time.monotonic() > self._deadline:
+            raise AnswerTimeout(f"another run has been making the same for more than {limits.LOCK:g} s")
+        return WAIT * random.uniform(0.5, 1.5)
+
+    def remove(self) -> None:
+        """Its file, while it is held alone."""
+        (self._folder / f"{LOCK}{self._key}").unlink(missing_ok=True)
+
+    def _opened(self) -> int:
+        """A descriptor of the lock file; of the entry itself where a read-only disk has no such file."""
+        folder = self._folder
         try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            return os.open(self.folder / f".lock-{key}", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            folder.mkdir(parents=True, exist_ok=True)
+            return os.open(folder / f"{LOCK}{self._key}", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except OSError as error:
             if error.errno in (errno.EROFS, errno.EACCES):
                 with contextlib.suppress(OSError):
-                    return os.open(self.folder / key, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+                    return os.open(folder / self._key, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
             hint = "is there room, and may you write there? XDG_CACHE_HOME chooses another place"
-            raise EmulatorError(f"{self.folder} cannot be used: {error.strerror}", hint=hint) from error
-
-
-def _take(lock: int, kind: int) -> None:
-    """Wait for a lock. Raises AnswerTimeout when another run has it for too long."""
-    for pause in _pauses(lock, kind):
-        time.sleep(pause)
-
-
-async def _taken(lock: int, kind: int) -> None:
-    for pause in _pauses(lock, kind):
-        await asyncio.sleep(pause)
-
-
-def _pauses(lock: int, kind: int) -> Iterator[float]:
-    deadline = time.monotonic() + limits.LOCK
-    while True:
-        try:
-            return fcntl.flock(lock, kind | fcntl.LOCK_NB)
-        except BlockingIOError:
-            if time.monotonic() > deadline:
-                raise AnswerTimeout(f"another run has been making the same for more than {limits.LOCK:g} s") from None
-            yield WAIT
+            raise EmulatorError(f"{folder} cannot be used: {error.strerror}", hint=hint) from error
 
 
 def _write_sums(folder: Path) -> None:
@@ -242,6 +281,16 @@ def _intact(folder: Path) -> bool:
         return all(content_sha256(folder / name) == digest for name, digest in _sums(folder).items())
     except (OSError, msgspec.DecodeError):
         return False
+
+
+def scale() -> float:
+    """How many times its own limit each cache may use, by DIFFTEST_CACHE_GIB, which is of all of them together. Raises
+    ChoiceError.
+    """
+    wanted = os.environ.get(LIMIT) or str(WHOLE_GIB)
+    if not re.fullmatch(r"\d{1,6}(\.\d{1,6})?", wanted, re.ASCII):
+        raise ChoiceError(f"{LIMIT}={wanted} is no number", hint=f"GiB of all caches together, such as {WHOLE_GIB:g}")
+    return float(wanted) / WHOLE_GIB
 
 
 def disk_bytes(path: Path) -> int:

@@ -17,15 +17,17 @@ OURS = re.compile(rf"{PREFIX}[a-z]+-(\d+)-(\d+)-\w+")
 
 
 @contextlib.contextmanager
-def scratch(purpose: str) -> Iterator[Path]:
-    """An empty folder while the context lasts; `purpose` is a word in its name. Raises OSError.
+def scratch(purpose: str, where: Path | None = None) -> Iterator[Path]:
+    """An empty folder while the context lasts, in `where` or where temporary files go; `purpose` is a word in its name.
+    Raises OSError.
 
     Its name has the process's number and start time, and it is locked: it is removed by another run only when neither
     is there any more.
     """
-    _sweep_once(tempfile.gettempdir())
+    folder = str(where or tempfile.gettempdir())
+    _sweep_once(folder)
     prefix = f"{PREFIX}{purpose}-{os.getpid()}-{_started(os.getpid())}-"
-    with tempfile.TemporaryDirectory(prefix=prefix, ignore_cleanup_errors=True) as name:
+    with tempfile.TemporaryDirectory(prefix=prefix, dir=folder, ignore_cleanup_errors=True) as name:
         lock = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
             fcntl.flock(lock, fcntl.LOCK_SH)
