@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 
 from emulators.host import limits
@@ -68,6 +69,15 @@ def test_a_tool_that_does_not_end_is_killed() -> None:
         ran([sys.executable, "-c", "import sys, time; print('stuck', file=sys.stderr, flush=True); time.sleep(60)"],
             seconds=0.5)  # fmt: skip
     assert "stuck" in caught.value.evidence
+
+
+def test_what_a_tool_has_started_ends_with_it() -> None:
+    """As a compiler's driver starts the compiler, which has its outputs."""
+    begun = time.monotonic()
+    with pytest.raises(EmulatorError, match="has not ended after"):
+        ran(["sh", "-c", "sleep 61 & wait"], seconds=0.5)
+    assert time.monotonic() - begun < 10
+    assert not [child for child in psutil.Process().children(recursive=True) if child.name() == "sleep"]
 
 
 def test_a_tool_that_is_missing_is_told_with_its_package() -> None:

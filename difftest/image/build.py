@@ -10,7 +10,6 @@ import hashlib
 import os
 import re
 import shutil
-import subprocess
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -24,8 +23,9 @@ from difftest.image.disk import whole_cylinders
 from difftest.image.params import MAGIC
 from emulators.host.answers import Answer, cached_answer
 from emulators.host.cache import Cache
-from emulators.host.errors import Progress, silent
+from emulators.host.errors import EmulatorError, Progress, silent
 from emulators.host.files import cache_folder
+from emulators.host.tools import ran
 
 KIT = Path(__file__).resolve().parent.parent.parent / "cases" / "lib"
 ABOUT_SECTION = ".difftest.checks"
@@ -174,15 +174,16 @@ def _tool(argv: list[str], folder: Path) -> str:
     """Run one of the compiler's programs in `folder`; its output. Raises BuildError with what it said."""
     if shutil.which(argv[0]) is None:
         raise HostError(f"{argv[0]} is missing", hint="apt-get install gcc binutils")
-    environment = {**os.environ, "LC_ALL": "C"}
-    done = subprocess.run(
-        argv, cwd=folder, env=environment, capture_output=True, text=True, check=False, errors="replace"
-    )
-    if done.returncode < 0 or any(words in done.stderr for words in REFUSED):
-        raise HostError(f"{argv[0]} did not get through in {folder}:\n{done.stderr[:4000]}", hint="is there room left?")
+    try:
+        done = ran(argv, environment={"LC_ALL": "C"}, folder=folder)
+    except EmulatorError as error:
+        raise HostError(f"{error} in {folder}", hint="is this machine overloaded?") from error
+    said = done.stderr[:4000].decode(errors="replace")
+    if done.returncode < 0 or any(words in said for words in REFUSED):
+        raise HostError(f"{argv[0]} did not get through in {folder}:\n{said}", hint="is there room left?")
     if done.returncode:
-        raise BuildError(f"{argv[0]} failed in {folder}:\n{done.stderr[:4000]}", hint="mend the source and run again")
-    return done.stdout
+        raise BuildError(f"{argv[0]} failed in {folder}:\n{said}", hint="mend the source and run again")
+    return done.stdout.decode(errors="replace")
 
 
 @functools.cache

@@ -10,13 +10,14 @@ from __future__ import annotations
 import io
 import re
 import struct
-import subprocess
 import tarfile
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
 from difftest.errors import CaseError, HostError
+from emulators.host.errors import EmulatorError
+from emulators.host.tools import ran
 
 GRUB = Path("/usr/lib/grub/i386-pc")
 INSTALL = "apt-get install grub-pc-bin grub-common"
@@ -73,9 +74,9 @@ def _core(commands: str) -> bytes:
         (Path(folder) / "commands").write_text(commands)
         argv = ["grub-mkimage", "-O", "i386-pc", "-p", "/", "-c", "commands", "-o", "core.img", *_MODULES]
         try:
-            done = subprocess.run(argv, cwd=folder, capture_output=True, check=False)
-        except OSError as error:
-            raise HostError(f"grub-mkimage: {error.strerror}", hint=INSTALL) from error
+            done = ran(argv, folder=Path(folder), hint=INSTALL)
+        except EmulatorError as error:
+            raise HostError(str(error), hint=error.hint) from error
         if done.returncode:
             raise HostError(f"grub-mkimage failed: {done.stderr[:2000].decode(errors='replace')}", hint=INSTALL)
         return (Path(folder) / "core.img").read_bytes()

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import msgspec
 
-from difftest.errors import CaseError
+from difftest.errors import CaseError, refusal
 from difftest.image.medium import (
     ISO_SECTOR,
     SIGNATURE,
@@ -103,7 +103,7 @@ def look(path: Path, medium: str = "") -> Look:
             file.seek(max(0, size - 16))
             tail = file.read(16)
     except OSError as error:
-        raise CaseError(f"{path}: {error.strerror}") from error
+        raise refusal(error, f"{path}: {error.strerror}", otherwise=CaseError) from error
     if not 0 < size <= LARGEST:
         hint = f"it takes images of up to {LARGEST >> 30} GiB" if size else "the file is empty"
         raise CaseError(f"{path}: {size} bytes is no disk image", hint=hint)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import bisect
 import re
-import subprocess
 from pathlib import Path
 
 from difftest.image.prepare import PreparedCase
+from emulators.host.errors import EmulatorError
+from emulators.host.tools import ran
 
 ELF = "case.elf"  # beside the image; see build.py
 KIT_BEGINS = 0x10000  # kit.ld; below are the boot sector and copies of real-mode code
@@ -38,8 +39,8 @@ def with_names(log: bytes, prepared: PreparedCase) -> bytes:
 def _symbols(elf: Path) -> list[tuple[int, str]]:
     """The functions and labels of the kit's code and the case's by address."""
     try:
-        said = subprocess.run(["readelf", "-sW", str(elf)], capture_output=True, text=True, check=False).stdout
-    except OSError:
+        said = ran(["readelf", "-sW", elf]).stdout.decode(errors="replace")
+    except EmulatorError:
         return []
     found: dict[int, str] = {}
     file = ""

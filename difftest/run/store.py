@@ -28,7 +28,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from difftest.atomic import NO_RUN, file_name, read, read_json
-from difftest.errors import StoreError
+from difftest.errors import StoreError, refusal
 from difftest.judging.confirmation import Confirmation
 from difftest.judging.result import Result
 from difftest.reading.boot_reading import BootReading, BootRecord, read_boot
@@ -176,7 +176,7 @@ class StoredRun:
         except FileNotFoundError:
             return []
         except OSError as error:
-            raise StoreError(f"{folder}: {error.strerror}", hint=NO_RUN) from error
+            raise refusal(error, f"{folder}: {error.strerror}", hint=NO_RUN, otherwise=StoreError) from error
 
     def _json(self, path: Path, kind: type[T]) -> T:
         return read_json(self.folder, path, kind)
