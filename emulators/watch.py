@@ -7,22 +7,32 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+from emulators.host.errors import EmulatorError
 from emulators.host.expression import Expression
 from emulators.host.files import sha256
 from emulators.host.limits import AnswerTimeout
+from emulators.host.paths import neutral
 from emulators.observation import LEFT_BY_PORT, Boot, Ending, Observation
 from emulators.text_screen import Screen, screen_matches, text_rows
 
 SETTLE = 0.25  # seconds that the tail of a boot gets: the last serial bytes, the last picture
 MARKER_WINDOW = 4096  # bytes before a new chunk that are searched again for the terminal marker
 HALTED_SHARE = 0.5  # of the quiet limit: how long a guest in HLT with interrupts off may take to be woken
+STATES = 8  # looks at a guest's memory in the quiet limit; the first comes when it has been silent for two of these
 SHUTDOWN_WORD = b"Shutdown"  # written to port 0x8900, it switches an old Bochs BIOS' machine off
 
 End = tuple[Ending, str]
+
+
+class GuestState(NamedTuple):
+    """What a guest that says nothing does, seen without touching it."""
+
+    memory: bytes  # a hash of its RAM
+    idle: bool  # its CPUs mostly wait for interrupts
 
 
 class Watch:
@@ -35,14 +45,15 @@ class Watch:
         self.seconds: dict[str, float] = {}
         self.cap = boot.limits.serial_bytes
         self.end = Expression(boot.end, multiline=True) if boot.end else None
-        self.last = self.started
+        self.last = self.started  # when it said or showed something last
+        self.progressed = self.started  # when its memory was last found with a content that it did not have before
         self.said_before_panic: int | None = None  # see Observation
         self.halted = False  # seen in HLT with interrupts off, which a VM exit may end, and silent since
         self._boot = boot
 
     def go(self) -> None:
         """The guest starts to run now: both deadlines count from here."""
-        self.started = self.last = time.monotonic()
+        self.started = self.last = self.progressed = time.monotonic()
 
     def mark(self, phase: str) -> None:
         """Note how long after the start a phase was reached; the first time counts."""
@@ -70,7 +81,7 @@ class Watch:
             image_sha256=self._boot.image_sha256,
             image_sha256_after=await asyncio.to_thread(sha256, self._boot.image),
             ending=end[0],
-            detail=end[1],
+            detail=neutral(end[1]),
             serial=bytes(self.serial.data),
             **{**watched, **fields},
         )
@@ -102,21 +113,48 @@ class Watch:
                 if screen_matches(text_rows(await screen.text()), self._boot.end_screen):
                     return Ending.SETTLED, "the screen shows what it ends with, and stands still"
 
+    async def progress(self, look: Callable[[], Awaitable[GuestState]]) -> End:
+        """Look at the guest's memory while ports and screen are silent; never ends. A content that was not there before
+        is progress, unless the CPUs only wait for interrupts. One that comes back is none: a loop.
+        """
+        with contextlib.suppress(EmulatorError, OSError):  # one that cannot be looked at ends by silence alone
+            await self._progress(look, self._boot.limits.quiet / STATES)
+        return await never()
+
+    async def _progress(self, look: Callable[[], Awaitable[GuestState]], every: float) -> None:
+        contents: set[bytes] = set()
+        while True:
+            await asyncio.sleep(every)
+            if self.silent_for() < 2 * every:
+                continue
+            state = await look()
+            if state.memory not in contents:
+                if contents and not state.idle:
+                    self.progressed = time.monotonic()
+                contents.add(state.memory)
+
     async def deadlines(self) -> End:
-        """Ends the boot when the guest was quiet, or ran, for too long."""
+        """Ends the boot when the guest was quiet without progress, or ran, for too long."""
         limits = self._boot.limits
         while True:
             now = time.monotonic()
             quiet = limits.quiet * (HALTED_SHARE if self.halted else 1)
-            quiet_left = self.last + quiet - now
+            quiet_left = (self.last if self.halted else max(self.last, self.progressed)) + quiet - now
             total_left = self.started + limits.total - now
             if total_left <= 0:
-                return Ending.TOTAL, f"not over after {limits.total:g} s"
+                return Ending.TOTAL, f"not over after {limits.total:g} s{self._silence()}"
             if quiet_left <= 0 and self.halted:
                 return Ending.HALTED, f"HLT with interrupts off, and nothing woke it for {quiet:g} s"
             if quiet_left <= 0:
                 return Ending.QUIET, f"nothing new on its ports and its screen for {limits.quiet:g} s"
             await asyncio.sleep(min(quiet_left, total_left, 1.0))
+
+    def _silence(self) -> str:
+        """What is to be said of a guest that was still at work."""
+        silent = self.silent_for()
+        if silent < self._boot.limits.quiet:
+            return ""
+        return f": it has said nothing for {silent:.0f} s, and its memory still changes"
 
 
 class Port:

@@ -117,7 +117,8 @@ async def test_a_flood_is_read_while_it_comes_and_stays_whole(tmp_path: Path) ->
         await debugger.stop()
         assert time.monotonic() - begun < 5
         assert said.startswith(b"guest0123") and debugger.debug_port().startswith(said)
-        assert debugger.debug_port().removeprefix(b"guest").replace(b"0123456789", b"") == b""
+        digits = debugger.debug_port().removeprefix(b"guest")  # as many as are kept: on a slow host more have come
+        assert digits == (b"0123456789" * (len(digits) // 10 + 1))[: len(digits)]
 
 
 async def test_one_that_leaves_while_it_is_asked_is_gone_at_once(tmp_path: Path) -> None:

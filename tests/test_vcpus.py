@@ -17,7 +17,7 @@ from emulators.host.limits import AnswerTimeout
 from emulators.observation import Boot, Ending, Limits
 from emulators.qemu.machine import IdleProbes, Qemu
 from emulators.qemu.vcpus import ThreadEnd, asleep, asleep_command, slept, spare
-from emulators.watch import Watch
+from emulators.watch import GuestState, Watch
 
 LINES = ["S 1000 2000 3", "S 5 6 7"]
 
@@ -32,6 +32,10 @@ def process(source: str) -> Iterator[int]:
     finally:
         started.kill()
         started.communicate()
+
+
+async def unseen(threads: Sequence[int]) -> GuestState:
+    raise OSError("there is no process")
 
 
 def by_shell(threads: Sequence[int]) -> bool:
@@ -143,7 +147,7 @@ async def test_a_cpu_that_loses_its_thread_ends_the_boot(tmp_path: Path, monkeyp
         return slept("\n\n", 1)
 
     watch = Watch(Boot(image=image, image_sha256="", limits=Limits(quiet=20, total=20)))
-    looks = IdleProbes(tmp_path, 20, gone, 0.01)  # type: ignore[arg-type]
+    looks = IdleProbes(tmp_path, 20, gone, 0.01, unseen)  # type: ignore[arg-type]
     end = await Halts().run(watch._boot, watch, asyncio.StreamReader(), asyncio.StreamReader(), looks=looks)
     assert end == (Ending.CRASH, "a CPU of the guest has no thread any more: the kernel under it has ended it")
 
@@ -170,7 +174,7 @@ async def test_a_guest_that_cannot_be_asked_ends_by_its_deadline(tmp_path: Path)
     image.write_bytes(b"")
     qemu = Deaf()
     watch = Watch(Boot(image=image, image_sha256="", limits=Limits(quiet=0.3, total=20)))
-    looks = IdleProbes(Screen(), 0.05, qemu.asleep, 0.01)
+    looks = IdleProbes(Screen(), 0.05, qemu.asleep, 0.01, unseen)
     end = await qemu.run(watch._boot, watch, asyncio.StreamReader(), asyncio.StreamReader(), looks=looks)
     assert end[0] == Ending.QUIET
 
@@ -181,7 +185,7 @@ async def test_registers_are_asked_for_once_and_only_of_a_cpu_that_sleeps(tmp_pa
     qemu = Halts()
     screen, com1, debug = tmp_path, asyncio.StreamReader(), asyncio.StreamReader()
     watch = Watch(Boot(image=image, image_sha256="", limits=Limits(quiet=20, total=20)))
-    looks = IdleProbes(screen, 20, qemu.asleep, 0.01)  # type: ignore[arg-type]
+    looks = IdleProbes(screen, 20, qemu.asleep, 0.01, unseen)  # type: ignore[arg-type]
     end = await qemu.run(watch._boot, watch, com1, debug, looks=looks)
     assert end[0] == Ending.HALTED and qemu.looks == 3
     assert await qemu.registers() == {"rax": "0x1", "rflags": "0x2"}
@@ -205,7 +209,7 @@ async def test_where_a_marker_is_to_come_a_cpu_that_halts_may_still_be_woken(
     for marker, least in (("", 0.0), ("^never$", 0.5)):
         qemu = HaltsNested()
         boot = Boot(image=image, image_sha256="", limits=Limits(quiet=20, total=20), end=marker)
-        looks = IdleProbes(tmp_path, 20, qemu.asleep, 0.01)  # type: ignore[arg-type]
+        looks = IdleProbes(tmp_path, 20, qemu.asleep, 0.01, unseen)  # type: ignore[arg-type]
         begun = time.monotonic()
         end = await qemu.run(boot, Watch(boot), asyncio.StreamReader(), asyncio.StreamReader(), looks=looks)
         assert end[0] == Ending.HALTED

@@ -12,7 +12,6 @@ from typing import NamedTuple
 
 import msgspec
 
-from difftest.atomic import write
 from difftest.case.case import Case
 from difftest.case.manifest import About
 from difftest.case.selection import checks_named, matches

@@ -41,6 +41,7 @@ STOPPED = re.compile(
     re.DOTALL,
 )
 PROMPT = re.compile(rb"<bochs:\d+> \Z")
+NEXT = re.compile(rb"^\(\d+\)(?:\.\[\d+\])? \[0x([0-9a-f]{1,16})\]", re.MULTILINE)
 GO_ON = b"c\n"
 
 
@@ -52,7 +53,7 @@ class Debugger:
     """The debugger's console from this end. Close with `close()`.
 
     `input` and `output` are Bochs' ends of the pipes. `guest` streams what the guest writes to port 0xE9, with the
-    debugger's words after it when the simulation stops.
+    debugger's words after it when the simulation stops by itself.
     """
 
     def __init__(self) -> None:
@@ -70,7 +71,9 @@ class Debugger:
         self._watching: asyncio.Task[None] | None = None  # reads the console meanwhile
         self._prompt = 0  # the number of the last prompt
         self._echoes = False  # whether the console shows commands, too: readline does it
+        self.places: list[int] = []  # where the CPUs stood when the simulation was stopped last: physical addresses
         self._pausing = asyncio.Lock()
+        self._stopping = False
 
     def serve(self, process: Process) -> None:
         """Ask this process, which has `input` and `output` for its own: they are closed here."""
@@ -110,6 +113,7 @@ class Debugger:
         Raises BochsEnd, and EmulatorError when it does not stop.
         """
         await self._unwatched()
+        unfed, self._stopping = self._count, True  # from here on the debugger's words are among the guest's
         one, other = secrets.randbits(30), secrets.randbits(30)
         result = re.compile(rb"%#x %d\r?\n<bochs:(\d+)> " % (one + other, one + other))
         self._send(b"calc %#x + %#x\n" % (one, other))
@@ -131,8 +135,13 @@ class Debugger:
             prompt = b"<bochs:%d> " % (self._prompt - 1)
             stopped = self._said.rfind(prompt, self._runs_from, computed)
             self._echoes = computed - stopped > len(prompt)
-            self._ran.append((self._runs_from, stopped if stopped >= 0 else computed))
+            end = stopped if stopped >= 0 else computed
+            words = self._said[max(self._runs_from, end - WINDOW) : end]
+            self.places = [int(place, 16) for place in NEXT.findall(words)]
+            self.guest.feed_data(_guests(bytes(self._said[max(self._runs_from, unfed) : end])))
+            self._ran.append((self._runs_from, end))
             self._runs_from = None
+        self._stopping = False
 
     async def command(self, text: str) -> str:
         """One command's output. Only while the simulation stands still.
@@ -174,7 +183,7 @@ class Debugger:
 
     def write(self, data: bytes) -> None:
         """Called by pexpect with what has come."""
-        if self._runs_from is not None:
+        if self._runs_from is not None and not self._stopping:
             self.guest.feed_data(data[max(0, self._runs_from - self._count) :])
         self._count += len(data)
         self._said += data[: max(0, MOST_BYTES - len(self._said))]

@@ -6,6 +6,7 @@ lock file next to the disk image.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import hashlib
 import re
@@ -18,13 +19,16 @@ from emulators.bochs.program import BochsProgram
 from emulators.bochs.xvfb import Display, picture, xvfb
 from emulators.host.errors import EmulatorError
 from emulators.host.files import ends, read_log
+from emulators.host.memory import PAGE, ram_address_by, ram_digest
 from emulators.host.process import Process, finished, running
 from emulators.observation import TEXT_BYTES
 from emulators.ram_log import HEADER, RamLog
 from emulators.text_screen import TEXT_ADDRESS
+from emulators.watch import GuestState
 
 VM_EXIT = re.compile(rb"^\(\d+\) Caught VMEXIT breakpoint$", re.MULTILINE)
 CONSOLE_TAIL = 4096  # bytes of the console in which the reason of a stop is looked for
+HLT = b"\xf4"
 POLL = 0.02  # seconds between looks at a file that Bochs writes
 
 
@@ -37,6 +41,7 @@ class BochsMachine:
         self.display = display
         self.vmx = False  # a VM exit was seen; see watch_vmx()
         self._watched = 0  # CPUs that stop at one
+        self._ram: int | None = None  # where the guest's RAM is in the process, once that was asked
         self._debugger = debugger
         self._console = folder / "console.log"
 
@@ -141,6 +146,21 @@ class BochsMachine:
                 return await self.text_memory()
         except BochsEnd:
             return b""  # it switched itself off meanwhile, which is reported elsewhere
+
+    async def state(self, ram_bytes: int) -> GuestState:
+        """Of a guest with so much RAM; see emulators.watch.Watch.progress. The simulation stands still meanwhile."""
+        return await finished(self._state(ram_bytes))
+
+    async def _state(self, ram_bytes: int) -> GuestState:
+        async with self.debugger.paused():
+            places = self.debugger.places
+            before = [await self.physical(place - 1, 1) for place in places if place]
+            pid = self.process.pid
+            if self._ram is None:
+                first_page = await self.physical(0, PAGE)
+                self._ram = await asyncio.to_thread(ram_address_by, pid, ram_bytes, first_page)
+            digest = await asyncio.to_thread(ram_digest, pid, self._ram, ram_bytes)
+        return GuestState(digest, bool(before) and set(before) == {HLT})
 
     async def _go_on(self) -> None:
         with contextlib.suppress(BochsEnd):

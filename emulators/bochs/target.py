@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import copy
+import functools
 import re
 import shutil
 import time
@@ -24,6 +25,7 @@ from emulators.host import limits
 from emulators.host.errors import ChoiceError, EmulatorError, Progress
 from emulators.host.files import cache_folder, private_copy, read_log
 from emulators.host.limits import in_time
+from emulators.host.paths import neutral_argv, neutral_log
 from emulators.host.scratch import scratch
 from emulators.observation import FLOPPIES, WHOLE_CPU, X_SERVER_CPU, Boot, Ending, Machine, Medium, Observation
 from emulators.standalone import IMAGE, SECOND, STOCK_ROMS, StandaloneBoot, standalone_bochs, unseen
@@ -177,7 +179,7 @@ class BochsSession:
             machine = await stack.enter_async_context(
                 bochs_machine(self._program, config, folder, display=display, debugged=True)
             )
-            commands = [machine.process.argv]
+            commands = [neutral_argv(machine.process.argv)]
             try:
                 starting = in_time(
                     com1.connected, limits.BOCHS_START, "Bochs does not start the guest", end=machine.process.wait
@@ -195,6 +197,7 @@ class BochsSession:
                     _exits(machine, boot.machine.cpus),
                     _goes_on(machine),
                     watch.looks(machine, LOOK),
+                    watch.progress(functools.partial(machine.state, boot.machine.memory_mib << 20)),
                     watch.deadlines(),
                 )
                 if end[0] == Ending.TRIPLE_FAULT:
@@ -238,9 +241,9 @@ class BochsSession:
             text_memory=memory,
             registers=registers,
             logs={
-                "bochs.log": log,
-                "console.log": machine.console(),
-                "bochsrc": (folder / "bochsrc").read_bytes(),
+                "bochs.log": neutral_log(log),
+                "console.log": neutral_log(machine.console()),
+                "bochsrc": neutral_log((folder / "bochsrc").read_bytes()),
             },
             gone=gone,
             vmx=machine.vmx,

@@ -16,6 +16,7 @@ from emulators.host import limits
 from emulators.host.errors import EmulatorError, HostingError, Progress
 from emulators.host.files import read_log
 from emulators.host.limits import AnswerTimeout, in_time
+from emulators.host.paths import neutral_argv
 from emulators.host.scratch import scratch
 from emulators.hosted import parameters
 from emulators.hosted.appliance import initramfs, tracing
@@ -31,8 +32,8 @@ from emulators.qemu.machine import IdleProbes, Qemu, kvm_failure, qemu_argv, qem
 from emulators.qemu.order import cut, left_by_port
 from emulators.qemu.screen import QemuScreen
 from emulators.qemu.target import IGNORE_MSRS
-from emulators.qemu.vcpus import asleep_command, slept, spare
-from emulators.watch import End, Watch, discarding
+from emulators.qemu.vcpus import CpuShare, asleep_command, guest_state_command, parsed_state, slept, spare
+from emulators.watch import End, GuestState, Watch, discarding
 
 SLOWER = (
     4.0  # a boot's deadlines are given for a guest that runs directly; KVM inside Bochs takes this many times as long
@@ -281,6 +282,12 @@ class HostedSession:
             _, said = await machine.ask(asleep_command(threads))
             return slept(said.decode(errors="replace"), len(threads), spare(boot.machine.qemu_options))
 
+        share = CpuShare()
+
+        async def state(threads: Sequence[int]) -> GuestState:
+            _, said = await machine.ask(guest_state_command(threads, boot.machine.memory_mib << 20))
+            return parsed_state(share, said.decode(errors="replace"))
+
         async def died() -> End:
             return Ending.CRASH, f"QEMU ended with exit code {await machine.gone()}"
 
@@ -290,7 +297,7 @@ class HostedSession:
             others = machine.ended(), died(), machine.left(), machine.shut_down()
             screen = QemuScreen(qemu, "/tmp", machine.fetch, machine.checksum)
             ports = machine.guest, machine.debug
-            looks = IdleProbes(screen, LOOK, asleep, LATE_POLL if boot.end else POLL, SETTLE)
+            looks = IdleProbes(screen, LOOK, asleep, LATE_POLL if boot.end else POLL, state, SETTLE)
             end = await qemu.run(boot, watch, *ports, *others, looks=looks)
             async with discarding(*ports):
                 if end[0] != Ending.CRASH:
@@ -343,7 +350,7 @@ class HostedSession:
                 "emulated instructions to ready": machine.instructions_to_ready,
                 "emulated instructions": (machine.uptime - uptime_before) * IPS,
             },
-            commands=[machine.bochs.process.argv, argv],
+            commands=[neutral_argv(machine.bochs.process.argv), argv],
         )
 
     async def _observation(

@@ -26,7 +26,7 @@ from emulators.qemu.program import EXECUTABLE
 from emulators.qemu.vcpus import ThreadEnd
 from emulators.standalone import IMAGE, SECOND
 from emulators.text_screen import Screen
-from emulators.watch import SETTLE, End, Watch, first, never
+from emulators.watch import SETTLE, End, GuestState, Watch, first, never
 
 WAKES = 2.0  # seconds in which a nested guest in HLT with interrupts off is woken, if ever
 WORD = 1.0  # seconds that a QEMU that has ended gets to be seen as such
@@ -117,6 +117,7 @@ class IdleProbes(NamedTuple):
         [Sequence[int]], Awaitable[bool]
     ]  # of threads on QEMU's machine, by their numbers: see emulators.qemu.vcpus
     asleep_seconds: float  # once it has spoken
+    state: Callable[[Sequence[int]], Awaitable[GuestState]]  # of the guest that these threads run
     settle: float = SETTLE  # seconds that the tail of a boot gets
 
 
@@ -212,6 +213,9 @@ class Qemu:
                     await asyncio.sleep(WORD)
                     return Ending.CRASH, str(gone)
 
+            async def state() -> GuestState:
+                return await looks.state(await self._threads())
+
             async def halted() -> End:
                 threads: list[int] = []
                 often = pause = looks.asleep_seconds
@@ -230,13 +234,12 @@ class Qemu:
                         continue
                     elif await self.halted():
                         return Ending.HALTED, "HLT with interrupts off"
-                    pause = min(
-                        2 * max(pause, often), 16 * often
-                    )  # one that computes in silence is looked at less and less
+                    # One that computes in silence is looked at less and less.
+                    pause = min(2 * max(pause, often), max(often, min(16 * often, boot.limits.quiet / 4)))
 
             ports = ((watch.serial, com1), (watch.debug, debug))
             readers = [port.reader(stream) for port, stream in ports]
-            patience = watch.looks(looks.screen, looks.screen_seconds), watch.deadlines()
+            patience = watch.looks(looks.screen, looks.screen_seconds), watch.progress(state), watch.deadlines()
             end = await first(*readers, told(), *others, goes(), halts(), *patience)
             ends = await asyncio.gather(*(port.drain(stream, end, looks.settle) for port, stream in ports))
             end = next((better for better in ends if better != end), end)

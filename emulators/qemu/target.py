@@ -19,6 +19,7 @@ import msgspec
 from emulators.host import limits
 from emulators.host.errors import EmulatorError, Progress
 from emulators.host.files import read_log
+from emulators.host.paths import neutral_argv, neutral_log
 from emulators.host.process import Process, running
 from emulators.host.scratch import scratch
 from emulators.observation import Boot, Ending, Machine, Observation
@@ -28,10 +29,10 @@ from emulators.qemu.machine import IdleProbes, Ports, Qemu, kvm_failure, qemu_ar
 from emulators.qemu.order import cut, left_by_port
 from emulators.qemu.program import qemu_program
 from emulators.qemu.screen import QemuScreen
-from emulators.qemu.vcpus import asleep, spare
+from emulators.qemu.vcpus import CpuShare, asleep, guest_state, spare
 from emulators.standalone import StandaloneBoot, standalone_qemu
 from emulators.target import NESTED, OTHER_CPU, Requirement, Session, Target, other_cpu
-from emulators.watch import End, Watch, discarding, exit_port, shutdown_port
+from emulators.watch import End, GuestState, Watch, discarding, exit_port, shutdown_port
 
 OTHER_MODEL = "Haswell"
 PORTS = ("qmp", "com1", "debug", "leave", "shutdown")  # sockets, by their names in Ports
@@ -170,6 +171,11 @@ class NativeSession:
         async def fetch(path: str) -> bytes:
             return await asyncio.to_thread(Path(path).read_bytes)
 
+        share = CpuShare()
+
+        async def state(threads: Sequence[int]) -> GuestState:
+            return await asyncio.to_thread(guest_state, share, threads, boot.machine.memory_mib << 20)
+
         async with contextlib.AsyncExitStack() as stack:
             # Both sockets are bound before QEMU starts: no byte is lost, nothing is retried.
             listeners = [_listen(folder / name) for name in PORTS]
@@ -191,7 +197,7 @@ class NativeSession:
                 com1, debug, leave, shutdown = streams
                 others = _died(process), exit_port(leave), shutdown_port(shutdown)
                 still = functools.partial(asleep, spare=spare(boot.machine.qemu_options))
-                looks = IdleProbes(QemuScreen(qemu, str(folder), fetch), LOOK, still, POLL)
+                looks = IdleProbes(QemuScreen(qemu, str(folder), fetch), LOOK, still, POLL, state)
                 end = await qemu.run(boot, watch, com1, debug, *others, looks=looks)
                 if process.returncode is None:
                     dumped = folder / "dump"
@@ -214,11 +220,11 @@ class NativeSession:
             end,
             **msgspec.structs.asdict(left),
             registers=registers,
-            logs={"qemu.log": words},
+            logs={"qemu.log": neutral_log(words)},
             seconds={"start": watch.started - begun, **watch.seconds, "whole": time.monotonic() - begun},
             counters={"cpu seconds": cpu},
             by_hand=qemu_line(boot, self._target.accelerator, cpu_model),
-            commands=[argv],
+            commands=[neutral_argv(argv)],
         )
 
 

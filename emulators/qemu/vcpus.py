@@ -10,11 +10,16 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
 from emulators.host.errors import EmulatorError
+from emulators.host.memory import ram_address, ram_digest
+from emulators.watch import GuestState
 
+DIGEST = "/bin/digest"  # in the appliance: digest.c
+IDLE_SHARE = 0.25  # of the time: a guest whose CPUs run less than this only waits
 BETWEEN = 0.02  # seconds between two looks
 # Nanoseconds that a CPU which sleeps may run between them where QEMU has the interrupt controllers: each interrupt that
 # is raised wakes its thread for a moment, also one that the CPU does not take.
@@ -67,6 +72,44 @@ def _slept_on(first: str, second: str, spare: int) -> bool:
         return False
     numbers = len(counts) == len(more) == 3 and all(number.isdecimal() for number in (*counts, *more))
     return counts == more or (numbers and int(more[0]) - int(counts[0]) <= spare > 0)
+
+
+class CpuShare:
+    """How much the virtual CPUs run from one look to the next."""
+
+    def __init__(self) -> None:
+        self._before: tuple[float, list[float]] | None = None
+
+    def idle(self, clock: float, ran: list[float]) -> bool:
+        """Whether they all have mostly slept since the last look. `clock` and what each has `ran` are in seconds."""
+        before, self._before = self._before, (clock, ran)
+        if before is None or clock <= before[0] or len(ran) != len(before[1]):
+            return False
+        most = max((now - then for now, then in zip(ran, before[1], strict=True)), default=0.0)
+        return most < IDLE_SHARE * (clock - before[0])
+
+
+def guest_state(share: CpuShare, threads: Sequence[int], ram_bytes: int) -> GuestState:
+    """Of the guest that these threads of this host run. Raises OSError."""
+    ran = [float(Path(f"/proc/{one}/task/{one}/schedstat").read_text().split()[0]) / 1e9 for one in threads]
+    memory = ram_digest(threads[0], ram_address(threads[0], ram_bytes), ram_bytes)
+    return GuestState(memory, share.idle(time.monotonic(), ran))
+
+
+def guest_state_command(threads: Sequence[int], ram_bytes: int) -> str:
+    """The same look in a shell of busybox, for `parsed_state`."""
+    numbers = " ".join(map(str, threads))
+    ran = f"for t in {numbers}; do read -r ran _ </proc/$t/task/$t/schedstat; echo $ran; done"
+    return f"read -r clock _ </proc/uptime; echo $clock; {ran}; {DIGEST} {threads[0]} {ram_bytes}"
+
+
+def parsed_state(share: CpuShare, said: str) -> GuestState:
+    """What that look says. Raises EmulatorError when it says nothing of the kind."""
+    try:
+        clock, *ran, digest = said.split()
+        return GuestState(digest.encode(), share.idle(float(clock), [float(one) / 1e9 for one in ran]))
+    except ValueError:
+        raise EmulatorError("the guest's memory cannot be looked at", evidence=said[-500:]) from None
 
 
 def _looked(threads: Sequence[int]) -> list[str]:

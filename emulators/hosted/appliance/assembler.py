@@ -9,7 +9,7 @@ from emulators.host.errors import EmulatorError
 from emulators.host.tools import ran, tail
 
 BOOT_SOURCE, BOOT_ADDRESS = Path(__file__).with_name("boot.S"), 0x7C00
-PACK_SOURCE, TAKE_SOURCE = Path(__file__).with_name("pack.c"), Path(__file__).with_name("take.c")
+PACK_SOURCE, TAKE_SOURCE, DIGEST_SOURCE = (Path(__file__).with_name(name) for name in ("pack.c", "take.c", "digest.c"))
 HEADERS = tuple(Path(__file__).with_name(name) for name in ("freestanding.h", "deflate.h"))
 MEMORY_SOURCE = Path(__file__).with_name("memory.c")
 # No C library, nor anything that a compiler set up otherwise would add to a program.

@@ -11,9 +11,10 @@ from emulators.host.errors import EmulatorError
 from emulators.host.libraries import libraries_of
 from emulators.host.scratch import scratch
 from emulators.host.tools import ran
-from emulators.hosted.appliance.assembler import HEADERS, PACK_SOURCE, TAKE_SOURCE, compiled
+from emulators.hosted.appliance.assembler import DIGEST_SOURCE, HEADERS, PACK_SOURCE, TAKE_SOURCE, compiled
 from emulators.hosted.appliance.cpio import CHARACTER, DIRECTORY, REGULAR, Entry, archive
 from emulators.hosted.appliance.kernel_files import Kernel, module_bytes
+from emulators.qemu.vcpus import DIGEST
 
 INIT = Path(__file__).with_name("init.sh")
 BUSYBOX = Path("/bin/busybox")
@@ -39,7 +40,7 @@ def inputs(qemu: Path) -> list[Path]:
 
     Raises EmulatorError for one that is missing.
     """
-    files = [INIT, PACK_SOURCE, TAKE_SOURCE, *HEADERS, BUSYBOX, qemu, *FIRMWARE.values()]
+    files = [INIT, PACK_SOURCE, TAKE_SOURCE, DIGEST_SOURCE, *HEADERS, BUSYBOX, qemu, *FIRMWARE.values()]
     for path in files:
         if not path.exists():
             raise EmulatorError(f"the appliance needs {path}", hint=INSTALL)
@@ -58,7 +59,7 @@ def _entries(kernel: Kernel, qemu: Path) -> Iterator[Entry]:
     yield Entry("dev/console", mode=CHARACTER | 0o600, device=(5, 1))
     yield Entry("bin/busybox", BUSYBOX.read_bytes())
     with scratch("pack") as work:
-        for program, source in ((PACK, PACK_SOURCE), (TAKE, TAKE_SOURCE)):
+        for program, source in ((PACK, PACK_SOURCE), (TAKE, TAKE_SOURCE), (DIGEST, DIGEST_SOURCE)):
             yield Entry(program.lstrip("/"), compiled(source, work))
     yield Entry(QEMU.lstrip("/"), qemu.read_bytes())
     for library in libraries_of(qemu):
