@@ -141,6 +141,16 @@ def reached_end(manifest: Manifest, reading: BootReading) -> bool:
     return screen_matches(reading.screen.text, manifest.end_screen)
 
 
+def skipped_rest(reading: BootReading) -> str:
+    """Why an image that came to its end skipped what it has not reported: its last result is a skip. "" where it is
+    none.
+    """
+    suite = reading.transcript.suite
+    if suite.closed and suite.lines and suite.lines[-1].status == Status.SKIP:
+        return f"the image skipped it: {suite.lines[-1].name}"
+    return ""
+
+
 def gave_up(reading: BootReading) -> bool:
     """Whether an image ended itself with an exit status that is neither of its tests' results nor a skip."""
     status = reading.transcript.suite.exit
@@ -202,6 +212,8 @@ def _unreported(manifest: Manifest, reading: BootReading, check: str) -> Evidenc
     if where == check and ending in FATAL | HUNG | ORDERLY:
         how = f"the guest hung in this check: {said}" if ending in HUNG else f"{said} in this check"
         return Evidence(status=Status.DIED, reason=how, record=nothing)
+    if skips := skipped_rest(reading):
+        return Evidence(status=Status.SKIP, reason=skips, record=nothing)
     if check in manifest.tests and transcript.suite.closed:
         return Evidence(status=Status.SKIP, reason="the image left it out", record=nothing)
     if transcript.suite.lines and ending in ORDERLY and not gave_up(reading):

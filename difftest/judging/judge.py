@@ -29,6 +29,7 @@ from difftest.judging.evidence import (
     part_of,
     reached_end,
     screen_scope,
+    skipped_rest,
     switched_off,
 )
 from difftest.judging.known import applying, covers, describes, matches
@@ -228,6 +229,8 @@ def _suite_died(manifest: Manifest, readings: Sequence[BootReading]) -> bool:
     readings = [
         one for one in readings if one.transcript.suite.lines and one.transcript.died_in() not in manifest.tests
     ]
+    if any(map(skipped_rest, readings)):  # what the other side did with tests that this one has not is no difference
+        return False
     broke_off = any(reading.observation.ending in FATAL or gave_up(reading) for reading in readings)
     return broke_off or len({reading.transcript.suite.closed for reading in readings}) > 1
 
@@ -237,6 +240,8 @@ def _dumps_differ(manifest: Manifest, readings: Sequence[BootReading]) -> bool:
     one of the tests that it names, that test has a result of its own.
     """
     readings = [one for one in readings if one.transcript.died_in() not in manifest.tests]
+    if any(map(skipped_rest, readings)):
+        return False
     return len({exception_dump(one.observation.words or one.observation.debug) for one in readings}) > 1
 
 

@@ -38,13 +38,12 @@ OTHER_MODEL = "broadwell_ult"
 # serial bytes is not faster than 115200 baud (347 instructions a byte): Bochs loses bytes as a real UART does.
 IPS = 4_000_000
 # MSRs that CPUID promises and Bochs has not, with their values after reset: IA32_MCG_CAP (no banks), IA32_MCG_STATUS,
-# IA32_MISC_ENABLE (fast strings) and IA32_PERF_CAPABILITIES. In Bochs' form: address, type, and in two halves each the
-# value, the reserved bits and the ignored ones.
+# IA32_MISC_ENABLE (fast strings), IA32_PERF_CAPABILITIES and the performance counters with their controls, which count
+# nothing. In Bochs' form: address, type, and in two halves each the value, the reserved bits and the ignored ones.
 MSRS = "msrs.def"
-MORE_MSRS = "".join(
-    f"{address:#x} 0 0x0 {value:#x} 0x0 0x0 0x0 0x0\n"
-    for address, value in {0x179: 0, 0x17A: 0, 0x1A0: 1, 0x345: 0}.items()
-)
+COUNTERS = [*range(0xC1, 0xC9), *range(0x186, 0x18E), *range(0x309, 0x30C), *range(0x38D, 0x391)]
+PROMISED_MSRS = {0x179: 0, 0x17A: 0, 0x1A0: 1, 0x345: 0, **dict.fromkeys(COUNTERS, 0)}
+MORE_MSRS = "".join(f"{address:#x} 0 0x0 {value:#x} 0x0 0x0 0x0 0x0\n" for address, value in PROMISED_MSRS.items())
 LOOK = 2.0  # seconds of silence after which the screen is looked at, again and again
 LOG_CAP = 64 << 20  # bytes of log after which a guest is taken to flood it
 WORD = 0.2  # seconds that the log gets to say why the simulation has stopped by itself
