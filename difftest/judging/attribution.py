@@ -17,6 +17,7 @@ from difftest.verdict import Status, Verdict
 
 BY_EXITS = "whether L0 handles the access (difftest run --exits), "  # one of the things that decide a shared failure
 MOST_FIELDS = 3  # that a reason names
+SKIPPED = "the image skipped it"
 GOOD = (Status.PASS, Status.OPEN)
 
 
@@ -43,6 +44,8 @@ def attribute(
         return _subject_fails(sides, targets, hardware)
     if reference.status == Status.NOT_REPORTED:
         return _inconclusive(targets[Role.REFERENCE], reference)
+    if reference.bad and reference.record.own and subject.status == Status.SKIP:  # KVM, which is tested, was not
+        return Attribution(verdict=Verdict.SKIPPED, reason=f"{targets[Role.SUBJECT]}: {subject.reason or SKIPPED}")
     if reference.bad:
         return Attribution(verdict=Verdict.REFERENCE_WRONG, reason=against_sdm(reference))
     if dead := [side for side in (reference, subject) if side.status == Status.DIED]:
@@ -51,7 +54,7 @@ def attribute(
         return Attribution(verdict=Verdict.DIFFER, reason=dead[0].reason, hints=_host_beside(sides, hardware))
     for role, side in ((Role.REFERENCE, reference), (Role.SUBJECT, subject)):
         if side.status == Status.SKIP:
-            reason = f"{targets[role]}: {side.reason or 'the image skipped it'}"
+            reason = f"{targets[role]}: {side.reason or SKIPPED}"
             return Attribution(verdict=Verdict.SKIPPED, reason=reason)
     differing = [field.name for field in fields if field.differs]
     if differing or reference.status != subject.status:
