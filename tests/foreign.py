@@ -1,6 +1,7 @@
 """Images that nobody here made, out of Debian's packages, and what `difftest run FILE` says of each.
 
-`python -m tests.foreign docs/images.md` runs them all and writes the table between the marks there.
+`python -m tests.foreign docs/images.md` runs them all and writes the table between the marks there. With a folder, and
+titles after it, it runs those alone, keeps what they gave in the folder, and writes the table of all that it has.
 """
 
 from __future__ import annotations
@@ -182,19 +183,28 @@ def table(rows: Sequence[tuple[str, Foreign, Outcome]]) -> str:
     return "\n".join(lines)
 
 
-def main(page: Path) -> None:
+def main(page: Path, kept: Path, titles: Sequence[str]) -> None:
+    """Run these images, keep their outcomes in the folder `kept`, and write the table of all that are there."""
+    kept.mkdir(parents=True, exist_ok=True)
+    places = {title: kept / f"{re.sub(r'[^a-z0-9]+', '-', title.lower())}.json" for title in IMAGES}
     with tempfile.TemporaryDirectory() as name:
-        packages, rows = Packages(Path(name) / "packages"), []
-        for title, image in IMAGES.items():
-            folder = Path(name) / re.sub(r"\W+", "-", title)
+        packages = Packages(Path(name) / "packages")
+        for number, title in enumerate(titles):
+            folder = Path(name) / str(number)
             folder.mkdir()
-            found = outcome(image, packages, folder)
+            found = outcome(IMAGES[title], packages, folder)
             print(f"{title}: {found.verdict} after {found.seconds:.0f} s: {found.reason}", flush=True)
-            rows.append((title, image, found))
+            places[title].write_text(json.dumps(found._asdict()))
+    rows = [
+        (title, image, Outcome(**json.loads(places[title].read_text())))
+        for title, image in IMAGES.items()
+        if places[title].exists()
+    ]
     before, _, rest = page.read_text().partition(BEGIN)
     _, _, after = rest.partition(END)
     page.write_text(f"{before}{BEGIN}\n{table(rows)}\n{END}{after}")
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    with tempfile.TemporaryDirectory() as folder:
+        main(Path(sys.argv[1]), Path(sys.argv[2] if sys.argv[2:] else folder), sys.argv[3:] or list(IMAGES))

@@ -305,6 +305,8 @@ def test_marker_and_verdict_words_are_proposed_from_what_was_seen() -> None:
     seen = propose(observation("bochs", SEED, Ending.HALTED, registers={"cr4": "0x2010"}), BLANK)
     assert seen.end == r"^ *Fatal: Halting! Condition .*\n"
     assert (seen.right, seen.wrong, seen.needs) == (r"\bcorrect\b", r"\bincorrect\b", ["vmx"])
+    assert propose(observation("bochs", SEED, Ending.HALTED, vmx=True), BLANK).needs == ["vmx"], "it has left VMX"
+    assert propose(observation("bochs", SEED, Ending.HALTED), BLANK).needs == []
     assert not propose(observation("bochs", b"test 1\nall done\n", Ending.HALTED), BLANK).end, (
         "another outcome may end otherwise"
     )

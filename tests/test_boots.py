@@ -14,10 +14,11 @@ import msgspec
 import psutil
 import pytest
 
-from difftest.case.case import load, of_image
+from difftest.case.case import BUNDLED, load, of_image
 from difftest.image.prepare import prepare
 from difftest.reading.screen import read_screen
 from emulators.bochs.target import Bochs
+from emulators.host.files import cache_folder
 from emulators.observation import Boot, Ending, Limits, Observation
 from emulators.qemu.target import Tcg
 from emulators.target import Target
@@ -295,6 +296,50 @@ def test_lines_printed_by_the_bios_are_compared_wherever_they_stand(tmp_path: Pa
     assert done.returncode == 1 and b"screen_line_3 Bochs gave three: 0, TCG gave three: 1" in b" ".join(
         done.stdout.split()
     )
+
+
+HANGS = {
+    "loop": "4: jmp 4b",
+    "loop-without-interrupts": HANG,
+    "waits-for-a-key": WAIT_FOR_A_KEY,
+    "sleeps": "sti; 4: hlt; jmp 4b",
+    "polls": "movw $0x3FD, %dx; 4: inb %dx, %al; jmp 4b",
+    "counts": "4: incl %eax; cpuid; jmp 4b",
+    "pauses": "cli; 4: pause; jmp 4b",
+}
+
+
+def test_images_that_hang_on_both_sides_never_agree(tmp_path: Path) -> None:
+    """In six ways and one, with last words that an end could have."""
+    for name, code in HANGS.items():
+        (tmp_path / name).mkdir()
+        boot_sector(tmp_path / name, b"PASS\nall tests done\n", code).replace(tmp_path / f"{name}.img")
+    images = [f"{name}.img" for name in HANGS]
+    done = difftest(tmp_path, "run", *images, "--target", "tcg", "--timeout", "3", "-j", "7", "-q")
+    assert done.returncode == 3, done.stdout + done.stderr
+    for name in HANGS:
+        (path,) = (tmp_path / "results" / "latest").glob(f"cases/{name}.img/results.json")
+        (result,) = json.loads(path.read_bytes())
+        assert result["verdict"] == "inconclusive", (name, result)
+        assert any("if that is its end, say so: --end '^ *all tests done'" in hint for hint in result["hints"]), result
+
+
+async def test_that_vm_exits_happen_is_seen_where_it_is_asked_for(tmp_path: Path) -> None:
+    """Once: the simulation stops for the first of them, and what the guest says is what it would say otherwise."""
+    nested = prepare(load(BUNDLED / "ept-pdpte-load"), cache_folder()).boot()
+    plain = prepare(of_image(boot_sector(tmp_path, b"said\n", HALT, before=DEBUG)), tmp_path).boot()
+    target = Bochs()
+    for wanted, uses in ((nested, True), (plain, False)):
+        watched = msgspec.structs.replace(wanted, watches_vmx=True)
+        async with target.session([wanted], lambda line: None) as session:
+            seen, before = await session.boot(watched), await session.boot(wanted)
+        assert (seen.vmx, before.vmx) == (uses, False)
+        assert (seen.ending, seen.serial, seen.ram_log, seen.debug) == (
+            before.ending,
+            before.serial,
+            before.ram_log,
+            before.debug,
+        )
 
 
 def test_an_image_that_never_ends_gives_no_verdict(tmp_path: Path) -> None:

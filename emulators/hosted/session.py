@@ -50,6 +50,7 @@ DEAF = (
     "Linux under its KVM does not answer either, so that nothing of the guest can be observed: as when it loops with "
     "interrupts off, which under Bochs lets no interrupt of the host through"
 )
+LARGEST_IMAGE = 2 << 30  # bytes
 RESET_RIP = 0xFFF0
 SETTLE = 0.1  # seconds that the tail of a boot gets; the guest also runs on while QEMU stops
 
@@ -103,6 +104,9 @@ class HostedSession:
         begun = time.monotonic()
         if known := self._settings.unfit.get(self._hosting.model):
             raise known
+        if (size := boot.image.stat().st_size) > LARGEST_IMAGE:
+            hint = "native KVM takes it (--target kvm); or cut what is unused off it: truncate -s 2G COPY"
+            raise EmulatorError(f"{size} bytes are too large for kvm-hosted, which has images in memory", hint=hint)
         image = await asyncio.to_thread(boot.image.read_bytes)
         plain = not (boot.medium == Medium.CDROM or boot.second or boot.machine.ignore_msrs)
         if self._warm and plain and can_start(image):
