@@ -112,7 +112,7 @@ def _no_end(observation: Observation, said: Transcript, words: str) -> str:
     if observation.ending in ORDERLY | FATAL:
         return ""
     last = visible(said.terminal_line or words, 80)
-    after = f"after {last!r}, which is neither a prompt nor an end's words" if last else "without a word"
+    after = f"after {last!r}, which is neither a prompt nor the words of an end" if last else "without a word"
     return f"the boot ended with {observation.ending} {after}: an image that hangs there would look the same"
 
 
