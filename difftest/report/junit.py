@@ -37,12 +37,14 @@ def junit(run: StoredRun) -> bytes:
 def _suite(pair: Pair, started: str) -> TestSuite:
     suite = TestSuite(_text(f"{pair.case.name} on {pair.subject.names.target}"))
     suite.timestamp = _text(started.partition("+")[0])
+    cases = []
     for result in pair.results:
         case = TestCase(_text(result.check), classname=_text(f"{result.case}.{result.subject.target}"))
         if outcome := _outcome(result):
             case.result = [outcome]
         case.system_out = _text("\n".join(_lines(pair, result)))
-        suite.add_testcase(case)
+        cases.append(case)
+    suite.add_testcases(cases)  # one by one, each is counted again with all before it
     return suite
 
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from difftest.judging.result import Result
-from difftest.report.digest import Digest, Pair, counts, digest, headline, standing
+from difftest.report.digest import Digest, Pair, counts, digest, grouped, headline, standing
 from difftest.report.environment import environments
-from difftest.report.words import paragraph, reproduce, statuses, targets, title
+from difftest.report.words import paragraph, reproduce, statuses, targets, title, titles
 from difftest.run.store import StoredRun
 from difftest.text import visible
 
@@ -41,22 +41,24 @@ def _lines(whole: Digest) -> Iterator[str]:
     yield f"## {mark} difftest: {cell(headline(tally))}"
     yield ""
     yield cell(", ".join(counts(tally)))
-    findings = [(pair, result) for pair in whole.pairs for result in pair.findings]
+    # Tests of an image's own with one cause are one line.
+    findings = [(pair, group) for pair in whole.pairs for group in _lines_of(pair.findings)]
     if findings:
         yield ""
         yield "| case | check | verdict | | sides | said |"
         yield "|---|---|---|---|---|---|"
-    for _, result in findings:
+    for _, group in findings:
+        result = group[0]
         cells = [
             result.case,
-            title(result),
+            title(result) if len(group) == 1 else titles(group),
             result.label + (f" {result.boots}" if result.boots else ""),
             standing(result),
         ]
         cells += [targets(result), statuses(result)]
         yield f"| {' | '.join(cell(words) for words in cells)} |"
-    for pair, result in findings[:MOST_FINDINGS]:
-        yield from _finding(pair, result)
+    for pair, group in findings[:MOST_FINDINGS]:
+        yield from _finding(pair, group)
     if len(findings) > MOST_FINDINGS:
         yield f"\n{len(findings) - MOST_FINDINGS} more are in the report."
     yield ""
@@ -70,10 +72,20 @@ def _lines(whole: Digest) -> Iterator[str]:
     yield f"Run {cell(whole.meta.run)}, difftest {cell(whole.meta.tool_version)}, {cell(whole.meta.started)}."
 
 
-def _finding(pair: Pair, result: Result) -> Iterator[str]:
+def _lines_of(results: Sequence[Result]) -> Iterator[list[Result]]:
+    for group in grouped(results):
+        if group[0].own:
+            yield group
+        else:
+            yield from ([result] for result in group)
+
+
+def _finding(pair: Pair, group: Sequence[Result]) -> Iterator[str]:
     yield ""
+    result = group[0]
+    name = title(result) if len(group) == 1 else titles(group)
     kind = cell(standing(result) or result.verdict)
-    yield f"**{cell(result.case)} / {cell(title(result))}** ({kind}): {cell(paragraph(result), 2000)}"
+    yield f"**{cell(result.case)} / {cell(name)}** ({kind}): {cell(paragraph(result), 2000)}"
     yield ""
     # An indented block: no text can end it, where a fence could be closed by one.
     yield f"    {visible(reproduce(pair, result), 500)}"
