@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from emulators.host.disk import CYLINDER
 from emulators.host.errors import EmulatorError
 from emulators.hosted.appliance import build, initramfs, linuxboot, start
 from emulators.hosted.appliance.assembler import BOOT_ADDRESS, BOOT_SOURCE, assembled
@@ -126,7 +127,7 @@ def test_second_disk_puts_the_images_behind_the_initramfs(tmp_path: Path) -> Non
     kernel = Kernel(release="6.1", package="p 1", vmlinuz=tmp_path, modules=(), sha256="00")
     appliance = build.Appliance(folder=tmp_path, key="k", kernel=kernel, layout=layout)
     disk = appliance.second_disk({"x.img": b"the image"}, "quiet")
-    assert len(disk) % build.CYLINDER == 0
+    assert len(disk) % CYLINDER == 0
     moves = {
         address: (device, offset, size) for device, offset, address, size in played(disk[: SCRIPT_SECTORS * SECTOR])
     }

@@ -13,9 +13,9 @@ from difftest.case.case import load
 from difftest.errors import BuildError, CaseError, HostError
 from difftest.image import build
 from difftest.image.build import KIT, build_case
-from difftest.image.disk import CYLINDER
 from difftest.image.params import MAGIC, params_of
 from difftest.image.prepare import prepare, with_checks
+from emulators.host.disk import CYLINDER
 
 SEED = KIT.parent / "ept-pdpte-load"
 SOURCE = "ept-pdpte-load.c"

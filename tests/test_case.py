@@ -13,8 +13,8 @@ from difftest.case.case import BUNDLED, load, of_image
 from difftest.case.manifest import Manifest
 from difftest.case.selection import bundled, checks_named, find, select
 from difftest.errors import CaseError
-from difftest.image.disk import CYLINDER, whole_cylinders
 from difftest.image.prepare import bootable
+from emulators.host.disk import CYLINDER, whole_cylinders
 
 
 def write(folder: Path, text: str) -> Path:

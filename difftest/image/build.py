@@ -19,10 +19,10 @@ import msgspec
 from difftest.atomic import UnfitError, contents
 from difftest.case.manifest import About
 from difftest.errors import HOST_ERRORS, BuildError, HostError, refusal
-from difftest.image.disk import whole_cylinders
 from difftest.image.params import MAGIC
 from emulators.host.answers import Answer, cached_answer
 from emulators.host.cache import Cache
+from emulators.host.disk import whole_cylinders
 from emulators.host.errors import EmulatorError, Progress, silent
 from emulators.host.files import cache_folder
 from emulators.host.tools import ran

@@ -18,10 +18,9 @@ from difftest.case.selection import checks_named, matches
 from difftest.case.suite import is_suite
 from difftest.errors import BuildError, CaseError, HostError, refusal
 from difftest.image.build import build_case
-from difftest.image.disk import whole_cylinders
+from difftest.image.disk import padded_bytes
 from difftest.image.grub import GRUB, wrapped
-from difftest.image.kind import KERNELS, PACKED, Kind, Look, floppy_bytes, look
-from difftest.image.medium import ISO_SECTOR, SECTOR
+from difftest.image.kind import KERNELS, PACKED, Kind, Look, look
 from difftest.image.params import select_checks, selection, with_ram_log
 from difftest.image.unpack import unpack
 from emulators.host.cache import Cache
@@ -34,8 +33,6 @@ from emulators.ram_log import RamLog
 MOST_BYTES = 4 << 30  # of all images; the longest unused go first
 IMAGE = "disk.img"  # in its entry
 MEDIA = {Kind.CDROM: Medium.CDROM, Kind.FLOPPY: Medium.FLOPPY}  # of the kinds that are no hard disk in the end
-# Bytes of the disk of a kernel at least: a snapshot of KVM is of one size of disk, so that small kernels share one.
-LEAST_KERNEL_DISK = 4 << 20
 
 
 class PreparedCase(msgspec.Struct, frozen=True, kw_only=True):
@@ -242,7 +239,7 @@ def bootable(
                     wrapped(raw, seen.kind == Kind.LINUX, command_line, modules, entry / IMAGE)
                 else:
                     private_copy(raw, entry / IMAGE)
-                os.truncate(entry / IMAGE, _bootable_bytes(entry / IMAGE, seen.kind))
+                os.truncate(entry / IMAGE, padded_bytes(entry / IMAGE, seen.kind))
 
             image = images(folder).hold(_key(raw, seen.kind, command_line, modules), make, silent) / IMAGE
             digest = sha256(image)
@@ -253,17 +250,6 @@ def bootable(
         said = error.evidence.strip() or error
         raise HostError(f"cannot copy {source}: {said}", hint=error.hint or f"is there room in {folder}?") from error
     return Bootable(image, digest, MEDIA.get(seen.kind, Medium.DISK), seen)
-
-
-def _bootable_bytes(image: Path, kind: Kind) -> int:
-    """The size that an image of this kind is to have: of whole sectors of a CD, of a floppy, of whole cylinders."""
-    size = max(image.stat().st_size, LEAST_KERNEL_DISK if kind in KERNELS else 0)
-    if kind == Kind.CDROM:
-        return -(-size // ISO_SECTOR) * ISO_SECTOR
-    if kind == Kind.FLOPPY:
-        with image.open("rb") as file:
-            return floppy_bytes(file.read(SECTOR), size)
-    return whole_cylinders(size)
 
 
 def _key(raw: Path, kind: Kind, command_line: str, modules: Sequence[tuple[Path, str]]) -> str:

@@ -90,7 +90,7 @@ class _BugReport:
         # The side that did right, if there is one: the other that was judged, or the CPU under the subject.
         others = [side for side in result.sides if side.target != culprit.target]
         self.other = next((side for side in others if side.status == Status.PASS), others[0])
-        self.manifest = manifest_of(pair)
+        self.manifest = manifest_of(pair.case)
         self.nested = NESTED in self.manifest.needs
         self.is_kvm = culprit.role == Role.SUBJECT
 

@@ -104,7 +104,7 @@ def _rerun(
     with tempfile.TemporaryDirectory(prefix="difftest-bundle-") as folder:
         path = Path(folder) / HAND_IMAGE
         path.write_bytes(image)
-        manifest = manifest_of(pair)
+        manifest = manifest_of(pair.case)
         machine = Case(manifest=manifest, folder=path.parent).machine()
         boot = Boot(image=path, image_sha256=pair.case.image_sha256, medium=pair.case.boots_from, machine=machine)
         for side in pair.sides:

@@ -7,13 +7,11 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 
-import msgspec
-
-from difftest.case.manifest import Manifest
 from difftest.history.compare import headings
 from difftest.judging.result import Result
 from difftest.report.digest import digest
 from difftest.report.environment import environments
+from difftest.report.find import manifest_of
 from difftest.report.findings import END, START, findings, table
 from difftest.report.markdown import cell
 from difftest.report.words import statuses, targets
@@ -73,7 +71,7 @@ def _case(snapshot: CaseSnapshot, results: Mapping[str, Sequence[Result]]) -> It
                 name: result for name, result in every if (result.subject.target, result.check) == (subject, check)
             }
             yield _row(found, len(results))
-    manifest = _manifest(snapshot)
+    manifest = manifest_of(snapshot)
     yield from _list("Rows of the catalogue that are no check here:", [(row.id, row.reason) for row in manifest.absent])
     yield from _list("Notes:", [(note.id, note.text) for note in manifest.note])
 
@@ -112,10 +110,3 @@ def _list(heading: str, rows: Sequence[tuple[str, str]]) -> Iterator[str]:
 
 def _wrapped(item: str) -> str:
     return textwrap.fill(item, WIDTH, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False)
-
-
-def _manifest(snapshot: CaseSnapshot) -> Manifest:
-    try:
-        return msgspec.toml.decode(snapshot.manifest, type=Manifest)
-    except msgspec.DecodeError:
-        return Manifest(name="image")

@@ -8,6 +8,7 @@ from difftest.case.manifest import Manifest
 from difftest.errors import StoreError
 from difftest.judging.result import Result
 from difftest.report.digest import Digest, Pair
+from difftest.run.metadata import CaseSnapshot
 from difftest.text import visible
 
 
@@ -35,9 +36,9 @@ def found(whole: Digest, name: str) -> tuple[Pair, Result]:
     return next((hit for hit in hits if hit[1].wrong), hits[0])
 
 
-def manifest_of(pair: Pair) -> Manifest:
+def manifest_of(case: CaseSnapshot) -> Manifest:
     """The case's manifest as it was; a bare one for an image that has none."""
     try:
-        return msgspec.toml.decode(pair.case.manifest, type=Manifest)
+        return msgspec.toml.decode(case.manifest, type=Manifest)
     except msgspec.DecodeError:
-        return Manifest(name="image", title=pair.case.title)
+        return Manifest(name="image", title=case.title)

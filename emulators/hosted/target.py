@@ -13,6 +13,7 @@ from pathlib import Path
 from emulators.bochs.cpu_models import check_cpu_model, cpu_models
 from emulators.bochs.program import BochsProgram, installed, program, quickest
 from emulators.bochs.target import bochs_requirements
+from emulators.host.disk import CYLINDER
 from emulators.host.errors import EmulatorError, HostingError, Progress
 from emulators.host.files import cache_folder
 from emulators.hosted import parameters
@@ -212,9 +213,7 @@ class KvmHosted(Target):
             image=DISK,
             ports=PORTS,
         )
-        shape = Shape(
-            argv=(*argv, *initramfs.firmware_options()), disk_bytes=build.whole_cylinders(1), guest_mib=TRIAL_MIB
-        )
+        shape = Shape(argv=(*argv, *initramfs.firmware_options()), disk_bytes=CYLINDER, guest_mib=TRIAL_MIB)
         try:
             await try_to_host(hosting, shape)
         except EmulatorError as error:

@@ -9,6 +9,7 @@ from pathlib import Path
 import msgspec
 
 from emulators.host.cache import Cache
+from emulators.host.disk import whole_cylinders
 from emulators.host.errors import Progress
 from emulators.host.files import sha256_cached, writing_below
 from emulators.host.scratch import scratch
@@ -32,7 +33,6 @@ from emulators.hosted.appliance.linuxboot import (
 
 MOST_BYTES = 4 << 30  # of all appliances, each of which takes some 120 MB; the longest unused go first
 VERSION = 4  # of what the functions here make; a change that the hashed inputs do not show must raise it
-CYLINDER = 16 * 63 * SECTOR  # a disk that is no whole number of cylinders is cut off by Bochs
 
 
 class Layout(msgspec.Struct, frozen=True, kw_only=True):
@@ -132,11 +132,6 @@ def _build_into(kernel: Kernel, qemu: Path, built: Path) -> None:
             initramfs_sectors=len(root) // SECTOR,
         )
         (built / "layout.msgpack").write_bytes(msgspec.msgpack.encode(layout))
-
-
-def whole_cylinders(size: int) -> int:
-    """The least size of a disk that has room for so many bytes."""
-    return -(-size // CYLINDER) * CYLINDER
 
 
 def _cylinders(data: bytes) -> bytes:

@@ -17,11 +17,12 @@ from emulators.bochs.program import BochsProgram
 from emulators.bochs.saved_state import asks_for_a_file, started_with
 from emulators.bochs.xvfb import Display
 from emulators.host import limits
+from emulators.host.disk import whole_cylinders
 from emulators.host.errors import EmulatorError
 from emulators.host.limits import in_time
 from emulators.hosted import parameters
 from emulators.hosted.appliance import tracing
-from emulators.hosted.appliance.build import Appliance, whole_cylinders
+from emulators.hosted.appliance.build import Appliance
 from emulators.hosted.appliance.machine import AGENT_PORT, DEBUG_PORT, GUEST_PORT, IPS, QMP_PORT, ApplianceMachine
 from emulators.standalone import STOCK_ROMS, StandaloneBoot, standalone_bochs, unseen
 
