@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import re
 import shutil
 from pathlib import Path
+from typing import Self
 
 from emulators.bochs.program import BochsProgram
 from emulators.host import limits
@@ -12,6 +14,21 @@ from emulators.host.answers import Answer, cached_answer
 from emulators.host.errors import ChoiceError, EmulatorError
 from emulators.host.files import cache_folder
 from emulators.host.tools import ran
+
+
+class CpuModelChoice:
+    """A target on an emulated CPU of Bochs: `model` is the CPU's, `chosen` whether the user has named it."""
+
+    model: str
+    chosen: bool
+
+    def on_cpu(self, model: str) -> Self:
+        """This target with another CPU model, unless the user has chosen one."""
+        if self.chosen or model == self.model:
+            return self
+        other = copy.copy(self)
+        other.model = model
+        return other
 
 
 def cpu_models(bochs: BochsProgram) -> list[str]:

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import copy
 import functools
 import re
 import shutil
 import time
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
-from typing import Self
 
 from emulators.bochs.com_port import com_port
-from emulators.bochs.cpu_models import check_cpu_model
+from emulators.bochs.cpu_models import CpuModelChoice, check_cpu_model
 from emulators.bochs.debugger import BochsEnd
 from emulators.bochs.machine import POLL, BochsMachine, bochs_machine, bochsrc
 from emulators.bochs.program import BochsProgram, installed, program
@@ -64,7 +62,7 @@ MOST_PANICS = 20
 LOST_SERIAL = re.compile(rb"com1: (?:write to tx hold register when not empty|transmit FIFO overflow)")
 
 
-class Bochs(Target):
+class Bochs(CpuModelChoice, Target):
     """The image under a Bochs of its own."""
 
     name = "bochs"
@@ -104,13 +102,6 @@ class Bochs(Target):
 
     def cpu_model(self, boot: Boot) -> str:
         return boot.machine.cpu_models.get(self.name, self.model)
-
-    def on_cpu(self, model: str) -> Self:
-        if self.chosen or model == self.model:
-            return self
-        other = copy.copy(self)
-        other.model = model
-        return other
 
     def variants(self, machine: Machine) -> dict[str, Machine]:
         other = OTHER_MODEL if machine.cpu_models.get(self.name, self.model) != OTHER_MODEL else DEFAULT_MODEL

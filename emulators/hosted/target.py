@@ -10,7 +10,7 @@ import shutil
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
-from emulators.bochs.cpu_models import check_cpu_model, cpu_models
+from emulators.bochs.cpu_models import CpuModelChoice, check_cpu_model, cpu_models
 from emulators.bochs.program import BochsProgram, installed, program, quickest
 from emulators.bochs.target import bochs_requirements
 from emulators.host.disk import CYLINDER
@@ -39,7 +39,7 @@ OTHER_MODEL = "broadwell_ult"
 TRIAL_MIB = 64  # of the guest with which it is tried whether a CPU model hosts KVM
 
 
-class KvmHosted(Target):
+class KvmHosted(CpuModelChoice, Target):
     """The image under KVM, in an appliance that Bochs boots."""
 
     name = "kvm-hosted"
@@ -224,13 +224,6 @@ class KvmHosted(Target):
         """This target with that hosting model and cold starts."""
         other = copy.copy(self)
         other.cold, other.model = True, model
-        return other
-
-    def on_cpu(self, model: str) -> KvmHosted:
-        if self.chosen or model == self.model:
-            return self
-        other = copy.copy(self)
-        other.model = model
         return other
 
     def _hosting(self, progress: Progress) -> Hosting:
