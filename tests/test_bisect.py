@@ -169,7 +169,7 @@ class Kernels:
 
     def bisect(self, *arguments: str) -> Result:
         with (
-            mock.patch("difftest.run.request.run_cases", self.run),
+            mock.patch("difftest.run.lifecycle.run_cases", self.run),
             mock.patch("emulators.hosted.appliance.kernel.available", lambda mirror: self.packages),
         ):
             argv = ["bisect", f"{sample.CASE}/not-present", *arguments, "--results", str(self.results)]

@@ -130,7 +130,7 @@ def _walk(
 def _try(base: Request, package: Package, check: str) -> Trial:
     """Run the check on one kernel. What keeps the kernel from being had or from coming up is no verdict, and told."""
     from difftest.history.bisect import CheckState, Trial, check_state
-    from difftest.run.request import run_cases
+    from difftest.run.lifecycle import run_cases
     from emulators.host.errors import EmulatorError
 
     versions = {**base.versions, "kernel": package.version}

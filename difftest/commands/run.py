@@ -106,7 +106,8 @@ def run(
     With several kernels or several programs of a kind there is one run for each, and one table of them all.
     """
     from difftest.errors import CaseError
-    from difftest.run.request import Request, run_cases
+    from difftest.run.lifecycle import run_cases
+    from difftest.run.request import Request
 
     if every and (cases or group):
         raise CaseError("--all goes with no case and no group", hint="leave out one of them")
@@ -159,7 +160,8 @@ def run(
 
 def _run_all(requests: Sequence[Request]) -> ExitCode:
     """One run after the other, then the table. Of an interrupted series what was finished is shown."""
-    from difftest.run.request import carry_out, made_ready
+    from difftest.run.lifecycle import carry_out
+    from difftest.run.request import made_ready
 
     codes, done = [], []
     for ready in [made_ready(request) for request in requests]:  # what cannot be had is reported before anything boots
