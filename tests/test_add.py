@@ -17,7 +17,7 @@ from PIL import Image
 
 from difftest.authoring.add import AddRequest, add, case_name
 from difftest.authoring.propose import propose
-from difftest.case.case import load
+from difftest.case.case import load, of_image
 from difftest.case.image_options import ImageOptions
 from difftest.case.manifest import Manifest
 from difftest.errors import CaseError, Failure
@@ -26,9 +26,11 @@ from difftest.image.kind import Kind, look
 from difftest.image.prepare import bootable, prepare, unpacked
 from difftest.reading.screen_reading import RowReading, ScreenReading
 from difftest.verdict import ExitCode
+from emulators.bochs.target import Bochs
 from emulators.fake import Fake, observation
 from emulators.host.files import sha256
 from emulators.observation import FLOPPIES, TEXT_BYTES, Boot, Ending, Medium, Observation
+from emulators.qemu.target import Tcg
 
 from .guests import HALT, boot_sector, cd, kernel
 
@@ -362,3 +364,25 @@ def test_a_silent_image_is_known_by_its_screen() -> None:
     rows = {**BLANK.rows, 21: RowReading(memory="GOOD GOOD", ocr="GOOD GOOD", agree=True)}
     seen = propose(observation("bochs", b"", Ending.HALTED), ScreenReading(rows=rows, text=[""] * 25))
     assert (seen.right, seen.wrong, seen.end_screen) == (r"\bGOOD\b", r"\bBAD\b", "")
+
+
+@pytest.mark.parametrize(
+    ("name", "bochs", "qemu"),
+    [
+        ("cd", ["ata0-master: type=cdrom", "boot: cdrom"], ["media=cdrom", "order=d"]),
+        ("1440", ['floppya: type=1_44, 1_44="disk.img"', "boot: floppy"], ["if=floppy", "order=a"]),
+        ("360", ['floppya: type=1_2, 360k="disk.img"', "boot: floppy"], ["if=floppy", "order=a"]),
+        ("disk", ["ata0-master: type=disk", "boot: disk"], ["if=ide", "order=c"]),
+    ],
+)
+def test_a_boot_without_the_tester_has_the_drive_of_the_medium(
+    tmp_path: Path, name: str, bochs: list[str], qemu: list[str]
+) -> None:
+    image = disk(tmp_path) if name != "cd" else cd(tmp_path, boot_sector(tmp_path, b"x", HALT))
+    if name.isdigit():
+        image.write_bytes(image.read_bytes()[:512].ljust(int(name) * 1024, b"\0"))
+    boot = prepare(of_image(image), tmp_path / "cache").boot()
+    config = Bochs().standalone_boot(boot, [], carry=False).files["bochsrc"].decode()
+    assert all(line in config for line in bochs), config
+    command = Tcg().standalone_boot(boot, [], carry=False).command
+    assert all(words in command for words in qemu), command

@@ -35,8 +35,8 @@ _WHAT_BOOTS = (
 class Kind(enum.StrEnum):
     """What can be booted, or unpacked to something that can."""
 
-    DISK = "disk"
-    CDROM = "cdrom"
+    DISK = "hard disk"
+    CDROM = "CD"
     FLOPPY = "floppy"
     KERNEL = "multiboot kernel"
     LINUX = "kernel of Linux' boot protocol"
