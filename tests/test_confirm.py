@@ -370,3 +370,12 @@ def test_how_often_it_was_confirmed_and_dismissed() -> None:
         "neither confirmed nor dismissed": 2,
         f"not with {OTHER_CPU}": 1,
     }
+
+
+def test_of_an_image_s_own_tests_a_few_are_confirmed() -> None:
+    """One of each verdict and reason, three at most: one boot looks at all of them again."""
+    one = msgspec.structs.replace(sample.result(Verdict.SUBJECT_WRONG), expected=False)
+    of_sdm = [msgspec.structs.replace(one, check=f"t{number}", reason=f"{number % 5}") for number in range(50)]
+    own = [msgspec.structs.replace(result, own=True) for result in of_sdm]
+    assert [result.check for result in doubted(own, ConfirmScope.NEW)] == ["t0", "t1", "t2"]
+    assert len(doubted(of_sdm, ConfirmScope.NEW)) == 50

@@ -20,6 +20,7 @@ from difftest.verdict import MEANINGS, Verdict
 
 SCREEN = "second reading of the screen"
 RERUN = "re-run"
+MOST_OWN = 3  # divergences of an image's own tests that are confirmed
 OTHER_HOST = "another CPU under it"
 
 
@@ -77,14 +78,22 @@ class Confirmation(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def doubted(results: Iterable[Result], which: ConfirmScope) -> list[Result]:
-    """The results that are to be confirmed."""
-    return [
+    """The results that are to be confirmed. Of tests of an image's own, which may be thousands, a few: one of each
+    verdict and reason, since what one boot showed again of one it showed of all.
+    """
+    found = [
         result
         for result in results
         if MEANINGS[result.verdict].diverges
         and result.check != HOST_KERNEL
         and (which == ConfirmScope.ALL or (which == ConfirmScope.NEW and not result.expected))
     ]
+    own: dict[tuple[str, str, str], Result] = {}
+    for result in found:
+        if result.own:
+            own.setdefault((result.subject.target, result.verdict, result.reason), result)
+    few = list(own.values())[:MOST_OWN]
+    return [result for result in found if not result.own or any(result is one for one in few)]
 
 
 def stage_of(name: str, first: Result, again: Result | None) -> Stage:

@@ -117,11 +117,14 @@ async def _settle(run: Run, job: Job, doubts: Sequence[Result], again: Again) ->
     for target in dict.fromkeys([run.plan.reference, *job.subjects, *(side for _, side, _ in again)]):
         await run.boots.read_screens(name, target)
     confirmations = []
+    judged: dict[tuple[str, str], list[Result]] = {}  # by subject and stage
     for first in doubts:
         stages = [await _second_reading(run, name, first)]
         subject = first.subject.target
         for stage in [stage for case, side, stage in again if (case, side) == (name, subject)]:
-            results = judge(_pairing_of(run, job, subject, stage, again))
+            if (subject, stage) not in judged:
+                judged[subject, stage] = judge(_pairing_of(run, job, subject, stage, again))
+            results = judged[subject, stage]
             stages.append(stage_of(stage, first, next((one for one in results if one.check == first.check), None)))
         confirmations.append(Confirmation(check=first.check, subject=subject, stages=stages))
     run.writer.add_confirmations(name, confirmations)
