@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 from difftest.authoring.accept import accept, entry
 from difftest.case.case import load
 from difftest.case.manifest import HOST_KERNEL, KnownDivergence, Manifest, as_toml
+from difftest.case.suite import known_of
 from difftest.cli import app
 from difftest.errors import CaseError, StoreError
 from difftest.history.rejudge import changes, rejudge
@@ -456,3 +457,38 @@ def test_of_the_kernel_s_log_an_entry_has_a_pattern(case: Path, says: str) -> No
 )
 def test_a_version_that_is_not_known_lies_in_no_range(specifiers: str, version: str, inside: bool) -> None:
     assert within(specifiers, version) is inside
+
+
+def test_a_whole_run_of_a_suite_is_accepted_into_the_suite_s_file(run: StoredRun, case: Path, tmp_path: Path) -> None:
+    (tmp_path / "suite.toml").write_text('name = "mine"\n')
+    before = (case / "case.toml").read_text()
+    code, said = difftest(run, "accept", "--all", "--reason", "as it is")
+    assert code == ExitCode.EXPECTED and "known.toml: 1 entry" in said
+    (entry,) = known_of(tmp_path)
+    assert (entry.case, entry.checks, entry.reason) == ("ept-pdpte-load", ["not-present"], "as it is")
+    assert (case / "case.toml").read_text() == before, "the manifest stays as it was"
+    assert [one.reason for one in load(case).manifest.known] == ["as it is"]
+    assert difftest(run, "judge")[0] == ExitCode.EXPECTED
+    with pytest.raises(CaseError, match="no divergence that is not known"):
+        difftest(run, "accept", "--all", "--reason", "again")
+
+
+def test_accepting_takes_a_check_or_all(run: StoredRun) -> None:
+    for words in ([], ["not-present", "--all"]):
+        with pytest.raises(CaseError, match="name a check, or give --all"):
+            difftest(run, "accept", *words, "--reason", "r")
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ('[[known]]\ncheck = "a"\nverdict = "differ"\nreason = "r"\npattern = "p"\n', "names no case"),
+        ('[[known]]\ncase = "ept-pdpte-load"\ncheck = "a"\nverdict = "differ"\nreason = "r"\n', "has no match"),
+        ("known = 1", "known"),
+    ],
+)
+def test_a_suite_s_file_that_does_not_hold_is_an_error(case: Path, tmp_path: Path, text: str, words: str) -> None:
+    (tmp_path / "suite.toml").write_text('name = "mine"\n')
+    (tmp_path / "known.toml").write_text(text)
+    with pytest.raises(CaseError, match=words):
+        load(case)
