@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from emulators.bochs.target import _after_panic, _log_end, panics
+from emulators.bochs.log import after_panic, log_end, panics
 from emulators.observation import Ending
 
 PANIC = b"00004373666p[PIC   ] >>PANIC<< write to port 0x20 = 0x01\n"
@@ -23,14 +23,14 @@ def test_what_bochs_gives_up_on_is_a_panic_once() -> None:
 
 def test_what_bochs_only_reports_ends_no_boot() -> None:
     cpu = b"00004373668p[CPU0  ] >>PANIC<< VMENTER FAIL\n"
-    assert _log_end(PANIC + cpu, 1, 1) == (None, 1)
-    end, _ = _log_end(PANIC + cpu + b"00004373669i[CPU0  ] HLT instruction with IF=0!\n", 1, 1)
+    assert log_end(PANIC + cpu, 1, 1) == (None, 1)
+    end, _ = log_end(PANIC + cpu + b"00004373669i[CPU0  ] HLT instruction with IF=0!\n", 1, 1)
     assert end is not None and end[0] == Ending.HALTED
 
 
 def test_a_bochs_that_leaves_says_what_it_gave_up_on_last() -> None:
-    assert _after_panic(PANIC) == " after a panic: [PIC   ] >>PANIC<< write to port 0x20 = 0x01"
-    assert _after_panic(b"".join(OTHERS)) == ""
+    assert after_panic(PANIC) == " after a panic: [PIC   ] >>PANIC<< write to port 0x20 = 0x01"
+    assert after_panic(b"".join(OTHERS)) == ""
 
 
 def test_an_end_that_the_guest_asked_for_is_none() -> None:

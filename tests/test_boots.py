@@ -211,7 +211,7 @@ async def test_reading_the_text_of_a_guest_that_goes_on_loses_nothing(
     """Bochs is stopped for it. The guest speaks on port 0xE9, lingers while its screen is read, and speaks again."""
     again = DEBUG.replace("debug", "again").replace("7f", "9f").replace("7:", "9:")
     image = boot_sector(tmp_path, b"", HALT, before=DEBUG + SHOW + LINGER + again)
-    monkeypatch.setattr("emulators.bochs.target.LOOK", 0.2)
+    monkeypatch.setattr("emulators.bochs.session.LOOK", 0.2)
     seen = await boot(Bochs(), image, end_screen="^never$", limits=Limits(quiet=30, total=60))
     assert seen.ending == Ending.HALTED, seen.detail
     assert seen.debug == DEBUG_WORDS * 2

@@ -1,8 +1,12 @@
-"""The documentation keeps up: every option, manifest key, exit code and line of a record is in it."""
+"""The documentation keeps up: every option, manifest key, exit code and line of a record is in it. It, and all that
+users see, is plain technical English.
+"""
 
 from __future__ import annotations
 
+import ast
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
@@ -23,6 +27,23 @@ from tests import sample_run as sample
 ROOT = Path(__file__).parent.parent
 DOCS = {path.relative_to(ROOT).as_posix(): path.read_text(encoding="utf-8") for path in (ROOT / "docs").glob("*.md")}
 COMMANDS = DOCS["docs/commands.md"]
+WIDTH = 120
+# Each with what to say in its place.
+ODD = {
+    r"(?:tells?|told)(?! apart)": "says, reports, shows",
+    r"(?:stands?|stood)(?! still| alone|-in)": "is, is written, applies",
+    r"dear": "expensive",
+    r"anew|afresh": "again",
+    r"of which": "two sentences",
+    r"behind": "after (in a text or in time)",
+    r"(?:lea(?:ves?|ving)|left) to (?:later|others)": "is decided by, may be reused by",
+    r"whence|hence|thereof|wherein|therein|to-morrow|albeit|lest|yonder": "a plain word",
+}
+PROSE = ["README.md", "cases/README.md", *sorted(f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md"))]
+PYTHON = sorted(
+    path.relative_to(ROOT).as_posix() for name in ("difftest", "emulators") for path in (ROOT / name).rglob("*.py")
+)
+TEMPLATES = sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / "difftest").rglob("*.jinja"))
 
 
 def sections() -> dict[str, str]:
@@ -96,3 +117,62 @@ def test_readme_and_catalogue_come_from_the_same_runs() -> None:
     known = {check.partition("/")[0] for case in bundled() for entry in case.manifest.known for check in entry.checks}
     named = set(re.findall(r"`([A-Z]+\d*-\d+)`", tables[0]))
     assert named and named <= known, "a finding that no case knows: run `make catalogue` again, or `difftest accept` it"
+
+
+def odd(text: str) -> list[str]:
+    return [
+        f"{match[0]}: {instead}: ... {text[max(0, match.start() - 40) : match.end() + 40]!r}"
+        for word, instead in ODD.items()
+        for match in re.finditer(rf"\b(?:{word})\b", text, re.IGNORECASE)
+    ]
+
+
+def prose(text: str) -> str:
+    """Without code, addresses and what is quoted from others."""
+    text = re.sub(r"^```.*?^```", "", text, flags=re.MULTILINE | re.DOTALL)
+    return re.sub(r"`[^`\n]*`|https?://\S+", "", text)
+
+
+def strings(source: str) -> Iterator[str]:
+    """All string constants outside of docstrings, those in f-strings included."""
+    tree = ast.parse(source)
+    docstrings = {
+        id(node.body[0].value)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef)
+        and node.body
+        and isinstance(node.body[0], ast.Expr)
+    }
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in docstrings:
+            yield node.value
+
+
+def test_an_odd_word_is_found() -> None:
+    assert odd("a mirror of which nothing is told") and odd("it Stands behind") and not odd("outstanding, foretold")
+    assert list(strings('"""told"""\nx = f"it {y} stands"\ndef f():\n    "dear"\n    return "told"\n')) == [
+        "it ", " stands", "told",
+    ]  # fmt: skip
+    assert prose("see `behind` at https://x/behind\n```\nstands\n```\n").split() == ["see", "at"]
+
+
+@pytest.mark.parametrize("name", PROSE)
+def test_documents_have_no_odd_word(name: str) -> None:
+    assert odd(prose((ROOT / name).read_text(encoding="utf-8"))) == []
+
+
+def test_what_users_see_has_no_odd_word() -> None:
+    found = {
+        name: [hit for text in strings((ROOT / name).read_text(encoding="utf-8")) for hit in odd(text)]
+        for name in PYTHON
+    }
+    found |= {name: odd((ROOT / name).read_text(encoding="utf-8")) for name in TEMPLATES}
+    assert {name: hits for name, hits in found.items() if hits} == {}
+
+
+@pytest.mark.parametrize("name", PROSE)
+def test_lines_of_documents_are_short(name: str) -> None:
+    """But in tables, addresses, and what a terminal shows."""
+    lines = (ROOT / name).read_text(encoding="utf-8").splitlines()
+    long = [line for line in lines if len(line) > WIDTH and not line.startswith(("|", "    ")) and "://" not in line]
+    assert long == []

@@ -14,9 +14,10 @@ from difftest.case.case import load
 from difftest.image.build import KIT, BuiltImage, build_case
 from difftest.image.params import select_checks, with_ram_log
 from difftest.reading.record import parse
+from emulators.bochs.configuration import bochs_config
 from emulators.bochs.machine import bochsrc
 from emulators.bochs.program import installed
-from emulators.bochs.target import Bochs, bochs_config
+from emulators.bochs.target import Bochs
 from emulators.bochs.uart_rom import uart_rom
 from emulators.bochs.xvfb import xvfb
 from emulators.host.files import sha256

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from emulators.bochs.target import panics
+from emulators.bochs.log import panics
 from emulators.host import limits
 from emulators.host.errors import EmulatorError, HostingError, Progress
 from emulators.host.files import read_log
