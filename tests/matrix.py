@@ -69,7 +69,7 @@ def disagreements(runs: Mapping[str, Statements]) -> list[str]:
 
 
 def boot(folder: Path, kernel: str, bochs: str) -> None:
-    """One run of all cases, below folder/KERNEL/BOCHS."""
+    """One run of all cases."""
     argv = [sys.executable, "-m", "difftest.cli", "run", "--all", "-t", "kvm-hosted", "-q", "--confirm", "none"]
     argv += ["--kernel", kernel, "--bochs", bochs, "--results", str(place(folder, kernel, bochs))]
     folder.mkdir(parents=True, exist_ok=True)
@@ -78,7 +78,7 @@ def boot(folder: Path, kernel: str, bochs: str) -> None:
 
 
 def place(folder: Path, kernel: str, bochs: str) -> Path:
-    return folder.resolve() / kernel / bochs
+    return folder.resolve() / f"linux-{kernel}-bochs-{bochs}"  # no name that an option would take for a file
 
 
 def stored(folder: Path, kernel: str, bochs: str) -> StoredRun | None:
