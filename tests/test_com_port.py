@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import socket
+import subprocess
+from collections.abc import Callable
 
 import pytest
 
-from emulators.bochs.com_port import com_port, owner
+from emulators.bochs.com_port import _in_kernel_s_table, _looked_up, com_port, owner
+
+Asked = Callable[[tuple[str, int], tuple[str, int]], int | None]
 
 
 async def test_bytes_that_come_one_by_one_come_all() -> None:
@@ -61,9 +66,32 @@ async def test_another_user_is_not_taken_for_bochs(monkeypatch: pytest.MonkeyPat
         writer.close()
 
 
-def test_the_owner_of_an_end_is_known() -> None:
+@pytest.mark.parametrize("asked", [owner, _looked_up, _in_kernel_s_table])
+def test_the_owner_of_an_end_is_known(asked: Asked) -> None:
     with socket.create_server(("127.0.0.1", 0)) as server, socket.create_connection(server.getsockname()) as near:
         far, _ = server.accept()
         with far:
-            assert owner(near.getsockname(), near.getpeername()) == os.getuid()
-            assert owner(("127.0.0.1", 1), near.getpeername()) is None
+            assert asked(near.getsockname(), near.getpeername()) == os.getuid()
+            assert asked(("127.0.0.1", 1), near.getpeername()) is None
+
+
+def test_one_of_another_user_has_that_user() -> None:
+    """As root, who may make a connection in another's name."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        script = "import socket, sys; socket.create_connection(('127.0.0.1', int(sys.argv[1]))).recv(1)"
+        argv = ["python3" if os.getuid() else "/usr/bin/python3", "-c", script, str(server.getsockname()[1])]
+        user = 65534 if os.getuid() == 0 else os.getuid()
+        with subprocess.Popen(argv, stdout=subprocess.PIPE, user=user if os.getuid() == 0 else None) as child:
+            far, end = server.accept()
+            with far:
+                assert {asked(end, far.getsockname()) for asked in (_looked_up, _in_kernel_s_table)} == {user}
+            child.wait()
+
+
+def test_a_kernel_without_the_quick_way_is_asked_for_its_table(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(*_: object) -> int:
+        raise OSError(errno.EOPNOTSUPP, "no such protocol")
+
+    monkeypatch.setattr("emulators.bochs.com_port._looked_up", refused)
+    monkeypatch.setattr("emulators.bochs.com_port._in_kernel_s_table", lambda *_: 77)
+    assert owner(("127.0.0.1", 1), ("127.0.0.1", 2)) == 77
