@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -102,6 +103,8 @@ def bisect(
         say(f"going on where an earlier call stopped: {len(state.tried)} kernels are known ({path})")
     found, state = _walk(base, kernels, (ends[0].version, ends[1].version), state, path, say)
     _tell(found, state)
+    if not found.trouble:
+        _tell_who(found, state, results, case)
     raise typer.Exit(ExitCode.NO_VERDICT if found.trouble else ExitCode.EXPECTED)
 
 
@@ -169,6 +172,21 @@ def _tell(found: Search, state: State) -> None:
         typer.echo(f"see both: difftest compare {' '.join(runs)}")
     if any(tried.shows == CheckState.NOTHING for tried in state.tried.values()):
         typer.echo("kernels that were booted and gave no verdict are not booted again unless --restart is given")
+
+
+def _tell_who(found: Search, state: State, results: Path, case: str) -> None:
+    """Whether L0 carried out the check on one kernel and not on the other, or the command that shows it."""
+    from difftest.history.carried_out import OPTION, by_l0, hint
+    from difftest.run.store import StoredRun
+
+    runs = {version: StoredRun.find(results, state.tried[version].run) for version in (found.good, found.bad)}
+    who = {f"Linux {version}": by_l0(run, state.case, state.check, TARGET) for version, run in runs.items()}
+    if None in who.values():
+        kernels = [word for version in runs for word in ("--kernel", version)]
+        line = command_of(["run", case, "-k", state.check, "--target", TARGET, OPTION, *kernels], {})
+        typer.echo(f"whether L0 carries it out on both: {shlex.join(line)}")
+    elif said := hint(who):
+        typer.echo(said)
 
 
 def _split(name: str) -> tuple[str, str]:

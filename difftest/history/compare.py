@@ -15,6 +15,7 @@ from collections.abc import Mapping, Sequence
 import msgspec
 
 from difftest.case.manifest import EMULATOR, HOST_EMULATOR, HOST_KERNEL, IMAGE
+from difftest.history.carried_out import by_l0, hint
 from difftest.judging.confirmation import shown
 from difftest.judging.result import Result, Side
 from difftest.run.store import StoredRun
@@ -67,14 +68,15 @@ def compare(runs: Sequence[StoredRun]) -> Comparison:
     results = [{(one.case, one.check, one.subject.target): one for one in run.all_results()} for run in runs]
     # Every row once, in the order in which the runs have them; an optional one after the checks of its case.
     names = list(dict.fromkeys(name for run in results for name in run))
-    rows = []
+    rows, versions = [], headings(runs)
     for name in names:
         found = [_of(run, every, name) for run, every in zip(runs, results, strict=True)]
         case, check, subject = name
         cells = [_words(one) for one in found]
         reasons = [one.reason if isinstance(one, Result) else "" for one in found]
         changes = [change(one, other) for one, other in itertools.pairwise(found)]
-        hint = _hint([one for one in found if isinstance(one, Result)])
+        there = [one for one in found if isinstance(one, Result)]
+        hints = [_hint(there), _by_l0(runs, versions, name) if len(there) > 1 else ""]
         rows.append(
             ComparisonRow(
                 case=case,
@@ -84,10 +86,10 @@ def compare(runs: Sequence[StoredRun]) -> Comparison:
                 verdicts=[one.verdict if isinstance(one, Result) else one for one in found],
                 reasons=reasons,
                 changes=changes,
-                hint=hint,
+                hint="; ".join(filter(None, hints)),
             )
         )
-    return Comparison(runs=[run.meta.run for run in runs], versions=headings(runs), rows=rows, notes=_notes(runs))
+    return Comparison(runs=[run.meta.run for run in runs], versions=versions, rows=rows, notes=_notes(runs))
 
 
 def change(before: Result | Verdict | None, after: Result | Verdict | None) -> Change:
@@ -138,6 +140,11 @@ def _hint(found: Sequence[Result]) -> str:
             "by itself what the other leaves to the CPU"
         )
     return ""
+
+
+def _by_l0(runs: Sequence[StoredRun], versions: Sequence[str], name: tuple[str, str, str]) -> str:
+    """What records of L0's exits say of a check in these runs."""
+    return hint({version: by_l0(run, *name) for version, run in zip(versions, runs, strict=True)})
 
 
 def _of(

@@ -33,7 +33,7 @@ from difftest.judging.evidence import (
     switched_off,
 )
 from difftest.judging.known import applying, covers, describes, matches
-from difftest.judging.result import Field, Result, Role, Side
+from difftest.judging.result import BY_L0, Field, Result, Role, Side
 from difftest.reading.boot_reading import BootReading, Parts
 from difftest.reading.dump import exception_dump
 from difftest.reading.exits import exits_of, l0_view
@@ -389,8 +389,8 @@ def _by_l0(reading: BootReading, check: str | None) -> list[str]:
     if view is None or not view.complete:
         return []
     if view.cpu_alone:
-        return [f"L0 carried out no instruction of {view.level} in this check: the CPU under it did"]
-    return [f"L0 carried out instructions of {view.level} in this check: what they gave may be its own doing"]
+        return [f"{BY_L0} no instruction of {view.level} in this check: the CPU under it did"]
+    return [f"{BY_L0} instructions of {view.level} in this check: what they gave may be its own doing"]
 
 
 def _host_unfit(pairing: Pairing, host: SideBoots, parts: Parts | None, check: str | None) -> str:

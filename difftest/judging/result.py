@@ -9,6 +9,8 @@ import msgspec
 from difftest.case.manifest import KnownDivergence
 from difftest.verdict import MEANINGS, Status, Verdict, label
 
+BY_L0 = "L0 carried out"  # begins the hint of what a record of L0's exits says of a check
+
 
 class Role(enum.StrEnum):
     """What a side is in a comparison."""

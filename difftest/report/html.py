@@ -24,7 +24,7 @@ from difftest.report.linediff import DiffRow, line_diff
 from difftest.report.meaning import meaning
 from difftest.report.qualification import decoded
 from difftest.report.suites import of_suite, told
-from difftest.report.words import called, command_line, paragraph, reproduce, required, sentence, title, titles
+from difftest.report.words import called, command_line, decide, paragraph, reproduce, required, sentence, title, titles
 from difftest.run.store import StoredRun
 from difftest.text import visible
 from difftest.verdict import MEANINGS, Verdict
@@ -182,6 +182,7 @@ def _finding(pair: Pair, group: Sequence[Result]) -> dict[str, Any]:
         "bits": decoded(result) if alone else [],
         "stages": confirmation.stages if confirmation else [],
         "reproduce": reproduce(pair, result),
+        "decide": decide(pair, result),
         "link": _link(result),
     }
 

@@ -8,8 +8,9 @@
     targets       name -> implementation, identity (name -> value)
     results       a list: case, check, sdm, summary, sides: a list of role ("reference", "host-cpu", "subject"), target,
                   implementation, status, reason; verdict, label, diverges, standing ("known", "new", "gone" or ""),
-                  expected, reason, hints, explanation (a paragraph), boots, reproduce (a shell line), known (null, or
-                  reason and link), fields: a list of name, values and required (target -> value), compared, differs
+                  expected, reason, hints, explanation (a paragraph), boots, reproduce (a shell line), decide (the same
+                  or ""), known (null, or reason and link), fields: a list of name, values and required (target ->
+                  value), compared, differs
     confirmations a list: case, check, subject, stages: a list of name, outcome ("same", "different" or "unknown"),
                   detail
     observations  a list: case, target, boot (from 0), repeat, part, variant ("" for the plain machine), folder (in the
@@ -31,7 +32,7 @@ from difftest.atomic import file_name
 from difftest.judging.result import Result
 from difftest.reading.boot_reading import BootReading
 from difftest.report.digest import Digest, Pair, digest, headline, standing
-from difftest.report.words import command_line, paragraph, reproduce
+from difftest.report.words import command_line, decide, paragraph, reproduce
 from difftest.run.store import StoredRun
 from difftest.text import visible
 from difftest.verdict import MEANINGS
@@ -110,6 +111,7 @@ def _result(pair: Pair, result: Result) -> dict[str, Any]:
         "standing": standing(result),
         "explanation": paragraph(result),
         "reproduce": reproduce(pair, result),
+        "decide": decide(pair, result),
         "known": {"reason": result.known.reason, "link": result.known.link} if result.known else None,
     }
 

@@ -24,6 +24,7 @@ from difftest.report.suites import counts_of, left_out, of_suite, told
 from difftest.report.words import (
     called,
     command_line,
+    decide,
     faults,
     paragraph,
     reproduce,
@@ -161,6 +162,9 @@ def _finding(pair: Pair, result: Result) -> Iterator[RenderableType]:
         yield _text(f"looked at again: {stages}", "dim")
     yield _text("see it again:")
     yield Padding(_text(reproduce(pair, result), "bold"), (0, 0, 0, 2))
+    if command := decide(pair, result):
+        yield _text("see whether KVM or the CPU under it does it:")
+        yield Padding(_text(command, "bold"), (0, 0, 0, 2))
 
 
 def _alike(pair: Pair, results: Sequence[Result]) -> Iterator[RenderableType]:

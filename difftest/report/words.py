@@ -7,7 +7,7 @@ import shlex
 from collections.abc import Sequence
 
 from difftest.case.manifest import EMULATOR, HOST_EMULATOR, HOST_KERNEL, IMAGE, OF_LOGS
-from difftest.judging.result import Field, Result, Role, Side
+from difftest.judging.result import BY_L0, Field, Result, Role, Side
 from difftest.report.digest import Pair, standing
 from difftest.report.meaning import meaning, spelled
 from difftest.text import visible
@@ -109,6 +109,12 @@ def reproduce(pair: Pair, result: Result, target: str = "", *, public: bool = Fa
     """
     words = [] if not target and result.verdict == Verdict.REFERENCE_WRONG else _target(target or result.subject.target)
     return _run(pair, result, [*words, *([] if target else pair.choices)], public=public)
+
+
+def decide(pair: Pair, result: Result) -> str:
+    """The command that decides, or narrows down, whose a shared failure is; "" where the run has what it would show."""
+    undecided = result.verdict == Verdict.SHARED and not any(hint.startswith(BY_L0) for hint in result.hints)
+    return f"{reproduce(pair, result)} --exits" if undecided else ""
 
 
 def reproduce_on_bochs(pair: Pair, result: Result, role: Role) -> str:
