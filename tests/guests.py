@@ -28,6 +28,47 @@ HANG = "4: cli; jmp 4b"
 RESET = "movb $0xFE, %al; outb %al, $0x64; 4: jmp 4b"
 TRIPLE_FAULT = "lidt nothing; int3; nothing: .word 0; .long 0"
 FLOOD = "xorw %ax, %ax; movw %ax, %ds; movw $message, %si; jmp 1b"
+# Wakes the second CPU, which prints 2 and then does what SECOND says, while the first prints and ends.
+SECOND_CPU = """
+    xorw %ax, %ax
+    movw %ax, %ds
+    movw %ax, %es
+    movw $second, %si
+    movw $0x8000, %di
+    movw $(second_end - second), %cx
+    rep movsb
+    movw $0x9000, %sp
+    lgdt pointer
+    cli
+    movl %cr0, %eax
+    orb $1, %al
+    movl %eax, %cr0
+    movw $8, %bx
+    movw %bx, %fs
+    andb $0xFE, %al
+    movl %eax, %cr0
+    movl $0xFEE00300, %ebx
+    movl $0x000C4500, %fs:(%ebx)
+    movl $2000000, %ecx
+11: decl %ecx
+    jnz 11b
+    movl $0x000C4608, %fs:(%ebx)
+    movl $4000000, %ecx
+12: decl %ecx
+    jnz 12b
+    jmp 13f
+    .balign 8
+gdt: .quad 0, 0x008F92000000FFFF
+pointer: .word 15
+    .long gdt
+second: cli
+    movw $0x3F8, %dx
+    movb $'2', %al
+    outb %al, %dx
+    SECOND
+second_end:
+13:
+"""
 # The ways out of suites: QEMU's isa-debug-exit (then on, as where there is none), and the word that switches Bochs off.
 LEAVE = "movb $3, %al; outb %al, $0xF4; 4: cli; hlt; jmp 4b"
 SHUT_DOWN = 'movw $8, %cx; movw $word, %si; movw $0x8900, %dx; rep outsb; 4: jmp 4b; word: .ascii "Shutdown"'

@@ -15,6 +15,7 @@ import psutil
 import pytest
 
 from difftest.case.case import BUNDLED, load, of_image
+from difftest.case.image_options import ImageOptions
 from difftest.image.prepare import prepare
 from difftest.reading.screen import read_screen
 from emulators.bochs.target import Bochs
@@ -35,6 +36,7 @@ from .guests import (
     LEAVE_AND_PRINT,
     LINGER,
     RESET,
+    SECOND_CPU,
     SHOW,
     SHUT_DOWN,
     SHUT_DOWN_AND_PRINT,
@@ -52,6 +54,7 @@ from .guests import (
 
 pytestmark = pytest.mark.boots
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(Path(__file__).parent.parent)}
+COMMON = (368_640, 1_474_560)  # of the sizes of floppies; the others take too long for every change
 TARGETS = pytest.mark.parametrize("target", [Bochs(), Tcg()], ids=lambda target: target.name)
 
 
@@ -81,7 +84,9 @@ async def test_serial_bytes_screen_and_registers_are_exact(target: Target, tmp_p
 
 
 @TARGETS
-@pytest.mark.parametrize("size", GEOMETRIES)
+@pytest.mark.parametrize(
+    "size", [pytest.param(size, marks=() if size in COMMON else pytest.mark.proof) for size in GEOMETRIES]
+)
 async def test_floppies_are_booted_as_floppies_and_read_to_their_end(target: Target, tmp_path: Path, size: int) -> None:
     seen = await boot(target, floppy(tmp_path, size))
     assert seen.serial == b"0 wxyz\n", seen.detail
@@ -322,6 +327,21 @@ def test_images_that_hang_on_both_sides_never_agree(tmp_path: Path) -> None:
         (result,) = json.loads(path.read_bytes())
         assert result["verdict"] == "inconclusive", (name, result)
         assert any("if that is its end, say so: --end '^ *all tests done'" in hint for hint in result["hints"]), result
+
+
+@TARGETS
+@pytest.mark.parametrize(
+    ("second", "expected"), [("14: hlt; jmp 14b", Ending.HALTED), ("14: jmp 14b", Ending.QUIET)], ids=["halts", "loops"]
+)
+async def test_two_cpus_have_halted_when_both_have(
+    target: Target, tmp_path: Path, second: str, expected: Ending
+) -> None:
+    image = boot_sector(tmp_path, b"1\n", HALT, before=SECOND_CPU.replace("SECOND", second))
+    wanted = prepare(of_image(image, ImageOptions(cpus=2)), tmp_path / "cache").boot()
+    wanted = msgspec.structs.replace(wanted, limits=Limits(quiet=3, total=30))
+    async with target.session([wanted], lambda line: None) as session:
+        seen = await session.boot(wanted)
+    assert (seen.serial, seen.ending) == (b"21\n", expected), seen.detail
 
 
 async def test_that_vm_exits_happen_is_seen_where_it_is_asked_for(tmp_path: Path) -> None:

@@ -27,6 +27,7 @@ from emulators.text_screen import TEXT_ADDRESS
 from emulators.watch import GuestState
 
 VM_EXIT = re.compile(rb"^\(\d+\) Caught VMEXIT breakpoint$", re.MULTILINE)
+INTERRUPTS = 1 << 9  # RFLAGS.IF
 CONSOLE_TAIL = 4096  # bytes of the console in which the reason of a stop is looked for
 HLT = b"\xf4"
 POLL = 0.02  # seconds between looks at a file that Bochs writes
@@ -161,6 +162,29 @@ class BochsMachine:
                 self._ram = await asyncio.to_thread(ram_address_by, pid, ram_bytes, first_page)
             digest = await asyncio.to_thread(ram_digest, pid, self._ram, ram_bytes)
         return GuestState(digest, bool(before) and set(before) == {HLT})
+
+    async def all_halted(self, cpus: int) -> bool:
+        """Whether each CPU is in HLT with interrupts off. The simulation stands still meanwhile."""
+        return await finished(self._all_halted(cpus))
+
+    async def _all_halted(self, cpus: int) -> bool:
+        async with self.debugger.paused():
+            places = self.debugger.places
+            if len(places) != cpus or not all(places):
+                return False
+            if {await self.physical(place - 1, 1) for place in places} != {HLT}:
+                return False
+            try:
+                flags = [await self._flags(number) for number in range(cpus)]
+            finally:
+                await self.debugger.command("set $cpu = 0")
+        return not any(value & INTERRUPTS for value in flags)
+
+    async def _flags(self, cpu: int) -> int:
+        """RFLAGS of a CPU, which the debugger stays with. Only while stopped."""
+        await self.debugger.command(f"set $cpu = {cpu}")
+        found = re.search(r"eflags:? 0x(\w+)", await self.debugger.command("r"))
+        return int(found[1], 16) if found else INTERRUPTS
 
     async def _go_on(self) -> None:
         with contextlib.suppress(BochsEnd):

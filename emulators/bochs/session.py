@@ -30,6 +30,8 @@ from emulators.standalone import IMAGE, SECOND
 from emulators.watch import End, Watch, appended, discarding, first, never
 
 LOOK = 2.0  # seconds of silence after which the screen is looked at, again and again
+HALT_LOOK = 1.0  # seconds of silence after which several CPUs are looked at
+LONGEST_HALT_LOOK = 8.0  # seconds from one look to the next
 LOG_CAP = 64 << 20  # bytes of log after which a guest is taken to flood it
 WORD = 0.2  # seconds that the log gets to say why the simulation has stopped by itself
 
@@ -95,6 +97,7 @@ class BochsSession:
                     _log_says(machine, boot, watch),
                     _exits(machine, boot.machine.cpus),
                     _goes_on(machine),
+                    _all_halt(machine, boot.machine.cpus, watch),
                     watch.looks(machine, LOOK),
                     watch.progress(functools.partial(machine.state, boot.machine.memory_mib << 20)),
                     watch.deadlines(),
@@ -186,6 +189,25 @@ async def _log_says(machine: BochsMachine, boot: Boot, watch: Watch) -> End:
             return end
         if size > LOG_CAP:
             return Ending.FLOOD, f"the guest made Bochs log more than {LOG_CAP} bytes"
+    return await never()
+
+
+async def _all_halt(machine: BochsMachine, cpus: int, watch: Watch) -> End:
+    """Of several CPUs one may halt for good while another goes on: they are looked at when the guest has fallen
+    silent. Where a terminal marker is to come this is not the end, as for a single one.
+    """
+    pause = HALT_LOOK
+    with contextlib.suppress(EmulatorError):  # one that cannot be looked at ends by the deadlines
+        while cpus > 1:
+            await asyncio.sleep(pause)
+            if watch.silent_for() < HALT_LOOK:
+                pause = HALT_LOOK
+            elif not await machine.all_halted(cpus):
+                pause = min(2 * pause, LONGEST_HALT_LOOK)
+            elif watch.end is None:
+                return Ending.HALTED, "HLT with interrupts off on all CPUs"
+            else:
+                watch.halted = True
     return await never()
 
 
