@@ -17,6 +17,10 @@ from difftest.verdict import Status, Verdict
 
 BY_EXITS = "whether L0 handles the access (difftest run --exits), "  # one of the things that decide a shared failure
 MOST_FIELDS = 3  # that a reason names
+_NO_PASS = {
+    Role.SUBJECT: (Status.FAIL, Status.DIED, Status.NOT_REPORTED),
+    Role.REFERENCE: (Status.NOT_REPORTED,),
+}
 SKIPPED = "the image skipped it"
 GOOD = (Status.PASS, Status.OPEN)
 
@@ -38,14 +42,17 @@ def attribute(
     has the status NOT_REPORTED. `targets` names the sides, `hardware` says what the CPU under the subject is.
     """
     reference, subject = sides[Role.REFERENCE], sides[Role.SUBJECT]
+    for role, other in ((Role.SUBJECT, reference), (Role.REFERENCE, subject)):
+        # A test of the image's own that one side left out, and that the other did not pass or has not, compares
+        # nothing; but what fails under KVM fails.
+        if sides[role].status == Status.SKIP and other.record.own and other.status in _NO_PASS[role]:
+            return Attribution(verdict=Verdict.SKIPPED, reason=f"{targets[role]}: {sides[role].reason or SKIPPED}")
     if subject.status == Status.NOT_REPORTED:
         return _inconclusive(targets[Role.SUBJECT], subject)
     if subject.bad:
         return _subject_fails(sides, targets, hardware)
     if reference.status == Status.NOT_REPORTED:
         return _inconclusive(targets[Role.REFERENCE], reference)
-    if reference.bad and reference.record.own and subject.status == Status.SKIP:  # KVM, which is tested, was not
-        return Attribution(verdict=Verdict.SKIPPED, reason=f"{targets[Role.SUBJECT]}: {subject.reason or SKIPPED}")
     if reference.bad:
         return Attribution(verdict=Verdict.REFERENCE_WRONG, reason=against_sdm(reference))
     if dead := [side for side in (reference, subject) if side.status == Status.DIED]:

@@ -17,6 +17,7 @@ END = r"^difftest exit \d+\r?\n"
 MEMORY_MIB = 256
 MOST_MIB, MOST_CPUS = 2048, 8
 QUIET, TOTAL = 60.0, 240.0  # seconds
+QUIET_IN_A_TEST = 30.0  # of an image with many tests, which are short, and others of which come after one that hangs
 # What the parameters of KVM's modules are where nobody sets them.
 DEFAULTS = {
     "/sys/module/kvm/parameters/enable_pmu": "Y",
@@ -79,7 +80,7 @@ def _case(entry: Entry, image: Image, arch: str) -> Made:
         end=END if image.parameters else "",
         memory_mib=min(memory, MOST_MIB),
         cpus=min(cpus, MOST_CPUS),
-        quiet_seconds=QUIET,
+        quiet_seconds=QUIET_IN_A_TEST if image.tests else QUIET,
         total_seconds=TOTAL,
     )
     return Made(manifest=manifest, image=image, environment=_environment(manifest))
