@@ -87,7 +87,7 @@ def main() -> None:
         difftest(folder, SEED, *images[:1])
         figures: dict[str, float] = {}
 
-        def told(measured: dict[str, float]) -> None:
+        def show(measured: dict[str, float]) -> None:
             figures.update(measured)
             for key, value in measured.items():
                 print(f"{key:74} {value:8.3f}", flush=True)
@@ -98,15 +98,15 @@ def main() -> None:
             [difftest(folder, SEED, "--cold", *host) for host in ((), ("--host-bochs", "2.7"))] for _ in range(TIMES)
         ]
         newer, older = zip(*pairs, strict=True)
-        told(cold_starts(newer, older) | quickest(newer).own("cold seed"))
+        show(cold_starts(newer, older) | quickest(newer).own("cold seed"))
         boot = figures["cold boot to ready, host Bochs 3.0: s"]
         say("warm starts")
-        told(warm_starts(best(folder, SEED), best(folder, SEED, *images[:1], "-j", "1"), Path(images[0]).name, boot))
+        show(warm_starts(best(folder, SEED), best(folder, SEED, *images[:1], "-j", "1"), Path(images[0]).name, boot))
         say(f"{MORE} cases on one core and on two")
-        told(side_by_side(best(folder, *images, "-j", "1"), best(folder, *images, "-j", "2")))
+        show(side_by_side(best(folder, *images, "-j", "1"), best(folder, *images, "-j", "2")))
         if "--quick" not in sys.argv:
             say("all bundled cases")
-            told(families(best(folder, "--all", expected=(0, 1, 3))))
+            show(families(best(folder, "--all", expected=(0, 1, 3))))
     with HISTORY.open("a") as history:
         history.write(json.dumps({"when": datetime.now(UTC).isoformat(timespec="seconds"), **figures}) + "\n")
 

@@ -28,9 +28,9 @@ from tests.guests import DEBUG, HALT, HANG, SHOW, SHUT_DOWN, TRIPLE_FAULT, boot_
 LIMITS = Limits(quiet=20, total=60)
 KINDS = {  # by name: how the image ends, what it does before, its terminal marker, how its boot ends
     "halts": (HALT, "", "", Ending.HALTED),
-    "hangs behind its marker": (HANG, SHOW, "^said", Ending.FINISHED),
+    "hangs after its marker": (HANG, SHOW, "^said", Ending.FINISHED),
     "switches off": (SHUT_DOWN, "", "", Ending.POWER_OFF),
-    "switches off behind its marker": (SHUT_DOWN, DEBUG, "^said", Ending.FINISHED),
+    "switches off after its marker": (SHUT_DOWN, DEBUG, "^said", Ending.FINISHED),
     "triple fault": (TRIPLE_FAULT, "", "", Ending.TRIPLE_FAULT),
 }
 

@@ -115,7 +115,7 @@ def _of_host(error: BaseException) -> str | None:
     return None
 
 
-def told(error: Exception) -> str:
+def reason_of(error: Exception) -> str:
     """An exception as a verdict's reason. What no driver foresaw is named with its type, for the report to us."""
     from emulators.host.errors import EmulatorError, ExpressionError
 

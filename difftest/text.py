@@ -9,7 +9,7 @@ import unicodedata
 
 LIMIT = 4096  # characters
 
-# Letters of right-to-left scripts and all that steers direction: they reorder what stands beside them.
+# Letters of right-to-left scripts and all that steers direction: they reorder what is beside them.
 _BIDIRECTIONAL = {"R", "AL", "AN", "RLE", "LRE", "RLO", "LRO", "PDF", "RLI", "LRI", "FSI", "PDI", "BN"}
 
 
@@ -23,7 +23,7 @@ def visible(data: bytes | str, limit: int = LIMIT, *, lines: bool = False) -> st
     """
     if isinstance(data, str):
         data = data.encode("utf-8", "surrogatepass")
-    # Four bytes is the longest character: what stands behind the first 4 * limit bytes could never be shown.
+    # Four bytes is the longest character: what comes after the first 4 * limit bytes could never be shown.
     head = data[: limit * 4]
     text = head.decode("utf-8", "backslashreplace")
     plain = text.isascii() and text.isprintable()  # as nearly all of it is

@@ -68,7 +68,7 @@ class Fake(Target):
 
 
 def observation(target: str, serial: bytes, ending: Ending = Ending.FINISHED, **fields: object) -> Observation:
-    """An observation of a text screen that shows nothing; `fields` stand above the defaults."""
+    """An observation of a text screen that shows nothing; `fields` override the defaults."""
     known: dict[str, object] = {
         "target": target,
         "identity": {"fake": target},

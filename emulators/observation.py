@@ -27,7 +27,7 @@ X_SERVER_CPU = "cpu seconds of the X server"
 class Ending(enum.StrEnum):
     """How a boot ended."""
 
-    FINISHED = "finished"  # the case's terminal marker stood on COM1 or port 0xE9
+    FINISHED = "finished"  # the case's terminal marker was on COM1 or port 0xE9
     HALTED = "halted"  # every CPU in HLT with interrupts off: nothing more can come
     SETTLED = "settled"  # the text screen showed what the case ends with, and stood still
     QUIET = "timeout-quiet"  # nothing new on its ports and its screen for too long

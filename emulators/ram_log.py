@@ -16,7 +16,7 @@ HEADER = struct.Struct("<16sI")
 
 
 class RamLog(msgspec.Struct, frozen=True, kw_only=True):
-    """Where a log lies: its physical address, and the most bytes of lines that fit in behind its header."""
+    """Where a log lies: its physical address, and the most bytes of lines that fit in after its header."""
 
     address: int
     most: int

@@ -1,4 +1,4 @@
-"""Watching a boot: collects what the guest says on COM1 and on port 0xE9 and tells, of all the things that may end a
+"""Watching a boot: collects what the guest says on COM1 and on port 0xE9 and finds, of all the things that may end a
 boot, which came first.
 """
 
@@ -167,7 +167,7 @@ class Port:
         self._marked = False
 
     def feed(self, chunk: bytes) -> End | None:
-        """Take bytes; tells the ending that they bring, if any."""
+        """Take bytes; gives the ending that they bring, if any."""
         watch = self._watch
         watch.mark(f"first byte on {self._name}")
         watch.last = time.monotonic()

@@ -15,7 +15,7 @@ from difftest.case.case import BUNDLED, load
 from difftest.image.prepare import prepare, with_checks
 from difftest.image.symbols import with_names
 from difftest.reading.exits import STAGE, Exit, ExitHandling, L0View, Trace, Window, exits_of, l0_view, parse_exits
-from difftest.report.exits import SHOWN, exits_report, told
+from difftest.report.exits import SHOWN, exits_in_words, exits_report
 from difftest.verdict import Verdict
 from emulators.observation import EXITS_LOG
 
@@ -173,24 +173,24 @@ def test_what_does_not_fit_is_a_problem(lines: str, problem: str) -> None:
 def test_any_log_can_be_read(tail: bytes, lines: list[str]) -> None:
     trace = parse_exits((HEAD + "\n".join(lines) + "\n").encode() + tail)
     for window in trace.windows.values():
-        assert told(l0_view(window))
+        assert exits_in_words(l0_view(window))
 
 
 def test_told_in_words() -> None:
-    assert told(seen("nested-pdpte", "6.1", "L2-01/not-present")) == (
+    assert exits_in_words(seen("nested-pdpte", "6.1", "L2-01/not-present")) == (
         "MOV to CR0 x1 (in L2 at l2_mov_cr0, L0 alone, #GP injected)"
     )
-    assert told(seen("nested-pdpte", "6.1", "L2-17/mov-cr3")) == (
+    assert exits_in_words(seen("nested-pdpte", "6.1", "L2-17/mov-cr3")) == (
         "EPT violation x1 (in L2 at l2_mov_cr3, L0 made EPT violation for L1); no instruction of L2 exited"
     )
-    assert told(seen("pdpte", "6.1", "P-09/wp")) == ("nothing: no instruction of L1 exited")
+    assert exits_in_words(seen("pdpte", "6.1", "P-09/wp")) == ("nothing: no instruction of L1 exited")
     window = one("L2 0 EXCEPTION_NMI 0x1 0x6 exit=0", "L2 28 CR_ACCESS 0x1 0x20 x3", "L1 20 VMLAUNCH - - failed")
-    assert told(l0_view(window)) == "#UD x1 (in L2, reflected to L1); CLTS x3 (in L2, L0 alone)"
-    assert told(l0_view(one("L1 33 INVALID_STATE 0x1 0x0 failed"))).endswith("L0 alone, the VM entry failed)")
+    assert exits_in_words(l0_view(window)) == "#UD x1 (in L2, reflected to L1); CLTS x3 (in L2, L0 alone)"
+    assert exits_in_words(l0_view(one("L1 33 INVALID_STATE 0x1 0x0 failed"))).endswith("L0 alone, the VM entry failed)")
     many = one(*(f"L1 {reason} X{reason} 0x1 0x0" for reason in range(200, 200 + SHOWN + 2)))
-    assert told(l0_view(many)).endswith("; 2 more kinds")
+    assert exits_in_words(l0_view(many)).endswith("; 2 more kinds")
     cut = msgspec.structs.replace(one(), complete=False)
-    assert told(l0_view(cut)) == "the record is not whole"
+    assert exits_in_words(l0_view(cut)) == "the record is not whole"
 
 
 def test_the_report_of_a_run(tmp_path: Path) -> None:

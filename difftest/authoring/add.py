@@ -52,7 +52,7 @@ class AddedCase(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def add(request: AddRequest, reference: Emulator, cache: Path, say: Callable[[str], None]) -> AddedCase:
-    """Make the case. Raises CaseError and EmulatorError; no case is left behind then, only what a boot gave."""
+    """Make the case. Raises CaseError and EmulatorError; no case is left then, only what a boot gave."""
     folder = request.folder or Path(case_name(request.file))
     with new_case_folder(folder) as filled:
         say(f"looking at {request.file}")
@@ -137,7 +137,7 @@ def _write(folder: Path, files: Mapping[str, bytes]) -> None:
 
 
 def case_name(file: Path) -> str:
-    """What a case of a file is called when nobody says: the file's name without what tells its kind."""
+    """What a case of a file is called when nobody says: the file's name without the suffixes of its kind."""
     name = file.name
     while (shorter := _UNPACKED.sub("", name)) != name and shorter:
         name = shorter

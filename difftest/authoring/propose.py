@@ -30,7 +30,7 @@ _ALL_DONE = re.compile(
 )
 # A screen that waits for somebody: a prompt, or words that ask for something.
 _WAITS = re.compile(r"[>$#%:?] *_?$|\b(?:press|hit|strike|type|enter|insert|choose|select|login)\b", re.IGNORECASE)
-# What stands behind the first of these varies with the outcome.
+# What follows the first of these varies with the outcome.
 _VARIES = re.compile(r"""["'(<\[=]|\b0x|\d""")
 _WORDS = re.compile(r"[^\W_]")
 # So ends a line of an image that goes on, such as "Loading ...", unless it asks for something: "Press any key ..."
@@ -92,7 +92,7 @@ def _end(observation: Observation, said: Transcript) -> str:
         return ""
     marker = rf"{beginning}.*\n"
     whole = observation.serial if said.spoken in observation.serial else observation.debug
-    # A marker that stands there before the end would end the boot too early; one without a line's end would miss its
+    # A marker that is there before the end would end the boot too early; one without a line's end would miss its
     # rest.
     found = re.findall(marker.encode(), whole + b"\n", re.MULTILINE)
     return marker if len(found) == 1 else ""

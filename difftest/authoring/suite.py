@@ -50,7 +50,7 @@ class _Case(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def add_suite(source: Path, folder: Path | None, archs: Sequence[str], say: Callable[[str], None]) -> Added:
-    """Make the suite's folder. Raises CaseError, BuildError and HostError; nothing is left behind then."""
+    """Make the suite's folder. Raises CaseError, BuildError and HostError; no folder is left then."""
     source = source.absolute()
     target = folder or Path(f"{_named(source.name)}-suite")
     if (source / CONFIG).is_file() and (source / "configure").is_file():

@@ -23,7 +23,7 @@ LARGEST_MANIFEST = 1 << 20
 
 class Case(msgspec.Struct, frozen=True, kw_only=True):
     """A manifest and where it lies. `text` is the manifest as in the file, with what its suite knows of it; "" for
-    an image without one, of which the user said `options`.
+    an image without one, with the user's `options`.
     """
 
     manifest: Manifest
@@ -46,7 +46,7 @@ class Case(msgspec.Struct, frozen=True, kw_only=True):
         )
 
     def limits(self, total: float | None) -> Limits:
-        """The deadlines; `total` seconds from the command line stand above the manifest's."""
+        """The deadlines; `total` seconds from the command line override the manifest's."""
         manifest = self.manifest
         if total is None:
             return Limits(quiet=manifest.quiet_seconds, total=manifest.total_seconds)

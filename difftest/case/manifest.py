@@ -103,7 +103,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     image: str = ""  # a disk, a CD or a multiboot kernel, beside the manifest
     medium: Literal["", "disk", "cdrom", "floppy"] = ""  # what the image is, where it could be several
     command_line: str = ""  # of a multiboot kernel, without its name
-    modules: list[str] = []  # of a multiboot kernel: files beside the manifest, each with the words behind its name
+    modules: list[str] = []  # of a multiboot kernel: files beside the manifest, each with the words after its name
     second_image: str = ""  # a second disk
     parameters: bool = False  # the image has a parameter block: its lines are left in RAM, and `tests` can be chosen
     tests: dict[str, int] = {}  # tests of the image by name, and the number of each in the parameter block

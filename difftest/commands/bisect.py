@@ -131,7 +131,9 @@ def _walk(
 
 
 def _try(base: Request, package: Package, check: str) -> Trial:
-    """Run the check on one kernel. What keeps the kernel from being had or from coming up is no verdict, and told."""
+    """Run the check on one kernel. What keeps the kernel from being had or from coming up is a reported lack of a
+    verdict.
+    """
     from difftest.history.bisect import CheckState, Trial, check_state
     from difftest.run.lifecycle import run_cases
     from emulators.host.errors import EmulatorError
@@ -150,8 +152,8 @@ def _try(base: Request, package: Package, check: str) -> Trial:
     run = stored.meta.run
     if stored.meta.identities[TARGET].get("kernel package") != f"{package.name} {package.version}":
         return Trial(shows=CheckState.NOTHING, said="another kernel was booted than was asked for", run=run)
-    told, said = check_state(stored.all_results(), check)
-    return Trial(shows=told, said=said, run=run)
+    state, said = check_state(stored.all_results(), check)
+    return Trial(shows=state, said=said, run=run)
 
 
 def _tell(found: Search, state: State) -> None:

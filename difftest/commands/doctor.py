@@ -13,7 +13,7 @@ def doctor(
         bool, typer.Option("--models", help="Also try which CPU models of Bochs host KVM: half a minute for each.")
     ] = False,
 ) -> None:
-    """Tell what this host can do, what is missing, and the command that gets it. Exit code 1: no run is possible."""
+    """Report what this host can do, what is missing, and the command that gets it. Exit code 1: no run is possible."""
     from difftest.doctor import can_compare, examine, packages
     from emulators.registry import targets
 

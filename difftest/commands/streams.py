@@ -2,7 +2,7 @@
 
 A reader that goes away (`difftest list | head`) or that was never there (`>&-`) changes nothing, not even the exit
 code. An output that does not take what is written (`> /dev/full`) is an error of this machine. What the error output
-does not take is dropped: there is nobody to tell.
+does not take is dropped: nobody could read it.
 """
 
 from __future__ import annotations

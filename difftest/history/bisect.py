@@ -1,6 +1,6 @@
 """Which of two neighbouring kernels changed what a check shows: the search, and what it keeps between two calls.
 
-Every answer is a stored run. A kernel that gives no verdict is set aside and told, and no pair is named unless both
+Every answer is a stored run. A kernel that gives no verdict is set aside and reported, and no pair is named unless both
 ends showed what was said of them.
 """
 
@@ -46,7 +46,7 @@ class State(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Search(msgspec.Struct, frozen=True, kw_only=True):
-    """Where a search stands: `next` is the kernel to try, or else it is over.
+    """How far a search is: `next` is the kernel to try, or else it is over.
 
     Over, `trouble` says why no pair can be named; without, `good` and `bad` are the pair, and nothing between them was
     left but what gave no verdict (`between`).
@@ -92,14 +92,14 @@ def git_exit_code(results: Sequence[Result]) -> GitExitCode:
 def search(kernels: Sequence[str], good: str, bad: str, tried: Mapping[str, CheckState]) -> Search:
     """The next step between two kernels of the list (either may be the newer), given what was tried so far.
 
-    It depends on nothing else, so that a search that was broken off goes on where it stood.
+    It depends on nothing else, so that a search that was broken off goes on where it was.
     """
     for end, said in ((good, CheckState.GOOD), (bad, CheckState.BAD)):
         if end not in tried:
             return Search(good=good, bad=bad, next=end, left=abs(kernels.index(good) - kernels.index(bad)))
         if tried[end] != said:
-            told = f"{end} was said to be {said} and shows {tried[end]}: no pair can be named"
-            return Search(good=good, bad=bad, trouble=told)
+            trouble = f"{end} was said to be {said} and shows {tried[end]}: no pair can be named"
+            return Search(good=good, bad=bad, trouble=trouble)
     while True:
         first, last = sorted((kernels.index(good), kernels.index(bad)))
         inside = list(kernels[first + 1 : last])

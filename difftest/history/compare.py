@@ -22,7 +22,7 @@ from difftest.run.store import StoredRun
 from difftest.verdict import MEANINGS, Status, Verdict
 from emulators.versions import VERSION_OPTIONS
 
-# A Debian version's epoch, and what its packagers put behind the upstream version.
+# A Debian version's epoch, and what its packagers put after the upstream version.
 PACKAGING = re.compile(r"^\d+:|(?:\+dfsg|\+ds)?-[^-]*$")
 
 
@@ -93,7 +93,7 @@ def compare(runs: Sequence[StoredRun]) -> Comparison:
 
 
 def change(before: Result | Verdict | None, after: Result | Verdict | None) -> Change:
-    """What happened between two versions, judged side by side; a bare Verdict stands for a result that there was no
+    """What happened between two versions, judged side by side; a bare Verdict is in place of a result that there was no
     need to give.
     """
     verdicts = [one.verdict if isinstance(one, Result) else one for one in (before, after)]

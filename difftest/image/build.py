@@ -46,7 +46,7 @@ FLAGS = [
 
 
 class BuiltImage(msgspec.Struct, frozen=True):
-    """A bootable image. `checks` stand in the order of the selection's bits."""
+    """A bootable image. `checks` are in the order of the selection's bits."""
 
     image: Path
     sha256: str

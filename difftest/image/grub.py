@@ -34,7 +34,7 @@ _WORD = re.compile(r"[!#-&(-\[\]-~]+")
 
 
 def wrapped(kernel: Path, linux: bool, command_line: str, modules: Sequence[tuple[Path, str]], target: Path) -> None:
-    """Write the disk to `target`. `modules` are files and the words behind their names; those of a Linux kernel are its
+    """Write the disk to `target`. `modules` are files and the words after their names; those of a Linux kernel are its
     initrd. Raises CaseError and OSError.
     """
     data = kernel.read_bytes()

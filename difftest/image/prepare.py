@@ -209,7 +209,7 @@ def _selected(whole: PreparedCase, wanted: Set[str]) -> PreparedCase:
 
 
 def modules_of(case: Case) -> list[tuple[Path, str]]:
-    """A kernel's modules: files, and the words behind their names."""
+    """A kernel's modules: files, and the words after their names."""
     parts = [module.partition(" ") for module in case.manifest.modules]
     return [(case.folder / name, words) for name, _, words in parts]
 
@@ -225,7 +225,7 @@ def bootable(
     """What targets boot of a file of any kind, in `folder`: unpacked, wrapped, zeros added up to what all disks can
     have.
 
-    `medium` is as for `look`. Raises CaseError; nothing is left behind then.
+    `medium` is as for `look`. Raises CaseError; nothing is left then.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)

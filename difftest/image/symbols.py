@@ -20,8 +20,8 @@ _OBJECT = re.compile(r"^\d+-|\.o$")  # what build.py adds to the name of a sourc
 
 
 def with_names(log: bytes, prepared: PreparedCase) -> bytes:
-    """A log of VM exits (docs/formats.md) with the names of the checks behind it, and of each place in the image's code
-    that stands in it: the function or label there. One that is local to its file has the file's name before it.
+    """A log of VM exits (docs/formats.md) with the names of the checks after it, and of each place in the image's code
+    that is in it: the function or label there. One that is local to its file has the file's name before it.
 
     Unchanged where the image was not built here.
     """

@@ -64,9 +64,9 @@ def _decompress(command: list[str], source: Path, target: Path) -> None:
 
 def _convert(kind: Kind, source: Path, target: Path) -> None:
     """By qemu-img. A file that names others than those beside it could have any file of this host copied in."""
-    told = _qemu_img(source, "info", "--output=json", "-f", kind, str(source.absolute()))
+    said = _qemu_img(source, "info", "--output=json", "-f", kind, str(source.absolute()))
     try:
-        info = msgspec.json.decode(told, type=dict[str, Any])
+        info = msgspec.json.decode(said, type=dict[str, Any])
         size = int(info["virtual-size"])
     except (msgspec.DecodeError, KeyError, TypeError, ValueError) as error:
         raise CaseError(f"{source}: qemu-img does not know what is in it") from error

@@ -50,7 +50,7 @@ def text_hints(fields: Sequence[Field]) -> list[str]:
 
 
 def end_hints(manifest: Manifest, sides: dict[str, BootReading]) -> list[str]:
-    """What to make of two boots, by their targets, of which one at least came to no end, and the option that helps."""
+    """What to make of two boots, by their targets, where one at least came to no end, and the option that helps."""
     kinds = {name: _kind(manifest, reading) for name, reading in sides.items()}
     if not all(kinds.values()) or set(kinds.values()) == {_ENDED}:
         return []

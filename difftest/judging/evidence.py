@@ -120,7 +120,7 @@ def ended_as_required(reading: BootReading) -> bool:
 def screen_scope(manifest: Manifest, *readings: BootReading) -> ScreenScope:
     """What of these sides' screens can be compared."""
     if manifest.end_screen or any(switched_off(reading) for reading in readings):
-        return ScreenScope.NOTHING  # where a prompt stands depends on how much the firmware has said before
+        return ScreenScope.NOTHING  # where a prompt is depends on how much the firmware has said before
     if all(printed_lines(reading.screen) for reading in readings):
         return ScreenScope.LINES
     return ScreenScope.ROWS

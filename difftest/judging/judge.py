@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 import msgspec
 
 from difftest.case.manifest import EMULATOR, HOST_EMULATOR, HOST_KERNEL, IMAGE, About, KnownDivergence, Manifest
-from difftest.errors import told
+from difftest.errors import reason_of
 from difftest.judging.attribution import BY_EXITS, attribute
 from difftest.judging.endings import end_hints, text_hints, until_it_left
 from difftest.judging.evidence import (
@@ -58,7 +58,7 @@ OF_A_DEVICE = (
     "by the CPU; another version may (--bochs 3.0)"
 )
 MOST_FRAMES = 6  # of a call trace
-MOST_LINES = 5  # of a log, beside the first, that are told
+MOST_LINES = 5  # of a log, beside the first, that are shown
 
 
 class SideBoots(msgspec.Struct, frozen=True, kw_only=True):
@@ -142,7 +142,7 @@ def judge(pairing: Pairing) -> list[Result]:
     try:
         return _all(pairing)
     except ExpressionError as error:
-        return missing(pairing, Verdict.INCONCLUSIVE, told(error))
+        return missing(pairing, Verdict.INCONCLUSIVE, reason_of(error))
 
 
 def _all(pairing: Pairing) -> list[Result]:

@@ -103,9 +103,9 @@ class L0View(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def cpu_alone(self) -> bool:
         """L0 carried out no instruction of it: the CPU under L0 did. Where accesses of it reached L0, that they were
-        made is the CPU's, and what L1 was told of them is L0's. Two things are L0's work all the same, of which this
-        says nothing: to enter and leave L2, with the state that is loaded and saved; and, where L0 mapped memory, the
-        flags and the log of L1's EPT, which it walks then.
+        made is the CPU's, and what L1 got to know of them is L0's. Two things are L0's work all the same, and this says
+        nothing of them: to enter and leave L2, with the state that is loaded and saved; and, where L0 mapped memory,
+        the flags and the log of L1's EPT, which it walks then.
         """
         return self.complete and not self.instructions
 
@@ -125,7 +125,7 @@ def l0_view(window: Window) -> L0View:
     """What L0 saw of a check, without what is none of it: its own business (interrupts, timers), the VMCALL that ends
     L2, and what the kit does in L1 to prepare: all of L1 where the check has an L2.
 
-    Where the functions of the image are not known L1's preparations cannot be told from the rest, and count.
+    Where the functions of the image are not known L1's preparations cannot be separated from the rest, and count.
     """
     level = "L2" if any(exit.level == "L2" for exit in window.exits) else "L1"
     own = [exit for exit in window.exits if exit.level == level and exit.place not in STAGE | FORMER_STAGE]
@@ -143,7 +143,7 @@ def l0_view(window: Window) -> L0View:
 
 
 def parse_exits(log: bytes) -> Trace:
-    """Parse an exits.log. Never raises: `problems` tell what is wrong, and what they touch is not complete."""
+    """Parse an exits.log. Never raises: `problems` say what is wrong, and what they touch is not complete."""
     text = log[:LARGEST].decode("ascii", "replace").splitlines()
     if not text or text[0] != "difftest exits 1":
         return Trace(problems=["not a log of VM exits that this difftest reads"])

@@ -8,7 +8,7 @@ from itertools import pairwise
 from difftest.reading.screen_reading import ScreenReading
 from difftest.text import visible
 
-MOST_BLANK = 2  # blank rows within what was printed line by line; more of them, and its parts were put where they stand
+MOST_BLANK = 2  # blank rows within what was printed line by line; more of them, and its parts were put where they are
 # What a PC's firmware, or the loader of a kernel, leaves as the last words on the screen of an image that prints
 # nothing.
 FIRMWARE_LINES = re.compile(
@@ -25,8 +25,8 @@ BOOTING = re.compile(r"Booting from ")
 
 
 def printed_lines(screen: ScreenReading) -> list[str]:
-    """The lines of an image that printed them below the firmware's words: how far down they stand is then the
-    firmware's doing. None of an image that cleared the screen, or put its words where they stand.
+    """The lines of an image that printed them below the firmware's words: how far down they are then depends on
+    the firmware. None of an image that cleared the screen, or put its words where they are.
     """
     filled = [row for row, text in enumerate(screen.text) if text.strip()]
     # An image comes to speak when the firmware has said what it boots from. That may have left at the top.

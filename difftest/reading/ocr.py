@@ -1,6 +1,6 @@
 """Reading words off a picture with tesseract, and remembering what it read in which picture.
 
-A reading is a function of the picture's pixels and of the program: what stands in the user's cache is taken only for
+A reading is a function of the picture's pixels and of the program: what is in the user's cache is taken only for
 the same bytes, read in the same way by the same program, libraries and model, by their hashes. `OcrReading.cached`
 says that it was.
 """
@@ -68,8 +68,8 @@ class _Entry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 def read(picture: GreyImage, mode: str, *, afresh: bool = False) -> OcrReading:
-    """What stands in a picture, in a page segmentation mode of tesseract's; with `afresh` tesseract itself is asked in
-    any case.
+    """What is written in a picture, in a page segmentation mode of tesseract's; with `afresh` tesseract itself is
+    asked in any case.
 
     Blocks while tesseract works. Raises OcrError.
     """

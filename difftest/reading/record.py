@@ -64,7 +64,7 @@ class Transcript(msgspec.Struct, frozen=True, kw_only=True):
     ends: list[str] = []  # the checks that require the CPU to enter shutdown
     suite: SuiteOutput = SuiteOutput()  # results in free text, where there are no records
     cpu: dict[str, str] = {}  # what the CPU said of itself: signature, maxphyaddr, ia32_vmx_basic ... Never compared
-    complete: bool = False  # the end line stood there and its count was right
+    complete: bool = False  # the end line was there and its count was right
     terminal_line: str = ""  # the last line that is not blank, safe to show
     spoken: bytes = b""  # the same as it came
     problems: list[str] = []
@@ -96,7 +96,7 @@ def transcript_of(observation: Observation) -> Transcript:
 
 
 def parse(serial: bytes, debug: bytes = b"") -> Transcript:
-    """What an image said on COM1, or in its RAM log, or else on port 0xE9. Never raises: `problems` tell what is
+    """What an image said on COM1, or in its RAM log, or else on port 0xE9. Never raises: `problems` say what is
     wrong.
     """
     said = _parse(serial)
@@ -164,16 +164,16 @@ def _parse(serial: bytes) -> Transcript:
 
 
 def _record(match: re.Match[str]) -> Record | None:
-    """The record of a check line, or None when its pairs do not parse to the end or a key stands twice."""
+    """The record of a check line, or None when its pairs do not parse to the end or a key is there twice."""
     kinds: dict[str, dict[str, str]] = {"": {}, "must": {}, "free": {}}
     parsed, tail = 0, match.group(3)
     for prefix, name, value in _PAIR.findall(tail):
-        parsed += len(f" {prefix}={name}{value}") + bool(prefix)  # the dot behind it
+        parsed += len(f" {prefix}={name}{value}") + bool(prefix)  # the dot after it
         kind, value = kinds[prefix], value.strip('"')
         if name in kind or (value and not value.isprintable()):
             return None
         kind[name] = value
-    if parsed != len(tail):  # something stood between them
+    if parsed != len(tail):  # something was between them
         return None
     return Record(
         check=match.group(1),

@@ -32,7 +32,7 @@ _FOLD = str.maketrans({**dict.fromkeys("oqd", "0"), **dict.fromkeys("il|!", "1")
 
 
 def read_screen(observation: Observation, *, afresh: bool = False) -> ScreenReading:
-    """Both readings of the rows that verdicts stand on. Blocks while tesseract works: call it in a thread.
+    """Both readings of the rows that verdicts rest on. Blocks while tesseract works: call it in a thread.
 
     `afresh` is to have every strip of the picture read now, also one that was read before (see difftest.reading.ocr).
     """

@@ -19,7 +19,7 @@ class RowReading(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class ScreenReading(msgspec.Struct, frozen=True, kw_only=True):
-    """The rows that verdicts stand on by number, all 25 rows of text memory, and what is wrong with them, if
+    """The rows that verdicts rest on by number, all 25 rows of text memory, and what is wrong with them, if
     anything.
     """
 

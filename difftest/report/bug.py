@@ -28,7 +28,7 @@ from emulators.observation import Observation
 IMAGE_NAME = "disk.img.gz"
 PROGRAMS = (("QEMU", "qemu"), ("Bochs", "bochs"))  # and their keys in an identity
 OF_KVM = ("kernel_irqchip=off", OTHER_HOST)  # stages that mean nothing to somebody who maintains an emulator
-SECTION = re.compile(r" \(Vol\. [^)]*\)")  # the number of a section, behind its title
+SECTION = re.compile(r" \(Vol\. [^)]*\)")  # the number of a section, after its title
 EXPECTED = {
     HOST_KERNEL: "The kernel's log has no warning while the image runs.",
     EMULATOR: "The emulator runs the image without a panic.",
@@ -314,7 +314,7 @@ class _BugReport:
         return lines
 
     def _cause(self) -> list[str]:
-        """What somebody read in the source stands in the manifest. It is not an observation and does not pass for
+        """What somebody read in the source is in the manifest. It is not an observation and does not pass for
         one.
         """
         reason, _ = self._said_of_it()

@@ -88,7 +88,7 @@ def _evidence(pair: Pair, result: Result) -> Iterator[tuple[str, bytes]]:
 
 
 def _record(side: SideReport, result: Result) -> bytes:
-    """The line that a side's verdict stands on: the check's record, or the last line of an image that prints none."""
+    """The line that a side's verdict rests on: the check's record, or the last line of an image that prints none."""
     lines = [line.rstrip(b"\r") for line in side.observation.words.split(b"\n")] if side.observation else []
     if result.check in NO_CHECKS:
         return next((line for line in reversed(lines) if line.strip()), b"")

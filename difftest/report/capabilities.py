@@ -91,7 +91,7 @@ BASIC = {
 
 
 def _allowed(names: Mapping[int, str]) -> dict[int, str]:
-    """Names of a control as bits of its capability MSR: what may be 1 stands in the high half."""
+    """Names of a control as bits of its capability MSR: what may be 1 is in the high half."""
     return {bit + 32: name for bit, name in names.items()}
 
 

@@ -32,7 +32,7 @@ class SideReport(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def reading(self) -> BootReading | None:
-        """The boot that stands for the others in a report: the first."""
+        """The boot that a report shows in place of the others: the first."""
         return self.boots[0] if self.boots else None
 
     def showing(self, result: Result) -> BootReading | None:
@@ -252,7 +252,7 @@ def headline(tally: Tally) -> str:
 
 
 def counts(tally: Tally) -> list[str]:
-    """The numbers behind the headline, those of nothing left out."""
+    """The numbers that the headline sums up, those of nothing left out."""
     divergences = ""
     if tally.divergences:
         kinds = [f"{n} {word}" for word, n in (("known", tally.known), ("new", tally.new)) if n]

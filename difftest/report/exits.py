@@ -26,7 +26,7 @@ def exits_report(run: StoredRun) -> str:
     return "\n".join(_lines(run)) + "\n"
 
 
-def told(view: L0View) -> str:
+def exits_in_words(view: L0View) -> str:
     """What L0 saw of a check, in words: "MOV to CR0 x1 (in L2 at l2_mov_cr0, L0 alone, #GP injected)"."""
     if view.never:
         mapped = f", L0 mapped memory x{view.mapped}" if view.mapped else ""
@@ -93,12 +93,12 @@ def _target(case: str, target: str, boots: Sequence[Observation]) -> Iterator[st
     yield "|---|---|---|"
     windows: dict[str, Window] = {}
     problems: list[str] = []
-    for boot in boots:  # the later ones are of the checks behind one that killed the guest
+    for boot in boots:  # the later ones are of the checks after one that killed the guest
         if trace := exits_of(boot):
             windows = {**trace.windows, **windows}
             problems += trace.problems
     for check, window in windows.items():
-        yield f"| `{cell(check)}` | {cell(told(l0_view(window)), 2000)} | {_counts(window)} |"
+        yield f"| `{cell(check)}` | {cell(exits_in_words(l0_view(window)), 2000)} | {_counts(window)} |"
     for problem in problems:
         yield f"\nNot whole: {cell(problem)}"
 

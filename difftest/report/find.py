@@ -1,4 +1,4 @@
-"""Finding one check of a run, and what is to be known of its case to tell of it."""
+"""Finding one check of a run, and what a report needs of its case."""
 
 from __future__ import annotations
 

@@ -20,7 +20,7 @@ from difftest.run.store import StoredRun
 from difftest.verdict import Verdict
 
 START, END = "<!-- findings: written by `make catalogue`, do not edit -->", "<!-- end of findings -->"
-ADDRESS = re.compile(r"https://[\w./?=&%#:+~-]+", re.ASCII)  # that may stand in a link
+ADDRESS = re.compile(r"https://[\w./?=&%#:+~-]+", re.ASCII)  # that may be in a link
 ROW = re.compile(r"([A-Z]+\d*)-(\d+)")
 SUBJECT = "KVM"  # whose faults come first
 LEAST_RANGE = 3  # numbers in a row that are written as a range

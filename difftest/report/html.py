@@ -23,7 +23,7 @@ from difftest.report.environment import environments
 from difftest.report.linediff import DiffRow, line_diff
 from difftest.report.meaning import meaning
 from difftest.report.qualification import decoded
-from difftest.report.suites import of_suite, told
+from difftest.report.suites import group_in_words, of_suite
 from difftest.report.words import called, command_line, decide, paragraph, reproduce, required, sentence, title, titles
 from difftest.run.store import StoredRun
 from difftest.text import visible
@@ -175,7 +175,7 @@ def _finding(pair: Pair, group: Sequence[Result]) -> dict[str, Any]:
     confirmation = pair.confirmation(result)
     return _check(result) | {
         "title": title(result) if alone else f"{len(group)} {'tests' if result.own else 'checks'}: {titles(group)}",
-        "paragraph": told(group) if result.own else paragraph(result) if alone else sentence(result.reason),
+        "paragraph": group_in_words(group) if result.own else paragraph(result) if alone else sentence(result.reason),
         "names": [one.check for one in group[:MOST_NAMES]] if result.own and not alone else [],
         "fields": [(field, required(result, field)) for field in result.fields] if alone else [],
         "meaning": meaning,
@@ -224,7 +224,7 @@ def _reading(side: SideReport, row: int) -> dict[str, Any] | None:
 
 
 def _picture(png: bytes | None) -> Screenshot | None:
-    """A PNG of a sensible size, or None: what else stands in the file is not put on the page."""
+    """A PNG of a sensible size, or None: what else is in the file is not put on the page."""
     if (
         png is None
         or len(png) > LARGEST_PICTURE

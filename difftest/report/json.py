@@ -18,7 +18,7 @@
                   serial (text, capped), terminal_line, rows (row -> memory, ocr, agree), screen_problem, registers,
                   alarms, panics, kernel_faults, seconds, counters, commands (shell lines)
 
-All text is harmless: control characters stand there as escapes such as \\x1b, long text is cut and says so.
+All text is harmless: control characters are there as escapes such as \\x1b, long text is cut and says so.
 """
 
 from __future__ import annotations

@@ -12,7 +12,7 @@ import msgspec
 from difftest.text import visible
 
 MOST_LINES = 400  # lines of a side that are compared; comparing is quadratic and the guest chooses the lines
-TAIL_LINES = 40  # how many of them come from the end, where the verdict stands
+TAIL_LINES = 40  # how many of them come from the end, where the verdict is
 LONGEST_LINE = 2000
 MOST_TOKENS = 300
 FOLD = 12  # equal lines that stay at each end of a long run of equal lines
@@ -27,7 +27,7 @@ class Piece(msgspec.Struct, frozen=True):
 
 
 class DiffRow(msgspec.Struct, frozen=True, kw_only=True):
-    """One line of both sides; None where a side has none. A row with a note stands for lines that are not shown."""
+    """One line of both sides; None where a side has none. A row with a note is in place of lines that are not shown."""
 
     left: list[Piece] | None = None
     right: list[Piece] | None = None

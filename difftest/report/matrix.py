@@ -113,9 +113,9 @@ def _remarks(console: Console, comparison: Comparison, row: ComparisonRow) -> No
 
 def _changes(columns: Sequence[str], row: ComparisonRow) -> Text:
     """What changed and in which version; one word when it is the same everywhere."""
-    told = [
+    cells = [
         Text(visible(f"{change} in {heading}" if len(row.changes) > 1 else change, 120), STYLES[change])
         for change, heading in zip(row.changes, columns[1:], strict=False)
         if change != Change.SAME
     ]
-    return Text("\n").join(told) if told else Text(Change.SAME, STYLES[Change.SAME])
+    return Text("\n").join(cells) if cells else Text(Change.SAME, STYLES[Change.SAME])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-# SDM Vol. 3, "VMX Basic Exit Reasons" (appendix C). Bits 15:0 of the exit reason; bit 31 tells a failed VM entry.
+# SDM Vol. 3, "VMX Basic Exit Reasons" (appendix C). Bits 15:0 of the exit reason; bit 31 marks a failed VM entry.
 EXIT_REASONS = {
     0: "exception or NMI", 1: "external interrupt", 2: "triple fault", 3: "INIT", 4: "SIPI", 5: "I/O SMI",
     6: "other SMI",

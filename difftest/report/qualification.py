@@ -18,7 +18,7 @@ YES = ("no", "yes")
 
 
 class BitField(msgspec.Struct, frozen=True):
-    """Some bits of a qualification: what they tell, and the words for their values where those are more than a
+    """Some bits of a qualification: what they say, and the words for their values where those are more than a
     number.
     """
 
@@ -34,7 +34,7 @@ class BitField(msgspec.Struct, frozen=True):
     def value(self, qualification: int) -> int:
         return qualification >> self.low & (1 << self.high - self.low + 1) - 1
 
-    def told(self, qualification: int) -> str:
+    def text(self, qualification: int) -> str:
         """The value in words, "1, yes"."""
         number = self.value(qualification)
         words = self.words[number] if number < len(self.words) else ""
@@ -145,7 +145,7 @@ def decoded(result: Result) -> list[BitRow]:
     rows = []
     for part in dict.fromkeys(part for layout in layouts for part in layout):
         values = [
-            part.told(number) if number is not None and part in layout else None
+            part.text(number) if number is not None and part in layout else None
             for number, layout in zip(numbers, layouts, strict=True)
         ]
         rows.append(BitRow(part.bits, part.name, tuple(values)))
@@ -153,7 +153,7 @@ def decoded(result: Result) -> list[BitRow]:
 
 
 def _side(result: Result, target: str) -> dict[str, str]:
-    """One side's fields. A field that is compared for one kind of exit and free for another stands there twice."""
+    """One side's fields. A field that is compared for one kind of exit and free for another is there twice."""
     return {field.name: field.values[target] for field in result.fields if target in field.values}
 
 

@@ -70,7 +70,7 @@ def outcome(result: Result) -> str:
     return ""
 
 
-def told(group: Sequence[Result]) -> str:
+def group_in_words(group: Sequence[Result]) -> str:
     """One paragraph for tests with one cause."""
     first = group[0]
     said = f"{statuses(first)}. " if first.verdict != Verdict.INCONCLUSIVE else ""
@@ -126,7 +126,7 @@ def table(whole: Digest) -> Iterator[str]:
         yield "|---|---|---|---|"
         for pair, group in findings:
             first = group[0]
-            why = first.known.reason if first.known else told(group)
+            why = first.known.reason if first.known else group_in_words(group)
             tests = titles(group) if first.known else str(len(group))
             yield f"| `{pair.case.name}` | {cell(tests)} | {cell(first.label)} | {cell(sentence(why))} |"
 

@@ -20,7 +20,7 @@ from rich.text import Text
 from difftest.judging.result import Field, Result
 from difftest.report.digest import Digest, Pair, SideReport, counts, digest, grouped, headline, standing
 from difftest.report.meaning import spelled
-from difftest.report.suites import counts_of, left_out, of_suite, told
+from difftest.report.suites import counts_of, group_in_words, left_out, of_suite
 from difftest.report.words import (
     called,
     command_line,
@@ -49,7 +49,7 @@ STANDING_STYLES = {"new": "bold red", "gone": "bold yellow", "known": "dim"}
 
 def show(run: StoredRun, file: IO[str], *, width: int | None = None, full: bool = True) -> None:
     """Print a run's report: in colour on a terminal, plain where `file` is a pipe or a file. One that is not `full`
-    tells of a run of many checks what nobody expected, and names the checks of what is known.
+    shows of a run of many checks what nobody expected, and names the checks of what is known.
 
     Raises StoreError for a run that cannot be read; nothing is printed then.
     """
@@ -77,7 +77,7 @@ def console_for(file: IO[str], width: int | None = None) -> Console:
 
 def render(whole: Digest, *, full: bool = True) -> Iterator[RenderableType]:
     """The report in parts, in the order in which they are read. Images with many tests of their own are counted, and
-    told of by cause.
+    listed by cause.
     """
     yield _head(whole)
     suites = [pair for pair in whole.pairs if of_suite(pair)]
@@ -92,10 +92,10 @@ def render(whole: Digest, *, full: bool = True) -> Iterator[RenderableType]:
     if rows := [result for result in listed if full or standing(result) != "known"]:
         yield _table(rows)
     for pair in whole.pairs:
-        told = [result for result in pair.findings if full or not result.expected]
-        for group in grouped(told):
+        shown = [result for result in pair.findings if full or not result.expected]
+        for group in grouped(shown):
             yield Group(*(_finding(pair, group[0]) if len(group) == 1 else _alike(pair, group)))
-        if told:
+        if shown:
             yield Group(*_evidence(pair))
     yield _closing(whole)
     if not full:
@@ -193,7 +193,7 @@ def _suites(pairs: Sequence[Pair]) -> Iterator[RenderableType]:
             first = group[0]
             head = f"{pair.case.name}: {_tests(len(group))}: {first.label}"
             yield _text(head, MEANINGS[first.verdict].style)
-            yield Padding(_text(told(group)), (0, 0, 0, 2))
+            yield Padding(_text(group_in_words(group)), (0, 0, 0, 2))
     if known := [group for pair, _ in unclean for group in grouped(pair.findings) if standing(group[0]) == "known"]:
         yield _text("known:", STANDING_STYLES["known"])
         for group in known:
@@ -238,7 +238,7 @@ def _value(field: Field, target: str) -> Text:
 
 
 def _evidence(pair: Pair) -> Iterator[RenderableType]:
-    """What both sides showed in the boots that the findings above stand on."""
+    """What both sides showed in the boots that the findings above rest on."""
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for name in ("", *(f"{side.names.implementation} ({side.names.target})" for side in pair.sides)):
         table.add_column(_text(name), overflow="fold")

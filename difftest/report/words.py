@@ -31,12 +31,12 @@ def paragraph(result: Result) -> str:
     # Where nothing could be decided, what differs proves nothing: only the reason is given.
     notable = [field for field in result.fields if (field.differs or field.broken(_last(result))) and meant.decided]
     effects = {side.target: effect(result, side.target) for side in result.sides} if meant.decided else {}
-    told = len(set(effects.values()) - {""}) > 1 and all(effects.values())
+    clear = len(set(effects.values()) - {""}) > 1 and all(effects.values())
     sentences = [
         sentence(result.summary),
         sentence(explanation(result.verdict, **names, own=result.own)),
-        " ".join(f"{called(side)}: {effects[side.target]}." for side in result.sides) if told else "",
-        *[_fact(result, field) for field in notable[: MOST_FACTS_BESIDE if told else MOST_FACTS]],
+        " ".join(f"{called(side)}: {effects[side.target]}." for side in result.sides) if clear else "",
+        *[_fact(result, field) for field in notable[: MOST_FACTS_BESIDE if clear else MOST_FACTS]],
     ]
     # The judge's reason often says of one field what the sentences above say of all.
     if not any(field.name in result.reason for field in notable) or result.verdict in EXPLAINED_BY_REASON:
@@ -50,7 +50,7 @@ def paragraph(result: Result) -> str:
 
 
 def effect(result: Result, target: str) -> str:
-    """What happened on one side in a few words, or "" where the record does not tell: the first requirement that it
+    """What happened on one side in a few words, or "" where the record does not say: the first requirement that it
     broke, or else its exception or exit. Of an exception that a nested guest does not expect the kit makes a VMCALL, so
     the exception is what happened there.
     """

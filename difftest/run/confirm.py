@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import msgspec
 
-from difftest.errors import StoreError, told
+from difftest.errors import StoreError, reason_of
 from difftest.image.prepare import PreparedCase
 from difftest.judging.confirmation import (
     OTHER_HOST,
@@ -108,7 +108,7 @@ async def _boot_again(run: Run, target: Target, rounds: Sequence[Round], again: 
         except StoreError:
             raise
         except Exception as error:
-            run.say("confirming", target.name, f"not possible: {told(error)}")
+            run.say("confirming", target.name, f"not possible: {reason_of(error)}")
 
 
 async def _settle(run: Run, job: Job, doubts: Sequence[Result], again: Again) -> None:

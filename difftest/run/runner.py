@@ -7,7 +7,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping, Sequence, Set
 
-from difftest.errors import StoreError, told
+from difftest.errors import StoreError, reason_of
 from difftest.judging.judge import Pairing, SideBoots, judge, missing
 from difftest.judging.result import Result, Role
 from difftest.reading.boot_reading import BootReading
@@ -110,7 +110,7 @@ class Run:
         except Exception as error:
             for job, _ in share:
                 if not self._done(job.prepared.case.name, target.name):
-                    self._refuse(job, target, Verdict.INCONCLUSIVE, told(error))
+                    self._refuse(job, target, Verdict.INCONCLUSIVE, reason_of(error))
                     group.create_task(self._judge(job))
 
     async def _boot(self, job: Job, place: int, target: Target, session: Session, boot: Boot) -> None:
@@ -123,14 +123,14 @@ class Run:
         except StoreError:
             raise  # a disk that takes nothing more concerns them all
         except Exception as error:
-            self._refuse(job, target, Verdict.INCONCLUSIVE, told(error))
+            self._refuse(job, target, Verdict.INCONCLUSIVE, reason_of(error))
 
     async def _finish(self, job: Job, target: Target) -> None:
         """Wait for what is read off the screens of a case on a target, and judge the case if all is there."""
         try:
             await self.boots.read_screens(job.prepared.case.name, target.name)
         except Exception as error:
-            self._refuse(job, target, Verdict.INCONCLUSIVE, told(error))
+            self._refuse(job, target, Verdict.INCONCLUSIVE, reason_of(error))
         await self._judge(job)
 
     def _refuse(self, job: Job, target: Target, verdict: Verdict, reason: str) -> None:
@@ -178,7 +178,7 @@ class Run:
         except StoreError:
             raise
         except Exception as error:
-            self._refuse(job, host, Verdict.INCONCLUSIVE, told(error))
+            self._refuse(job, host, Verdict.INCONCLUSIVE, reason_of(error))
 
     def _reference_is(self, host: Target, case: str) -> bool:
         """Whether the reference's boots of a case were boots of the very CPU under the subject."""

@@ -105,7 +105,7 @@ def now() -> str:
 
 
 def _fill(folder: Path, observation: Observation) -> None:
-    """Write an observation's files: no blob stands inside the JSON, and what was not taken has no file."""
+    """Write an observation's files: no blob is inside the JSON, and what was not taken has no file."""
     for field, name in BLOBS.items():
         if blob := getattr(observation, field):
             write(folder / name, blob)

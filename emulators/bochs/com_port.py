@@ -24,7 +24,7 @@ DIAG_SECONDS = 1.0  # that the kernel may take to answer, which it does at once
 
 Stream = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 LIMIT = 1 << 22  # bytes of one line
-# Seconds between looks at a port on which bytes come: behind a whole line, which may be all there is, and in the middle
+# Seconds between looks at a port on which bytes come: after a whole line, which may be all there is, and in the middle
 # of one.
 NEXT_LINE, SAME_LINE = 0.002, 0.006
 

@@ -71,7 +71,7 @@ class Debugger:
         self._watching: asyncio.Task[None] | None = None  # reads the console meanwhile
         self._prompt = 0  # the number of the last prompt
         self._echoes = False  # whether the console shows commands, too: readline does it
-        self.places: list[int] = []  # where the CPUs stood when the simulation was stopped last: physical addresses
+        self.places: list[int] = []  # where the CPUs were when the simulation was stopped last: physical addresses
         self._pausing = asyncio.Lock()
         self._stopping = False
 

@@ -24,13 +24,13 @@ LOST_SERIAL = re.compile(rb"com1: (?:write to tx hold register when not empty|tr
 
 
 def after_panic(log: bytes) -> str:
-    """What a Bochs that ended by itself gave up on last, behind other words."""
+    """What a Bochs that ended by itself gave up on last, after other words."""
     *_, last = ["", *panics(log)]
     return f" after a panic: {last}" if last else ""
 
 
 def log_end(log: bytes, resets: int, cpus: int) -> tuple[End | None, int]:
-    """The first ending that a piece of Bochs' log tells, and the resets counted so far: the power-on is logged as
+    """The first ending that a piece of Bochs' log reports, and the resets counted so far: the power-on is logged as
     one.
     """
     for match in LOG_ENDS.finditer(log):

@@ -103,7 +103,7 @@ class BochsMachine:
         return {name: f"{int(value, 16):#x}" for name, value in found.items()}
 
     async def instructions(self) -> float:
-        """How many were emulated since power-on, those that a CPU in HLT stood for included. Only while stopped."""
+        """How many were emulated since power-on, the time that a CPU was in HLT included. Only while stopped."""
         answer = await self.debugger.command("ptime")
         found = re.search(r"^ptime: (\d{1,18})$", answer, re.MULTILINE)
         if found is None:

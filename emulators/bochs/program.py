@@ -37,7 +37,7 @@ LOADER = "bochs-ld.so"  # a process is called after the file it was started from
 BANNER = re.compile(r"Bochs x86 Emulator (\d\S*)")
 # Hosts KVM nearly twice as fast as 2.7. On 3.1 Linux 6.1 does not come up.
 QUICKEST = "3.0"
-MOST_BYTES = 1 << 30  # of all versions, each of which takes some 100 MB; the longest unused go first
+MOST_BYTES = 1 << 30  # of all versions, some 100 MB each; the longest unused go first
 RETRY_SECONDS = 24 * 3600.0  # until a mirror that did not have it is asked again
 
 
@@ -53,7 +53,7 @@ class BochsProgram(msgspec.Struct, frozen=True, kw_only=True):
     # What starts its debugger: nothing where it is always on (2.x), an option (3.x), None where it was built without.
     debugger: tuple[str, ...] | None = ()
     warns: bool = (
-        False  # logs warnings as a kind of their own (from 3.1 on), which ask in a dialog unless told otherwise
+        False  # logs warnings as a kind of their own (from 3.1 on), which ask in a dialog unless configured otherwise
     )
 
     @property

@@ -88,7 +88,7 @@ class _Windows:
 
 
 def with_lines(config: str, lines: Sequence[str]) -> str:
-    """A configuration in which these lines stand in place of those of the same keys."""
+    """A configuration with these lines in place of those of the same keys."""
     ours = {line.partition(":")[0]: line for line in (PLUGINS, *lines)}
     return "".join(f"{ours.get(line.partition(':')[0], line)}\n" for line in config.splitlines())
 
@@ -124,7 +124,7 @@ def asks_for_a_file(executable: str) -> bool:
 
 def started_with(saved: Path, lines: Sequence[str], library: Path | None, state: Path) -> dict[str, str]:
     """Make a state in a new folder that is one in `saved`, started with these lines of configuration. Bochs writes to
-    none of its files. Returns what must stand in its environment: with the `library` of memory.c it does not copy the
+    none of its files. Returns what must be in its environment: with the `library` of memory.c it does not copy the
     memory.
     """
     state.mkdir()

@@ -172,7 +172,7 @@ async def _exits(machine: BochsMachine, cpus: int) -> End:
 
 
 async def _log_says(machine: BochsMachine, boot: Boot, watch: Watch) -> End:
-    """Follow Bochs' log until it tells that the guest is over. Where a terminal marker is to come, HLT with interrupts
+    """Follow Bochs' log until it says that the guest is over. Where a terminal marker is to come, HLT with interrupts
     off is not the end: it may be a nested guest's, which an NMI, the preemption timer or the monitor trap flag wakes.
     A panic is not the end either: Bochs reports it and goes on. How far the guest was then is noted.
     """

@@ -111,7 +111,7 @@ class _Cookie:
 
     def _make(self) -> Path:
         file = self._made.enter_context(scratch("cookie")) / "authority"
-        # Of any host and display: an entry of Xauthority(5), each part behind its length.
+        # Of any host and display: an entry of Xauthority(5), each part after its length.
         parts = (b"", b"", b"MIT-MAGIC-COOKIE-1", secrets.token_bytes(16))
         file.write_bytes(ANY_FAMILY + b"".join(struct.pack(">H", len(part)) + part for part in parts))
         before = os.environ.get("XAUTHORITY")

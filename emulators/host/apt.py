@@ -244,7 +244,7 @@ def _sources(configuration: Path | None) -> list[Path]:
     paths = [Path(word.partition("=")[2]) for word in shlex.split(said)]
     own = configuration or os.environ.get("APT_CONFIG")
     program = shutil.which("apt-get")
-    # dpkg keeps the architectures, of which apt has lists, beside the packages' state; that itself changes all the
+    # dpkg keeps the architectures that apt has lists of beside the packages' state; that itself changes all the
     # time.
     return [*paths[:-1], paths[-1].with_name("arch"), *(Path(path) for path in (own, program) if path)]
 

@@ -90,7 +90,7 @@ class Mirror:
         return "\n".join(f"{', '.join(suites)}: {reason}" for reason, suites in reasons.items())
 
     def look(self, *, update: bool = False) -> None:
-        """Have lists of today, or with `update` of now. What cannot be had stands in `problems`; raises EmulatorError
+        """Have lists of today, or with `update` of now. What cannot be had is in `problems`; raises EmulatorError
         only when the host's apt has no mirror.
         """
         if self._looked and not update:

@@ -18,7 +18,7 @@ from emulators.host.errors import EmulatorError
 
 TIMES = slice(
     11, 15
-)  # of what stands behind the name in /proc/PID/stat: utime, stime, cutime, cstime, in clock ticks (proc(5))
+)  # of what follows the name in /proc/PID/stat: utime, stime, cutime, cstime, in clock ticks (proc(5))
 T = TypeVar("T")
 File = int | IO[bytes]
 
@@ -90,7 +90,7 @@ class Process:
             if self.returncode is None:
                 self._signal_group(number)
                 await self.wait_for(limits.REAP if number == signal.SIGKILL else limits.GRACE)
-        self._signal_group(signal.SIGKILL)  # what the emulator itself may have left behind in its group
+        self._signal_group(signal.SIGKILL)  # what the emulator itself may have left in its group
 
     def _signal_group(self, number: signal.Signals) -> None:
         with contextlib.suppress(ProcessLookupError, PermissionError):

@@ -1,6 +1,6 @@
 """What L0 handled, as a log: KVM's trace events put together to one line for each VM exit.
 
-An exit was L2's when KVM traces `kvm_nested_vmexit` for it as well. `kvm_nested_vmexit_inject` behind it says that L0
+An exit was L2's when KVM traces `kvm_nested_vmexit` for it as well. `kvm_nested_vmexit_inject` after it says that L0
 gave L1 a VM exit, `kvm_inj_exception` that L0 injected an exception. Checks are told apart by the CPUID that images of
 the kit execute in L1 where a check starts and where it reports; docs/formats.md has the lines.
 """
@@ -36,7 +36,7 @@ VMX_INSTRUCTIONS = frozenset((*range(19, 26), 50, 53))
 BASIC, ENTRY_FAILED = 0xFFFF, 1 << 31  # of an exit reason
 EXCEPTION_EXIT, CPUID_EXIT = 0, 10
 _NAME = re.compile(r'\{ (\d{1,3}), "(\w{1,40})" \}')  # of an exit reason, in KVM's own way to print it
-# Of tracefs' statistics: events that did not fit behind the others, and events that are missing anywhere.
+# Of tracefs' statistics: events that did not fit after the others, and events that are missing anywhere.
 _CUT = re.compile(r"^dropped events: (\d{1,15})$", re.MULTILINE)
 _LOST = re.compile(r"^(?:commit )?overrun: (\d{1,15})$", re.MULTILINE)
 
@@ -93,7 +93,7 @@ def _sum(counts: re.Pattern[str], stats: str) -> int:
 
 
 def _counted(lines: Iterator[str]) -> Iterator[str]:
-    """Equal lines that follow each other as one, with their number behind it."""
+    """Equal lines that follow each other as one, with their number after it."""
     last, times = "", 0
     for line in lines:
         if line == last:

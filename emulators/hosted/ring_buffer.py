@@ -1,7 +1,7 @@
 """The kernel's trace ring buffer, as its raw pages come out of tracefs' `trace_pipe_raw`: events out of bytes.
 
 The layout is the kernel's (events/header_page, events/header_event, and events/*/*/format in tracefs): a page of 4096
-bytes has a timestamp, the number of bytes that it holds, and events, each behind 32 bits with its length and the time
+bytes has a timestamp, the number of bytes that it holds, and events, each after 32 bits with its length and the time
 since the one before.
 """
 

@@ -266,7 +266,7 @@ class HostedSession:
         *,
         alone: bool,
     ) -> _Remains:
-        """Boot in a QEMU that `start` brings to where it stands stopped, in front of the image. `alone` is whether it
+        """Boot in a QEMU that `start` brings to where it is stopped, before the image. `alone` is whether it
         is the only boot of this appliance, which need not run on once all is fetched.
         """
         self._broken = False

@@ -122,7 +122,7 @@ class IdleProbes(NamedTuple):
 
 
 class Qemu:
-    """A QEMU that stands at -S or runs, spoken to over QMP. Close with `disconnect()`."""
+    """A QEMU that waits at -S or runs, spoken to over QMP. Close with `disconnect()`."""
 
     def __init__(self, seconds: float = limits.QEMU_ANSWER) -> None:
         """`seconds` is how long one command may take."""
@@ -182,7 +182,7 @@ class Qemu:
         *others: Coroutine[Any, Any, End],
         looks: IdleProbes,
     ) -> End:
-        """Let the guest run until it is over. `others` tell of what ends it besides its words and QEMU's events."""
+        """Let the guest run until it is over. `others` report what ends it besides its words and QEMU's events."""
         with self._client.listener(("SHUTDOWN", "STOP", "GUEST_PANICKED")) as events:
             # Sent together: where QEMU's machine is an emulated one, it is the waiting for answers that costs. A guest
             # may keep that machine from answering as soon as it runs.
@@ -196,7 +196,7 @@ class Qemu:
                     await asyncio.gather(*going)
                 return await never()
 
-            async def told() -> End:
+            async def reported() -> End:
                 with contextlib.suppress(AnswerTimeout):
                     async for event in events:
                         data = cast(dict[str, object], event.get("data", {}))
@@ -240,7 +240,7 @@ class Qemu:
             ports = ((watch.serial, com1), (watch.debug, debug))
             readers = [port.reader(stream) for port, stream in ports]
             patience = watch.looks(looks.screen, looks.screen_seconds), watch.progress(state), watch.deadlines()
-            end = await first(*readers, told(), *others, goes(), halts(), *patience)
+            end = await first(*readers, reported(), *others, goes(), halts(), *patience)
             ends = await asyncio.gather(*(port.drain(stream, end, looks.settle) for port, stream in ports))
             end = next((better for better in ends if better != end), end)
         watch.mark("ended")

@@ -52,7 +52,7 @@ def asleep_command(threads: Sequence[int]) -> str:
 
 
 def slept(said: str, count: int, spare: int = 0) -> bool:
-    """What two looks at so many threads tell. A line for each: its state, and, where the kernel counts them, the
+    """What two looks at so many threads show. A line for each: its state, and, where the kernel counts them, the
     nanoseconds that it ran and waited, and how often it was put on a CPU. It may have run for `spare` nanoseconds
     between them. Raises ThreadEnd for an empty line.
     """

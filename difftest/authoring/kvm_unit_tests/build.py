@@ -41,7 +41,7 @@ class Image(msgspec.Struct, frozen=True, kw_only=True):
     parameters: bool = False  # it has a parameter block
     absent: list[str] = []  # devices that its source uses and no target has
     waits: bool = False  # it waits for interrupts of such a device
-    only_measures: bool = False  # it tells times, and no test of it passes or fails
+    only_measures: bool = False  # it reports times, and no test of it passes or fails
     absent_msrs: bool = False  # it tests that MSRs that the CPU lacks raise #GP
 
 
@@ -87,7 +87,7 @@ def build(checkout: Path, folder: Path, arch: str) -> tuple[dict[str, Image], st
 
 
 def _options(checkout: Path, folder: Path, arch: str) -> list[str]:
-    """What configure is told, of what this version of it takes."""
+    """The options of configure, as far as this version of it takes them."""
     known = _run([str(checkout / "configure"), "--help"], folder, fails=True)
     options = [f"--arch={arch}", f"--cc={folder / 'compile.sh'}", f"--ld={folder / 'link.sh'}"]
     return [*options, *(["--disable-werror"] if "werror" in known else [])]

@@ -12,7 +12,7 @@ from difftest.authoring.kvm_unit_tests.config import Entry
 from difftest.authoring.kvm_unit_tests.cpu import models
 from difftest.case.manifest import Manifest
 
-ENVIRONMENT = "environment"  # the module that tells an image what it would ask fw_cfg for
+ENVIRONMENT = "environment"  # the module with what an image would ask fw_cfg for
 END = r"^difftest exit \d+\r?\n"
 MEMORY_MIB = 256
 MOST_MIB, MOST_CPUS = 2048, 8
@@ -133,5 +133,5 @@ def _wanted(arguments: Sequence[str], tests: Sequence[str]) -> dict[str, int]:
 
 
 def _environment(manifest: Manifest) -> str:
-    """What the suite's own runner tells an image in its initrd, and what an image else reads from fw_cfg."""
+    """What the suite's own runner hands to an image in its initrd, and what an image else reads from fw_cfg."""
     return f"NR_CPUS={manifest.cpus}\nMEMSIZE={manifest.memory_mib}\nTEST_DEVICE=0\nACCEL=kvm\n"

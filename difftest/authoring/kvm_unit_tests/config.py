@@ -14,7 +14,7 @@ from difftest.text import visible
 _SECTION = re.compile(r"\[([^\]\s]+)\]")
 _PAIR = re.compile(r"([a-z_]+)\s*=\s*(.*)")
 _TRIPLE = '"""'
-# The time by which tests are told what the clock says: that at which the emulators' clocks start.
+# The time that tests are given for the clock's: that at which the emulators' clocks start.
 _DATE, CLOCK = re.compile(r"`date \+%s`|\$\(date \+%s\)"), "1600000000"
 _MEMORY = re.compile(r"(?:size=)?(\d+)([mMgG]?)")
 _MIB = {"": 1, "m": 1, "g": 1024}

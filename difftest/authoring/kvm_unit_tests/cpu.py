@@ -27,7 +27,7 @@ BOCHS: Mapping[str, frozenset[str]] = {
     "core2_penryn_t9600": frozenset(["vmx", "xsave"]),
 }
 EMULATED = frozenset(["x2apic", "tsc-deadline", "tsc_adjust", "umip"])  # KVM gives these whatever is under it
-# Models of QEMU that stand for what there is: tests name the features that they need besides.
+# Models of QEMU that mean whatever there is: tests name the features that they need besides.
 _ANY = ("", "max", "host", "qemu64", "qemu32", "kvm64", "kvm32")
 _NAMED = {
     "IvyBridge": ("IvyBridge,vmx=on", "corei7_ivy_bridge_3770k"),

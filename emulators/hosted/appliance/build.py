@@ -31,7 +31,7 @@ from emulators.hosted.appliance.linuxboot import (
     whole_sectors,
 )
 
-MOST_BYTES = 4 << 30  # of all appliances, each of which takes some 120 MB; the longest unused go first
+MOST_BYTES = 4 << 30  # of all appliances, some 120 MB each; the longest unused go first
 VERSION = 4  # of what the functions here make; a change that the hashed inputs do not show must raise it
 
 
@@ -69,7 +69,7 @@ class Appliance(msgspec.Struct, frozen=True, kw_only=True):
 
     def second_disk(self, cases: Mapping[str, bytes], command_line: str) -> bytes:
         """The second disk, made for each boot of the appliance: what to read, the boot parameters, and the images under
-        test as an archive that lands right behind the initramfs and so under /cases. `cases` maps file names to
+        test as an archive that lands right after the initramfs and so under /cases. `cases` maps file names to
         contents.
         """
         layout = self.layout

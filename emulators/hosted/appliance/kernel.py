@@ -27,7 +27,7 @@ META_PACKAGE = f"{PREFIX}cloud-amd64"
 # What a linux-image of the newer layout depends on in place of holding kernel and modules itself.
 PARTS = re.compile(r"linux-(?:binary|modules)-\S+")
 RECORD = "kernel.json"
-MOST_BYTES = 2 << 30  # of all kernels, each of which takes some 15 MB; the longest unused go first
+MOST_BYTES = 2 << 30  # of all kernels, some 15 MB each; the longest unused go first
 USAGE = "--kernel takes a version or its beginning, a .deb, a build tree, or a folder with a bzImage and its modules"
 
 

@@ -43,7 +43,7 @@ ELF_LOAD = 1
 
 
 class FlatKernel(msgspec.Struct, frozen=True, kw_only=True):
-    """An uncompressed kernel laid out as it stands in memory."""
+    """An uncompressed kernel laid out as it is in memory."""
 
     image: bytes
     address: int  # physical, of the first byte
@@ -52,7 +52,7 @@ class FlatKernel(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def end(self) -> int:
-        """The physical address behind all that the kernel uses before it looks at the memory map, on a 2 MiB
+        """The physical address after all that the kernel uses before it looks at the memory map, on a 2 MiB
         boundary.
         """
         needed: int = struct.unpack_from("<I", self.setup_header, INIT_SIZE - SETUP_HEADER)[0]
@@ -73,7 +73,7 @@ def flat_kernel(bzimage: bytes) -> FlatKernel:
 
 
 def boot_block(kernel: FlatKernel, command_line: str, initramfs: int, initramfs_bytes: int) -> bytes:
-    """What stands at BOOT_PARAMS: the zero page (without the memory map, which boot.S asks for), the command line, the
+    """What is at BOOT_PARAMS: the zero page (without the memory map, which boot.S asks for), the command line, the
     kernel's entry point, and page tables that map the first GiB onto itself.
     """
     line = command_line.encode("ascii")

@@ -44,7 +44,7 @@ PORTS = Ports(
     shutdown=f"pipe,path={SHUTDOWN_PIPE}",
     order=ORDER,
 )
-# Background shells that tell of the first byte on port 0xF4 and of the word on port 0x8900. They read on until it ends:
+# Background shells that report the first byte on port 0xF4 and of the word on port 0x8900. They read on until it ends:
 # one that writes to a full pipe does nothing else any more.
 LISTEN = (
     f"busybox mkfifo {EXIT_PIPE} {SHUTDOWN_PIPE}; "
@@ -152,7 +152,7 @@ class ApplianceMachine:
     async def start_qemu(self, argv: list[str], before: str) -> socket.socket:
         """Run QEMU in the background; the answer is the near end of its QMP port. `before` is shell run first.
 
-        The agent's port tells on its own when QEMU is gone: see `gone()`.
+        The agent's port says on its own when QEMU is gone: see `gone()`.
         """
         loop = asyncio.get_running_loop()
         self._gone, self._exit_code, self._shutdown = loop.create_future(), loop.create_future(), loop.create_future()
@@ -203,7 +203,7 @@ class ApplianceMachine:
         self._relay = self._sink = None
 
     def console(self) -> str:
-        """The end of Linux's console, where a panic would stand."""
+        """The end of Linux's console, where a panic would be."""
         return self._said
 
     async def wait_ready(self, power_on: float) -> None:

@@ -92,7 +92,7 @@ async def booted(
     is ready.
 
     The second disk has room for `second_bytes`, and so has memory. `display` is where Bochs has a window, by which
-    alone it can be told to save its state.
+    alone it can be made to save its state.
     """
     appliance = hosting.appliance
     if hosting.traced:
