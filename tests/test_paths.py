@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from difftest.report.words import command_line
 from emulators.host.paths import neutral, neutral_argv, neutral_log
 
 
@@ -20,9 +21,9 @@ def home(monkeypatch: pytest.MonkeyPatch) -> None:
     [
         ("/tmp/difftest-bochs-12-345-ab_c9/bochsrc", "SCRATCH/bochs/bochsrc"),
         ("socket,path=/var/tmp/x/difftest-qemu-1-2-a/com1,id=c", "socket,path=SCRATCH/qemu/com1,id=c"),
-        ("/home/alice/.cache/difftest/bochs/3.0/lib:/usr/lib", "CACHE/bochs/3.0/lib:/usr/lib"),
-        ("/home/alice/qemu/build/qemu", "HOME/qemu/build/qemu"),
-        ("/home/alice", "HOME"),
+        ("/home/alice/.cache/difftest/bochs/3.0/lib:/usr/lib", "$CACHE/bochs/3.0/lib:/usr/lib"),
+        ("/home/alice/qemu/build/qemu", "~/qemu/build/qemu"),
+        ("/home/alice", "~"),
         ("/home/alicette/x", ".../x"),
         ("file=/data/alice/disk.img,format=raw", "file=.../disk.img,format=raw"),
         ('path="/srv/work of bob/disk.img"', 'path=".../work of bob/disk.img"'),
@@ -42,11 +43,21 @@ def test_paths_of_the_host_become_neutral(said: str, kept: str) -> None:
 
 
 def test_command_lines_and_logs_do_too() -> None:
-    assert neutral_argv(["qemu", "-bios", "/home/alice/bios"]) == ["qemu", "-bios", "HOME/bios"]
-    assert neutral_log(b"\xff\0 at /home/alice/x: \x80") == b"\xff\0 at HOME/x: \x80"
+    assert neutral_argv(["qemu", "-bios", "/home/alice/bios"]) == ["qemu", "-bios", "~/bios"]
+    assert neutral_log(b"\xff\0 at /home/alice/x: \x80") == b"\xff\0 at ~/x: \x80"
 
 
 def test_where_there_is_no_home(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", "/")
     monkeypatch.setattr(Path, "home", lambda: Path("/"))
     assert neutral("/usr/bin/a /data/b/c") == "/usr/bin/a .../c"
+
+
+def test_a_command_line_leaves_them_to_the_shell() -> None:
+    assert command_line(["$CACHE/x", "~/y", "$CACHE/a:$CACHE/b"]) == "$CACHE/x ~/y $CACHE/a:$CACHE/b"
+    assert command_line(["$HOME", "a~b c", "", "$CACHED"]) == "'$HOME' 'a~b c' '' '$CACHED'"
+
+
+def test_another_place_of_the_cache_is_found_too(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "caches"))
+    assert neutral(str(tmp_path / "caches" / "difftest" / "x")) == "$CACHE/x"

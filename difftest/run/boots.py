@@ -12,7 +12,6 @@ from difftest.image.symbols import with_names
 from difftest.reading.boot_reading import BootReading, BootRecord, read_boot
 from difftest.reading.screen import read_screen
 from difftest.reading.screen_reading import ScreenReading
-from difftest.run.neutral import neutral
 from difftest.run.writer import RunWriter
 from emulators.observation import EXITS_LOG, FATAL, HUNG, Boot, Ending, Observation
 from emulators.target import Session, Target
@@ -91,7 +90,7 @@ class Boots:
     ) -> BootReading:
         """Boot once and store the observation at once. Its screen is read meanwhile: no emulator waits for that."""
         name = prepared.case.name
-        observation = neutral(await session.boot(boot))
+        observation = await session.boot(boot)
         if log := observation.logs.get(EXITS_LOG):
             logs = {**observation.logs, EXITS_LOG: with_names(log, prepared)}
             observation = msgspec.structs.replace(observation, logs=logs)

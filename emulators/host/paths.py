@@ -16,11 +16,11 @@ ABSOLUTE = re.compile(r"(?<![\w.$~/-])/(?:[^\s/:=,;\"'<>()]+/)+([^\s/:=,;\"'<>()
 
 
 def neutral(text: str) -> str:
-    """The text with `SCRATCH/bochs/NAME` for a file of a boot's own folder, `CACHE/...` for one in the cache,
-    `HOME/...` for one of the user's, and `.../NAME` for any other that no distribution has installed.
+    """The text with `SCRATCH/bochs/NAME` for a file of a boot's own folder, `$CACHE/...` for one in the cache, `~/...`
+    for one of the user's, and `.../NAME` for any other that no distribution has installed.
     """
     text = SCRATCH.sub(r"SCRATCH/\1", text)
-    for folder, name in ((cache_folder(), "CACHE"), (_home(), "HOME")):
+    for folder, name in ((cache_folder(), "$CACHE"), (_home(), "~")):
         if folder != Path("/"):
             text = re.sub(rf"{re.escape(str(folder))}(?=[/\s:=,;\"']|$)", name, text)
     return ABSOLUTE.sub(lambda found: found[0] if PUBLIC.match(found[0]) else f".../{found[1]}", text)
