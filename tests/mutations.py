@@ -38,13 +38,6 @@ MUTATIONS = [
     ),
     Mutation(
         ATTRIBUTION,
-        "    if reference.status == Status.NOT_REPORTED:\n"
-        "        return _inconclusive(targets[Role.REFERENCE], reference)\n"
-        "    if reference.bad:\n",
-        "    if reference.bad:\n",
-    ),
-    Mutation(
-        ATTRIBUTION,
         "    if reference.bad:\n        return",
         "    if reference.bad and subject.status != Status.SKIP:\n        return",
     ),
@@ -75,16 +68,6 @@ MUTATIONS = [
     ),
     Mutation(ATTRIBUTION, "    if host.status in GOOD:\n", "    if host.status in GOOD and not reference.bad:\n"),
     Mutation(ATTRIBUTION, "    if host.status == Status.SKIP:\n", "    if host.status == Status.OPEN:\n"),
-    Mutation(
-        ATTRIBUTION,
-        "        return Attribution(verdict=Verdict.INCONCLUSIVE, reason=reason)\n    if subject.status == host",
-        "        return Attribution(verdict=both, reason=reason)\n    if subject.status == host",
-    ),
-    Mutation(
-        ATTRIBUTION,
-        "    if subject.status == host.status == reference.status == Status.DIED:",
-        "    if subject.status == host.status == Status.DIED:",
-    ),
     Mutation(ATTRIBUTION, "        verdict=Verdict.SHARED,\n", "        verdict=both,\n"),
     Mutation(
         ATTRIBUTION,
@@ -121,7 +104,6 @@ MUTATIONS = [
     Mutation(JUDGE, "Verdict.SHARED: (Verdict.REFERENCE_WRONG,),", "Verdict.SHARED: (Verdict.SUBJECT_WRONG,),"),
     Mutation(JUDGE, "(*reading.transcript.records, *reading.transcript.started)]", "(*reading.transcript.records,)]"),
     Mutation(JUDGE, "checks = list(dict.fromkeys([*abouts, *reported]))", "checks = list(dict.fromkeys(reported))"),
-    Mutation(JUDGE, "for result in results) or _suite_died(readings):", "for result in results):"),
     Mutation(JUDGE, "        if whole.verdict != Verdict.AGREE:\n            results.append(whole)\n", ""),
     Mutation(JUDGE, "*_panics(pairing), *_kernel_faults(pairing)]", "*_kernel_faults(pairing)]"),
     Mutation(JUDGE, "return broke_off or len(", "return len("),
@@ -129,16 +111,9 @@ MUTATIONS = [
     Mutation(JUDGE, "    outcomes += _contradictions(pairing, boots, check, outcomes)\n", ""),
     Mutation(
         JUDGE,
-        "    if len(answers) > 1 and undecided is not None:",
-        "    if len(answers) > 2 and undecided is not None:",
-    ),
-    Mutation(JUDGE, "    elif len(answers) > 1:\n", "    elif len({_values(outcome) for outcome in outcomes}) > 1:\n"),
-    Mutation(
-        JUDGE,
         "chosen = msgspec.structs.replace(chosen, verdict=Verdict.FLAKY,",
         "chosen = msgspec.structs.replace(chosen,",
     ),
-    Mutation(JUDGE, "    elif len({_values(outcome) for outcome in outcomes}) > 1:\n", "    elif len(outcomes) > 1:\n"),
     Mutation(
         JUDGE,
         'f"{times}/{len(outcomes)}" if len(outcomes) > 1 else "")\n\n\ndef _values',
@@ -154,7 +129,6 @@ MUTATIONS = [
         "pairs = (Role.REFERENCE, Role.SUBJECT), (Role.SUBJECT, Role.REFERENCE)",
         "pairs = ((Role.SUBJECT, Role.REFERENCE),)",
     ),
-    Mutation(JUDGE, "            if status not in {outcome", "            if status in {outcome"),
     Mutation(JUDGE, "every.get(number) or every[min(every)]", "every[min(every)]"),
     Mutation(JUDGE, "if host is not None and (unfit := _host_unfit(", "if host is None and (unfit := _host_unfit("),
     Mutation(
@@ -192,23 +166,7 @@ MUTATIONS = [
     Mutation(
         JUDGE, "one.fields.get(name) == one.required[name] for one in (left, right)]", "True for one in (left, right)]"
     ),
-    Mutation(
-        JUDGE,
-        'reading.transcript.died_in() or next(reversed(reading.transcript.records), "")',
-        'next(reversed(reading.transcript.records), "")',
-    ),
-    Mutation(
-        JUDGE,
-        "_RepeatVerdict(verdict=Verdict.REFERENCE_WRONG, reason=reason), times)]",
-        "_RepeatVerdict(verdict=Verdict.DIFFER, reason=reason), times)]",
-    ),
     Mutation(JUDGE, "    in_kvm = [fault for fault in faults if fault.in_kvm]", "    in_kvm = faults"),
-    Mutation(
-        JUDGE,
-        "        uncovered = [line for line in lines if not any(",
-        "        uncovered = [line for line in lines if any(",
-    ),
-    Mutation(JUDGE, "            reason=(uncovered or lines)[0],", "            reason=lines[0],"),
     Mutation(
         JUDGE,
         "showing = [reading for reading in boots if any(fault.in_kvm for fault in reading.observation.kernel_faults)]",
@@ -217,10 +175,8 @@ MUTATIONS = [
     Mutation(
         JUDGE, "return [_result(pairing, about, _RepeatVerdict(verdict=Verdict.DIFFER, reason=reason))]", "return []"
     ),
-    Mutation(JUDGE, "    ran = pairing.whole and boots and all(", "    ran = boots and all("),
     Mutation(JUDGE, "and all(reading.observation.ending in ORDERLY for reading in boots)", ""),
     Mutation(JUDGE, '"nothing in the kernel\'s log") if logged else []', '"nothing in the kernel\'s log")'),
-    Mutation(JUDGE, "    if known and ran:\n", "    if ran:\n"),
     Mutation(
         JUDGE,
         "expected=not MEANINGS[outcome.verdict].diverges and MEANINGS[outcome.verdict].decided,",
@@ -242,8 +198,6 @@ MUTATIONS = [
         "        return msgspec.structs.replace(result, known=repaired, reason=reason)",
         "        return msgspec.structs.replace(result, known=repaired, expected=True, reason=reason)",
     ),
-    Mutation(JUDGE, "            or booted.names.target == pairing.reference.names.target\n", ""),
-    Mutation(JUDGE, "            or not (booted.boots or evidence[Role.SUBJECT].status.bad)\n", ""),
     # What one side gives.
     Mutation(SIDE, "        return self.status.bad and self.judged", "        return self.status.bad"),
     Mutation(SIDE, "sorted(readings, key=lambda reading: reading.boot.part)", "readings"),
@@ -304,7 +258,6 @@ MUTATIONS = [
     Mutation(KNOWN, "        if check in one.checks\n", "        if one.checks\n"),
     Mutation(KNOWN, "and (not one.targets or target in one.targets)", ""),
     Mutation(KNOWN, "and all(within(getattr(one, key)", "and any(within(getattr(one, key)"),
-    Mutation(KNOWN, "    if known.verdict != result.verdict:\n        return False\n", ""),
     Mutation(
         KNOWN,
         "    if (side.status == Status.DIED) != known.died:\n",
@@ -491,6 +444,98 @@ MUTATIONS = [
         COMPARE,
         "    if check == EMULATOR or (check in (HOST_KERNEL, HOST_EMULATOR) and hosted):",
         "    if check == HOST_KERNEL and log_is_read:",
+    ),
+    Mutation(
+        ATTRIBUTION,
+        "    if reference.status == Status.NOT_REPORTED:\n"
+        "        return _inconclusive(targets[Role.REFERENCE], reference)\n"
+        "    if reference.bad and",
+        "    if reference.bad and",
+    ),
+    Mutation(
+        ATTRIBUTION,
+        "        return Attribution(verdict=Verdict.INCONCLUSIVE, reason=reason)\n    distinct",
+        "        return Attribution(verdict=both, reason=reason)\n    distinct",
+    ),
+    # Three sides that died: the reference has no say in what is said of the subject.
+    Mutation(
+        ATTRIBUTION,
+        "    distinct = {targets[role]:",
+        "    if subject.status == host.status == reference.status == Status.DIED:\n"
+        "        return _inconclusive(targets[Role.REFERENCE], reference)\n"
+        "    distinct = {targets[role]:",
+    ),
+    Mutation(JUDGE, "        or _suite_died(pairing.manifest, readings)\n", ""),
+    # Repeated boots.
+    Mutation(JUDGE, "MEANINGS[one].decided, not MEANINGS[one].diverges,", "not MEANINGS[one].diverges,"),
+    Mutation(JUDGE, "MEANINGS[one].decided, not MEANINGS[one].diverges,", "MEANINGS[one].decided,"),
+    Mutation(JUDGE, "not MEANINGS[one].diverges, -answers[one])", "not MEANINGS[one].diverges, answers[one])"),
+    Mutation(JUDGE, "if outcome.verdict == shown), answers[shown]", "if outcome.verdict == shown), len(outcomes)"),
+    Mutation(JUDGE, "    if len(answers) > 1 and MEANINGS[shown].decided:", "    if len(answers) > 1:"),
+    Mutation(
+        JUDGE,
+        "    elif len(answers) == 1 and len({_values(outcome) for outcome in outcomes}) > 1:",
+        "    elif len(answers) == 1 and len(outcomes) > 1:",
+    ),
+    Mutation(JUDGE, "    elif len(answers) > 1 and not chosen.unpaired:", "    elif not chosen.unpaired:"),
+    Mutation(JUDGE, "{numbers[outcomes.index(chosen)]}", "{outcomes.index(chosen) + 1}"),
+    Mutation(JUDGE, "            if _answer(one) in counted:\n", "            if _answer(one) not in counted:\n"),
+    Mutation(
+        JUDGE,
+        "one.status, () if one.status.bad else tuple(sorted(one.record.fields.items()))",
+        "one.status, ()",
+    ),
+    Mutation(
+        JUDGE,
+        "one.status, () if one.status.bad else tuple(sorted(one.record.fields.items()))",
+        "one.status, tuple(sorted(one.record.fields.items()))",
+    ),
+    Mutation(JUDGE, "{**outcomes[0].evidence, role: one}", "outcomes[0].evidence"),
+    Mutation(
+        JUDGE,
+        "            scope = _scope(pairing.manifest, check, parts, next(iter(boots[other].values())))\n",
+        "            scope = ScreenScope.NOTHING\n",
+    ),
+    # Panics and the kernel's log.
+    Mutation(JUDGE, "        transcript = parse(reading.observation.words[:said])\n", "        pass\n"),
+    Mutation(JUDGE, "    during = transcript.died_in() or next(", "    during = next("),
+    Mutation(JUDGE, "pairing.reference.boots, Verdict.REFERENCE_WRONG),", "pairing.reference.boots, Verdict.DIFFER),"),
+    Mutation(JUDGE, "summary=summary), under, Verdict.DIFFER),", "summary=summary), under, Verdict.SUBJECT_WRONG),"),
+    Mutation(JUDGE, "[*([] if _is_reference(pairing, host) else host.boots), *", "[*host.boots, *"),
+    Mutation(JUDGE, "host.boots), *pairing.subject.boots]", "host.boots)]"),
+    Mutation(
+        JUDGE, "if not any(one.pattern and matches(one, [line]) for one in known)), lines[0])", "if True), lines[0])"
+    ),
+    Mutation(JUDGE, "if not any(matches(one, [line]) for line in lines)] if _all_ran", "if False] if _all_ran"),
+    Mutation(JUDGE, "for line in lines)] if _all_ran(pairing, boots) else []", "for line in lines)]"),
+    Mutation(
+        JUDGE, "    return msgspec.structs.replace(result, expected=False) if gone else result", "    return result"
+    ),
+    Mutation(JUDGE, "    return pairing.whole and bool(boots) and all(", "    return bool(boots) and all("),
+    Mutation(
+        JUDGE,
+        "    if _applying(pairing, about.check) and _all_ran(pairing, boots):",
+        "    if _all_ran(pairing, boots):",
+    ),
+    # The sides of a result, and what covers it.
+    Mutation(JUDGE, "            or _is_reference(pairing, booted)\n", ""),
+    Mutation(
+        JUDGE,
+        "            or (one.status == Status.NOT_REPORTED and not evidence[Role.SUBJECT].status.bad)\n",
+        "",
+    ),
+    Mutation(
+        JUDGE,
+        "            or (one.status == Status.NOT_REPORTED and not evidence[Role.SUBJECT].status.bad)\n",
+        "            or one.status == Status.NOT_REPORTED\n",
+    ),
+    Mutation(
+        JUDGE, " in REPAIRED.get(one.verdict, ()) and describes(one, result)]", " in REPAIRED.get(one.verdict, ())]"
+    ),
+    Mutation(
+        KNOWN,
+        "    return known.verdict == result.verdict and describes(known, result)",
+        "    return describes(known, result)",
     ),
 ]
 
