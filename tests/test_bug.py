@@ -258,3 +258,26 @@ def test_what_has_no_qualification_is_not_decoded(record: dict[str, str]) -> Non
 def test_a_page_fault_s_qualification_is_its_address() -> None:
     record = {"exit_reason": "0x0", "exit_interruption_information": "0x80000b0e", "exit_qualification": "0x1000"}
     assert [(row.bits, row.values) for row in decoded(exits(record, record))] == [("63:0", ("0x1000", "0x1000"))]
+
+
+def test_a_vmcall_that_reports_an_exception_is_said_to_be_that() -> None:
+    """A maintainer would take it for what KVM gives instead of the exit that is required."""
+    said = "The VMCALL is the nested guest's own: its handler of the exception reports by it."
+    assert said in bug_report(captured("kvm-wrong"), "not-present")
+    assert said not in bug_report(captured("bochs-wrong"), "L2-19/am"), "it took no exception"
+
+
+def test_how_a_guest_ended_is_said_in_full() -> None:
+    text = bug_report(captured("internal-error"), "L1-08")
+    shown = text.partition("How to reproduce")[2].partition("Expected behavior")[0]
+    assert "The boot ended with kvm-internal-error (KVM internal error" in shown
+    actual = text.partition("Actual behavior")[2].partition("Explanation")[0]
+    assert "uberror" in actual, actual
+
+
+def test_a_fault_that_should_not_be_is_named_by_its_vector() -> None:
+    text = bug_report(captured("shared"), "P-09/wp")
+    assert text.splitlines()[0].startswith(
+        "Summary: Bochs: setting_fault is 0x1 instead of 0x0 (#GP). Required: MOV to"
+    )
+    assert "Bochs command line: bochs -q -f" in text and "(its files are in the attached bundle)" in text

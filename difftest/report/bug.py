@@ -33,6 +33,7 @@ EXPECTED = {
     HOST_KERNEL: "The kernel's log has no warning while the image runs.",
     EMULATOR: "The emulator runs the image without a panic.",
 }
+VMCALL = "0x12"  # the reason of its VM exit
 NESTED = "vmx"  # the need of a case that is a hypervisor itself
 WHERE = {
     "KVM": "bugzilla.kernel.org, product Virtualization, component kvm; or a mail to kvm@vger.kernel.org",
@@ -141,7 +142,8 @@ class _BugReport:
         *_, last = [[], *observed.commands]
         program = next((program for program, key in PROGRAMS if key in identity), "Emulator")
         if observed.by_hand:
-            head += [f"{program} command line: {observed.by_hand}", f"  (as it was run: {command_line(last)})"]
+            files = "" if self.is_kvm else " (its files are in the attached bundle)"
+            head += [f"{program} command line: {observed.by_hand}{files}", f"  (as it was run: {command_line(last)})"]
         else:
             head += [f"{program} command line: {command_line(last)}"]
         return head + self._tried()
@@ -288,6 +290,10 @@ class _BugReport:
                 lines.append(f"  {field.name} = {spelled(field.name, value)}{wrong}")
             elif wanted is not None and not other_exit:
                 lines.append(f"  {field.name} absent    instead of {spelled(field.name, wanted)}")
+        if self.culprit.status == Status.DIED and self.culprit.reason:
+            lines += ["", sentence(self.culprit.reason)]
+        if self.nested and self._by_vmcall():
+            lines += ["", "The VMCALL is the nested guest's own: its handler of the exception reports by it."]
         faults = _observed(self.wrong).kernel_faults if self.is_kvm else []
         if faults and self.result.check != HOST_KERNEL:
             lines += ["", "In the kernel's log of the same boot, which ran other checks, too:"]
@@ -295,6 +301,11 @@ class _BugReport:
             lines.append(f"  kernel log: {fault.line}")
             lines += [f"    {function}" for function in fault.trace]
         return lines
+
+    def _by_vmcall(self) -> bool:
+        """Whether the exit is that of the VMCALL which a handler of the kit makes of an exception in L2."""
+        values = {field.name: field.values.get(self.culprit.target, "") for field in self.result.fields}
+        return bool(values.get("vector")) and values.get("exit_reason") == VMCALL
 
     def _explanation(self) -> list[str]:
         lines = ["Explanation:", ""]
@@ -367,7 +378,7 @@ def _shown(side: SideReport, result: Result, status: Status) -> str:
     line = side.terminal_line
     if line:
         words.append(f"The last line of serial output is:\n\n{line}\n\n")
-    if result.check in NO_CHECKS or not line:
+    if result.check in NO_CHECKS or not line or status == Status.DIED:
         words.append(f"The boot ended with {observation.ending.value} ({observation.detail}).")
     if result.check not in NO_CHECKS and status not in (Status.NOT_REPORTED, Status.DIED):
         words.append(f'The line that begins with "difftest 1 check {result.check}" says {status.value}.')

@@ -40,6 +40,7 @@ class BochsSettings(NamedTuple):
     """What a session takes from its target. `identity` is asked when a boot is over: by then the program is there."""
 
     target: str
+    configuration: str  # the name of its file, where it is booted by hand
     displays: Displays
     identity: Callable[[], dict[str, str]]
     cpu_model: Callable[[Boot], str]
@@ -159,7 +160,7 @@ class BochsSession:
                 "emulated instructions": instructions,
             },
             commands=commands,
-            by_hand="bochs -q -f bochsrc",
+            by_hand=f"bochs -q -f {self._settings.configuration}",
         )
 
 

@@ -94,7 +94,7 @@ class Bochs(CpuModelChoice, Target):
 
     @contextlib.asynccontextmanager
     async def session(self, boots: Sequence[Boot], progress: Progress) -> AsyncIterator[Session]:
-        settings = BochsSettings(self.name, self.displays, self.identity, self.cpu_model)
+        settings = BochsSettings(self.name, self.configuration, self.displays, self.identity, self.cpu_model)
         yield BochsSession(settings, await asyncio.to_thread(self.program, progress), progress)
 
 
