@@ -228,8 +228,7 @@ def bootable(
     `medium` is as for `look`. Raises CaseError; nothing is left then.
     """
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with scratch("image", folder) as temporary:
+        with scratch("image", folder if os.access(folder, os.W_OK) else None) as temporary:
             raw, seen = unpacked(source, temporary / "raw", medium)
             if seen.kind not in KERNELS and (command_line or modules):
                 raise CaseError(f"{source}: only a kernel takes a command line and modules")
