@@ -34,7 +34,7 @@ MOST_BYTES = 64 << 20  # of the console that are kept
 
 # The guest's bytes begin after the place where the simulation starts, and end before the debugger's words on the place
 # where it stops, or on why Bochs gives up.
-STARTED = re.compile(rb"^Next at t=0\n\(0\) [^\n]*\n", re.MULTILINE)
+STARTED = rb"^Next at t=0\n(?:\(\d+\) [^\n]*\n){%d}(?:(?:Switching to CPU\d+\n)?vmexit switch break enabled\n){%d}"
 STOPPED = re.compile(
     rb"(?:\(\d+\)\.\[\d+\] [^\n]*\n|\(\d+\) Caught VMEXIT breakpoint\n)?(?:Next at t=\d+\n(?:\(\d+\) [^\n]*\n)+)?\Z"
     rb"|={70,}\nBochs is exiting with the following message:\n(?!.*Bochs is exiting).*\Z",
@@ -80,13 +80,14 @@ class Debugger:
         self._process = process
         self._close_theirs()
 
-    async def started(self) -> None:
-        """Wait until the debugger is up and has let the simulation start: an interrupt before that kills Bochs.
+    async def started(self, cpus: int = 1, watched: int = 0) -> None:
+        """Wait until the debugger is up and has let the simulation start: an interrupt before that kills Bochs. Its
+        machine has `cpus`, of which `watched` are to stop at a VM exit.
 
         Raises BochsEnd, and EmulatorError when it does not come up in time.
         """
         try:
-            await self._expect(STARTED, limits.BOCHS_START)
+            await self._expect(re.compile(STARTED % (cpus, watched), re.MULTILINE), limits.BOCHS_START)
         except TimeoutError:
             raise EmulatorError("Bochs' debugger does not come up", evidence=self._tail()) from None
         rest = bytes(self._console.buffer)

@@ -40,8 +40,8 @@ class BochsMachine:
         self.process = process
         self.log = folder / "bochs.log"
         self.display = display
-        self.vmx = False  # a VM exit was seen; see watch_vmx()
-        self._watched = 0  # CPUs that stop at one
+        self.vmx = False  # a VM exit was seen
+        self.watched = 0  # CPUs that stop at one
         self._ram: int | None = None  # where the guest's RAM is in the process, once that was asked
         self._debugger = debugger
         self._console = folder / "console.log"
@@ -127,12 +127,6 @@ class BochsMachine:
         """
         return await finished(self._text())
 
-    async def watch_vmx(self, cpus: int) -> None:
-        """Have `vmx` say from now on whether a VM exit has happened. The simulation stops at the first one."""
-        self._watched = cpus
-        async with self.debugger.paused():
-            await self._toggle_vmx_watch()
-
     async def go_on(self) -> None:
         """Let the simulation go on if it has stopped by itself. It does also when the caller gives up."""
         await finished(self._go_on())
@@ -189,35 +183,44 @@ class BochsMachine:
     async def _go_on(self) -> None:
         with contextlib.suppress(BochsEnd):
             async with self.debugger.paused():
-                if self._watched and not self.vmx and VM_EXIT.search(self.debugger.said()[-CONSOLE_TAIL:]):
+                if self.watched and not self.vmx and VM_EXIT.search(self.debugger.said()[-CONSOLE_TAIL:]):
                     self.vmx = True
-                    await self._toggle_vmx_watch()
+                    for command in stops_at_vm_exits(self.watched):
+                        await self.debugger.command(command)
 
-    async def _toggle_vmx_watch(self) -> None:
-        """Switch on, or off, that every CPU stops at a VM exit."""
-        for number in range(self._watched):
-            await self.debugger.command(f"set $cpu = {number}")
-            await self.debugger.command("vmexitbp")
-        await self.debugger.command("set $cpu = 0")
+
+def stops_at_vm_exits(cpus: int) -> list[str]:
+    """Commands of the debugger that switch on, or off, that so many CPUs stop at a VM exit. They end with the first
+    CPU, which the debugger is to stay with.
+    """
+    return [command for number in reversed(range(cpus)) for command in (f"set $cpu = {number}", "vmexitbp")]
 
 
 @contextlib.asynccontextmanager
 async def bochs_machine(
-    program: BochsProgram, config: list[str], folder: Path, *, display: Display | None = None, debugged: bool
+    program: BochsProgram,
+    config: list[str],
+    folder: Path,
+    *,
+    display: Display | None = None,
+    debugged: bool,
+    watched: int = 0,
 ) -> AsyncIterator[BochsMachine]:
     """Run Bochs with these lines of configuration (display library, log and console are added here) while the context
     lasts.
 
     `display` is where its window can be looked at, if anywhere, `debugged` whether the debugger's prompt can be used.
+    So many CPUs as `watched` stop at their first VM exit.
     """
     surroundings = _surroundings(program, folder, display)
     lines = bochsrc(surroundings, config, program.bios, program.vga_bios, warns=program.warns)
     (folder / "bochsrc").write_text("\n".join(lines) + "\n")
     argv = ["-f", str(folder / "bochsrc")]
     if program.debugger is not None and (debugged or not program.debugger):  # where it need not run it only costs time
-        (folder / "debugger.rc").write_text("c\n")
+        (folder / "debugger.rc").write_text("\n".join([*stops_at_vm_exits(watched), "c", ""]))
         argv += [*program.debugger, "-rc", str(folder / "debugger.rc")]
     async with _started(program, argv, folder, display, {}, debugged=debugged) as machine:
+        machine.watched = watched
         yield machine
 
 

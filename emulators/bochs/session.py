@@ -73,13 +73,14 @@ class BochsSession:
         log_lines = b""
         instructions: float | None = None
         gone = False
+        watched = boot.machine.cpus if boot.watches_vmx else 0
         async with contextlib.AsyncExitStack() as stack:
             com1 = await stack.enter_async_context(com_port())
             of_boot = bochs_config(boot, self._settings.cpu_model(boot), f"{folder}/")
             config = [*of_boot, com1.line(1), log_levels(boot.machine.cpus)]
             display = await stack.enter_async_context(self._settings.displays.lent())
             machine = await stack.enter_async_context(
-                bochs_machine(self._program, config, folder, display=display, debugged=True)
+                bochs_machine(self._program, config, folder, display=display, debugged=True, watched=watched)
             )
             commands = [neutral_argv(machine.process.argv)]
             try:
@@ -88,10 +89,8 @@ class BochsSession:
                 )
                 stream, writer = await starting
                 stack.callback(writer.close)
-                await machine.debugger.started()
+                await machine.debugger.started(boot.machine.cpus, watched)
                 watch.go()
-                if boot.watches_vmx:
-                    await machine.watch_vmx(boot.machine.cpus)
                 end = await first(
                     watch.serial.reader(stream),
                     watch.debug.reader(machine.debugger.guest),
