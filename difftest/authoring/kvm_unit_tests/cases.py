@@ -81,7 +81,7 @@ def _case(entry: Entry, image: Image, arch: str) -> Made:
         memory_mib=min(memory, MOST_MIB),
         cpus=min(cpus, MOST_CPUS),
         quiet_seconds=QUIET_IN_A_TEST if image.tests else QUIET,
-        total_seconds=TOTAL,
+        total_seconds=max(TOTAL, entry.timeout or 0),
     )
     return Made(manifest=manifest, image=image, environment=_environment(manifest))
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Sequence
 
 import msgspec
 
@@ -138,8 +137,3 @@ def _seconds(value: str) -> float | None:
     """A timeout, as `timeout` of coreutils takes it."""
     match = re.fullmatch(r"(\d+(?:\.\d+)?)([smh]?)", value)
     return float(match[1]) * {"": 1, "s": 1, "m": 60, "h": 3600}[match[2]] if match else None
-
-
-def command_substitution(values: Sequence[str]) -> bool:
-    """Whether a shell is to work something out in these words."""
-    return any("`" in value or "$" in value for value in values)
