@@ -247,7 +247,7 @@ def _of_image(manifest: Manifest, reading: BootReading, scope: ScreenScope) -> E
     if not line and not switched_off(reading):  # nothing on its ports: the last words on the screen count instead
         fields["last_screen_line"] = masked(last_words(screen), own)
     suite = transcript.suite
-    of_suite = bool(suite.lines or suite.exit is not None)
+    of_suite = manifest.parameters or bool(suite.lines or suite.exit is not None)
     free = {"ended_with": ending.value}
     record = Record(check=IMAGE, status=Status.NOT_REPORTED, fields=fields, free=free, own=of_suite)
     if ended_as_required(reading):  # its only check

@@ -13,6 +13,7 @@ import msgspec
 
 from difftest.atomic import write, writing
 from difftest.errors import StoreError
+from difftest.judging.attribution import SKIPPED
 from difftest.judging.result import Result
 from difftest.report.digest import Digest, Pair, digest, grouped, standing
 from difftest.report.markdown import cell
@@ -51,14 +52,15 @@ def counts_of(pair: Pair) -> Counts:
     standings = Counter(standing(result) for result in pair.results)
     verdicts = Counter(result.verdict for result in pair.results)
     skipped = [result for result in pair.results if result.verdict == Verdict.SKIPPED]
-    whole = len(skipped) == len(pair.results) and len({result.reason for result in skipped}) == 1
+    whole = skipped and len(skipped) == len(pair.results)
+    why = skipped[0].reason if whole else ""
     return Counts(
         agree=verdicts[Verdict.AGREE] - standings["gone"],
         new=standings["new"] + standings["gone"],
         known=standings["known"],
         inconclusive=verdicts[Verdict.INCONCLUSIVE],
         skipped=len(skipped),
-        left_out=skipped[0].reason if whole else "",
+        left_out=f"{why}: {skipped[0].check}" if why.endswith(SKIPPED) else why,
     )
 
 

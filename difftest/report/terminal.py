@@ -81,27 +81,32 @@ def render(whole: Digest, *, full: bool = True) -> Iterator[RenderableType]:
     """
     yield _head(whole)
     suites = [pair for pair in whole.pairs if of_suite(pair)]
-    if len(suites) == len(whole.pairs) and suites:
+    others = [pair for pair in whole.pairs if not of_suite(pair)]
+    if suites:
         yield from _suites(suites)
-        yield _closing(whole)
-        return
+    yield from _cases(others, full=full)
+    yield _closing(whole)
+    if not full and others:
+        yield _text(
+            f"in full, with what agrees and the fields of what is known: difftest report {whole.meta.run}", "dim"
+        )
+
+
+def _cases(pairs: Sequence[Pair], *, full: bool) -> Iterator[RenderableType]:
+    """The results of cases one by one, and what was seen in their boots."""
     counted = (Verdict.AGREE, Verdict.SKIPPED)
-    listed = [result for result in whole.results if full or result.verdict not in counted or not result.expected]
+    results = [result for pair in pairs for result in pair.results]
+    listed = [result for result in results if full or result.verdict not in counted or not result.expected]
     if known := [result for result in listed if not full and standing(result) == "known"]:
         yield _known(known)
     if rows := [result for result in listed if full or standing(result) != "known"]:
         yield _table(rows)
-    for pair in whole.pairs:
-        shown = [result for result in pair.findings if full or not result.expected]
-        for group in grouped(shown):
+    for pair in pairs:
+        reported = [result for result in pair.findings if full or not result.expected]
+        for group in grouped(reported):
             yield Group(*(_finding(pair, group[0]) if len(group) == 1 else _alike(pair, group)))
-        if shown:
+        if reported:
             yield Group(*_evidence(pair))
-    yield _closing(whole)
-    if not full:
-        yield _text(
-            f"in full, with what agrees and the fields of what is known: difftest report {whole.meta.run}", "dim"
-        )
 
 
 def _head(whole: Digest) -> Text:
