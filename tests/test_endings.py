@@ -7,7 +7,7 @@ import pytest
 from difftest.judging.result import Result
 from difftest.reading.dump import exception_dump
 from difftest.verdict import Verdict
-from emulators.observation import Ending
+from emulators.observation import TEXT_BYTES, Ending
 from tests.sides import FREE, boot, judged
 
 LEFT = "the guest left through port 0xF4 with code 1"
@@ -42,6 +42,14 @@ def test_what_each_side_did_last_is_said_where_only_one_came_to_an_end() -> None
     apart = result((b"0\n1\n", Ending.QUIET), (b"0\n", Ending.QUIET))
     assert "that is a difference" in apart.hints[0]
     assert not result((b"a\n", Ending.HALTED), (b"a\n", Ending.HALTED)).hints
+
+
+def test_a_guest_that_could_not_be_seen_is_no_difference() -> None:
+    bochs = boot("bochs", b"", Ending.QUIET, text_memory=bytes(TEXT_BYTES))
+    for memory in (None, bytes(TEXT_BYTES)):
+        (found,) = judged([bochs], [boot("kvm", b"", Ending.QUIET, text_memory=memory)], manifest=FREE)
+        assert found.verdict == Verdict.INCONCLUSIVE
+        assert ("nothing of the guest on kvm could be seen" in found.hints[0]) == (memory is None), found.hints
 
 
 def test_what_the_other_side_said_after_the_exit_is_not_compared() -> None:

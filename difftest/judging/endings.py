@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import msgspec
 
 from difftest.case.manifest import Manifest
-from difftest.judging.evidence import reached_end
+from difftest.judging.evidence import reached_end, switched_off
 from difftest.judging.result import Field
 from difftest.reading.boot_reading import BootReading, read_boot
 from difftest.reading.firmware import last_words
@@ -54,6 +54,11 @@ def end_hints(manifest: Manifest, sides: dict[str, BootReading]) -> list[str]:
     kinds = {name: _kind(manifest, reading) for name, reading in sides.items()}
     if not all(kinds.values()) or set(kinds.values()) == {_ENDED}:
         return []
+    if unseen := [name for name, reading in sides.items() if _unseen(reading)]:
+        return [
+            f"nothing of the guest on {', '.join(unseen)} could be seen: KVM of this host (-t kvm) or QEMU alone "
+            "(-t tcg) may show it"
+        ]
     did = "; ".join(f"{name} {kinds[name]} {_last(reading)}" for name, reading in sides.items())
     enough = f"if that is its end, say so: {_say_end(sides)}"
     if set(kinds.values()) == {_WENT_ON}:
@@ -65,6 +70,12 @@ def end_hints(manifest: Manifest, sides: dict[str, BootReading]) -> list[str]:
         return [f"{did}: {alike}; {enough}"]
     slower = "--timeout SECONDS, or difftest add FILE --quiet-seconds SECONDS"
     return [f"{did}; that is a difference, unless one side only takes longer ({slower})"]
+
+
+def _unseen(reading: BootReading) -> bool:
+    """Whether a boot gave no word, and no screen that could have had one."""
+    observation = reading.observation
+    return observation.text_memory is None and not reading.transcript.terminal_line and not switched_off(reading)
 
 
 def _kind(manifest: Manifest, reading: BootReading) -> str:
