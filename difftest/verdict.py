@@ -11,6 +11,7 @@ from typing import Protocol
 import msgspec
 
 FORMER_SHARED = "inherited"
+IMAGE_SKIPPED = "the image skipped it"  # the reason where an image that skips a test does not say why
 
 
 class Status(enum.StrEnum):

@@ -13,7 +13,7 @@ import msgspec
 
 from difftest.judging.evidence import Evidence
 from difftest.judging.result import Field, Role
-from difftest.verdict import Status, Verdict
+from difftest.verdict import IMAGE_SKIPPED, Status, Verdict
 
 BY_EXITS = "whether L0 handles the access (difftest run --exits), "  # one of the things that decide a shared failure
 MOST_FIELDS = 3  # that a reason names
@@ -21,7 +21,6 @@ _NO_PASS = {
     Role.SUBJECT: (Status.FAIL, Status.DIED, Status.NOT_REPORTED),
     Role.REFERENCE: (Status.NOT_REPORTED,),
 }
-SKIPPED = "the image skipped it"
 GOOD = (Status.PASS, Status.OPEN)
 
 
@@ -46,7 +45,9 @@ def attribute(
         # A test of the image's own that one side left out, and that the other did not pass or has not, compares
         # nothing; but what fails under KVM fails.
         if sides[role].status == Status.SKIP and other.record.own and other.status in _NO_PASS[role]:
-            return Attribution(verdict=Verdict.SKIPPED, reason=f"{targets[role]}: {sides[role].reason or SKIPPED}")
+            return Attribution(
+                verdict=Verdict.SKIPPED, reason=f"{targets[role]}: {sides[role].reason or IMAGE_SKIPPED}"
+            )
     if subject.status == Status.NOT_REPORTED:
         return _inconclusive(targets[Role.SUBJECT], subject)
     if subject.bad:
@@ -61,7 +62,7 @@ def attribute(
         return Attribution(verdict=Verdict.DIFFER, reason=dead[0].reason, hints=_host_beside(sides, hardware))
     for role, side in ((Role.REFERENCE, reference), (Role.SUBJECT, subject)):
         if side.status == Status.SKIP:
-            reason = f"{targets[role]}: {side.reason or SKIPPED}"
+            reason = f"{targets[role]}: {side.reason or IMAGE_SKIPPED}"
             return Attribution(verdict=Verdict.SKIPPED, reason=reason)
     differing = [field.name for field in fields if field.differs]
     if differing or reference.status != subject.status:

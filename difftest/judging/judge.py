@@ -412,7 +412,8 @@ def _unfit(manifest: Manifest, reading: BootReading) -> str:
     if observation.alarms:
         return visible(observation.alarms[0], 300)
     believed = observation.ending in ORDERLY or reached_end(manifest, reading)
-    if reading.screen.problem and believed and not switched_off(reading):
+    # An image that leaves its lines in RAM says nothing on its screen.
+    if reading.screen.problem and believed and not switched_off(reading) and not manifest.parameters:
         return visible(reading.screen.problem, 300)
     return ""
 

@@ -13,13 +13,12 @@ import msgspec
 
 from difftest.atomic import write, writing
 from difftest.errors import StoreError
-from difftest.judging.attribution import SKIPPED
 from difftest.judging.result import Result
 from difftest.report.digest import Digest, Pair, digest, grouped, standing
 from difftest.report.markdown import cell
 from difftest.report.words import sentence, statuses, titles
 from difftest.run.store import StoredRun
-from difftest.verdict import MEANINGS, Verdict
+from difftest.verdict import IMAGE_SKIPPED, MEANINGS, Verdict
 
 START, END = "<!-- suite: written by `difftest report --suite`, do not edit -->", "<!-- end of suite -->"
 
@@ -60,7 +59,7 @@ def counts_of(pair: Pair) -> Counts:
         known=standings["known"],
         inconclusive=verdicts[Verdict.INCONCLUSIVE],
         skipped=len(skipped),
-        left_out=f"{why}: {skipped[0].check}" if why.endswith(SKIPPED) else why,
+        left_out=f"{why}: {skipped[0].check}" if why.endswith(IMAGE_SKIPPED) else why,
     )
 
 
