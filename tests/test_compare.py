@@ -122,6 +122,21 @@ def test_checks_by_versions(tmp_path: Path) -> None:
     assert "fixed in Linux 6.1.2" in out.getvalue() and "new in Linux 7.3.4" in out.getvalue()
 
 
+def test_twelve_versions_have_a_line_for_each_kind_of_change(tmp_path: Path) -> None:
+    """Which versions did not run a check shows in the table."""
+    verdicts = [Verdict.AGREE, Verdict.SUBJECT_WRONG] * 6
+    runs = [
+        run(tmp_path, f"202601{number:02}-000000-aaaa", f"6.{number}.1", [] if number > 10 else [one(verdict)])
+        for number, verdict in enumerate(verdicts, 1)
+    ]
+    out = io.StringIO()
+    show(compare(runs), out, width=120)
+    lines = out.getvalue().splitlines()
+    (row,) = [number for number, line in enumerate(lines) if line.split()[:2] == ["c", "k"]]
+    assert "new in B, D, F, H, J" in lines[row] and "fixed in C, E, G, I" in lines[row + 1]
+    assert "unknown in" not in out.getvalue()
+
+
 @pytest.mark.parametrize(
     ("check", "before", "expected"),
     [

@@ -112,10 +112,16 @@ def _remarks(console: Console, comparison: Comparison, row: ComparisonRow) -> No
 
 
 def _changes(columns: Sequence[str], row: ComparisonRow) -> Text:
-    """What changed and in which version; one word when it is the same everywhere."""
+    """What changed and in which versions, a line for each kind; one word when it is the same everywhere. That nothing
+    is known of a version which did not run the check goes without saying.
+    """
+    versions: dict[Change, list[str]] = {}
+    for change, heading, verdict in zip(row.changes, columns[1:], row.verdicts[1:], strict=True):
+        if change != Change.SAME and (verdict is not None or len(row.changes) == 1):
+            versions.setdefault(change, []).append(heading)
     cells = [
-        Text(visible(f"{change} in {heading}" if len(row.changes) > 1 else change, 120), STYLES[change])
-        for change, heading in zip(row.changes, columns[1:], strict=False)
-        if change != Change.SAME
+        Text(visible(f"{change} in {', '.join(names)}" if len(row.changes) > 1 else change, 300), STYLES[change])
+        for change, names in versions.items()
     ]
-    return Text("\n").join(cells) if cells else Text(Change.SAME, STYLES[Change.SAME])
+    same = Change.SAME if Change.UNKNOWN not in row.changes else ""
+    return Text("\n").join(cells) if cells else Text(same, STYLES[Change.SAME])
