@@ -28,7 +28,8 @@ from difftest.reading.screen import read_screen
 from emulators.host.files import cache_folder
 from emulators.hosted.appliance.machine import KERNEL_LOG
 from emulators.hosted.appliance.snapshot import snapshots
-from emulators.hosted.session import SLOWER, HostedSession
+from emulators.hosted.remains import SLOWER
+from emulators.hosted.session import HostedSession
 from emulators.hosted.target import KvmHosted
 from emulators.observation import EXITS_LOG, Boot, Ending, Limits, Machine
 from emulators.target import Session

@@ -12,7 +12,7 @@ import pytest
 from difftest.case.case import of_image
 from difftest.image.prepare import prepare
 from emulators.bochs.target import Bochs
-from emulators.hosted.session import SLOWER
+from emulators.hosted.remains import SLOWER
 from emulators.hosted.target import KvmHosted
 from emulators.observation import Boot, Limits, Machine
 from emulators.qemu.target import Tcg
