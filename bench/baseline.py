@@ -33,7 +33,7 @@ INSTRUCTIONS = ("emulated instructions", "emulated instructions to ready")  # co
 WHOLE_CPU = "cpu seconds of the whole emulator"  # of an emulator that did one boot; where there is none:
 CPU = ("cpu seconds", "cpu seconds to ready")
 ENDED_WELL = (0, 1, 3)
-MILLION, SECONDS = "million instructions", "CPU s"
+MILLION, SECONDS = "million emulated instructions", "CPU s"
 
 Figures = dict[str, float]  # by unit
 

@@ -27,9 +27,9 @@ def test_every_boot_counts_on_its_side(tmp_path: Path) -> None:
     cold = {"emulated_instructions": 32e6, "emulated_instructions_to_ready": 64e6}
     stored(tmp_path, "kvm-hosted", 0, **cold, cpu_seconds=16, cpu_seconds_to_ready=32)
     assert baseline.by_side(tmp_path) == {
-        "reference: million instructions": 12,
-        "host CPU: million instructions": 16,
-        "hosted: million instructions": 96,
+        "reference: million emulated instructions": 12,
+        "host CPU: million emulated instructions": 16,
+        "hosted: million emulated instructions": 96,
         "reference: CPU s": 6,
         "host CPU: CPU s": 8,
         "hosted: CPU s": 48,
