@@ -8,7 +8,7 @@ from pathlib import Path
 
 from difftest.case.case import Case, load
 from difftest.image.build import KIT, BuiltImage, build_case
-from difftest.image.params import select_checks
+from difftest.image.parameter_block import select_checks
 from difftest.reading.record import Record, parse
 from emulators.bochs.target import Bochs
 from emulators.host.files import sha256

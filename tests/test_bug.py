@@ -10,7 +10,7 @@ import pytest
 
 from difftest.case.manifest import HOST_KERNEL, KnownDivergence
 from difftest.errors import StoreError
-from difftest.image.params import speaking
+from difftest.image.parameter_block import speaking
 from difftest.judging.result import Field, Result
 from difftest.reading.boot_reading import BootRecord
 from difftest.report.bug import bug_report

@@ -13,7 +13,7 @@ from difftest.case.case import load
 from difftest.errors import BuildError, CaseError, HostError
 from difftest.image import build
 from difftest.image.build import KIT, build_case
-from difftest.image.params import MAGIC, params_of
+from difftest.image.parameter_block import MAGIC, params_of
 from difftest.image.prepare import prepare, with_checks
 from emulators.host.disk import CYLINDER
 

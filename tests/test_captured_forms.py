@@ -21,7 +21,7 @@ from difftest.judging.result import Result
 from difftest.report.bug import bug_report
 from difftest.report.bundle import bundle
 from difftest.report.digest import digest
-from difftest.report.find import found
+from difftest.report.lookup import found
 from difftest.report.words import NO_CHECKS
 from difftest.verdict import MEANINGS, Verdict
 from emulators.fake import Fake, observation

@@ -8,7 +8,7 @@ import pytest
 from difftest.history.carried_out import by_l0, hint
 from difftest.history.compare import compare
 from difftest.report.digest import digest
-from difftest.report.find import found
+from difftest.report.lookup import found
 from difftest.report.words import decide
 from difftest.run.store import StoredRun
 from tests.test_captured import captured

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from difftest.judging.result import Result
-from difftest.reading.dump import exception_dump
+from difftest.reading.exception_dump import exception_dump
 from difftest.verdict import Verdict
 from emulators.observation import TEXT_BYTES, Ending
 from tests.sides import FREE, boot, judged

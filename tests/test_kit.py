@@ -12,7 +12,7 @@ import pytest
 
 from difftest.case.case import load
 from difftest.image.build import KIT, BuiltImage, build_case
-from difftest.image.params import select_checks, with_ram_log
+from difftest.image.parameter_block import select_checks, with_ram_log
 from difftest.reading.record import parse
 from emulators.bochs.configuration import bochs_config
 from emulators.bochs.machine import bochsrc

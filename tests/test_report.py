@@ -20,10 +20,10 @@ from difftest.judging.result import Result
 from difftest.reading.boot_reading import BootRecord
 from difftest.report.catalogue import catalogue
 from difftest.report.digest import count, digest, headline
+from difftest.report.field_values import meaning
 from difftest.report.frames import fields_frame, results_frame, timings_frame
 from difftest.report.html import html_report
 from difftest.report.json import json_report
-from difftest.report.meaning import meaning
 from difftest.report.terminal import PIPED_WIDTH, show
 from difftest.report.words import paragraph, reproduce
 from difftest.run.store import StoredRun

@@ -14,7 +14,7 @@ from difftest.case.case import Case
 from difftest.case.manifest import About, MachineRule, Manifest
 from difftest.errors import DiskError, error_report
 from difftest.history.rejudge import rejudge
-from difftest.image.params import LAYOUT, MAGIC, VERSION, params_of
+from difftest.image.parameter_block import LAYOUT, MAGIC, VERSION, params_of
 from difftest.image.prepare import PreparedCase
 from difftest.judging.result import Result, Role
 from difftest.reading.screen_reading import RowReading, ScreenReading

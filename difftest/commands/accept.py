@@ -34,7 +34,7 @@ def accept(
     from difftest.authoring.accept import accept_of, accepted_all, entry
     from difftest.errors import CaseError
     from difftest.report.digest import digest
-    from difftest.report.find import found
+    from difftest.report.lookup import found
     from difftest.run.store import StoredRun
 
     if everything == bool(check):

@@ -28,7 +28,7 @@ def bundle(
     from difftest.atomic import write, writing
     from difftest.report.bundle import bundle as packed
     from difftest.report.digest import digest
-    from difftest.report.find import found
+    from difftest.report.lookup import found
     from difftest.run.store import StoredRun
     from emulators.registry import targets
 

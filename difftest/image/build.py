@@ -19,7 +19,7 @@ import msgspec
 from difftest.atomic import UnfitError, contents
 from difftest.case.manifest import About
 from difftest.errors import HOST_ERRORS, BuildError, HostError, refusal
-from difftest.image.params import MAGIC
+from difftest.image.parameter_block import MAGIC
 from emulators.host.answers import Answer, cached_answer
 from emulators.host.cache import Cache
 from emulators.host.disk import whole_cylinders

@@ -21,7 +21,7 @@ from difftest.image.build import build_case
 from difftest.image.disk import padded_bytes
 from difftest.image.grub import GRUB, wrapped
 from difftest.image.kind import KERNELS, PACKED, Kind, Look, look
-from difftest.image.params import select_checks, selection, with_ram_log
+from difftest.image.parameter_block import select_checks, selection, with_ram_log
 from difftest.image.unpack import unpack
 from emulators.host.cache import Cache
 from emulators.host.errors import EmulatorError, silent

@@ -11,7 +11,7 @@ import msgspec
 
 from difftest.case.manifest import IMAGE, Manifest
 from difftest.reading.boot_reading import BootReading, Parts
-from difftest.reading.dump import exception_dump
+from difftest.reading.exception_dump import exception_dump
 from difftest.reading.firmware import is_firmware, last_words, printed_lines
 from difftest.reading.pairing import identified, masked
 from difftest.reading.record import Record

@@ -35,7 +35,7 @@ from difftest.judging.evidence import (
 from difftest.judging.known import applying, covers, describes, matches
 from difftest.judging.result import BY_L0, Field, Result, Role, Side
 from difftest.reading.boot_reading import BootReading, Parts
-from difftest.reading.dump import exception_dump
+from difftest.reading.exception_dump import exception_dump
 from difftest.reading.exits import exits_of, l0_view
 from difftest.reading.record import Record, parse
 from difftest.text import visible

@@ -12,13 +12,13 @@ from collections.abc import Mapping
 
 from difftest.case.manifest import EMULATOR, HOST_KERNEL
 from difftest.errors import StoreError
-from difftest.image.params import speaking
+from difftest.image.parameter_block import speaking
 from difftest.judging import result as judged
 from difftest.judging.confirmation import OTHER_HOST, Stage, StageOutcome
 from difftest.judging.result import Result, Role
 from difftest.report.digest import Digest, Pair, SideReport, digest
-from difftest.report.find import found, manifest_of
-from difftest.report.meaning import spelled
+from difftest.report.field_values import spelled
+from difftest.report.lookup import found, manifest_of
 from difftest.report.words import NO_CHECKS, command_line, effect, reproduce, reproduce_on_bochs, sentence
 from difftest.run.store import StoredRun
 from difftest.text import visible

@@ -18,12 +18,12 @@ import msgspec
 from difftest.atomic import file_name
 from difftest.case.case import Case
 from difftest.errors import StoreError
-from difftest.image.params import speaking
+from difftest.image.parameter_block import speaking
 from difftest.judging.result import Result
 from difftest.report.bug import IMAGE_NAME, bug_report
 from difftest.report.digest import Pair, SideReport, digest
 from difftest.report.environment import environments
-from difftest.report.find import found, manifest_of
+from difftest.report.lookup import found, manifest_of
 from difftest.report.words import NO_CHECKS, command_line, paragraph, title
 from difftest.run.store import StoredRun
 from difftest.text import visible

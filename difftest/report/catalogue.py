@@ -11,8 +11,8 @@ from difftest.history.compare import headings
 from difftest.judging.result import Result
 from difftest.report.digest import digest
 from difftest.report.environment import environments
-from difftest.report.find import manifest_of
 from difftest.report.findings import END, START, findings, table
+from difftest.report.lookup import manifest_of
 from difftest.report.markdown import cell
 from difftest.report.words import statuses, targets
 from difftest.run.metadata import CaseSnapshot

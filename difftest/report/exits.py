@@ -6,8 +6,8 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 
 from difftest.reading.exits import CR_ACCESS, Exit, ExitHandling, L0View, Window, exits_of, l0_view
+from difftest.report.field_values import EXIT_REASONS, VECTORS
 from difftest.report.markdown import cell
-from difftest.report.meaning import EXIT_REASONS, VECTORS
 from difftest.report.qualification import CONTROL_REGISTER
 from difftest.run.store import StoredRun
 from emulators.observation import Observation

@@ -20,8 +20,8 @@ from difftest.judging.result import Result
 from difftest.reading.boot_reading import BootReading
 from difftest.report.digest import Digest, Pair, SideReport, counts, digest, grouped, headline, notable, standing
 from difftest.report.environment import environments
+from difftest.report.field_values import meaning
 from difftest.report.linediff import DiffRow, line_diff
-from difftest.report.meaning import meaning
 from difftest.report.qualification import decoded
 from difftest.report.suites import group_in_words, of_suite
 from difftest.report.words import called, command_line, decide, paragraph, reproduce, required, sentence, title, titles

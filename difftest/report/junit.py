@@ -7,7 +7,7 @@ from junitparser.junitparser import FinalResult
 
 from difftest.judging.result import Result
 from difftest.report.digest import Pair, digest, standing
-from difftest.report.meaning import spelled
+from difftest.report.field_values import spelled
 from difftest.report.words import called, paragraph, reproduce, required
 from difftest.run.store import StoredRun
 from difftest.text import visible

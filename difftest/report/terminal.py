@@ -19,7 +19,7 @@ from rich.text import Text
 
 from difftest.judging.result import Field, Result
 from difftest.report.digest import Digest, Pair, SideReport, counts, digest, grouped, headline, standing
-from difftest.report.meaning import spelled
+from difftest.report.field_values import spelled
 from difftest.report.suites import counts_of, group_in_words, left_out, of_suite
 from difftest.report.words import (
     called,

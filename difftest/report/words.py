@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from difftest.case.manifest import EMULATOR, HOST_EMULATOR, HOST_KERNEL, IMAGE, OF_LOGS
 from difftest.judging.result import BY_L0, Field, Result, Role, Side
 from difftest.report.digest import Pair, standing
-from difftest.report.meaning import meaning, spelled
+from difftest.report.field_values import meaning, spelled
 from difftest.text import visible
 from difftest.verdict import MEANINGS, Verdict, explanation
 from emulators.observation import Observation

@@ -13,7 +13,7 @@ from emulators.host.errors import EmulatorError
 from emulators.host.files import read_log
 from emulators.host.limits import AnswerTimeout, in_time
 from emulators.host.paths import neutral_argv
-from emulators.hosted import parameters
+from emulators.hosted import module_parameters
 from emulators.hosted.appliance import tracing
 from emulators.hosted.appliance.machine import DUMP, IPS, KERNEL_LOG, ORDER, QEMU_LOG, ApplianceMachine
 from emulators.hosted.exit_log import exit_log
@@ -140,7 +140,7 @@ async def observe(
         watch=watch,
         end=end,
         broken=broken,
-        parameters=parameters.identity(machine.ready_line),
+        parameters=module_parameters.identity(machine.ready_line),
         dump=left,
         registers=registers,
         logs={QEMU_LOG: log, KERNEL_LOG: kernel_log, **({EXITS_LOG: exit_log(exits)} if exits else {})},

@@ -16,7 +16,7 @@ from emulators.bochs.target import bochs_requirements
 from emulators.host.disk import CYLINDER
 from emulators.host.errors import EmulatorError, HostingError, Progress
 from emulators.host.files import cache_folder
-from emulators.hosted import parameters
+from emulators.hosted import module_parameters
 from emulators.hosted.appliance import build, initramfs
 from emulators.hosted.appliance.kernel import fetch
 from emulators.hosted.appliance.machine import PORTS
@@ -59,7 +59,7 @@ class KvmHosted(CpuModelChoice, Target):
         """`kernel` is one that `emulators.hosted.appliance.kernel.fetch` takes, `host_bochs` the Bochs that hosts KVM,
         chosen apart from the reference's, None the quickest that can be had, and `qemu` the path of the QEMU in there,
         None the distribution's. `host_cpu_model` is the CPU of that Bochs; KVM's guest sees of it what KVM gives.
-        `kvm_param` has parameters of KVM's modules, see emulators.hosted.parameters.
+        `kvm_param` has parameters of KVM's modules, see emulators.hosted.module_parameters.
         `cold` is to boot Linux for each session, and not to restore it from a snapshot for each boot.
         `exits` is to record which VM exits L0 handles.
 
@@ -74,7 +74,7 @@ class KvmHosted(CpuModelChoice, Target):
         self.cache = cache or cache_folder()
         self.qemu = qemu_program(qemu)
         self._unfit: dict[str, HostingError] = {}  # shared with the same target on other CPU models; see Settings
-        self.parameters = parameters.asked(kvm_param)
+        self.parameters = module_parameters.asked(kvm_param)
         self._appliance: build.Appliance | None = None
         self._program: BochsProgram | None = None
 
@@ -182,7 +182,7 @@ class KvmHosted(CpuModelChoice, Target):
             else {}
         )
         models = {"cpu model": CPU, "hosting cpu model": self.model, "kernel arch": "x86_64"}
-        asked = {parameters.ASKED: " ".join(self.parameters)} if self.parameters else {}
+        asked = {module_parameters.ASKED: " ".join(self.parameters)} if self.parameters else {}
         return {**self.qemu.identity(), **bochs, **built, "accelerator": "kvm", **models, **asked}
 
     def thorough(self) -> KvmHosted | None:

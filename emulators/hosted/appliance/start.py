@@ -20,7 +20,7 @@ from emulators.host import limits
 from emulators.host.disk import whole_cylinders
 from emulators.host.errors import EmulatorError
 from emulators.host.limits import in_time
-from emulators.hosted import parameters
+from emulators.hosted import module_parameters
 from emulators.hosted.appliance import tracing
 from emulators.hosted.appliance.build import Appliance
 from emulators.hosted.appliance.machine import AGENT_PORT, DEBUG_PORT, GUEST_PORT, IPS, QMP_PORT, ApplianceMachine
@@ -114,7 +114,7 @@ async def booted(
             ports.machine(bochs) as machine,
         ):
             await machine.wait_ready(power_on)
-            parameters.check(hosting.parameters, machine.ready_line)
+            module_parameters.check(hosting.parameters, machine.ready_line)
             if hosting.traced:
                 await tracing.set_up(machine)
             yield machine

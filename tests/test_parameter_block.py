@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from difftest.errors import BuildError
-from difftest.image.params import LAYOUT, MAGIC, params_of, select_checks, selection, speaking, with_ram_log
+from difftest.image.parameter_block import LAYOUT, MAGIC, params_of, select_checks, selection, speaking, with_ram_log
 from emulators.ram_log import HEADER, RamLog
 from emulators.ram_log import MAGIC as LOG_MAGIC
 
