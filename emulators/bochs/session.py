@@ -127,8 +127,9 @@ class BochsSession:
                     end, gone = await _gone(machine, end, boot.machine.cpus)
                 except EmulatorError as error:
                     end = (Ending.CRASH, f"{end[0]} ({end[1]}), then: {error}") if memory is None else end
-        if display.server.returncode is not None:  # what Bochs did without it is nothing that the guest did
-            raise EmulatorError("the X server that Bochs drew on has ended", hint="was it killed, for want of memory?")
+            if display.server.returncode is not None:  # what Bochs did without it is nothing that the guest did
+                message = "the X server that Bochs drew on has ended"
+                raise EmulatorError(message, hint="was it killed, for want of memory?")
         log = read_log(folder / "bochs.log")
         debug = machine.debugger.debug_port()[: watch.cap]
         watch.mark("observed")
