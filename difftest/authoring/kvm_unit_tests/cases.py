@@ -16,7 +16,7 @@ ENVIRONMENT = "environment"  # the module with what an image would ask fw_cfg fo
 END = r"^difftest exit \d+\r?\n"
 MEMORY_MIB = 256
 MOST_MIB, MOST_CPUS = 2048, 8
-QUIET, TOTAL = 60.0, 240.0  # seconds
+QUIET, TOTAL = 60.0, 120.0  # seconds
 QUIET_IN_A_TEST = 30.0  # of an image with many tests, which are short, and others of which come after one that hangs
 # What the parameters of KVM's modules are where nobody sets them.
 DEFAULTS = {
