@@ -4,28 +4,6 @@
 
 static int tests, failures;
 
-static void out8(unsigned short port, unsigned char value)
-{
-	__asm__ volatile("outb %0, %1" : : "a"(value), "Nd"(port));
-}
-
-static unsigned char in8(unsigned short port)
-{
-	unsigned char value;
-
-	__asm__ volatile("inb %1, %0" : "=a"(value) : "Nd"(port));
-	return value;
-}
-
-void puts(const char *text)
-{
-	for (; *text; text++) {
-		while (!(in8(0x3fd) & 0x20))
-			;
-		out8(0x3f8, *text);
-	}
-}
-
 /* %s and %d of numbers that are not negative. */
 int printf(const char *format, ...)
 {
@@ -53,17 +31,6 @@ int printf(const char *format, ...)
 	*to = '\0';
 	puts(buffer);
 	return to - buffer;
-}
-
-void exit(int code)
-{
-	static const char word[] = "Shutdown";
-
-	out8(0xf4, code);
-	for (const char *at = word; *at; at++)
-		out8(0x8900, *at);
-	for (;;)
-		__asm__ volatile("hlt");
 }
 
 void report(int passed, const char *name)
