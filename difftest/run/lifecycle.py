@@ -136,7 +136,7 @@ def _machine_of(case: Case) -> str:
 
 
 def _host() -> dict[str, str]:
-    from emulators.qemu.target import host_cpu
+    from emulators.qemu.host_kvm import host_cpu
 
     return {
         "kernel": os.uname().release,

@@ -22,8 +22,9 @@ from emulators.hosted.images import disks, file_name, hand_in
 from emulators.hosted.kernel_log import faults
 from emulators.hosted.remains import SETTLE, Remains, observe
 from emulators.observation import WHOLE_CPU, Boot, Ending, Medium, Observation
-from emulators.qemu.machine import Qemu, qemu_argv, qemu_line
-from emulators.qemu.target import IGNORE_MSRS
+from emulators.qemu.command_line import qemu_argv, qemu_line
+from emulators.qemu.host_kvm import IGNORE_MSRS
+from emulators.qemu.machine import Qemu
 from emulators.watch import discarding
 
 LARGEST_IMAGE = 2 << 30  # bytes

@@ -25,8 +25,8 @@ from emulators.hosted.appliance.start import MODEL, Hosting, standalone_applianc
 from emulators.hosted.host_cpu import HostCpu
 from emulators.hosted.session import HostedSession, Settings
 from emulators.observation import Boot, Machine
+from emulators.qemu.command_line import machine_argv, qemu_argv, stock_argv
 from emulators.qemu.cpu_models import check_cpu_model as check_qemu_cpu_model
-from emulators.qemu.machine import machine_argv, qemu_argv, stock_argv
 from emulators.qemu.program import INSTALL_QEMU, qemu_program
 from emulators.qemu.target import kvm_conditions, kvm_variants
 from emulators.standalone import IMAGE, SECOND, StandaloneBoot, standalone_qemu

@@ -22,7 +22,7 @@ from emulators.host.limits import AnswerTimeout, in_time
 from emulators.hosted.appliance.initramfs import PACK
 from emulators.hosted.appliance.packed import unpacked
 from emulators.observation import Ending
-from emulators.qemu.machine import Ports
+from emulators.qemu.command_line import Ports
 from emulators.watch import End, exited, shut_down
 
 # Emulated instructions per emulated second: high, so that few go to the timer ticks of the two kernels.
