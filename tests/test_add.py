@@ -329,7 +329,19 @@ def test_marker_and_verdict_words_are_proposed_from_what_was_seen() -> None:
     assert (suite.end, suite.right) == ("", "")
 
 
-@pytest.mark.parametrize("line", ["enabling apic", "Loading modules", "cpu 1 up", "paging enabled", "done", "step 3"])
+HUNG = [
+    "enabling apic",
+    "Loading modules",
+    "cpu 1 up",
+    "done",
+    "step 3",
+    "Checking memory:",
+    "CPU type 3",
+    "loaded 50%",
+]
+
+
+@pytest.mark.parametrize("line", [*HUNG, "enter long mode", "boot disk: ata0", "--- phase #"])
 @pytest.mark.parametrize("ending", [Ending.QUIET, Ending.TOTAL])
 def test_the_line_that_a_boot_hung_after_is_no_end(line: str, ending: Ending) -> None:
     hung = propose(observation("bochs", f"start\n{line}\n".encode(), ending), BLANK)
@@ -356,6 +368,17 @@ def test_a_silent_image_is_known_by_its_screen() -> None:
     assert propose(observation("bochs", b"", Ending.QUIET), drawn).end_screen == "", "those are no words"
     asks = ScreenReading(rows=BLANK.rows, text=["Press any key to reboot...", *[""] * 24])
     assert propose(observation("bochs", b"", Ending.QUIET), asks).end_screen == r"^ *Press any key to reboot\.\.\."
+    for prompt in (
+        "boot: ",
+        "C:\\>",
+        "root@host:~# ",
+        "Enter your choice: ",
+        "Hit any key",
+        "Insert a system disk",
+        "login:",
+    ):
+        shown = ScreenReading(rows=BLANK.rows, text=[prompt.rstrip(), *[""] * 24])
+        assert propose(observation("bochs", b"", Ending.QUIET), shown).end_screen or len(prompt) < 5, prompt
     for going_on in ("Loading the test......", "Please wait ..."):
         waits = propose(
             observation("bochs", b"", Ending.QUIET), ScreenReading(rows=BLANK.rows, text=[going_on, *[""] * 24])

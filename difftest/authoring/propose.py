@@ -29,7 +29,12 @@ _ALL_DONE = re.compile(
     re.IGNORECASE,
 )
 # A screen that waits for somebody: a prompt, or words that ask for something.
-_WAITS = re.compile(r"[>$#%:?] *_?$|\b(?:press|hit|strike|type|enter|insert|choose|select|login)\b", re.IGNORECASE)
+_WAITS = re.compile(
+    r"[>?] *_?$|^\S*[$#] *_?$|\b(?:boot|login|password|prompt|command|choice|option|selection): *_?$"
+    r"|\b(?:press|hit|strike)\b.*\b(?:key|enter|return|space|esc)\b"
+    r"|\b(?:insert|change)\b.*\b(?:disk|diskette|floppy|cd|media)\b|\b(?:type|enter|choose|select)\b.*[:?] *_?$",
+    re.IGNORECASE,
+)
 # What follows the first of these varies with the outcome.
 _VARIES = re.compile(r"""["'(<\[=]|\b0x|\d""")
 _WORDS = re.compile(r"[^\W_]")
@@ -104,7 +109,10 @@ def _end_screen(observation: Observation, words: str) -> str:
     """
     if observation.ending not in (Ending.QUIET, Ending.HALTED) or _GOES_ON.search(words):
         return ""
-    return _beginning(words) if _WAITS.search(words) or _is_end(words) else ""
+    if not _WAITS.search(words) and not _is_end(words):
+        return ""
+    whole = rf"^ *{re.escape(words)}\s*$".replace(r"\ ", " ") if _WORDS.search(words) else ""
+    return _beginning(words) or whole
 
 
 def _no_end(observation: Observation, said: Transcript, words: str) -> str:
