@@ -178,14 +178,19 @@ def _tell(found: Search, state: State) -> None:
 
 def _tell_who(found: Search, state: State, results: Path, case: str) -> None:
     """Whether L0 carried out the check on one kernel and not on the other, or the command that shows it."""
+    from difftest.errors import StoreError
     from difftest.history.carried_out import OPTION, by_l0, hint
     from difftest.run.store import StoredRun
 
-    runs = {version: StoredRun.find(results, state.tried[version].run) for version in (found.good, found.bad)}
-    who = {f"Linux {version}": by_l0(run, state.case, state.check, TARGET) for version, run in runs.items()}
+    pair = (found.good, found.bad)
+    try:
+        runs = {version: StoredRun.find(results, state.tried[version].run) for version in pair}
+        who = {f"Linux {version}": by_l0(run, state.case, state.check, TARGET) for version, run in runs.items()}
+    except StoreError:  # a run that somebody has removed since takes nothing from what was found
+        who = dict.fromkeys(pair)
     if None in who.values():
-        kernels = [word for version in runs for word in ("--kernel", version)]
-        line = command_of(["run", case, "-k", state.check, "--target", TARGET, OPTION, *kernels], {})
+        kernels = [word for version in pair for word in ("--kernel", version)]
+        line = ["difftest", "run", case, "-k", state.check, "--target", TARGET, OPTION, *kernels]
         typer.echo(f"whether L0 carries it out on both: {shlex.join(line)}")
     elif said := hint(who):
         typer.echo(said)
