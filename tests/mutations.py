@@ -153,8 +153,8 @@ MUTATIONS = [
     Mutation(JUDGE, "    if reading.screen.problem and believed and", "    if reading.screen.problem and"),
     Mutation(
         JUDGE,
-        "    if reading.screen.problem and believed and not switched_off(reading):",
-        "    if reading.screen.problem and believed:",
+        "    if reading.screen.problem and believed and not switched_off(reading) and",
+        "    if reading.screen.problem and believed and",
     ),
     Mutation(
         JUDGE,
@@ -449,8 +449,8 @@ MUTATIONS = [
         ATTRIBUTION,
         "    if reference.status == Status.NOT_REPORTED:\n"
         "        return _inconclusive(targets[Role.REFERENCE], reference)\n"
-        "    if reference.bad and",
-        "    if reference.bad and",
+        "    if reference.bad:\n",
+        "    if reference.bad:\n",
     ),
     Mutation(
         ATTRIBUTION,
