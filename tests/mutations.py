@@ -15,6 +15,9 @@ class Mutation(NamedTuple):
 
 ATTRIBUTION = "difftest/judging/attribution.py"
 JUDGE = "difftest/judging/judge.py"
+REPEAT = "difftest/judging/repeat_verdict.py"
+LOGS = "difftest/judging/log_findings.py"
+FIELDS = "difftest/judging/fields.py"
 SIDE = "difftest/judging/evidence.py"
 KNOWN = "difftest/judging/known.py"
 CONFIRMATION = "difftest/judging/confirmation.py"
@@ -97,15 +100,15 @@ MUTATIONS = [
     ),
     # Comparing: what is judged, and over which boots.
     Mutation(
-        JUDGE,
+        REPEAT,
         "Verdict.BOTH_WRONG: (Verdict.REFERENCE_WRONG, Verdict.SUBJECT_WRONG),",
         "Verdict.BOTH_WRONG: (Verdict.REFERENCE_WRONG,),",
     ),
-    Mutation(JUDGE, "Verdict.SHARED: (Verdict.REFERENCE_WRONG,),", "Verdict.SHARED: (Verdict.SUBJECT_WRONG,),"),
+    Mutation(REPEAT, "Verdict.SHARED: (Verdict.REFERENCE_WRONG,),", "Verdict.SHARED: (Verdict.SUBJECT_WRONG,),"),
     Mutation(JUDGE, "(*reading.transcript.records, *reading.transcript.started)]", "(*reading.transcript.records,)]"),
     Mutation(JUDGE, "checks = list(dict.fromkeys([*abouts, *reported]))", "checks = list(dict.fromkeys(reported))"),
     Mutation(JUDGE, "        if whole.verdict != Verdict.AGREE:\n            results.append(whole)\n", ""),
-    Mutation(JUDGE, "*_panics(pairing), *_kernel_faults(pairing)]", "*_kernel_faults(pairing)]"),
+    Mutation(JUDGE, "*panics_of(pairing), *kernel_faults_of(pairing)]", "*kernel_faults_of(pairing)]"),
     Mutation(JUDGE, "return broke_off or len(", "return len("),
     Mutation(JUDGE, "sorted(references.keys() & subjects.keys())", "sorted(references.keys() | subjects.keys())[:1]"),
     Mutation(JUDGE, "    outcomes += _contradictions(pairing, boots, check, outcomes)\n", ""),
@@ -157,44 +160,44 @@ MUTATIONS = [
         "    if reading.screen.problem and believed and",
     ),
     Mutation(
-        JUDGE,
+        FIELDS,
         "        records.setdefault(pairing.targets[role], evidence[role].record)",
         "        records[pairing.targets[role]] = evidence[role].record",
     ),
-    Mutation(JUDGE, "    return not all(met)\n", "    return not any(met)\n"),
-    Mutation(JUDGE, "    return not all(met)\n", "    return True\n"),
+    Mutation(FIELDS, "    return not all(met)\n", "    return not any(met)\n"),
+    Mutation(FIELDS, "    return not all(met)\n", "    return True\n"),
     Mutation(
-        JUDGE, "one.fields.get(name) == one.required[name] for one in (left, right)]", "True for one in (left, right)]"
+        FIELDS, "one.fields.get(name) == one.required[name] for one in (left, right)]", "True for one in (left, right)]"
     ),
-    Mutation(JUDGE, "    in_kvm = [fault for fault in faults if fault.in_kvm]", "    in_kvm = faults"),
+    Mutation(LOGS, "    in_kvm = [fault for fault in faults if fault.in_kvm]", "    in_kvm = faults"),
     Mutation(
-        JUDGE,
+        LOGS,
         "showing = [reading for reading in boots if any(fault.in_kvm for fault in reading.observation.kernel_faults)]",
         "showing = list(boots)",
     ),
     Mutation(
-        JUDGE, "return [_result(pairing, about, _RepeatVerdict(verdict=Verdict.DIFFER, reason=reason))]", "return []"
+        LOGS, "return [result_of(pairing, about, RepeatVerdict(verdict=Verdict.DIFFER, reason=reason))]", "return []"
     ),
-    Mutation(JUDGE, "and all(reading.observation.ending in ORDERLY for reading in boots)", ""),
-    Mutation(JUDGE, '"nothing in the kernel\'s log") if logged else []', '"nothing in the kernel\'s log")'),
+    Mutation(LOGS, "and all(reading.observation.ending in ORDERLY for reading in boots)", ""),
+    Mutation(LOGS, '"nothing in the kernel\'s log") if logged else []', '"nothing in the kernel\'s log")'),
     Mutation(
-        JUDGE,
+        REPEAT,
         "expected=not MEANINGS[outcome.verdict].diverges and MEANINGS[outcome.verdict].decided,",
         "expected=not MEANINGS[outcome.verdict].diverges,",
     ),
     Mutation(
-        JUDGE,
+        REPEAT,
         "expected=not MEANINGS[outcome.verdict].diverges and MEANINGS[outcome.verdict].decided,",
         "expected=MEANINGS[outcome.verdict].decided,",
     ),
     Mutation(
-        JUDGE,
+        REPEAT,
         "        return msgspec.structs.replace(result, known=foreseen, expected=True)",
         "        return msgspec.structs.replace(result, known=foreseen)",
     ),
-    Mutation(JUDGE, "known=entries[0], expected=False, reason=reason)", "known=entries[0], reason=reason)"),
+    Mutation(REPEAT, "known=entries[0], expected=False, reason=reason)", "known=entries[0], reason=reason)"),
     Mutation(
-        JUDGE,
+        REPEAT,
         "        return msgspec.structs.replace(result, known=repaired, reason=reason)",
         "        return msgspec.structs.replace(result, known=repaired, expected=True, reason=reason)",
     ),
@@ -497,40 +500,40 @@ MUTATIONS = [
         "            scope = ScreenScope.NOTHING\n",
     ),
     # Panics and the kernel's log.
-    Mutation(JUDGE, "        transcript = parse(reading.observation.words[:said])\n", "        pass\n"),
-    Mutation(JUDGE, "    during = transcript.died_in() or next(", "    during = next("),
-    Mutation(JUDGE, "pairing.reference.boots, Verdict.REFERENCE_WRONG),", "pairing.reference.boots, Verdict.DIFFER),"),
-    Mutation(JUDGE, "summary=summary), under, Verdict.DIFFER),", "summary=summary), under, Verdict.SUBJECT_WRONG),"),
-    Mutation(JUDGE, "[*([] if _is_reference(pairing, host) else host.boots), *", "[*host.boots, *"),
-    Mutation(JUDGE, "host.boots), *pairing.subject.boots]", "host.boots)]"),
+    Mutation(LOGS, "        transcript = parse(reading.observation.words[:said])\n", "        pass\n"),
+    Mutation(LOGS, "    during = transcript.died_in() or next(", "    during = next("),
+    Mutation(LOGS, "pairing.reference.boots, Verdict.REFERENCE_WRONG),", "pairing.reference.boots, Verdict.DIFFER),"),
+    Mutation(LOGS, "summary=summary), under, Verdict.DIFFER),", "summary=summary), under, Verdict.SUBJECT_WRONG),"),
+    Mutation(LOGS, "[*([] if is_reference(pairing, host) else host.boots), *", "[*host.boots, *"),
+    Mutation(LOGS, "host.boots), *pairing.subject.boots]", "host.boots)]"),
     Mutation(
-        JUDGE, "if not any(one.pattern and matches(one, [line]) for one in known)), lines[0])", "if True), lines[0])"
+        LOGS, "if not any(one.pattern and matches(one, [line]) for one in known)), lines[0])", "if True), lines[0])"
     ),
-    Mutation(JUDGE, "if not any(matches(one, [line]) for line in lines)] if _all_ran", "if False] if _all_ran"),
-    Mutation(JUDGE, "for line in lines)] if _all_ran(pairing, boots) else []", "for line in lines)]"),
+    Mutation(LOGS, "if not any(matches(one, [line]) for line in lines)] if _all_ran", "if False] if _all_ran"),
+    Mutation(LOGS, "for line in lines)] if _all_ran(pairing, boots) else []", "for line in lines)]"),
     Mutation(
-        JUDGE, "    return msgspec.structs.replace(result, expected=False) if gone else result", "    return result"
+        LOGS, "    return msgspec.structs.replace(result, expected=False) if gone else result", "    return result"
     ),
-    Mutation(JUDGE, "    return pairing.whole and bool(boots) and all(", "    return bool(boots) and all("),
+    Mutation(LOGS, "    return pairing.whole and bool(boots) and all(", "    return bool(boots) and all("),
     Mutation(
-        JUDGE,
-        "    if _applying(pairing, about.check) and _all_ran(pairing, boots):",
+        LOGS,
+        "    if entries_of(pairing, about.check) and _all_ran(pairing, boots):",
         "    if _all_ran(pairing, boots):",
     ),
     # The sides of a result, and what covers it.
-    Mutation(JUDGE, "            or _is_reference(pairing, booted)\n", ""),
+    Mutation(REPEAT, "            or is_reference(pairing, booted)\n", ""),
     Mutation(
-        JUDGE,
+        REPEAT,
         "            or (one.status == Status.NOT_REPORTED and not evidence[Role.SUBJECT].status.bad)\n",
         "",
     ),
     Mutation(
-        JUDGE,
+        REPEAT,
         "            or (one.status == Status.NOT_REPORTED and not evidence[Role.SUBJECT].status.bad)\n",
         "            or one.status == Status.NOT_REPORTED\n",
     ),
     Mutation(
-        JUDGE, " in REPAIRED.get(one.verdict, ()) and describes(one, result)]", " in REPAIRED.get(one.verdict, ())]"
+        REPEAT, " in REPAIRED.get(one.verdict, ()) and describes(one, result)]", " in REPAIRED.get(one.verdict, ())]"
     ),
     Mutation(
         KNOWN,

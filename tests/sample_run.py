@@ -15,7 +15,8 @@ from PIL import Image, ImageDraw
 
 from difftest.case.manifest import About, KnownDivergence, Manifest
 from difftest.judging.confirmation import RERUN, SCREEN, Confirmation, Stage, StageOutcome
-from difftest.judging.judge import Pairing, SideBoots, judge
+from difftest.judging.judge import judge
+from difftest.judging.pairing import Pairing, SideBoots
 from difftest.judging.result import Result, Role, Side
 from difftest.reading.boot_reading import BootRecord, read_boot
 from difftest.reading.screen_reading import RowReading, ScreenReading

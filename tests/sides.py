@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from difftest.case.manifest import About, Manifest
-from difftest.judging.judge import Pairing, SideBoots, judge
+from difftest.judging.judge import judge
+from difftest.judging.pairing import Pairing, SideBoots
 from difftest.judging.result import Result, Role
 from difftest.reading.boot_reading import BootReading, BootRecord, read_boot
 from difftest.reading.screen_reading import RowReading, ScreenReading

@@ -10,7 +10,8 @@ import msgspec
 
 from difftest.case.manifest import Manifest
 from difftest.judging.confirmation import confirmed
-from difftest.judging.judge import Pairing, SideBoots, judge, missing
+from difftest.judging.judge import judge, missing
+from difftest.judging.pairing import Pairing, SideBoots
 from difftest.judging.result import Result, Role, Side
 from difftest.reading.boot_reading import BootReading
 from difftest.run.metadata import CaseSnapshot, Refusal

@@ -7,13 +7,12 @@ with the reason.
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
 import msgspec
 
-from difftest.case.manifest import EMULATOR, HOST_EMULATOR, HOST_KERNEL, IMAGE, About, KnownDivergence, Manifest
+from difftest.case.manifest import IMAGE, About, Manifest
 from difftest.errors import reason_of
 from difftest.judging.attribution import BY_EXITS, attribute
 from difftest.judging.endings import end_hints, text_hints, until_it_left
@@ -32,107 +31,22 @@ from difftest.judging.evidence import (
     skipped_rest,
     switched_off,
 )
-from difftest.judging.known import applying, covers, describes, matches
-from difftest.judging.result import BY_L0, Field, Result, Role, Side
+from difftest.judging.fields import fields_of
+from difftest.judging.log_findings import kernel_faults_of, panics_of
+from difftest.judging.pairing import Pairing, SideBoots
+from difftest.judging.repeat_verdict import RepeatVerdict, result_of
+from difftest.judging.result import BY_L0, Result, Role
 from difftest.reading.boot_reading import BootReading, Parts
 from difftest.reading.exception_dump import exception_dump
 from difftest.reading.exits import exits_of, l0_view
-from difftest.reading.record import Record, parse
+from difftest.reading.record import Record
 from difftest.text import visible
-from difftest.verdict import MEANINGS, Status, Verdict, label
+from difftest.verdict import MEANINGS, Status, Verdict
 from emulators.host.errors import ExpressionError
 from emulators.observation import FATAL, ORDERLY
-from emulators.target import Names
 
-KERNEL_LOG = "kernel.log"  # of an observation
-# What is left of a known verdict when one of its sides does what the SDM requires.
-REPAIRED = {
-    Verdict.BOTH_WRONG: (Verdict.REFERENCE_WRONG, Verdict.SUBJECT_WRONG),
-    Verdict.SHARED: (Verdict.REFERENCE_WRONG,),
-}
 BOTH = (Role.REFERENCE, Role.SUBJECT)
-# Panics of Bochs that are no CPU's: its devices give up on what drivers do.
-DEVICE_PANIC = re.compile(r"\[(?:PIC|PIT|DMA|KBD|CMOS|FLOPPY|HD|PIDE|PCI|P2I|HPET|ACPI|COM\d|BXVGA|VGA) *\]")
-OF_A_DEVICE = (
-    "a device of this Bochs does not do what the image's driver asked of it: what followed may differ by that, and not "
-    "by the CPU; another version may (--bochs 3.0)"
-)
-MOST_FRAMES = 6  # of a call trace
 MOST_LINES = 5  # of a log, beside the first, that are shown
-
-
-class SideBoots(msgspec.Struct, frozen=True, kw_only=True):
-    """All boots of one side. `missing` says why there is none, where one was needed."""
-
-    role: Role
-    names: Names
-    boots: Sequence[BootReading] = ()
-    missing: str = ""
-
-
-class Pairing(msgspec.Struct, frozen=True, kw_only=True):
-    """What is compared: a case, and its sides. Each side has one BootReading for each repeated boot, or several where a
-    check ended the guest and the rest was booted after it.
-
-    A reference that is the very CPU under the subject takes part twice, under both roles.
-    """
-
-    manifest: Manifest
-    abouts: Sequence[About]  # the checks that were switched on
-    whole: bool = True  # these are all checks of the image
-    sides: Sequence[SideBoots]
-
-    def side(self, role: Role) -> SideBoots | None:
-        return next((side for side in self.sides if side.role == role), None)
-
-    @property
-    def reference(self) -> SideBoots:
-        return self.sides[0]
-
-    @property
-    def subject(self) -> SideBoots:
-        return self.sides[-1]
-
-    @property
-    def targets(self) -> dict[Role, str]:
-        return {side.role: side.names.target for side in self.sides}
-
-    def label(self, verdict: Verdict) -> str:
-        """A verdict in words."""
-        names = self.reference.names.implementation, self.subject.names.implementation
-        return label(verdict, reference=names[0], subject=names[1])
-
-    @property
-    def versions(self) -> dict[str, str]:
-        """What the version ranges and parameters of a `[[known]]` entry speak of, by its keys; "" where not known."""
-        first = {side.role: side.boots[0].observation.identity for side in self.sides if side.boots}
-        reference, subject = first.get(Role.REFERENCE, {}), first.get(Role.SUBJECT, {})
-        return {
-            "kernels": subject.get("kernel", ""),
-            "bochs": reference.get("bochs", ""),
-            "host_bochs": subject.get("hosting bochs", ""),
-            "kvm_param": subject.get("module parameters", ""),
-        }
-
-    @property
-    def hardware(self) -> str:
-        """What the CPU under the subject is, in words."""
-        host = self.side(Role.HOST_CPU)
-        if host is None or not host.boots:
-            return "the CPU under it"
-        identity = host.boots[0].observation.identity
-        return f"{host.names.implementation} {identity.get('bochs', '')} ({identity.get('cpu model', '')})"
-
-
-class _RepeatVerdict(msgspec.Struct, frozen=True, kw_only=True):
-    """One check in one repeated boot of all sides."""
-
-    verdict: Verdict
-    reason: str
-    hints: list[str] = []
-    evidence: dict[Role, Evidence] = {}
-    fields: list[Field] = []
-    unpaired: bool = False  # of a boot of one side that has no counterpart
 
 
 def judge(pairing: Pairing) -> list[Result]:
@@ -164,7 +78,7 @@ def _all(pairing: Pairing) -> list[Result]:
         whole = _judged(pairing, About(check=IMAGE, summary=pairing.manifest.title), None)
         if whole.verdict != Verdict.AGREE:
             results.append(whole)
-    return [*results, *_panics(pairing), *_kernel_faults(pairing)]
+    return [*results, *panics_of(pairing), *kernel_faults_of(pairing)]
 
 
 def missing(pairing: Pairing, verdict: Verdict, reason: str) -> list[Result]:
@@ -172,12 +86,12 @@ def missing(pairing: Pairing, verdict: Verdict, reason: str) -> list[Result]:
     manifest skips is one result, whatever it has.
     """
     whole = [About(check=IMAGE, summary=pairing.manifest.title)]
-    outcome = _RepeatVerdict(verdict=verdict, reason=reason)
+    outcome = RepeatVerdict(verdict=verdict, reason=reason)
     if pairing.manifest.skipped:
         record = Record(check=IMAGE, status=Status.SKIP, own=True)
         skips = {side.role: Evidence(status=Status.SKIP, reason=reason, record=record) for side in pairing.sides}
-        return [_result(pairing, whole[0], msgspec.structs.replace(outcome, evidence=skips))]
-    return [_result(pairing, about, outcome) for about in pairing.abouts or whole]
+        return [result_of(pairing, whole[0], msgspec.structs.replace(outcome, evidence=skips))]
+    return [result_of(pairing, about, outcome) for about in pairing.abouts or whole]
 
 
 def _with_lines(pairing: Pairing) -> Pairing:
@@ -252,7 +166,7 @@ def _judged(pairing: Pairing, about: About, check: str | None) -> Result:
     numbers = sorted(references.keys() & subjects.keys())
     outcomes = [_outcome(pairing, boots, number, check) for number in numbers]
     if not outcomes:
-        return _result(pairing, about, _RepeatVerdict(verdict=Verdict.INCONCLUSIVE, reason="no boot was observed"))
+        return result_of(pairing, about, RepeatVerdict(verdict=Verdict.INCONCLUSIVE, reason="no boot was observed"))
     outcomes += _contradictions(pairing, boots, check, outcomes)
     answers = Counter(outcome.verdict for outcome in outcomes)
     # What is shown is what decides nothing, if anything does, or else what diverges: of several the commonest.
@@ -268,10 +182,10 @@ def _judged(pairing: Pairing, about: About, check: str | None) -> Result:
         chosen = msgspec.structs.replace(chosen, hints=[*chosen.hints, hint])
     elif len(answers) > 1 and not chosen.unpaired:
         chosen = msgspec.structs.replace(chosen, reason=f"boot {numbers[outcomes.index(chosen)]}: {chosen.reason}")
-    return _result(pairing, about, chosen, f"{times}/{len(outcomes)}" if len(outcomes) > 1 else "")
+    return result_of(pairing, about, chosen, f"{times}/{len(outcomes)}" if len(outcomes) > 1 else "")
 
 
-def _values(outcome: _RepeatVerdict) -> tuple[tuple[str, str | None], ...]:
+def _values(outcome: RepeatVerdict) -> tuple[tuple[str, str | None], ...]:
     return tuple(
         (f"{target} {field.name}", value)
         for field in outcome.fields
@@ -281,8 +195,8 @@ def _values(outcome: _RepeatVerdict) -> tuple[tuple[str, str | None], ...]:
 
 
 def _contradictions(
-    pairing: Pairing, boots: Mapping[Role, Mapping[int, Parts]], check: str | None, outcomes: Sequence[_RepeatVerdict]
-) -> list[_RepeatVerdict]:
+    pairing: Pairing, boots: Mapping[Role, Mapping[int, Parts]], check: str | None, outcomes: Sequence[RepeatVerdict]
+) -> list[RepeatVerdict]:
     """A boot whose counterpart on the other side is missing decides nothing; but one that gave something else than the
     boots that count takes the verdict away.
     """
@@ -302,9 +216,9 @@ def _contradictions(
                 f"counterpart on {pairing.targets[other]}"
             )
             evidence = {**outcomes[0].evidence, role: one}
-            fields = _fields(pairing, evidence)
+            fields = fields_of(pairing, evidence)
             found.append(
-                _RepeatVerdict(
+                RepeatVerdict(
                     verdict=Verdict.INCONCLUSIVE, reason=reason, evidence=evidence, fields=fields, unpaired=True
                 )
             )
@@ -324,7 +238,7 @@ def _values_of(one: Evidence) -> str:
 
 def _outcome(
     pairing: Pairing, boots: Mapping[Role, Mapping[int, Parts]], number: int, check: str | None
-) -> _RepeatVerdict:
+) -> RepeatVerdict:
     """One check in the repeated boot of this number. The CPU under the subject is booted once, for all of them."""
     parts = {role: every.get(number) or every[min(every)] for role, every in boots.items() if every}
     screens = _scope(pairing.manifest, check, parts[Role.REFERENCE], parts[Role.SUBJECT])
@@ -333,10 +247,10 @@ def _outcome(
     if host is not None and (unfit := _host_unfit(pairing, host, parts.get(Role.HOST_CPU), check)):
         record = Record(check=check or IMAGE, status=Status.NOT_REPORTED)
         evidence[Role.HOST_CPU] = Evidence(status=Status.NOT_REPORTED, reason=unfit, record=record)
-    fields = _fields(pairing, evidence)
+    fields = fields_of(pairing, evidence)
     for role in (Role.REFERENCE, Role.SUBJECT):
         if unfit := _unfit(pairing.manifest, part_of(parts[role], check)):
-            return _RepeatVerdict(
+            return RepeatVerdict(
                 verdict=Verdict.INCONCLUSIVE,
                 reason=f"{pairing.targets[role]}: {unfit}",
                 evidence=evidence,
@@ -346,19 +260,19 @@ def _outcome(
     whole = left.boot.part == right.boot.part == 0  # later parts differ in which checks are switched on
     if whole and left.observation.image_sha256 != right.observation.image_sha256:
         reason = "the two sides did not boot the same bytes"
-        return _RepeatVerdict(verdict=Verdict.INCONCLUSIVE, reason=reason, evidence=evidence, fields=fields)
+        return RepeatVerdict(verdict=Verdict.INCONCLUSIVE, reason=reason, evidence=evidence, fields=fields)
     if check is None and len({evidence[role].record.fields.get(DUMP, "") for role in BOTH}) > 1:
         evidence = {role: _died_by_itself(one) for role, one in evidence.items()}
     found = attribute(evidence, pairing.targets, fields, pairing.hardware)
     if absent := _without_device(pairing.manifest, evidence):
-        return _RepeatVerdict(verdict=Verdict.SKIPPED, reason=absent, evidence=evidence, fields=fields)
+        return RepeatVerdict(verdict=Verdict.SKIPPED, reason=absent, evidence=evidence, fields=fields)
     by_l0 = _by_l0(right, check) if found.verdict == Verdict.SHARED else []
     hints = [*by_l0, *(hint.replace(BY_EXITS, "") if by_l0 else hint for hint in found.hints)]
     if check is None and found.verdict == Verdict.DIFFER and not pairing.manifest.volatile:
         hints += text_hints(fields)
     if check is None and found.verdict == Verdict.INCONCLUSIVE:
         hints += end_hints(pairing.manifest, {pairing.targets[role]: part_of(parts[role], check) for role in BOTH})
-    return _RepeatVerdict(verdict=found.verdict, reason=found.reason, hints=hints, evidence=evidence, fields=fields)
+    return RepeatVerdict(verdict=found.verdict, reason=found.reason, hints=hints, evidence=evidence, fields=fields)
 
 
 def _scope(manifest: Manifest, check: str | None, *sides: Parts) -> ScreenScope:
@@ -416,214 +330,3 @@ def _unfit(manifest: Manifest, reading: BootReading) -> str:
     if reading.screen.problem and believed and not switched_off(reading) and not manifest.parameters:
         return visible(reading.screen.problem, 300)
     return ""
-
-
-def _fields(pairing: Pairing, evidence: Mapping[Role, Evidence]) -> list[Field]:
-    """All records side by side, in the order in which the images printed them."""
-    records: dict[str, Record] = {}
-    for role in (role for role in Role if role in evidence):
-        records.setdefault(pairing.targets[role], evidence[role].record)  # of a reference that is also the CPU, once
-    left, right = (evidence[role].record for role in (Role.REFERENCE, Role.SUBJECT))
-    names = dict.fromkeys(name for one in records.values() for name in one.fields)
-    names |= dict.fromkeys(name for one in records.values() for name in one.required)
-    free = dict.fromkeys(name for one in records.values() for name in one.free)
-    return [
-        *(
-            Field(
-                name=name,
-                values={target: one.fields[name] for target, one in records.items() if name in one.fields},
-                required={target: one.required[name] for target, one in records.items() if name in one.required},
-                differs=_differs(left, right, name),
-            )
-            for name in names
-        ),
-        *(
-            Field(
-                name=name,
-                values={target: one.free[name] for target, one in records.items() if name in one.free},
-                compared=False,
-            )
-            for name in free
-        ),
-    ]
-
-
-def _differs(left: Record, right: Record, name: str) -> bool:
-    """Whether two sides differ in a field. Where each gives what the SDM requires of it, they do not: what is required
-    may depend on the CPU.
-    """
-    if left.fields.get(name) == right.fields.get(name):
-        return False
-    met = [name in one.required and one.fields.get(name) == one.required[name] for one in (left, right)]
-    return not all(met)
-
-
-def _panics(pairing: Pairing) -> list[Result]:
-    """What an emulator gave up on is a finding of its own, whatever the guest saw: the reference, and the CPU under the
-    subject in the boots of it and of the subject. That one blames nobody whom the checks compare.
-    """
-    summary = "The emulator gives up on nothing while it runs this image."
-    host = pairing.side(Role.HOST_CPU)
-    under = [] if host is None else [*([] if _is_reference(pairing, host) else host.boots), *pairing.subject.boots]
-    return [
-        *_panics_in(pairing, About(check=EMULATOR, summary=summary), pairing.reference.boots, Verdict.REFERENCE_WRONG),
-        *_panics_in(pairing, About(check=HOST_EMULATOR, summary=summary), under, Verdict.DIFFER),
-    ]
-
-
-def _panics_in(pairing: Pairing, about: About, boots: Sequence[BootReading], verdict: Verdict) -> list[Result]:
-    """`verdict` is that on a panic of the CPU. A device that gave up proves nothing of it."""
-    panicked = [reading for reading in boots if reading.observation.panics]
-    if not panicked:
-        return _gone(pairing, about, boots, "the emulator gave up on nothing")
-    lines: dict[str, str] = {}
-    for reading in panicked:
-        whose = f"{pairing.hardware} under {reading.observation.target}, " if about.check == HOST_EMULATOR else ""
-        for line in reading.observation.panics:
-            lines.setdefault(line, f"{whose}panic{_while(reading)}: {visible(line, 300)}")
-    of_cpu = [words for line, words in lines.items() if not DEVICE_PANIC.match(line)]
-    if of_cpu:
-        return [_in_log(pairing, about, verdict, of_cpu, boots, panicked)]
-    return [_in_log(pairing, about, Verdict.INCONCLUSIVE, list(lines.values()), boots, panicked, [OF_A_DEVICE])]
-
-
-def _while(reading: BootReading) -> str:
-    """Which check ran when an emulator gave up on something, as far as that is known: it is noticed a little later."""
-    transcript, said = reading.transcript, reading.observation.said_before_panic
-    if said is not None:
-        transcript = parse(reading.observation.words[:said])
-    during = transcript.died_in() or next(reversed(transcript.records), "")
-    if during:
-        return f" during {during} or before it"
-    return " before the first check" if said is not None and reading.transcript.records else ""
-
-
-def _is_reference(pairing: Pairing, side: SideBoots) -> bool:
-    return side.names.target == pairing.reference.names.target
-
-
-def _times(boots: Sequence[BootReading], showing: Sequence[BootReading]) -> str:
-    """In how many of the repeated boots something showed, "2/3"; "" for a single one, in however many parts."""
-    every, some = ({reading.boot.repeat for reading in readings} for readings in (boots, showing))
-    return f"{len(some)}/{len(every)}" if len(every) > 1 else ""
-
-
-def _kernel_faults(pairing: Pairing) -> list[Result]:
-    """A WARN, BUG or oops of the kernel under test is a finding, whatever the guest saw; one that no code of KVM is
-    part of is the kernel's and decides nothing about KVM.
-    """
-    boots = pairing.subject.boots
-    about = About(check=HOST_KERNEL, summary="The kernel's log has no warning of KVM's while it runs this image.")
-    faults = [fault for reading in boots for fault in reading.observation.kernel_faults]
-    in_kvm = [fault for fault in faults if fault.in_kvm]
-    if in_kvm:
-        lines = list(dict.fromkeys(visible(fault.line, 300) for fault in in_kvm))
-        showing = [reading for reading in boots if any(fault.in_kvm for fault in reading.observation.kernel_faults)]
-        trace = " < ".join(visible(name, 80) for name in in_kvm[0].trace[:MOST_FRAMES])
-        hints = [f"call trace: {trace}"] if trace else []
-        return [_in_log(pairing, about, Verdict.SUBJECT_WRONG, lines, boots, showing, hints)]
-    if faults:
-        reason = f"L0's kernel, not in KVM: {visible(faults[0].line, 300)}"
-        return [_result(pairing, about, _RepeatVerdict(verdict=Verdict.DIFFER, reason=reason))]
-    logged = all(KERNEL_LOG in reading.observation.logs for reading in boots)
-    return _gone(pairing, about, boots, "nothing in the kernel's log") if logged else []
-
-
-def _gone(pairing: Pairing, about: About, boots: Sequence[BootReading], reason: str) -> list[Result]:
-    """What is known of a finding that does not show in these boots, where all checks ran to their end."""
-    if _applying(pairing, about.check) and _all_ran(pairing, boots):
-        return [_result(pairing, about, _RepeatVerdict(verdict=Verdict.AGREE, reason=reason))]
-    return []
-
-
-def _in_log(
-    pairing: Pairing,
-    about: About,
-    verdict: Verdict,
-    lines: Sequence[str],
-    boots: Sequence[BootReading],
-    showing: Sequence[BootReading],
-    hints: Sequence[str] = (),
-) -> Result:
-    """A finding of these lines, which `showing` of the boots have in a log. Its reason is the first that no entry
-    covers; an entry that covers none of them is of something that is gone.
-    """
-    known = _applying(pairing, about.check)
-    first = next((line for line in lines if not any(one.pattern and matches(one, [line]) for one in known)), lines[0])
-    others = [line for line in lines if line != first][:MOST_LINES]
-    gone = [one for one in known if not any(matches(one, [line]) for line in lines)] if _all_ran(pairing, boots) else []
-    missed = [f"a known divergence is gone: {one.reason}" for one in gone]
-    found = _RepeatVerdict(
-        verdict=verdict, reason=first, hints=[*missed, *hints, *(f"also: {line}" for line in others)]
-    )
-    result = _result(pairing, about, found, _times(boots, showing))
-    return msgspec.structs.replace(result, expected=False) if gone else result
-
-
-def _applying(pairing: Pairing, check: str) -> list[KnownDivergence]:
-    return applying(pairing.manifest.known, check, pairing.subject.names.target, pairing.versions)
-
-
-def _all_ran(pairing: Pairing, boots: Sequence[BootReading]) -> bool:
-    """Whether all checks of the image ran in these boots, and those to their end."""
-    return pairing.whole and bool(boots) and all(reading.observation.ending in ORDERLY for reading in boots)
-
-
-def _result(pairing: Pairing, about: About, outcome: _RepeatVerdict, boots: str = "") -> Result:
-    result = Result(
-        case=pairing.manifest.name,
-        check=about.check,
-        sdm=about.sdm,
-        summary=about.summary,
-        sides=_sides(pairing, outcome.evidence),
-        verdict=outcome.verdict,
-        reason=outcome.reason,
-        hints=outcome.hints,
-        fields=outcome.fields,
-        boots=boots,
-        own=any(one.record.own for one in outcome.evidence.values()),
-        expected=not MEANINGS[outcome.verdict].diverges and MEANINGS[outcome.verdict].decided,
-    )
-    entries = _applying(pairing, about.check)
-    if not entries:
-        return result
-    foreseen = next((one for one in entries if covers(one, result)), None)
-    if foreseen is not None:
-        return msgspec.structs.replace(result, known=foreseen, expected=True)
-    if outcome.verdict == Verdict.AGREE:
-        reason = f"a known divergence is gone: {entries[0].reason}"
-        return msgspec.structs.replace(result, known=entries[0], expected=False, reason=reason)
-    left = [one for one in entries if result.verdict in REPAIRED.get(one.verdict, ()) and describes(one, result)]
-    repaired = next(iter(left), None)
-    if repaired is not None:
-        reason = f"one side of a known divergence is repaired: {repaired.reason}; what is left: {result.reason}"
-        return msgspec.structs.replace(result, known=repaired, reason=reason)
-    if result.diverges:
-        hint = f"another divergence of this check is known: {entries[0].reason}"
-        return msgspec.structs.replace(result, hints=[*result.hints, hint])
-    return result
-
-
-def _sides(pairing: Pairing, evidence: Mapping[Role, Evidence]) -> list[Side]:
-    """The sides as they are stored. A reference that is also the CPU under the subject is one side; a CPU that gave
-    nothing of a check is one where the verdict needs it.
-    """
-    sides = []
-    for booted in pairing.sides:
-        one = evidence.get(booted.role)
-        if booted.role == Role.HOST_CPU and (
-            one is None
-            or _is_reference(pairing, booted)
-            or (one.status == Status.NOT_REPORTED and not evidence[Role.SUBJECT].status.bad)
-        ):
-            continue
-        sides.append(
-            Side(
-                role=booted.role,
-                target=booted.names.target,
-                implementation=booted.names.implementation,
-                status=one.status if one else Status.NOT_REPORTED,
-                reason=one.reason if one else "",
-            )
-        )
-    return sides

@@ -20,7 +20,8 @@ from difftest.judging.confirmation import (
     doubted,
     stage_of,
 )
-from difftest.judging.judge import Pairing, SideBoots, judge
+from difftest.judging.judge import judge
+from difftest.judging.pairing import Pairing, SideBoots
 from difftest.judging.result import Result, Role
 from difftest.reading.boot_reading import BootReading
 from difftest.reading.screen import read_again

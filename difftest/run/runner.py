@@ -8,7 +8,8 @@ import asyncio
 from collections.abc import Mapping, Sequence, Set
 
 from difftest.errors import StoreError, reason_of
-from difftest.judging.judge import Pairing, SideBoots, judge, missing
+from difftest.judging.judge import judge, missing
+from difftest.judging.pairing import Pairing, SideBoots
 from difftest.judging.result import Result, Role
 from difftest.reading.boot_reading import BootReading
 from difftest.run.boots import Boots, Say
