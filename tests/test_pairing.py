@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from difftest.judging.result import Result
-from difftest.reading.pairing import identified
+from difftest.reading.line_pairs import identified
 from difftest.reading.suite import parse_suite
 from difftest.verdict import Verdict
 from emulators.observation import Ending

@@ -9,7 +9,7 @@ import pytest
 from difftest.case.manifest import IMAGE, Manifest
 from difftest.judging.result import Result
 from difftest.reading.boot_reading import BootReading
-from difftest.reading.pairing import identified
+from difftest.reading.line_pairs import identified
 from difftest.reading.record import parse
 from difftest.reading.screen_reading import RowReading, ScreenReading
 from difftest.reading.suite import SuiteOutput, parse_suite

@@ -13,7 +13,7 @@ from difftest.case.manifest import IMAGE, Manifest
 from difftest.reading.boot_reading import BootReading, Parts
 from difftest.reading.exception_dump import exception_dump
 from difftest.reading.firmware import is_firmware, last_words, printed_lines
-from difftest.reading.pairing import identified, masked
+from difftest.reading.line_pairs import identified, masked
 from difftest.reading.record import Record
 from difftest.reading.screen_reading import VERDICT_ROWS
 from difftest.reading.suite import SKIPPED_EXIT, Line
