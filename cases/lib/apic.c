@@ -47,10 +47,22 @@ void apic_send(u8 vector)
     send(vector);
 }
 
+static u32 in_service(u32 word)
+{
+    return apic_read(IN_SERVICE + word * 0x10);
+}
+
 void apic_end(u8 vector)
 {
-    if (apic_read(IN_SERVICE + vector / 32 * 0x10) >> vector % 32 & 1)
+    if (in_service(vector / 32) >> vector % 32 & 1)
         apic_write(END, 0);
+}
+
+void apic_end_all(void)
+{
+    for (u32 word = 1; word < 8; word++) /* vectors below 32 are no interrupts */
+        while (in_service(word))
+            apic_write(END, 0);
 }
 
 static void write_io_apic(u32 reg, u32 value)

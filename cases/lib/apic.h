@@ -17,6 +17,7 @@ void apic_send(u8 vector);
 
 /* Tell the local APIC that an interrupt has been handled, if it has `vector` in service. */
 void apic_end(u8 vector);
+void apic_end_all(void); /* the same of all that it has in service, as of interrupts that L2 took */
 
 /* Counter 0 of the PC's timer is pin 2: an NMI to this CPU while `on`, else masked. */
 void io_apic_timer_as_nmi(bool on);

@@ -58,6 +58,7 @@ void events_end(void)
         return;
     io_apic_timer_as_nmi(false);
     pic_start();
+    apic_end_all();
     events_let_in();
     nmis_unblock();
     trap_by_entry(VECTOR_NMI, trap_entry(VECTOR_NMI));

@@ -3,7 +3,7 @@
 #include "l2.h"
 #include "record.h"
 
-enum { INFORMATION_VALID = 1u << 31, PDPTES_BYTES = 32 };
+enum { INFORMATION_VALID = 1u << 31, ERROR_CODE_VALID = 1 << 11, PDPTES_BYTES = 32 };
 
 /* What a VM exit saves of a PDPTE: bits 11:9 are undefined, and all but bit 0 of one that is not present are, too (SDM,
    "Saving Non-Register State"). */
@@ -116,6 +116,16 @@ static void saw_violation(const struct vm_exit *exit)
         saw("guest_linear_address", exit->guest_linear_address);
 }
 
+/* An event's error code is defined where its information says that it has one. */
+static void saw_event(u32 information, u32 error_code, const char *name, const char *error_code_name)
+{
+    if (!(information & INFORMATION_VALID))
+        return;
+    saw(name, information);
+    if (information & ERROR_CODE_VALID)
+        saw(error_code_name, error_code);
+}
+
 static void saw_registers(const struct vm_exit *exit, const void *instruction)
 {
     saw("rip_offset", rip_offset(exit, instruction));
@@ -152,14 +162,10 @@ void saw_exit(const struct vm_exit *exit, const void *instruction)
         noted("exit_qualification", exit->qualification); /* bit 12 alone is defined, and that not always */
     else
         saw("exit_qualification", exit->qualification); /* other exits clear what they do not define */
-    if (exit->interruption_information & INFORMATION_VALID) {
-        saw("exit_interruption_information", exit->interruption_information);
-        saw("exit_interruption_error_code", exit->interruption_error_code);
-    }
-    if (exit->idt_vectoring_information & INFORMATION_VALID) {
-        saw("idt_vectoring_information", exit->idt_vectoring_information);
-        saw("idt_vectoring_error_code", exit->idt_vectoring_error_code);
-    }
+    saw_event(exit->interruption_information, exit->interruption_error_code, "exit_interruption_information",
+              "exit_interruption_error_code");
+    saw_event(exit->idt_vectoring_information, exit->idt_vectoring_error_code, "idt_vectoring_information",
+              "idt_vectoring_error_code");
     saw_registers(exit, instruction);
     noted("rflags_rf", exit->rflags >> 16 & 1); /* Bochs 2.7 saves it as 0 always: for checks of its own */
     saw("interruptibility_state", exit->interruptibility_state);
