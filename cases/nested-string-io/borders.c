@@ -26,11 +26,11 @@ static void must_pause_at_border(const struct l2_code *code, u32 size)
     const u16 *words = disk_answer();
     u32 count = 2 * DISK_WORDS / size, first = FIRST_BYTES / size;
     struct vm_exit exit = meet(code, count, target);
-    must("violation", exit.reason, EXIT_EPT_VIOLATION);
-    must("violation_guest_physical_address", exit.guest_physical_address, address_of(target));
-    must("violation_guest_linear_address", exit.guest_linear_address, address_of(target));
+    must("violation_exit_reason", exit.reason, EXIT_EPT_VIOLATION);
     must("violation_ecx", exit.registers.ecx, count - first);
     must("violation_edi_step", exit.registers.edi - address_of(across), FIRST_BYTES);
+    must("violation_guest_physical_address", exit.guest_physical_address, address_of(target));
+    must("violation_guest_linear_address", exit.guest_linear_address, address_of(target));
     must("violation_rip_offset", rip_offset(&exit, code->start), 0);
     if (exit.reason == EXIT_EPT_VIOLATION)
         exit = resume_with(target);
@@ -69,7 +69,7 @@ CHECK(first_absent, "F-02/first-page-absent", NEEDS_L2, BEFORE_EXIT,
 {
     const u16 *words = disk_answer();
     struct vm_exit exit = meet(&rep_insw, DISK_WORDS, pages[0]);
-    must("violation", exit.reason, EXIT_EPT_VIOLATION);
+    must("violation_exit_reason", exit.reason, EXIT_EPT_VIOLATION);
     must("violation_ecx", exit.registers.ecx, DISK_WORDS);
     must("violation_edi_step", exit.registers.edi - address_of(across), 0);
     if (exit.reason == EXIT_EPT_VIOLATION)
@@ -89,7 +89,7 @@ static void straddle(const struct l2_code *code, u32 size, u32 before, bool abse
     disk_ask();
     struct vm_exit exit = l2_try(code);
     if (absent) {
-        must("violation", exit.reason, EXIT_EPT_VIOLATION);
+        must("violation_exit_reason", exit.reason, EXIT_EPT_VIOLATION);
         must("violation_page", exit.guest_physical_address & ~(u64)(PAGE_SIZE - 1), address_of(target));
         must("violation_edi_step", exit.registers.edi - address_of(to), 0);
         if (exit.reason == EXIT_EPT_VIOLATION)

@@ -30,7 +30,7 @@ static struct vm_exit go_on(const struct l2_code *code, const void *to, enum pag
     struct vm_exit exit = l2_try(code);
     if (page == MAPPED)
         return exit;
-    must("violation", exit.reason, EXIT_EPT_VIOLATION);
+    must("violation_exit_reason", exit.reason, EXIT_EPT_VIOLATION);
     must("violation_rip_offset", rip_offset(&exit, code->start), 0);
     must("violation_guest_physical_address", exit.guest_physical_address, address_of(to));
     must("violation_edi_step", exit.registers.edi - address_of(to), 0);
