@@ -100,6 +100,7 @@ def execute(
     volatile: Mapping[int, str] = {},
     host: Fake | str | None = None,
     machine: Sequence[MachineRule] = (),
+    tests: Mapping[str, int] = {},
 ) -> tuple[list[Result], StoredRun]:
     """Run cases with an image of these checks; `host` is the CPU under the subject, or why it cannot be had."""
     image = tmp_path / "x.img"
@@ -115,6 +116,8 @@ def execute(
             needs=list(needs),
             volatile=varies,
             machine=list(machine),
+            parameters=bool(tests),
+            tests=dict(tests),
         )
         prepared = PreparedCase(
             case=Case(manifest=manifest, folder=tmp_path),
@@ -297,6 +300,59 @@ def test_an_image_whose_memory_is_gone_is_booted_with_its_lines_on_com1(tmp_path
     boots = [seen.observation for seen in stored.boots("case0")["kvm"]]
     assert [bool(one.words) for one in boots] == [False, True, True]
     assert all(not one.ram_log for one in boots), "once it is gone, all that follows is said on COM1"
+
+
+def suite(name: str, kills: str = "") -> Script:
+    """An image with three tests that have lines of their own; one of them may take the emulator along, and the guest's
+    memory with it: what is left is what went to COM1.
+    """
+
+    def script(boot: Boot) -> Observation:
+        selected = params_of(boot.image.read_bytes()).selected[0]
+        lines: list[str] = []
+        for number, test in enumerate(TESTS):
+            if selected >> number & 1:
+                lines.append(f"Test suite: {test}")
+                if test == kills:
+                    said = {"serial": "".join(f"{line}\n" for line in lines if line.startswith("Test")).encode()}
+                    return of_boot(name, boot, Ending.INTERNAL_ERROR, said)
+                lines.append(f"PASS: line of {test}")
+        return of_boot(name, boot, Ending.FINISHED, {"ram_log": "\n".join([*lines, "SUMMARY: 3 tests", ""]).encode()})
+
+    return script
+
+
+def of_boot(name: str, boot: Boot, ending: Ending, said: Mapping[str, bytes]) -> Observation:
+    digest = boot.image_sha256
+    return observation(
+        name,
+        said.get("serial", b""),
+        ending,
+        image_sha256=digest,
+        image_sha256_after=digest,
+        ram_log=said.get("ram_log", b""),
+    )
+
+
+TESTS = ("first", "kills", "last")
+
+
+def test_a_test_that_takes_the_emulator_along_loses_no_line_of_another(tmp_path: Path) -> None:
+    reference, subject = Fake("bochs", suite("bochs")), Fake("kvm", suite("kvm", kills="kills"))
+    results, stored = execute(
+        tmp_path, reference, subject, checks=TESTS, tests={test: number for number, test in enumerate(TESTS)}
+    )
+    assert verdicts(results) == {
+        "first": Verdict.AGREE,
+        "kills": Verdict.SUBJECT_WRONG,
+        "last": Verdict.AGREE,
+        "first/line of first": Verdict.AGREE,
+        "last/line of last": Verdict.AGREE,
+    }
+    assert [seen.observation.ending for seen in stored.boots("case0")["kvm"]] == [
+        Ending.INTERNAL_ERROR,
+        Ending.FINISHED,
+    ], "as few boots as that needs"
 
 
 def hosted(does: str | Ending, host: str | Ending, reference: str | Ending = PASS) -> tuple[Fake, Fake, Fake]:
