@@ -8,8 +8,9 @@ from pathlib import Path
 
 from emulators.host.files import cache_folder
 
-# The folder of one boot, of whatever run. Its name has numbers that are no boot's twice.
-SCRATCH = re.compile(r"(?:/[^\s/:=,;\"']+)*/difftest-([a-z]+)-[\w-]+")
+# The folder of one boot, of whatever run. Its name has numbers that are no boot's twice. A guest may have written what
+# this searches: the number of folders is bounded, so that it takes no time beyond the length of the text.
+SCRATCH = re.compile(r"(?:/[^\s/:=,;\"']+){0,16}/difftest-([a-z]+)-[\w-]+")
 # Programs and files that distributions install, devices, and the appliance's own folders, which say nothing of a host.
 PUBLIC = re.compile(r"/(?:usr|bin|sbin|lib\w*|etc|dev|proc|sys|cases|modules|tmp)(?:/|$)")
 ABSOLUTE = re.compile(r"(?<![\w.$~/-])/(?:[^\s/:=,;\"'<>()]+/)+([^\s/:=,;\"'<>()]*)")

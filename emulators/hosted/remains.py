@@ -12,7 +12,7 @@ from emulators.host import limits
 from emulators.host.errors import EmulatorError
 from emulators.host.files import read_log
 from emulators.host.limits import AnswerTimeout, in_time
-from emulators.host.paths import neutral_argv
+from emulators.host.paths import neutral_argv, neutral_log
 from emulators.hosted import module_parameters
 from emulators.hosted.appliance import tracing
 from emulators.hosted.appliance.machine import DUMP, IPS, KERNEL_LOG, ORDER, QEMU_LOG, ApplianceMachine
@@ -133,6 +133,7 @@ async def observe(
         broken = True
         log = log or error.evidence.encode()
         kernel_log = kernel_log or machine.console().encode()
+    kernel_log = neutral_log(kernel_log)  # a BUG names the file that the kernel was built from
     cpu = machine.bochs.process.cpu_seconds()
     if failure := kvm_failure(log):
         end = Ending.INTERNAL_ERROR, failure
