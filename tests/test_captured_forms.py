@@ -22,6 +22,7 @@ from difftest.report.bug import bug_report
 from difftest.report.bundle import bundle
 from difftest.report.digest import digest
 from difftest.report.lookup import found
+from difftest.report.terminal import show
 from difftest.report.words import NO_CHECKS
 from difftest.verdict import MEANINGS, Verdict
 from emulators.fake import Fake, observation
@@ -126,6 +127,28 @@ def unpacked(data: bytes) -> dict[str, bytes]:
     with tarfile.open(fileobj=io.BytesIO(data)) as tar:
         files = {member.name.partition("/")[2]: tar.extractfile(member) for member in tar.getmembers()}
         return {path: file.read() for path, file in files.items() if file is not None}
+
+
+@pytest.mark.parametrize("full", [True, False])
+def test_skipped_checks_say_why_in_the_terminal(full: bool) -> None:
+    for name, words in (
+        ("no-vmx", "ept-pdpte-load: skipped: tcg has no ept, unrestricted-guest, vmx (mapped, not-present)"),
+        ("no-feature", "pdpte: skipped: bochs: no SMAP (P-13/smap)"),
+    ):
+        assert words in shown(name, full=full)
+
+
+def test_a_known_shared_failure_without_a_record_names_the_command_that_makes_one() -> None:
+    command = "difftest run pdpte -k P-09/wp --target kvm-hosted --kernel 6.1 --exits"
+    for full in (True, False):
+        assert command in shown("shared", full=full)
+        assert "--exits" not in shown("exits", full=full).replace("(difftest run --exits)", "")
+
+
+def shown(name: str, *, full: bool) -> str:
+    out = io.StringIO()
+    show(captured(name), out, width=200, full=full)
+    return out.getvalue()
 
 
 Key = tuple[str, str, str]

@@ -25,6 +25,7 @@ from difftest.report.words import (
     called,
     command_line,
     decide,
+    decide_known,
     faults,
     paragraph,
     reproduce,
@@ -101,12 +102,26 @@ def _cases(pairs: Sequence[Pair], *, full: bool) -> Iterator[RenderableType]:
         yield _known(known)
     if rows := [result for result in listed if full or standing(result) != "known"]:
         yield _table(rows)
+    yield from _skipped(results)
     for pair in pairs:
+        if not full and (command := decide_known(pair)):
+            yield _text("see whether KVM or the CPU under it does what they share:", "dim")
+            yield Padding(_text(command, "dim"), (0, 0, 0, 2))
         reported = [result for result in pair.findings if full or not result.expected]
         for group in grouped(reported):
             yield Group(*(_finding(pair, group[0]) if len(group) == 1 else _alike(pair, group)))
         if reported:
             yield Group(*_evidence(pair))
+
+
+def _skipped(results: Sequence[Result]) -> Iterator[Text]:
+    """Why checks were skipped: a line for each reason."""
+    reasons: dict[tuple[str, str], list[Result]] = {}
+    for result in results:
+        if result.verdict == Verdict.SKIPPED:
+            reasons.setdefault((result.case, result.reason), []).append(result)
+    for (case, reason), skipped in reasons.items():
+        yield _text(f"{case}: skipped: {reason} ({titles(skipped)})", "dim")
 
 
 def _head(whole: Digest) -> Text:

@@ -114,8 +114,21 @@ def reproduce(pair: Pair, result: Result, target: str = "", *, public: bool = Fa
 
 def decide(pair: Pair, result: Result) -> str:
     """The command that decides, or narrows down, whose a shared failure is; "" where the run has what it would show."""
-    undecided = result.verdict == Verdict.SHARED and not any(hint.startswith(BY_L0) for hint in result.hints)
-    return f"{reproduce(pair, result)} --exits" if undecided else ""
+    return f"{reproduce(pair, result)} --exits" if _undecided(result) else ""
+
+
+def decide_known(pair: Pair) -> str:
+    """The same, in one command, of all known shared failures of a case."""
+    shared = [result for result in pair.results if result.expected and _undecided(result)]
+    checks = [word for result in shared for word in ("-k", result.check)]
+    target = _target(pair.subject.names.target)
+    argv = ["difftest", "run", pair.case.argument, *_options(pair, public=False), *checks, *target, *pair.choices]
+    return command_line([*argv, "--exits"]) if shared else ""
+
+
+def _undecided(result: Result) -> bool:
+    """Whether a failure is shared, and nothing was recorded of who does it."""
+    return result.verdict == Verdict.SHARED and not any(hint.startswith(BY_L0) for hint in result.hints)
 
 
 def reproduce_on_bochs(pair: Pair, result: Result, role: Role) -> str:
