@@ -19,8 +19,10 @@ u64 entry_try(void)
         return error;
     if (reason & ENTRY_FAILURE)
         return ENTRY_FAILED(reason, vmcs_read(EXIT_QUALIFICATION));
-    vmcs_write(GUEST_RIP, address_of(nothing.start));
-    return reason == EXIT_VMCALL ? ENTRY_RAN : ENTRY_OTHER_EXIT | reason;
+    if (reason != EXIT_VMCALL)
+        return ENTRY_OTHER_EXIT | reason;
+    vmcs_write64(GUEST_RIP, vmcs_read64(GUEST_RIP) - (u32)(nothing.end - nothing.start));
+    return ENTRY_RAN;
 }
 
 void must_enter(void)
