@@ -15,7 +15,10 @@ from emulators.bochs.target import Bochs
 
 from .families import Edit, assert_no_check_depends_on_another, built, case_called, known_on_bochs, records, statuses
 
-CASES = {name: case_called(name) for name in ("nested-events", "nested-string-io", "nested-loads", "nested-exits")}
+CASES = {
+    name: case_called(name)
+    for name in ("nested-events", "nested-string-io", "nested-loads", "nested-exits", "ept-no-ram")
+}
 # What Bochs 2.7 lacks.
 SKIPPED = {"nested-events": {f"monitor-trap-flag/{name}" for name in ("one-instruction", "injected", "pending")}}
 

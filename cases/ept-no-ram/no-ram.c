@@ -1,4 +1,4 @@
-/* F-08: EPT structures at an address without RAM. Last of this image: a KVM may not survive it. */
+/* F-08: EPT structures at an address without RAM. */
 #include "check.h"
 #include "ept.h"
 #include "l2.h"
