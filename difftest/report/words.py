@@ -17,6 +17,7 @@ from emulators.observation import Observation
 MOST_FACTS = 4  # differing fields that a paragraph names; the table has all
 MOST_FACTS_BESIDE = 2  # the same where what happened has been said
 LONGEST_FACT = 200
+PLAIN = re.compile(r"(?:~/)?(?:[\w@%+=:,./-]|\$CACHE\b)+", re.ASCII)  # words that need no quotes
 MOST_NAMES = 3  # of checks with one cause that are named
 NO_CHECKS = (IMAGE, *OF_LOGS)  # ids of results that belong to no check of the image
 EVENT_FIELDS = ("exit_reason", "vector", "error_code")  # that say together what happened
@@ -170,8 +171,8 @@ def _options(pair: Pair, *, public: bool) -> list[str]:
 
 
 def command_line(argv: Sequence[str]) -> str:
-    """A command as a shell takes it, safe to show."""
-    return visible(shlex.join(argv), 8000)
+    """A command as a shell takes it, safe to show. Where a run has $CACHE or ~ for a path they stay as they are."""
+    return visible(" ".join(word if PLAIN.fullmatch(word) else shlex.quote(word) for word in argv), 8000)
 
 
 def required(result: Result, field: Field) -> list[str]:
