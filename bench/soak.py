@@ -36,7 +36,7 @@ sys.path.insert(0, str(ROOT))
 from difftest.case.case import of_image  # noqa: E402
 from difftest.image.prepare import prepare  # noqa: E402
 from emulators.hosted.appliance.machine import ApplianceMachine  # noqa: E402
-from emulators.hosted.session import SLOWER  # noqa: E402
+from emulators.hosted.remains import SLOWER  # noqa: E402
 from emulators.hosted.target import KvmHosted  # noqa: E402
 from emulators.observation import Boot, Ending, Limits, Machine  # noqa: E402
 from emulators.qemu.target import Tcg  # noqa: E402
@@ -123,12 +123,15 @@ class Soak:
         """So many boots in this process; what it has more at the end than after the first of them is a leak."""
         asyncio.run(self._boots(count))
 
-    def table(self, seconds: float) -> int:
+    def table(self, seconds: float, rounds: int) -> int:
         print(f"{'fault':28}{'tried':>8}{'survived':>10}")
         for fault in (*FAULTS[1:], "boots of one process"):
             print(f"{fault:28}{self.tried[fault]:8}{self.survived[fault]:10}")
         zeros = {name: self.wrong[name] for name in ("hangs", "false verdicts", "leaks", "wrong exit codes")}
-        print(f"{seconds / 60:.1f} minutes; " + ", ".join(f"{name} {count}" for name, count in zeros.items()))
+        print(
+            f"{seconds / 60:.1f} minutes, {rounds} rounds; "
+            + ", ".join(f"{name} {count}" for name, count in zeros.items())
+        )
         for words in self.words[:KEPT_WRONG]:
             print(f"  {words}")
         return int(any(zeros.values()))
@@ -366,6 +369,7 @@ def _held() -> tuple[int, int]:
 def main() -> int:
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     options.add_argument("--minutes", type=float, default=20.0)
+    options.add_argument("--rounds", type=int, default=1, help="at least so many, however long they take")
     options.add_argument("--each", type=int, default=0, help="end when each process was killed so often")
     options.add_argument("--target", action="append", default=[], help="tcg or kvm-hosted; default: both; repeatable")
     options.add_argument("--fault", action="append", default=[], help="only these faults; repeatable")
@@ -388,10 +392,10 @@ def main() -> int:
         if count:
             soak.boots(count)
         number = 0
-        while _goes_on(soak, faults, asked, begun):
+        while number < asked.rounds or _goes_on(soak, faults, asked, begun):
             soak.round(faults[number % len(faults)])
             number += 1
-        return soak.table(time.monotonic() - begun)
+        return soak.table(time.monotonic() - begun, number)
 
 
 def _goes_on(soak: Soak, faults: list[str], asked: argparse.Namespace, begun: float) -> bool:

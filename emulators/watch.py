@@ -46,6 +46,7 @@ class Watch:
         self.cap = boot.limits.serial_bytes
         self.end = Expression(boot.end, multiline=True) if boot.end else None
         self.last = self.started  # when it said or showed something last
+        self.compared: float | None = None  # when its memory was last compared; None where it cannot be
         self.progressed = self.started  # when its memory was last found with a content that it did not have before
         self.said_before_panic: int | None = None  # see Observation
         self.halted = False  # seen in HLT with interrupts off, which a VM exit may end, and silent since
@@ -118,7 +119,9 @@ class Watch:
         is progress, unless the CPUs only wait for interrupts. One that comes back is none: a loop.
         """
         with contextlib.suppress(EmulatorError, OSError):  # one that cannot be looked at ends by silence alone
+            self.compared = self.started
             await self._progress(look, self._boot.limits.quiet / STATES)
+        self.compared = None
         return await never()
 
     async def _progress(self, look: Callable[[], Awaitable[GuestState]], every: float) -> None:
@@ -128,10 +131,11 @@ class Watch:
             if self.silent_for() < 2 * every:
                 continue
             state = await look()
-            if state.memory not in contents:
-                if contents and not state.idle:
-                    self.progressed = time.monotonic()
-                contents.add(state.memory)
+            if contents:
+                self.compared = time.monotonic()
+                if state.memory not in contents and not state.idle:
+                    self.progressed = self.compared
+            contents.add(state.memory)
 
     async def deadlines(self) -> End:
         """Ends the boot when the guest was quiet without progress, or ran, for too long."""
@@ -143,11 +147,21 @@ class Watch:
             total_left = self.started + limits.total - now
             if total_left <= 0:
                 return Ending.TOTAL, f"not over after {limits.total:g} s{self._silence()}"
+            if quiet_left <= 0 and not self.halted and self._unseen(now):
+                await asyncio.sleep(quiet / STATES)
+                continue
             if quiet_left <= 0 and self.halted:
                 return Ending.HALTED, f"HLT with interrupts off, and nothing woke it for {quiet:g} s"
             if quiet_left <= 0:
                 return Ending.QUIET, f"nothing new on its ports and its screen for {limits.quiet:g} s"
             await asyncio.sleep(min(quiet_left, total_left, 1.0))
+
+    def _unseen(self, now: float) -> bool:
+        """Whether a host under load has not got round to looking at the memory in the second half of the silence. It is
+        given as much time again.
+        """
+        quiet, since = self._boot.limits.quiet, max(self.last, self.progressed)
+        return self.compared is not None and self.compared < since + quiet / 2 and now < since + 2 * quiet
 
     def _silence(self) -> str:
         """What is to be said of a guest that was still at work."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import ctypes
 import mmap
 import os
@@ -52,6 +53,19 @@ class Guest:
 async def watched(guest: Guest) -> End:
     watch = Watch(Boot(image=Path("x"), image_sha256="", limits=Limits(quiet=QUIET, total=3 * QUIET)))
     return await first(watch.progress(guest.look), watch.deadlines())
+
+
+async def test_a_host_that_is_slow_to_look_is_given_time() -> None:
+    """The second look, which shows progress, comes when the guest has been silent for longer than it may."""
+    guest = Guest(*NUMBERS)
+    plain = guest.look
+
+    async def slow() -> GuestState:
+        await asyncio.sleep(0.6 * QUIET)
+        return await plain()
+
+    guest.look = slow  # type: ignore[method-assign]
+    assert (await watched(guest))[0] == Ending.TOTAL
 
 
 NUMBERS = [b"%d" % number for number in range(100)]
@@ -167,7 +181,7 @@ async def works_and_speaks(target: Target, folder: Path) -> None:
     """Longer than it may be quiet. Then it halts, which is seen at once."""
     image = boot_sector(folder, b"done\n", HALT, before=WORK.replace("{turns}", str(TURNS[target.name])))
     made = prepare(of_image(image), folder)
-    limits = Limits(quiet=1, total=60)
+    limits = Limits(quiet=2, total=60)
     boot = Boot(image=made.image, image_sha256=made.sha256, limits=limits, machine=Machine(memory_mib=64))
     begun = time.monotonic()
     async with target.session([boot], lambda line: None) as session:

@@ -81,7 +81,9 @@ class CpuShare:
         self._before: tuple[float, list[float]] | None = None
 
     def idle(self, clock: float, ran: list[float]) -> bool:
-        """Whether they all have mostly slept since the last look. `clock` and what each has `ran` are in seconds."""
+        """Whether they all have mostly slept since the last look. `clock` and what each has
+        `ran`, or wanted to run, are in seconds.
+        """
         before, self._before = self._before, (clock, ran)
         if before is None or clock <= before[0] or len(ran) != len(before[1]):
             return False
@@ -91,9 +93,15 @@ class CpuShare:
 
 def guest_state(share: CpuShare, threads: Sequence[int], ram_bytes: int) -> GuestState:
     """Of the guest that these threads of this host run. Raises OSError."""
-    ran = [float(Path(f"/proc/{one}/task/{one}/schedstat").read_text().split()[0]) / 1e9 for one in threads]
+    ran = [_wanted_cpu(Path(f"/proc/{one}/task/{one}/schedstat").read_text()) for one in threads]
     memory = ram_digest(threads[0], ram_address(threads[0], ram_bytes), ram_bytes)
     return GuestState(memory, share.idle(time.monotonic(), ran))
+
+
+def _wanted_cpu(schedstat: str) -> float:
+    """Seconds that a thread ran, or waited for a CPU that others had: on a busy host it gets little."""
+    ran, waited = schedstat.split()[:2]
+    return (float(ran) + float(waited)) / 1e9
 
 
 def guest_state_command(threads: Sequence[int], ram_bytes: int) -> str:
