@@ -17,7 +17,7 @@ from emulators.host.disk import CYLINDER
 from emulators.host.errors import EmulatorError
 from emulators.hosted.appliance import build, initramfs, linuxboot, start
 from emulators.hosted.appliance.assembler import BOOT_ADDRESS, BOOT_SOURCE, assembled
-from emulators.hosted.appliance.cpio import CHARACTER, REGULAR, SYMLINK, Entry, archive
+from emulators.hosted.appliance.cpio import CHARACTER, REGULAR, SYMLINK, ArchiveEntry, archive
 from emulators.hosted.appliance.kernel import Kernel
 from emulators.hosted.appliance.linuxboot import SCRIPT, SCRIPT_SECTORS, SECTOR, FlatKernel, Load
 
@@ -151,15 +151,18 @@ def test_command_line_fits() -> None:
 
 @pytest.mark.skipif(not shutil.which("cpio"), reason="no cpio to read the archive with")
 def test_archive_is_read_by_cpio() -> None:
-    entries = [Entry("a/b/file", b"content", REGULAR | 0o644), Entry("link", b"a", SYMLINK | 0o777)]
+    entries = [ArchiveEntry("a/b/file", b"content", REGULAR | 0o644), ArchiveEntry("link", b"a", SYMLINK | 0o777)]
     listing = subprocess.run(["cpio", "-t"], input=archive(entries), capture_output=True, check=True).stdout
     assert listing.split() == [b"a", b"a/b", b"a/b/file", b"link"]
 
 
 def test_archive_is_aligned_and_ends_with_its_trailer() -> None:
-    data = archive([Entry("odd", b"123"), Entry("dev/null", mode=CHARACTER | 0o666, device=(1, 3))])
+    entries = [ArchiveEntry("odd", b"123"), ArchiveEntry("dev/null", mode=CHARACTER | 0o666, device=(1, 3))]
+    data = archive(entries)
     assert len(data) % 4 == 0
-    assert data == archive([Entry("odd", b"123"), Entry("dev/null", mode=CHARACTER | 0o666, device=(1, 3))])
+    assert data == archive(
+        [ArchiveEntry("odd", b"123"), ArchiveEntry("dev/null", mode=CHARACTER | 0o666, device=(1, 3))]
+    )
     assert b"TRAILER!!!" in data[-16:]
 
 

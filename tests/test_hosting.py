@@ -16,7 +16,7 @@ from difftest.case.case import of_image
 from difftest.image.prepare import prepare
 from emulators.host.errors import EmulatorError, HostingError
 from emulators.hosted.appliance.snapshot import cannot_host
-from emulators.hosted.session import LARGEST_IMAGE, HostedSession, Settings
+from emulators.hosted.session import LARGEST_IMAGE, HostedSession, HostedSettings
 from tests.foreign import ENVIRONMENT
 from tests.guests import HALT, boot_sector
 
@@ -25,7 +25,7 @@ LOG = b"KVM: entry failed, hardware error 0x7\nEAX=00000000\n"
 
 def session(folder: Path, unfit: dict[str, HostingError]) -> HostedSession:
     hosting: Any = SimpleNamespace(model="some_model")
-    settings = Settings(target="kvm-hosted", identity={}, cpu="host", cache=folder, warm=True, unfit=unfit)
+    settings = HostedSettings(target="kvm-hosted", identity={}, cpu="host", cache=folder, warm=True, unfit=unfit)
     return HostedSession(settings, hosting, [], lambda line: None)
 
 

@@ -1,9 +1,11 @@
-"""How the modules import each other, beyond the layers that import-linter checks."""
+"""How the modules import each other, beyond the layers that import-linter checks, and the names of their classes."""
 
 from __future__ import annotations
 
+import ast
 import graphlib
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 
 import grimp
 import pytest
@@ -40,3 +42,25 @@ def test_a_circle_that_is_put_in_is_found(module: str, user: str) -> None:
     modules = imports()
     modules[module].add(user)
     assert {module, user} <= set(circle(modules))
+
+
+def classes(root: Path) -> dict[str, list[str]]:
+    """The files that have a class of each name at their top level."""
+    found: dict[str, list[str]] = {}
+    for path in sorted(root.rglob("*.py")):
+        for node in ast.parse(path.read_text(encoding="utf-8")).body:
+            if isinstance(node, ast.ClassDef):
+                found.setdefault(node.name, []).append(path.relative_to(root).as_posix())
+    return found
+
+
+def test_each_class_has_a_name_of_its_own(tmp_path: Path) -> None:
+    """One meaning per name. Two of one name are found, too."""
+    root = Path(__file__).parent.parent
+    found = classes(root / "difftest")
+    for name, files in classes(root / "emulators").items():
+        found.setdefault(name, []).extend(files)
+    assert len(found) > 100 and {name: files for name, files in found.items() if len(files) > 1} == {}
+    for name in "one", "two":
+        (tmp_path / f"{name}.py").write_text(f"class Same:\n    pass\nclass Of{name}:\n    pass\n")
+    assert [name for name, files in classes(tmp_path).items() if len(files) > 1] == ["Same"]

@@ -35,7 +35,7 @@ class VerdictChange(msgspec.Struct, frozen=True, kw_only=True):
         """The change in one line."""
         one = self.after or self.before
         assert one is not None
-        return f"{one.case} / {one.check} on {one.subject.target}: {_told(self.before)} -> {_told(self.after)}"
+        return f"{one.case} / {one.check} on {one.subject.target}: {_in_words(self.before)} -> {_in_words(self.after)}"
 
 
 def rejudge(run: StoredRun, case: CaseSnapshot, manifest: Manifest) -> list[Result]:
@@ -105,10 +105,10 @@ def changes(before: list[Result], after: list[Result]) -> list[VerdictChange]:
         {(one.check, one.reference.target, one.subject.target): one for one in results} for results in (before, after)
     )
     both = ((olds.get(key), news.get(key)) for key in dict.fromkeys([*olds, *news]))
-    return [VerdictChange(before=old, after=new) for old, new in both if _told(old) != _told(new)]
+    return [VerdictChange(before=old, after=new) for old, new in both if _in_words(old) != _in_words(new)]
 
 
-def _told(result: Result | None) -> str:
+def _in_words(result: Result | None) -> str:
     if result is None:
         return "nothing"
     standing = "" if result.expected else " (unexpected)"

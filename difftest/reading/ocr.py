@@ -59,7 +59,7 @@ class OcrReading(NamedTuple):
     cached: bool
 
 
-class _Entry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class _StoredReading(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The file of a reading, named by its key. `check` shows a file that is not as it was written."""
 
     key: str
@@ -83,7 +83,7 @@ def read(picture: GreyImage, mode: str, *, afresh: bool = False) -> OcrReading:
         return OcrReading(text, True)
     text = _tesseract(picture, mode)
     if by and len(text) <= LONGEST:
-        write(path, msgspec.json.encode(_Entry(key, text, _check(key, text))))
+        write(path, msgspec.json.encode(_StoredReading(key, text, _check(key, text))))
         _trim(path.parent)
     return OcrReading(text, False)
 
@@ -93,7 +93,7 @@ def _cached_text(path: Path, key: str) -> str | None:
     try:
         with os.fdopen(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK), "rb") as file:
             data = file.read(LARGEST_FILE) if stat.S_ISREG(os.fstat(file.fileno()).st_mode) else b""
-        entry = msgspec.json.decode(data, type=_Entry)
+        entry = msgspec.json.decode(data, type=_StoredReading)
     except FileNotFoundError:
         return None
     except (OSError, msgspec.DecodeError, UnicodeDecodeError):

@@ -79,7 +79,7 @@ def _case(snapshot: CaseSnapshot, results: Mapping[str, Sequence[Result]]) -> It
 def _row(found: Mapping[str, Result], runs: int) -> str:
     """One check in all runs. What is the same in all of them is said once."""
     first = next(iter(found.values()))
-    reasons = {name: cell(result.reason, SHOWN_REASON) for name, result in found.items() if _told(result)}
+    reasons = {name: cell(result.reason, SHOWN_REASON) for name, result in found.items() if _is_notable(result)}
     cells = [f"`{cell(first.check)}` {cell(first.summary, 200)}", cell(first.sdm, 200)]
     cells.append(_by_version({name: cell(result.label) for name, result in found.items()}, runs))
     sides = {name: f"{cell(targets(result))}: {statuses(result)}" for name, result in found.items()}
@@ -97,7 +97,7 @@ def _by_version(values: Mapping[str, str], runs: int) -> str:
     return "<br>".join(f"{value} ({cell(', '.join(names))})" for value, names in groups.items())
 
 
-def _told(result: Result) -> bool:
+def _is_notable(result: Result) -> bool:
     meaning = MEANINGS[result.verdict]
     return meaning.diverges or not meaning.decided or result.verdict == Verdict.SKIPPED
 

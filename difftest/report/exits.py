@@ -33,7 +33,7 @@ def exits_in_words(view: L0View) -> str:
         return f"nothing: no instruction of {view.level} exited{mapped}"
     kinds = Counter[tuple[str, str]]()
     for exit in (*view.instructions, *view.accesses):
-        kinds[_name(exit), _told(exit)] += exit.count
+        kinds[_name(exit), _exit_in_words(exit)] += exit.count
     shown = [f"{name} x{count} ({words})" for (name, words), count in kinds.items()][:SHOWN]
     more = [f"{len(kinds) - SHOWN} more kinds"] if len(kinds) > SHOWN else []
     alone = [f"no instruction of {view.level} exited"] if view.cpu_alone else []
@@ -41,7 +41,7 @@ def exits_in_words(view: L0View) -> str:
     return "; ".join([*shown, *more, *alone, *unknown])
 
 
-def _told(exit: Exit) -> str:
+def _exit_in_words(exit: Exit) -> str:
     """Who ran where, and what L0 made of it."""
     words = [f"in {exit.level}" + (f" at {exit.place}" if exit.place else "")]
     words.append(WORDS[exit.handling].format(_reason(exit.passed, "an exit")))

@@ -34,7 +34,7 @@ class Answer(NamedTuple):
     rests_on: Sequence[Path]
 
 
-class _Entry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class _StoredAnswer(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The file of an answer. `state` is what `state_of` said of the paths."""
 
     question: str
@@ -52,7 +52,7 @@ def cached_answer(cache: Path, question: str, ask: Callable[[], Answer]) -> str:
     """The answer to a question, which names all that it depends on besides files. Raises what `ask` raises."""
     path = cache / FOLDER / f"{hashlib.sha256(question.encode('utf-8', 'surrogateescape')).hexdigest()[:32]}.json"
     try:
-        known = msgspec.json.decode(path.read_bytes(), type=_Entry)
+        known = msgspec.json.decode(path.read_bytes(), type=_StoredAnswer)
         if known.question == question and known.state == state_of(known.rests_on):
             return known.said
     except (OSError, msgspec.DecodeError):
@@ -61,7 +61,7 @@ def cached_answer(cache: Path, question: str, ask: Callable[[], Answer]) -> str:
     answer = ask()
     paths = [str(one) for one in answer.rests_on]
     if paths and unchanged_since(paths, begun):
-        write(path, msgspec.json.encode(_Entry(question, answer.said, paths, state_of(paths))))
+        write(path, msgspec.json.encode(_StoredAnswer(question, answer.said, paths, state_of(paths))))
     return answer.said
 
 

@@ -31,7 +31,7 @@ LARGEST_IMAGE = 2 << 30  # bytes
 RESET_RIP = 0xFFF0
 
 
-class Settings(msgspec.Struct, frozen=True, kw_only=True):
+class HostedSettings(msgspec.Struct, frozen=True, kw_only=True):
     """What a session is to know of its target."""
 
     target: str  # its name
@@ -50,7 +50,7 @@ class HostedSession:
     that is started for the first of them and thrown away when it breaks.
     """
 
-    def __init__(self, settings: Settings, hosting: Hosting, boots: Sequence[Boot], progress: Progress) -> None:
+    def __init__(self, settings: HostedSettings, hosting: Hosting, boots: Sequence[Boot], progress: Progress) -> None:
         self._settings = settings
         self._hosting = hosting
         self._progress = progress

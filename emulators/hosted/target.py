@@ -23,7 +23,7 @@ from emulators.hosted.appliance.machine import PORTS
 from emulators.hosted.appliance.snapshot import DISK, Shape, try_to_host
 from emulators.hosted.appliance.start import MODEL, Hosting, standalone_appliance
 from emulators.hosted.host_cpu import HostCpu
-from emulators.hosted.session import HostedSession, Settings
+from emulators.hosted.session import HostedSession, HostedSettings
 from emulators.observation import Boot, Machine
 from emulators.qemu.command_line import machine_argv, qemu_argv, stock_argv
 from emulators.qemu.cpu_models import check_cpu_model as check_qemu_cpu_model
@@ -73,7 +73,7 @@ class KvmHosted(CpuModelChoice, Target):
         self.chosen = host_cpu_model is not None  # by the user
         self.cache = cache or cache_folder()
         self.qemu = qemu_program(qemu)
-        self._unfit: dict[str, HostingError] = {}  # shared with the same target on other CPU models; see Settings
+        self._unfit: dict[str, HostingError] = {}  # shared with the same target on other CPU models; see HostedSettings
         self.parameters = module_parameters.asked(kvm_param)
         self._appliance: build.Appliance | None = None
         self._program: BochsProgram | None = None
@@ -239,7 +239,7 @@ class KvmHosted(CpuModelChoice, Target):
     @contextlib.asynccontextmanager
     async def session(self, boots: Sequence[Boot], progress: Progress) -> AsyncIterator[Session]:
         hosting = await asyncio.to_thread(self._hosting, progress)
-        settings = Settings(
+        settings = HostedSettings(
             target=self.name, identity=self.identity(), cpu=CPU, cache=self.cache, warm=self.warm, unfit=self._unfit
         )
         session = HostedSession(settings, hosting, boots, progress)

@@ -15,7 +15,7 @@ from emulators.host.files import sha256_cached, writing_below
 from emulators.host.scratch import scratch
 from emulators.hosted.appliance import initramfs
 from emulators.hosted.appliance.assembler import BOOT_ADDRESS, BOOT_SOURCE, LIBRARY, MEMORY_SOURCE, assembled, compiled
-from emulators.hosted.appliance.cpio import REGULAR, Entry, archive
+from emulators.hosted.appliance.cpio import REGULAR, ArchiveEntry, archive
 from emulators.hosted.appliance.kernel_files import Kernel
 from emulators.hosted.appliance.linuxboot import (
     BOOT_PARAMS,
@@ -74,7 +74,7 @@ class Appliance(msgspec.Struct, frozen=True, kw_only=True):
         """
         layout = self.layout
         handed_in = whole_sectors(
-            archive(Entry(f"cases/{name}", data, REGULAR | 0o644) for name, data in cases.items())
+            archive(ArchiveEntry(f"cases/{name}", data, REGULAR | 0o644) for name, data in cases.items())
         )
         flat = layout.kernel
         block = whole_sectors(boot_block(flat, command_line, layout.initramfs, layout.initramfs_bytes + len(handed_in)))

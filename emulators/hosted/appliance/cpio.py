@@ -10,7 +10,7 @@ import msgspec
 DIRECTORY, REGULAR, SYMLINK, CHARACTER = 0o040000, 0o100000, 0o120000, 0o020000
 
 
-class Entry(msgspec.Struct, frozen=True):
+class ArchiveEntry(msgspec.Struct, frozen=True):
     """A file to be: `path` without a leading slash; `data` is the content, or a symbolic link's target."""
 
     path: str
@@ -19,13 +19,13 @@ class Entry(msgspec.Struct, frozen=True):
     device: tuple[int, int] = (0, 0)
 
 
-def archive(entries: Iterable[Entry]) -> bytes:
+def archive(entries: Iterable[ArchiveEntry]) -> bytes:
     """The archive's bytes. Folders that files lie in are made."""
     out = bytearray()
     known: set[str] = set()
     number = 0
 
-    def add(entry: Entry) -> None:
+    def add(entry: ArchiveEntry) -> None:
         nonlocal number
         number += 1
         name = entry.path.encode() + b"\0"
@@ -40,12 +40,12 @@ def archive(entries: Iterable[Entry]) -> bytes:
             folder = str(parent)
             if folder != "." and folder not in known:
                 known.add(folder)
-                add(Entry(folder, mode=DIRECTORY | 0o755))
+                add(ArchiveEntry(folder, mode=DIRECTORY | 0o755))
         if entry.mode & 0o170000 == DIRECTORY:
             if entry.path in known:
                 continue
             known.add(entry.path)
         add(entry)
     number = -1
-    add(Entry("TRAILER!!!", mode=0))
+    add(ArchiveEntry("TRAILER!!!", mode=0))
     return bytes(out)

@@ -12,7 +12,7 @@ from emulators.host.libraries import libraries_of
 from emulators.host.scratch import scratch
 from emulators.host.tools import ran
 from emulators.hosted.appliance.assembler import DIGEST_SOURCE, HEADERS, PACK_SOURCE, TAKE_SOURCE, compiled
-from emulators.hosted.appliance.cpio import CHARACTER, DIRECTORY, REGULAR, Entry, archive
+from emulators.hosted.appliance.cpio import CHARACTER, DIRECTORY, REGULAR, ArchiveEntry, archive
 from emulators.hosted.appliance.kernel_files import Kernel, module_bytes
 from emulators.qemu.vcpus import DIGEST
 
@@ -52,24 +52,24 @@ def build(kernel: Kernel, qemu: Path) -> bytes:
     return archive(_entries(kernel, qemu))
 
 
-def _entries(kernel: Kernel, qemu: Path) -> Iterator[Entry]:
-    yield Entry("init", INIT.read_bytes())
+def _entries(kernel: Kernel, qemu: Path) -> Iterator[ArchiveEntry]:
+    yield ArchiveEntry("init", INIT.read_bytes())
     for folder in ("dev", "proc", "sys", "tmp", "var/tmp", "cases"):
-        yield Entry(folder, mode=DIRECTORY | 0o755)
-    yield Entry("dev/console", mode=CHARACTER | 0o600, device=(5, 1))
-    yield Entry("bin/busybox", BUSYBOX.read_bytes())
+        yield ArchiveEntry(folder, mode=DIRECTORY | 0o755)
+    yield ArchiveEntry("dev/console", mode=CHARACTER | 0o600, device=(5, 1))
+    yield ArchiveEntry("bin/busybox", BUSYBOX.read_bytes())
     with scratch("pack") as work:
         for program, source in ((PACK, PACK_SOURCE), (TAKE, TAKE_SOURCE), (DIGEST, DIGEST_SOURCE)):
-            yield Entry(program.lstrip("/"), compiled(source, work))
-    yield Entry(QEMU.lstrip("/"), qemu.read_bytes())
+            yield ArchiveEntry(program.lstrip("/"), compiled(source, work))
+    yield ArchiveEntry(QEMU.lstrip("/"), qemu.read_bytes())
     for library in libraries_of(qemu):
-        yield Entry(str(library).lstrip("/"), library.read_bytes())
+        yield ArchiveEntry(str(library).lstrip("/"), library.read_bytes())
     for name, path in FIRMWARE.items():
-        yield Entry(name, path.read_bytes(), REGULAR | 0o644)
+        yield ArchiveEntry(name, path.read_bytes(), REGULAR | 0o644)
     names = [path.name.partition(".ko")[0] + ".ko" for path in kernel.modules]
-    yield Entry("modules/order", ("\n".join(names) + "\n").encode())
+    yield ArchiveEntry("modules/order", ("\n".join(names) + "\n").encode())
     for name, path in zip(names, kernel.modules, strict=True):
-        yield Entry(f"modules/{name}", _stripped(module_bytes(path)))
+        yield ArchiveEntry(f"modules/{name}", _stripped(module_bytes(path)))
 
 
 def _stripped(module: bytes) -> bytes:
