@@ -248,6 +248,8 @@ class TestRepeatedBoots:
             ((PASS, PASS, PASS), (PASS, FAIL, PASS), Verdict.FLAKY, "1/3"),
             ((PASS, PASS, PASS), (FAIL, FAIL, FAIL), Verdict.SUBJECT_WRONG, "3/3"),
             ((PASS, FAIL, PASS), (PASS, PASS, PASS), Verdict.FLAKY, "1/3"),
+            # Of several that diverge the commonest is shown.
+            ((FAIL, PASS, PASS), (FAIL, FAIL, FAIL), Verdict.FLAKY, "2/3"),
             ((FAIL, PASS, FAIL), (FAIL, PASS, FAIL), Verdict.FLAKY, "2/3"),
             # The answer is the same in all of them, only the wrong value is not.
             ((PASS, PASS, PASS), (FAIL, OTHER, FAIL), Verdict.SUBJECT_WRONG, "3/3"),
