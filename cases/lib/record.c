@@ -61,7 +61,8 @@ static void add(const char *kind, const char *name, u64 value)
 
 void saw(const char *field, u64 value)
 {
-    add(SEEN, field, value);
+    if (!find(FREE, field))
+        add(SEEN, field, value);
 }
 
 void must(const char *field, u64 value, u64 required)

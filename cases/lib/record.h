@@ -5,7 +5,8 @@
 
 enum verdict { NOT_RUN, PASS, FAIL, OPEN, SKIP };
 
-/* A field has one value in a record: the same value again counts once. */
+/* A field has one value in a record: the same value again counts once. What a check has `noted` is not compared by a
+   `saw` of the same name, such as those of `saw_exit`. */
 void saw(const char *field, u64 value);                /* a raw field: the two sides are compared in it */
 void must(const char *field, u64 value, u64 required); /* the same, and the SDM requires this value */
 void noted(const char *field, u64 value);              /* recorded, never compared: undefined or volatile */
