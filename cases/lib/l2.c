@@ -125,6 +125,13 @@ static void read_exception(struct vm_exit *exit)
 }
 
 /* Each VMREAD is a VM exit under a hypervisor: what the SDM leaves undefined for this exit is not read. */
+static void read_exit_addresses(struct vm_exit *exit)
+{
+    exit->guest_linear_address = vmcs_read64(GUEST_LINEAR_ADDRESS);
+    if (exit->reason == EXIT_EPT_VIOLATION || exit->reason == EXIT_EPT_MISCONFIGURATION)
+        exit->guest_physical_address = vmcs_read64(GUEST_PHYSICAL_ADDRESS);
+}
+
 static void read_exit_information(struct vm_exit *exit)
 {
     exit->qualification = vmcs_read64(EXIT_QUALIFICATION);
@@ -132,9 +139,7 @@ static void read_exit_information(struct vm_exit *exit)
         return; /* it updates no other field */
     exit->instruction_length = vmcs_read(EXIT_INSTRUCTION_LENGTH);
     exit->instruction_information = vmcs_read(EXIT_INSTRUCTION_INFORMATION);
-    exit->guest_linear_address = vmcs_read64(GUEST_LINEAR_ADDRESS);
-    if (exit->reason == EXIT_EPT_VIOLATION || exit->reason == EXIT_EPT_MISCONFIGURATION)
-        exit->guest_physical_address = vmcs_read64(GUEST_PHYSICAL_ADDRESS);
+    read_exit_addresses(exit);
     exit->interruption_information = vmcs_read(EXIT_INTERRUPTION_INFORMATION);
     if (exit->interruption_information & INFORMATION_VALID)
         exit->interruption_error_code = vmcs_read(EXIT_INTERRUPTION_ERROR_CODE);
@@ -159,18 +164,39 @@ static void read_guest_state(struct vm_exit *exit)
             exit->pdpte[index] = vmcs_read64(GUEST_PDPTE0 + index * FIELD_STEP);
 }
 
-struct vm_exit l2_run(void)
+/* False when VM entry failed. */
+static bool enter(struct vm_exit *exit)
 {
-    struct vm_exit exit = { 0 };
+    *exit = (struct vm_exit){ 0 };
     if (vmcs_refused_field())
         misused("VMWRITE to a field that this CPU does not have");
-    exit.instruction_error = vmx_run(&l2_registers, &exit.reason);
-    exit.failed_entry = exit.instruction_error != VM_SUCCEED;
-    if (exit.failed_entry)
+    exit->instruction_error = vmx_run(&l2_registers, &exit->reason);
+    exit->failed_entry = exit->instruction_error != VM_SUCCEED;
+    exit->registers = l2_registers;
+    return !exit->failed_entry;
+}
+
+struct vm_exit l2_run(void)
+{
+    struct vm_exit exit;
+    if (!enter(&exit))
         return exit;
     read_exit_information(&exit);
     read_guest_state(&exit);
-    exit.registers = l2_registers;
+    read_exception(&exit);
+    return exit;
+}
+
+struct vm_exit l2_run_briefly(void)
+{
+    struct vm_exit exit;
+    if (!enter(&exit))
+        return exit;
+    exit.qualification = vmcs_read64(EXIT_QUALIFICATION);
+    exit.interruption_information = vmcs_read(EXIT_INTERRUPTION_INFORMATION);
+    exit.interruption_error_code = vmcs_read(EXIT_INTERRUPTION_ERROR_CODE);
+    exit.rip = vmcs_read64(GUEST_RIP);
+    read_exit_addresses(&exit);
     read_exception(&exit);
     return exit;
 }

@@ -37,8 +37,10 @@ void l2_prepare(const void *entry);
 void l2_user_mode(void);
 void l2_real_mode(void);
 
-/* Enter L2, or resume it, and return its next exit. */
+/* Enter L2, or resume it, and return its next exit. The second is for long sweeps: it reads no more than the exit
+   reason, the exit qualification, the two addresses, RIP and an exception, and the rest is 0. */
 struct vm_exit l2_run(void);
+struct vm_exit l2_run_briefly(void);
 
 /* Let L2 resume after the instruction that exited. */
 void l2_skip_instruction(const struct vm_exit *exit);

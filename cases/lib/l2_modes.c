@@ -2,7 +2,11 @@
 
 #include "cpu.h"
 #include "l1_mode.h"
+#include "outcome.h"
+#include "selectors.h"
 #include "vmx.h"
+
+enum { FLAT_CODE_64 = 0xA09B }; /* access rights: L=1, D=0 */
 
 struct l2_tables l2_tables PAGE_ALIGNED;
 
@@ -44,4 +48,20 @@ void l2_turn_paging_on(void)
     const u64 *pdptes = (const u64 *)(vmcs_read(GUEST_CR3) & ~31u);
     for (u32 index = 0; index < 4; index++)
         vmcs_write64(GUEST_PDPTE0 + index * FIELD_STEP, pdptes[index]);
+}
+
+void l2_start_in_64_bit_mode(void)
+{
+    vmcs_set_controls(VM_ENTRY_CONTROLS, IA32E_MODE_GUEST, "no IA-32e mode for guests");
+    vmcs_write64(GUEST_IA32_EFER, EFER_LME | EFER_LMA);
+    vmcs_write(GUEST_CR0, vmcs_read(GUEST_CR0) | CR0_PG);
+    vmcs_write(GUEST_CS_SELECTOR, SELECTOR_CODE_64);
+    vmcs_write(GUEST_CS_ACCESS_RIGHTS, FLAT_CODE_64);
+}
+
+void l2_without_ept(void)
+{
+    if (!(vmcs_read(GUEST_CR0) & CR0_PG))
+        misused("l2_without_ept of an L2 without paging");
+    vmcs_clear_controls(SECONDARY_PROCESSOR_BASED_CONTROLS, ENABLE_EPT | UNRESTRICTED_GUEST, "EPT is fixed to 1");
 }

@@ -25,3 +25,10 @@ void l2_use_4_level_paging(void);
 
 /* Set CR0.PG, and with PAE paging the PDPTE fields from the table that CR3 points at. */
 void l2_turn_paging_on(void);
+
+/* After `l2_use_4_level_paging`: let L2 start in 64-bit mode. */
+void l2_start_in_64_bit_mode(void);
+
+/* L2 without EPT and without unrestricted guest, once paging is on: its guest-physical addresses are physical ones, and
+   VM entry loads PDPTEs from memory. */
+void l2_without_ept(void);

@@ -14,9 +14,13 @@ static u64 table[512] PAGE_ALIGNED, directory[512] PAGE_ALIGNED, pdpt[512] PAGE_
 static u32 table_32_bit[1024] PAGE_ALIGNED, directory_32_bit[1024] PAGE_ALIGNED;
 static struct pae_tables pae;
 
-/* The same bytes serve 64-bit code, with the address in RAX, and after a prologue 32-bit C. */
-extern const char window_read[], window_write[], window_fetch[];
+/* The same bytes serve 64-bit code, with the address in RAX, and after a prologue 32-bit C. String I/O has it in the
+   index register, which belongs to the caller. */
+extern const char window_read[], window_write[], window_fetch[], window_ins[], window_outs[], window_vmptrst[],
+    window_vmread[], window_invept[];
 void window_read_32(u32 address), window_write_32(u32 address), window_fetch_32(u32 address);
+void window_ins_32(u32 address), window_outs_32(u32 address), window_vmptrst_32(u32 address);
+void window_vmread_32(u32 address), window_invept_32(u32 address);
 #define ACCESS_BODY(name, instruction)                       \
     asm(".pushsection .text\n"                               \
         "window_" name "_32: movl 4(%esp), %eax\n"           \
@@ -26,6 +30,28 @@ void window_read_32(u32 address), window_write_32(u32 address), window_fetch_32(
 ACCESS_BODY("read", "movl (%eax), %eax");
 ACCESS_BODY("write", "movl %eax, (%eax)");
 ACCESS_BODY("fetch", "call *%eax");
+ACCESS_BODY("vmptrst", "vmptrst (%eax)");
+ACCESS_BODY("vmread", "movl $0x440E, %ecx; vmread %ecx, (%eax)"); /* the VM-exit instruction information */
+ACCESS_BODY("invept", "movl $2, %ecx; invept (%eax), %ecx");
+#define STRING_BODY(name, index, port, instruction)                                      \
+    asm(".pushsection .text\n"                                                           \
+        "window_" name "_32: pushl %e" index "\n"                                        \
+        "movl 8(%esp), %e" index "\n"                                                    \
+        "movl $" port ", %edx\n"                                                         \
+        instruction "\n"                                                                 \
+        "popl %e" index "\n"                                                             \
+        "ret\n"                                                                          \
+        ".code64\n"                                                                      \
+        "window_" name ": pushq %r" index "\n"                                           \
+        "movq %rax, %r" index "\n"                                                       \
+        "movl $" port ", %edx\n"                                                         \
+        instruction "\n"                                                                 \
+        "popq %r" index "\n"                                                             \
+        "ret\n"                                                                          \
+        ".code32\n"                                                                      \
+        ".popsection\n")
+STRING_BODY("ins", "di", "0x61", "insb");
+STRING_BODY("outs", "si", "0x80", "outsb");
 
 u32 window_levels(enum paging paging)
 {
@@ -111,8 +137,10 @@ void window_leave(void)
 
 struct trap window_access(enum access access)
 {
-    static const char *const bodies[] = { window_read, window_write, window_fetch };
-    static void (*const bodies_32[])(u32) = { window_read_32, window_write_32, window_fetch_32 };
+    static const char *const bodies[] = { window_read, window_write, window_fetch, window_ins,
+                                         window_outs, window_vmptrst, window_vmread, window_invept };
+    static void (*const bodies_32[])(u32) = { window_read_32, window_write_32, window_fetch_32, window_ins_32,
+                                              window_outs_32, window_vmptrst_32, window_vmread_32, window_invept_32 };
     u64 address = window_address() + (access == ACCESS_FETCH ? 0 : DATA);
     return current == PAGING_4_LEVEL ? trap_in_64(bodies[access], address) : trap_in(bodies_32[access], (u32)address);
 }

@@ -16,7 +16,19 @@
 
 enum paging { PAGING_32_BIT, PAGING_PAE, PAGING_4_LEVEL };
 enum level { LEVEL_PTE, LEVEL_PDE, LEVEL_PDPTE, LEVEL_PML4E };
-enum access { ACCESS_READ, ACCESS_WRITE, ACCESS_FETCH };
+/* Those after the first three are instructions that a hypervisor below L1 may execute in the CPU's stead, and then it
+   walks L1's tables itself: INSB and OUTSB, and in VMX operation VMPTRST and VMREAD, which write, and INVEPT, which
+   reads. */
+enum access {
+    ACCESS_READ,
+    ACCESS_WRITE,
+    ACCESS_FETCH,
+    ACCESS_INS,
+    ACCESS_OUTS,
+    ACCESS_VMPTRST,
+    ACCESS_VMREAD,
+    ACCESS_INVEPT,
+};
 
 /* Go to a paging mode with new tables, `rights` in the entry of each level. CR0.WP and all of CR4 but PSE or PAE are 0;
    set more of both then. 4-level paging needs FEATURE_LONG_MODE, and C code runs in compatibility mode. */
@@ -36,5 +48,6 @@ void window_flush(void);
 u64 window_address(void);
 extern u8 window_page[PAGE_SIZE];
 
-/* Read a word of the page, write one, or call its first byte; in 4-level paging from 64-bit mode. */
+/* Read a word of the page, write one, call its first byte, move a byte from or to a port without side effects, or have
+   a VMX instruction access its operand there; in 4-level paging from 64-bit mode. */
 struct trap window_access(enum access access);
