@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from fnmatch import fnmatch
 from pathlib import Path
 
 from difftest.case.case import Case, load
@@ -86,3 +87,14 @@ def wrong_on_tcg(case: Case) -> set[str]:
     """The checks that the manifest says TCG fails."""
     wrong = [known for known in case.manifest.known if known.verdict == "subject-wrong" and "tcg" in known.targets]
     return {check for known in wrong for check in known.checks}
+
+
+def matching(patterns: Iterable[str], ids: Iterable[str]) -> set[str]:
+    """The ids that the patterns choose, in their order; one that begins with "!" takes its matches away again."""
+    chosen: set[str] = set()
+    for pattern in patterns:
+        if pattern.startswith("!"):
+            chosen -= {check for check in ids if fnmatch(check, pattern[1:])}
+        else:
+            chosen |= {check for check in ids if fnmatch(check, pattern)}
+    return chosen

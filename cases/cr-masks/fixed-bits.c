@@ -60,8 +60,8 @@ CHECK(restricted_pe, "M-05/pe", NEEDS_L2, SDM_CHANGES "; " SDM_RESTRICTIONS,
     l2_faults(&cr0, PAGING_CR0 & ~(CR0_PG | CR0_PE));
 }
 
-CHECK(restricted_masked, "M-05/masked", NEEDS_L2, SDM_CHANGES,
-      "MOV to CR0 in an L2 without unrestricted guest that clears PG and PE, both owned by L1 with shadow 0, executes")
+/* L1 owns PG and PE; the MOV changes bits of L2's own beside them, or none. */
+static void must_keep_owned(u32 own_bits)
 {
     static const struct {
         const char *field;
@@ -71,10 +71,23 @@ CHECK(restricted_masked, "M-05/masked", NEEDS_L2, SDM_CHANGES,
         effect_prepare(&effect_pg, true);
         restrict_guest();
         own(&cr0, CR0_PG | CR0_PE, 0);
-        struct shown shown = effect_after(shows[turn].effect, BY_MOV, PAGING_CR0 & ~(CR0_PG | CR0_PE));
+        u32 written = (PAGING_CR0 & ~(CR0_PG | CR0_PE)) | own_bits;
+        struct shown shown = effect_after(shows[turn].effect, BY_MOV, written);
         must(shows[turn].field, shown.effect, shows[turn].effect->when_set);
-        must("cr0_read", shown.read, PAGING_CR0 & ~(CR0_PG | CR0_PE));
+        must("cr0_read", shown.read, written);
     }
+}
+
+CHECK(restricted_masked, "M-05/masked", NEEDS_L2, SDM_CHANGES,
+      "MOV to CR0 in an L2 without unrestricted guest that clears PG and PE, both owned by L1 with shadow 0, executes")
+{
+    must_keep_owned(0);
+}
+
+CHECK(restricted_masked_beside, "M-05/masked-beside-am", NEEDS_L2, SDM_CHANGES,
+      "MOV to CR0 in an L2 without unrestricted guest that clears PG and PE, owned by L1, and sets AM executes")
+{
+    must_keep_owned(CR0_AM);
 }
 
 CHECK(unrestricted_pg, "M-06/control-pg", NEEDS_L2, SDM_CHANGES, "Control: MOV to CR0 clears PG in an unrestricted L2")

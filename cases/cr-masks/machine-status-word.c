@@ -148,6 +148,15 @@ CHECK(lmsw_clears_no_pe, "M-12/pe-stays", NEEDS_L2, SDM_CHANGES,
     must("cr0", exit.cr0, L2_CR0);
 }
 
+CHECK(lmsw_clears_no_pe_beside, "M-12/pe-stays-beside-mp", NEEDS_L2, SDM_CHANGES,
+      "LMSW with bit 0 clear and bit 1 set leaves an unmasked PE set, sets MP and causes no #GP")
+{
+    l2_prepare(lmsw_register.start);
+    struct vm_exit exit = lmsw(IN_REGISTER, CR0_MP);
+    must_execute(&exit, &lmsw_register);
+    must("cr0", exit.cr0, L2_CR0 | CR0_MP);
+}
+
 CHECK(lmsw_sets_pe, "M-12/pe-set", NEEDS_L2, SDM_CHANGES, "LMSW in an L2 in real-address mode sets an unmasked PE")
 {
     l2_prepare(lmsw_register.start);

@@ -129,20 +129,22 @@ CHECK(registers_from_cr3, "M-01/cr3-store-each-register", NEEDS_L2, SDM_EXITS ";
 L2_CODE(cr0_there_and_back, "movl %eax, %cr0; movl %cr0, %eax");
 L2_CODE(cr4_there_and_back, "movl %eax, %cr4; movl %cr4, %eax");
 
-/* Each bit alone masked, its shadow the opposite of the real bit: L2 writes what it believes, and reads it back. */
-static void each_bit_stays(const struct control_register *cr, const struct l2_code *code, u32 real)
+/* Each bit alone masked, its shadow the opposite of the real bit: L2 writes what it believes, and reads it back. It
+   changes the bit `also`, which is its own, at the same time: a hypervisor below L1 may leave other changes to the
+   CPU. */
+static void each_bit_stays(const struct control_register *cr, const struct l2_code *code, u32 real, u32 also)
 {
     struct sweep sweep = { 0 };
     u32 reads = 0;
     l2_prepare(code->start);
     for (u32 bit = 0; bit < BITS; bit++) {
-        u32 believed = real ^ 1u << bit;
+        u32 change = 1u << bit == also ? 0 : also, believed = real ^ 1u << bit;
         vmcs_write(cr->guest, real);
         own(cr, 1u << bit, believed & 1u << bit);
-        struct vm_exit exit = l2_try_with(code, believed);
-        bool unchanged = vmcs_read(cr->guest) == real;
+        struct vm_exit exit = l2_try_with(code, believed ^ change);
+        bool unchanged = vmcs_read(cr->guest) == (real ^ change);
         sweep_turn(&sweep, bit, executed(&exit, code) && unchanged, &exit, code);
-        if (exit.registers.eax == believed)
+        if (exit.registers.eax == (believed ^ change))
             reads |= 1u << bit;
     }
     must_all(&sweep, EACH_BIT);
@@ -153,25 +155,43 @@ CHECK(cr0_stays, "M-02/cr0-each-bit", NEEDS_L2, SDM_CHANGES,
       "MOV to CR0 that writes a masked bit as its shadow is does not exit, and L2 reads the shadow, for each clear or "
       "set bit")
 {
-    each_bit_stays(&cr0, &cr0_there_and_back, L2_CR0);
+    each_bit_stays(&cr0, &cr0_there_and_back, L2_CR0, 0);
 }
 
 CHECK(cr0_stays_set, "M-02/cr0-each-bit-set", NEEDS_L2, SDM_CHANGES,
       "MOV to CR0 that writes 0 to a masked MP, EM, TS, WP or AM, set with shadow 0, does not exit, and L2 reads 0")
 {
-    each_bit_stays(&cr0, &cr0_there_and_back, L2_CR0 | CR0_MODE_BITS);
+    each_bit_stays(&cr0, &cr0_there_and_back, L2_CR0 | CR0_MODE_BITS, 0);
+}
+
+CHECK(cr0_stays_beside, "M-02/cr0-each-bit-beside-am", NEEDS_L2, SDM_CHANGES,
+      "MOV to CR0 that writes a masked bit as its shadow is and sets AM leaves the bit, and L2 reads shadow and AM")
+{
+    each_bit_stays(&cr0, &cr0_there_and_back, L2_CR0, CR0_AM);
+}
+
+CHECK(cr0_stays_set_beside, "M-02/cr0-each-bit-set-beside-am", NEEDS_L2, SDM_CHANGES,
+      "MOV to CR0 that writes 0 to a masked MP, EM, TS or WP, set with shadow 0, and clears AM leaves the bit")
+{
+    each_bit_stays(&cr0, &cr0_there_and_back, L2_CR0 | CR0_MODE_BITS, CR0_AM);
 }
 
 CHECK(cr4_stays, "M-02/cr4-each-bit", NEEDS_L2, SDM_CHANGES,
       "MOV to CR4 that writes a masked bit as its shadow is neither exits nor faults, and L2 reads the shadow")
 {
-    each_bit_stays(&cr4, &cr4_there_and_back, L2_CR4);
+    each_bit_stays(&cr4, &cr4_there_and_back, L2_CR4, 0);
 }
 
 CHECK(cr4_stays_set, "M-02/cr4-each-bit-set", NEEDS_L2, SDM_CHANGES,
       "MOV to CR4 that writes 0 to a masked TSD, PSE or PAE, set with shadow 0, does not exit, and L2 reads 0")
 {
-    each_bit_stays(&cr4, &cr4_there_and_back, L2_CR4 | CR4_TSD | CR4_PSE | CR4_PAE);
+    each_bit_stays(&cr4, &cr4_there_and_back, L2_CR4 | CR4_TSD | CR4_PSE | CR4_PAE, 0);
+}
+
+CHECK(cr4_stays_beside, "M-02/cr4-each-bit-beside-mce", NEEDS_L2, SDM_CHANGES,
+      "MOV to CR4 that writes a masked bit as its shadow is and sets MCE leaves the bit, and L2 reads shadow and MCE")
+{
+    each_bit_stays(&cr4, &cr4_there_and_back, L2_CR4, CR4_MCE);
 }
 
 /* L1 owns the bit. L2 writes it as its shadow is, alone or together with a bit of its own, and the real bit stays. */
