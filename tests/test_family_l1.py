@@ -37,6 +37,7 @@ PCID = {
 SMEP = {f"L1-21/smep/{mode}" for mode in ("32-bit-paging", "pae-paging", "4-level-paging")}
 SMEP |= {"L1-21/user-smep", "L1-21/smep-set-in-user-page"}
 SMAP = {f"L1-21/smap/{mode}" for mode in ("32-bit-paging", "pae-paging", "4-level-paging")}
+SMAP |= {f"L1-21/smap-string-io/{mode}" for mode in ("32-bit-paging", "pae-paging", "4-level-paging")}
 SMAP |= {"L1-21/user-smap", "L1-21/smap-set-before-access"}
 CET = {"L1-17/control", "L1-17/cet-set", "L1-17/wp-cleared"}
 LA57 = {"L1-11/without-paging", "L1-11/compatibility", "L1-11/64-bit"}  # TCG alone has it
@@ -115,12 +116,17 @@ BROKEN: list[tuple[Edit, set[str]]] = [
     (("cr4.c", "    write_cr4(cr4 | CR4_CET);\n", ""), {"L1-17/wp-cleared"}),
     (("cr4.c", "{ CR4_DE, FEATURE_DE }", "{ 0, FEATURE_DE }"), {"L1-18/each-bit"}),
     (("cr4.c", "~(u64)0 << 33", "~(u64)0 << 7"), {"L1-18/high-half"}),
-    (("rights.c", ".cr0 = CR0_WP", ".cr0 = 0"), {f"L1-20/supervisor/{mode}" for mode in EACH_PAGING}),
+    (("rights.c", ".cr0 = CR0_WP", ".cr0 = 0"),
+     {f"L1-20/{name}/{mode}" for name in ("supervisor", "string-io") for mode in EACH_PAGING}),
     (("rights.c", "#define SMEP ((struct setting){ .cr4 = CR4_SMEP", "#define SMEP ((struct setting){ .cr4 = 0"),
      {f"L1-21/smep/{mode}" for mode in EACH_PAGING}),
     (("rights.c", "#define SMAP ((struct setting){ .cr4 = CR4_SMAP", "#define SMAP ((struct setting){ .cr4 = 0"),
-     {f"L1-21/smap/{mode}" for mode in EACH_PAGING}),
-    (("rights.c", ".efer = EFER_NXE", ".efer = 0"), {"L1-23/nxe-1/pae-paging", "L1-23/nxe-1/4-level-paging"}),
+     {f"L1-21/{name}/{mode}" for name in ("smap", "smap-string-io") for mode in EACH_PAGING}),
+    (("rights.c", "lowest = (u64)1 << physical_address_bits(), highest = (u64)1 << 51",
+      "lowest = PTE_GLOBAL, highest = PTE_GLOBAL"),
+     {f"L1-19/{name}/{mode}" for name in ("address-bits", "string-io") for mode in EACH_PAGING[1:]}),
+    (("rights.c", ".efer = EFER_NXE", ".efer = 0"),
+     {f"L1-23/{name}/{mode}" for name in ("nxe-0", "nxe-1", "string-io") for mode in EACH_PAGING[1:]}),
     (("rights.c", "&writes, USER_PAGE, WP)", "&writes, USER_PAGE & ~PTE_WRITABLE, WP)"),
      {"L1-20/user-control"}),
     (("rights.c", "USER_PAGE & ~PTE_WRITABLE, PLAIN)", "USER_PAGE, PLAIN)"), {"L1-20/user"}),

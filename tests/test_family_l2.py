@@ -54,12 +54,14 @@ def _ids(row: int, *names: str) -> set[str]:
 # each other are broken in one boot.
 VIOLATIONS = (
     _ids(1, "not-present") | _ids(3, "mov-cr0", "mov-cr3") | _ids(7, "offset-fe0", "offset-fe0-mov-cr3", "low-bits")
-    | _ids(6, "pml4e") | _ids(8, "execute-above-all") | _ids(13, "pse") | _ids(14, "smep") | _ids(16, "pge")
+    | _ids(6, "pml4e") | _ids(8, "execute-above-all") | _ids(13, "pse") | _ids(14, "smep")
+    | _ids(16, "pge", "beside-mce") | _ids(8, "mov-cr3-execute-above-all")
     | _ids(17, "mov-cr3", "same-value") | _ids(18, "cd", "nw") | _ids(20, "gp-intercepted")
 )  # fmt: skip
 MISCONFIGURATIONS = (
     _ids(4, "write", "write-execute", "mov-cr3") | _ids(5, "memory-type-2", "memory-type-3", "memory-type-7",
     "address-bits")
+    | _ids(5, "mov-cr3-memory-type-2", "mov-cr3-memory-type-3", "mov-cr3-memory-type-7", "mov-cr3-address-bit")
 )  # fmt: skip
 LOADS = (
     _ids(1, "mapped") | _ids(2, "read", "read-execute", "read-above-all", "mov-cr3") | _ids(5, "memory-type-0",
@@ -67,7 +69,8 @@ LOADS = (
     | _ids(6, "mapped", "pml4e-mapped") | _ids(7, "mapped") | _ids(8, "mapped") | _ids(9, "mov-cr0", "mov-cr3",
     "mov-cr4")
     | _ids(10, "off", "mov-cr0", "mov-cr3", "mov-cr4") | _ids(11, "mov-cr0", "mov-cr3") | _ids(12, "mov-cr0", "mov-cr3")
-    | _ids(13, "mapped") | _ids(14, "mapped") | _ids(16, "mapped") | _ids(17, "mapped") | _ids(18, "cd-mapped",
+    | _ids(13, "mapped") | _ids(14, "mapped") | _ids(16, "mapped", "beside-mce-mapped")
+    | _ids(2, "mov-cr3-above-all") | _ids(6, "mov-cr3-mapped") | _ids(17, "mapped") | _ids(18, "cd-mapped",
     "nw-mapped")
     | _ids(20, "mapped") | _ids(21, "ignored-bits") | _ids(22, "mov-cr0", "mov-cr3", "mov-cr4")
 )  # fmt: skip
@@ -99,8 +102,10 @@ BROKEN: dict[str, tuple[list[Edit], set[str]]] = {
          ("moves.c", "pdptes_in_both[index] = pdpt[index];", "pdptes_in_both[index] = pdpt[index] | 2;"),
          ("entries.c", "rights_by_level(EPT_EXECUTE, EPT_READ | EPT_WRITE)", "rights_by_level(EPT_EXECUTE, EPT_ALL)"),
          ("entries.c", "*ept_entry(WINDOW, level) = 0;", "*ept_entry(WINDOW, level) |= 0;"),
+         ("by-mov-cr3.c", "edit(level, ~(u64)0, 0);", "edit(level, 0, 0);"),
          ("values.c", "pdpt[index] = sound | (u64)1 << bit;", "pdpt[index] = sound;")],
-        LOADS | _ids(6, "pte", "pde", "pdpte") | _ids(8, "execute-above-read-write") | _ids(15, "mapped")
+        LOADS | _ids(6, "pte", "pde", "pdpte", "mov-cr3-pte", "mov-cr3-pde", "mov-cr3-pdpte")
+        | _ids(8, "execute-above-read-write") | _ids(15, "mapped")
         | _ids(19, "mapped", "clts") | _ids(21, "pdpte0", "pdpte1", "pdpte2", "pdpte3"),
     ),
     "flags are set beforehand, or by the walk": (

@@ -120,6 +120,19 @@ CHECK(pge, "L2-16/pge", NEEDS_L2, PDPTE_REGISTERS,
     violate_by(l2_mov_cr4, L2_CR4 | CR4_PGE);
 }
 
+/* A hypervisor below L1 may leave PGE alone to the CPU, and MCE not. */
+CHECK(pge_beside_mapped, "L2-16/beside-mce-mapped", NEEDS_L2, PDPTE_REGISTERS,
+      "Control: MOV to CR4 that toggles PGE and MCE loads the PDPTEs")
+{
+    load_by(l2_mov_cr4, L2_CR4 | CR4_PGE | CR4_MCE);
+}
+
+CHECK(pge_beside, "L2-16/beside-mce", NEEDS_L2, PDPTE_REGISTERS,
+      "MOV to CR4 that toggles PGE and MCE causes an EPT violation when CR3's page is absent from EPT")
+{
+    violate_by(l2_mov_cr4, L2_CR4 | CR4_PGE | CR4_MCE);
+}
+
 CHECK(cr3_mapped, "L2-17/mapped", NEEDS_L2, PDPTE_REGISTERS, "Control: MOV to CR3 loads the PDPTEs of the new table")
 {
     about_to(l2_mov_cr3, address_of(other_pdpt));

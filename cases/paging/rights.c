@@ -82,18 +82,37 @@ static void need_paging(enum paging paging)
     CHECK_PAGING(body, id "/32-bit-paging", PAGING_32_BIT, needed, sdm, summary ", under 32-bit paging")               \
     CHECK_WIDE_PAGING(body, id, needed, sdm, summary)
 
-static void write_protection(enum paging paging, u32 all)
+/* The two instructions that read and write. */
+struct by {
+    enum access read, write;
+};
+#define BY_MOV ((struct by){ ACCESS_READ, ACCESS_WRITE })
+#define BY_STRING_IO ((struct by){ ACCESS_OUTS, ACCESS_INS })
+
+static void write_protection_by(struct by by, enum paging paging, u32 all)
 {
     u32 error = PF_PRESENT | PF_WRITE;
-    must("user_page_wp_0", faulting_levels(paging, USER_PAGE, PTE_WRITABLE, PLAIN, ACCESS_WRITE, error), 0);
-    must("user_page_wp_1", faulting_levels(paging, USER_PAGE, PTE_WRITABLE, WP, ACCESS_WRITE, error), all);
-    must("supervisor_page_wp_0", faulting_levels(paging, SUPERVISOR_PAGE, PTE_WRITABLE, PLAIN, ACCESS_WRITE, error), 0);
-    must("supervisor_page_wp_1", faulting_levels(paging, SUPERVISOR_PAGE, PTE_WRITABLE, WP, ACCESS_WRITE, error), all);
-    must("writable_page_wp_1", faulting_levels(paging, SUPERVISOR_PAGE, 0, WP, ACCESS_WRITE, error), 0);
-    must("read_wp_1", faulting_levels(paging, USER_PAGE, PTE_WRITABLE, WP, ACCESS_READ, error), 0);
+    must("user_page_wp_0", faulting_levels(paging, USER_PAGE, PTE_WRITABLE, PLAIN, by.write, error), 0);
+    must("user_page_wp_1", faulting_levels(paging, USER_PAGE, PTE_WRITABLE, WP, by.write, error), all);
+    must("supervisor_page_wp_0", faulting_levels(paging, SUPERVISOR_PAGE, PTE_WRITABLE, PLAIN, by.write, error), 0);
+    must("supervisor_page_wp_1", faulting_levels(paging, SUPERVISOR_PAGE, PTE_WRITABLE, WP, by.write, error), all);
+    must("writable_page_wp_1", faulting_levels(paging, SUPERVISOR_PAGE, 0, WP, by.write, error), 0);
+    must("read_wp_1", faulting_levels(paging, USER_PAGE, PTE_WRITABLE, WP, by.read, error), 0);
+}
+
+static void write_protection(enum paging paging, u32 all)
+{
+    write_protection_by(BY_MOV, paging, all);
 }
 CHECK_EACH_PAGING(write_protection, "L1-20/supervisor", , ACCESS_RIGHTS,
       "A supervisor write to a page that is read-only at one level causes #PF with CR0.WP=1 and executes with WP=0")
+
+static void write_protection_io(enum paging paging, u32 all)
+{
+    write_protection_by(BY_STRING_IO, paging, all);
+}
+CHECK_EACH_PAGING(write_protection_io, "L1-20/string-io", , ACCESS_RIGHTS,
+      "INSB to a page that is read-only at one level causes #PF with CR0.WP=1 and executes with WP=0")
 
 static void smep_fetch(enum paging paging, u32 all)
 {
@@ -106,27 +125,54 @@ static void smep_fetch(enum paging paging, u32 all)
 CHECK_EACH_PAGING(smep_fetch, "L1-21/smep", need(FEATURE_SMEP), ACCESS_RIGHTS,
       "A supervisor fetch from a user page causes #PF with CR4.SMEP=1")
 
+static void smap_access_by(struct by by, enum paging paging, u32 all)
+{
+    must("read_smap_0", faulting_levels(paging, USER_PAGE, 0, PLAIN, by.read, PF_PRESENT), 0);
+    must("read_smap_1", faulting_levels(paging, USER_PAGE, 0, SMAP, by.read, PF_PRESENT), all);
+    must("write_smap_1", faulting_levels(paging, USER_PAGE, 0, SMAP, by.write, PF_PRESENT | PF_WRITE), all);
+    must("read_ac_1", faulting_levels(paging, USER_PAGE, 0, SMAP_AND_AC, by.read, PF_PRESENT), 0);
+    must("write_ac_1", faulting_levels(paging, USER_PAGE, 0, SMAP_AND_AC, by.write, PF_PRESENT | PF_WRITE), 0);
+    must("supervisor_at_one_level", faulting_levels(paging, USER_PAGE, PTE_USER, SMAP, by.read, PF_PRESENT), 0);
+}
+
 static void smap_access(enum paging paging, u32 all)
 {
-    must("read_smap_0", faulting_levels(paging, USER_PAGE, 0, PLAIN, ACCESS_READ, PF_PRESENT), 0);
-    must("read_smap_1", faulting_levels(paging, USER_PAGE, 0, SMAP, ACCESS_READ, PF_PRESENT), all);
-    must("write_smap_1", faulting_levels(paging, USER_PAGE, 0, SMAP, ACCESS_WRITE, PF_PRESENT | PF_WRITE), all);
-    must("read_ac_1", faulting_levels(paging, USER_PAGE, 0, SMAP_AND_AC, ACCESS_READ, PF_PRESENT), 0);
-    must("write_ac_1", faulting_levels(paging, USER_PAGE, 0, SMAP_AND_AC, ACCESS_WRITE, PF_PRESENT | PF_WRITE), 0);
-    must("supervisor_at_one_level", faulting_levels(paging, USER_PAGE, PTE_USER, SMAP, ACCESS_READ, PF_PRESENT), 0);
+    smap_access_by(BY_MOV, paging, all);
 }
 CHECK_EACH_PAGING(smap_access, "L1-21/smap", need(FEATURE_SMAP), ACCESS_RIGHTS,
       "A supervisor access to a user page causes #PF with CR4.SMAP=1 and EFLAGS.AC=0, and executes with AC=1")
 
+static void smap_access_io(enum paging paging, u32 all)
+{
+    smap_access_by(BY_STRING_IO, paging, all);
+}
+CHECK_EACH_PAGING(smap_access_io, "L1-21/smap-string-io", need(FEATURE_SMAP), ACCESS_RIGHTS,
+      "INSB and OUTSB of a user page at CPL 0 cause #PF with CR4.SMAP=1 and EFLAGS.AC=0, and execute with AC=1")
+
+static void xd_reserved_by(struct by by, enum paging paging, u32 all)
+{
+    u32 error = PF_PRESENT | PF_RESERVED;
+    must("read", faulting_levels(paging, SUPERVISOR_PAGE, PTE_XD, PLAIN, by.read, error), all);
+    must("write", faulting_levels(paging, SUPERVISOR_PAGE, PTE_XD, PLAIN, by.write, error | PF_WRITE), all);
+    must("read_nxe_1", faulting_levels(paging, SUPERVISOR_PAGE, PTE_XD, NXE, by.read, error), 0);
+    must("write_nxe_1", faulting_levels(paging, SUPERVISOR_PAGE, PTE_XD, NXE, by.write, error | PF_WRITE), 0);
+}
+
+static void xd_reserved_io(enum paging paging, u32 all)
+{
+    xd_reserved_by(BY_STRING_IO, paging, all);
+}
+
 static void xd_reserved(enum paging paging, u32 all)
 {
     u32 error = PF_PRESENT | PF_RESERVED;
-    must("read", faulting_levels(paging, SUPERVISOR_PAGE, PTE_XD, PLAIN, ACCESS_READ, error), all);
-    must("write", faulting_levels(paging, SUPERVISOR_PAGE, PTE_XD, PLAIN, ACCESS_WRITE, error | PF_WRITE), all);
+    xd_reserved_by(BY_MOV, paging, all);
     must("fetch", faulting_levels(paging, SUPERVISOR_PAGE, PTE_XD, PLAIN, ACCESS_FETCH, error), all);
 }
 CHECK_WIDE_PAGING(xd_reserved, "L1-23/nxe-0", need(FEATURE_NX), PAGE_FAULTS,
       "Each access through an entry with XD=1 causes #PF with RSVD when NXE=0")
+CHECK_WIDE_PAGING(xd_reserved_io, "L1-23/string-io", need(FEATURE_NX), PAGE_FAULTS,
+      "INSB and OUTSB through an entry with XD=1 cause #PF with RSVD when NXE=0, and execute when NXE=1")
 
 static void xd_fetch(enum paging paging, u32 all)
 {
@@ -138,6 +184,33 @@ static void xd_fetch(enum paging paging, u32 all)
 }
 CHECK_WIDE_PAGING(xd_fetch, "L1-23/nxe-1", need(FEATURE_NX), PAGE_FAULTS,
       "A fetch through an entry with XD=1 causes #PF with I/D when NXE=1, and reads and writes execute")
+
+/* Bits of the physical address that the CPU lacks, at each level. */
+static void reserved_address_by(struct by by, enum paging paging, u32 all)
+{
+    u32 error = PF_PRESENT | PF_RESERVED;
+    u64 lowest = (u64)1 << physical_address_bits(), highest = (u64)1 << 51;
+    if (lowest > highest)
+        return;
+    must("read_lowest", faulting_levels(paging, SUPERVISOR_PAGE, lowest, PLAIN, by.read, error), all);
+    must("write_lowest", faulting_levels(paging, SUPERVISOR_PAGE, lowest, PLAIN, by.write, error | PF_WRITE), all);
+    must("read_highest", faulting_levels(paging, SUPERVISOR_PAGE, highest, PLAIN, by.read, error), all);
+    must("write_highest", faulting_levels(paging, SUPERVISOR_PAGE, highest, PLAIN, by.write, error | PF_WRITE), all);
+}
+
+static void reserved_address(enum paging paging, u32 all)
+{
+    reserved_address_by(BY_MOV, paging, all);
+}
+CHECK_WIDE_PAGING(reserved_address, "L1-19/address-bits", , PAGE_FAULTS,
+      "Each access through an entry with an address bit that the CPU lacks causes #PF with RSVD")
+
+static void reserved_address_io(enum paging paging, u32 all)
+{
+    reserved_address_by(BY_STRING_IO, paging, all);
+}
+CHECK_WIDE_PAGING(reserved_address_io, "L1-19/string-io", , PAGE_FAULTS,
+      "INSB and OUTSB through an entry with an address bit that the CPU lacks cause #PF with RSVD")
 
 /* User code in the window itself: one access to the page, then HLT. */
 extern const char user_write[], user_write_hlt[], user_read[], user_read_hlt[];

@@ -45,6 +45,13 @@ CHECK(pge, "P-12/pge", NEEDS_PDPTE_REGISTERS, LOADS,
     must_load((struct toggle){ .cr4 = CR4_PGE });
 }
 
+CHECK(pge_beside, "P-12/pge-beside-mce", NEEDS_PDPTE_REGISTERS, LOADS,
+      "MOV to CR4 that toggles PGE and MCE loads the PDPTEs and causes #GP(0) when one has a reserved bit")
+{
+    need(FEATURE_MCE);
+    must_load((struct toggle){ .cr4 = CR4_PGE | CR4_MCE });
+}
+
 CHECK(pse, "P-12/pse", NEEDS_PDPTE_REGISTERS, LOADS,
       "MOV to CR4 that toggles PSE loads the PDPTEs and causes #GP(0) when one has a reserved bit")
 {

@@ -131,6 +131,13 @@ CHECK(mce, "P-15/mce", NEEDS_PDPTE_REGISTERS, LOADS, MOV_TO("CR4 that toggles MC
     must_not_load((struct toggle){ .cr4 = CR4_MCE });
 }
 
+CHECK(beside_mce, "P-15/beside-mce", NEEDS_PDPTE_REGISTERS, LOADS, MOV_TO("CR4 that toggles DE, TSD, OSFXSR and MCE"))
+{
+    need(FEATURE_MCE);
+    need(FEATURE_FXSR);
+    must_not_load((struct toggle){ .cr4 = CR4_DE | CR4_TSD | CR4_OSFXSR | CR4_MCE });
+}
+
 static void far_jump(u32 argument)
 {
     (void)argument;
