@@ -57,16 +57,14 @@ static struct ept_exit seen_in(const struct vm_exit *exit, u32 undefined)
 
 void must_violate(const struct vm_exit *exit, struct ept_exit required)
 {
-    u32 qualification = (u32)exit->qualification, expected = (u32)required.exit;
+    u32 qualification = (u32)exit->qualification, expected = (u32)required.exit, access = 7 & ~required.undefined;
     if (exit->failed_entry)
         return;
     must("exit_reason", exit->reason, EXIT_EPT_VIOLATION);
     if (exit->reason != EXIT_EPT_VIOLATION)
         return;
-    if (required.undefined & 7)
-        noted("exit_qualification_access", qualification & 7);
-    else
-        must("exit_qualification_access", qualification & 7, expected & 7);
+    must(access == 7 ? "exit_qualification_access" : "exit_qualification_access_defined", qualification & access,
+         expected & access);
     must("exit_qualification_allowed", qualification >> 3 & 7, expected >> 3 & 7);
     must("exit_qualification_linear_valid", !!(qualification & LINEAR_VALID), !!(expected & LINEAR_VALID));
     must("exit_qualification_translated", !!(qualification & TRANSLATED), !!(expected & TRANSLATED));
