@@ -56,21 +56,21 @@ static void each_fault(enum paging paging)
     must_tally(&tally);
 }
 
-#define FAULTS(ident, paging, mode)                                                                                   \
-    CHECK(without_##ident, "W-29/faults/" mode, NEEDS_L2, PAGE_FAULTS,                                                \
-          "L2 with " mode " paging and without EPT faults at absent, read-only and reserved entries, by MOV, INSB "   \
-          "and OUTSB")                                                                                                \
-    {                                                                                                                 \
-        window_at(paging, 0);                                                                                         \
-        l2_without_ept();                                                                                             \
-        each_fault(paging);                                                                                           \
-    }                                                                                                                 \
-    CHECK(with_##ident, "W-31/faults/" mode, NEEDS_L2, PAGE_FAULTS,                                                   \
-          "L2 with " mode " paging and with EPT faults at absent, read-only and reserved entries, by MOV, INSB and "  \
-          "OUTSB")                                                                                                    \
-    {                                                                                                                 \
-        window_at(paging, 0);                                                                                         \
-        each_fault(paging);                                                                                           \
+#define FAULTS(ident, paging, mode)                                                                                  \
+    CHECK(without_##ident, "W-29/faults/" mode, NEEDS_L2, PAGE_FAULTS,                                               \
+          "L2 with " mode " paging and without EPT faults at absent, read-only and reserved entries, by MOV, INSB "  \
+          "and OUTSB")                                                                                               \
+    {                                                                                                                \
+        window_at(paging, 0);                                                                                        \
+        l2_without_ept();                                                                                            \
+        each_fault(paging);                                                                                          \
+    }                                                                                                                \
+    CHECK(with_##ident, "W-31/faults/" mode, NEEDS_L2, PAGE_FAULTS,                                                  \
+          "L2 with " mode " paging and with EPT faults at absent, read-only and reserved entries, by MOV, INSB and " \
+          "OUTSB")                                                                                                   \
+    {                                                                                                                \
+        window_at(paging, 0);                                                                                        \
+        each_fault(paging);                                                                                          \
     }
 FAULTS(32_bit, PAGING_32_BIT, "32-bit")
 FAULTS(pae, PAGING_PAE, "PAE")

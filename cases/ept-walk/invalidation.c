@@ -234,11 +234,11 @@ static void unmapped_by_l1(u32 type, u32 vpid)
     saw_exit(&exit, l2_window_instruction(L2_WRITE));
 }
 
-#define UNMAPPED(name, type, words)                                                                    \
-    CHECK(vpid_##name, "W-22/invvpid/" #name, NEEDS_L2, INVVPID_SDM,                                   \
-          "L2, which has a VPID, faults after L1 has unmapped its page and executed a " words " INVVPID")  \
-    {                                                                                                  \
-        unmapped_by_l1(type, true);                                                                    \
+#define UNMAPPED(name, type, words)                                                                       \
+    CHECK(vpid_##name, "W-22/invvpid/" #name, NEEDS_L2, INVVPID_SDM,                                      \
+          "L2, which has a VPID, faults after L1 has unmapped its page and executed a " words " INVVPID") \
+    {                                                                                                     \
+        unmapped_by_l1(type, true);                                                                       \
     }
 UNMAPPED(address, INDIVIDUAL_ADDRESS, "individual-address")
 UNMAPPED(single, SINGLE_VPID, "single-context")

@@ -49,53 +49,49 @@ struct rule {
     u32 read, write;
 };
 
-static void each_level(enum paging paging, const struct rule *rule, u32 cr0, u32 cr4)
+static void each_level(enum paging paging, const struct rule *rule, u32 cr0)
 {
     struct tally tally = { 0 };
     enter(paging, rule->rights);
     write_cr0(read_cr0() | cr0);
-    write_cr4(read_cr4() | cr4);
     for (enum level level = LEVEL_PTE; level < window_levels(paging); level++)
         for (u32 index = 0; index < ARRAY_SIZE(accesses); index++) {
             window_rights(rule->rights);
             window_flush();
-            tally_turn(&tally, level << 8 | index, rule->flip ? outcome(window_access(accesses[index])) : 0, 0);
+            tally_turn(&tally, level << 8 | index, outcome(window_access(accesses[index])), 0);
             window_set(level, window_entry(level) ^ rule->flip);
             window_flush();
             tally_turn(&tally, level << 8 | 0x10 | index, outcome(window_access(accesses[index])),
                        writes(accesses[index]) ? rule->write : rule->read);
         }
-    write_cr4(read_cr4() & ~cr4);
     leave();
     must_tally(&tally);
 }
 
 /* A check in each of the three modes, or the two with wide entries. */
-#define OPERAND(name, ident, paging, in_mode, needed, cr0, cr4, summary, ...)                       \
-    CHECK(name##_##ident, "W-30/" #name "/" in_mode, NEEDS_L2, ACCESS_RIGHTS "; " PAGE_FAULTS,      \
-          "VMPTRST, VMREAD and INVEPT with " in_mode " paging " summary)                            \
-    {                                                                                               \
-        static const struct rule rule = { __VA_ARGS__ };                                            \
-        needed;                                                                                     \
-        each_level(paging, &rule, cr0, cr4);                                                        \
+#define OPERAND(name, ident, paging, in_mode, needed, cr0, summary, ...)                       \
+    CHECK(name##_##ident, "W-30/" #name "/" in_mode, NEEDS_L2, ACCESS_RIGHTS "; " PAGE_FAULTS, \
+          "VMPTRST, VMREAD and INVEPT with " in_mode " paging " summary)                       \
+    {                                                                                          \
+        static const struct rule rule = { __VA_ARGS__ };                                       \
+        needed;                                                                                \
+        each_level(paging, &rule, cr0);                                                        \
     }
-#define OPERANDS(name, needed, cr0, cr4, summary, ...)                                                                 \
-    OPERAND(name, 32_bit, PAGING_32_BIT, "32-bit", needed, cr0, cr4, summary, __VA_ARGS__)                             \
-    OPERANDS_WIDE(name, needed, cr0, cr4, summary, __VA_ARGS__)
-#define OPERANDS_WIDE(name, needed, cr0, cr4, summary, ...)                                                            \
-    OPERAND(name, pae, PAGING_PAE, "PAE", needed, cr0, cr4, summary, __VA_ARGS__)                                      \
-    OPERAND(name, 4_level, PAGING_4_LEVEL, "4-level", need(FEATURE_LONG_MODE); needed, cr0, cr4, summary, __VA_ARGS__)
+#define OPERANDS(name, needed, cr0, summary, ...)                                     \
+    OPERAND(name, 32_bit, PAGING_32_BIT, "32-bit", needed, cr0, summary, __VA_ARGS__) \
+    OPERANDS_WIDE(name, needed, cr0, summary, __VA_ARGS__)
+#define OPERANDS_WIDE(name, needed, cr0, summary, ...)                       \
+    OPERAND(name, pae, PAGING_PAE, "PAE", needed, cr0, summary, __VA_ARGS__) \
+    OPERAND(name, 4_level, PAGING_4_LEVEL, "4-level", need(FEATURE_LONG_MODE); needed, cr0, summary, __VA_ARGS__)
 
-OPERANDS(present, , 0, 0, "cause #PF at an operand that one level does not map", USER_PAGE, PTE_PRESENT, FAULT(0),
+OPERANDS(present, , 0, "cause #PF at an operand that one level does not map", USER_PAGE, PTE_PRESENT, FAULT(0),
          FAULT(PF_WRITE))
-OPERANDS(read_only, , CR0_WP, 0, "cause #PF only at a write to a read-only page with CR0.WP=1",
+OPERANDS(read_only, , CR0_WP, "cause #PF only at a write to a read-only page with CR0.WP=1",
          SUPERVISOR_PAGE, PTE_WRITABLE, 0, FAULT(PF_PRESENT | PF_WRITE))
-OPERANDS(without_wp, , 0, 0, "access a read-only page with CR0.WP=0 and cause no fault", USER_PAGE,
+OPERANDS(without_wp, , 0, "access a read-only page with CR0.WP=0 and cause no fault", USER_PAGE,
          PTE_WRITABLE, 0, 0)
-OPERANDS_WIDE(address_bit, , 0, 0, "cause #PF at an operand behind an entry with an address bit that the CPU lacks",
+OPERANDS_WIDE(address_bit, , 0, "cause #PF at an operand behind an entry with an address bit that the CPU lacks",
               SUPERVISOR_PAGE, (u64)1 << 51, FAULT(PF_PRESENT | PF_RESERVED),
               FAULT(PF_PRESENT | PF_RESERVED | PF_WRITE))
-OPERANDS_WIDE(xd, need(FEATURE_NX), 0, 0, "cause #PF at an operand behind an entry with XD=1 when NXE=0",
+OPERANDS_WIDE(xd, need(FEATURE_NX), 0, "cause #PF at an operand behind an entry with XD=1 when NXE=0",
               SUPERVISOR_PAGE, PTE_XD, FAULT(PF_PRESENT | PF_RESERVED), FAULT(PF_PRESENT | PF_RESERVED | PF_WRITE))
-OPERANDS(smap, need(FEATURE_SMAP), 0, CR4_SMAP, "cause #PF at an operand in a user page with CR4.SMAP=1", USER_PAGE, 0,
-         FAULT(PF_PRESENT), FAULT(PF_PRESENT | PF_WRITE))

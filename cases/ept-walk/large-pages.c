@@ -77,27 +77,27 @@ static u64 reserved_in(const struct large *large)
     return (large->bytes - 2 * PAGE_SIZE) | (((u64)1 << 52) - ((u64)1 << physical_address_bits()));
 }
 
-#define LARGE_PAGE(large, row, words)                                                                                  \
-    CHECK(large##_rights, row "/rights", NEEDS_L2, EPT_VIOLATIONS "; " EXIT_QUALIFICATION_TABLE,                       \
-          "Each combination of rights of a " words " page in EPT decides on a read, a write and a fetch, and an EPT "  \
-          "violation reports it")                                                                                      \
-    {                                                                                                                  \
-        each_right(&large);                                                                                            \
-    }                                                                                                                  \
-    CHECK(large##_bit_12, row "/bit-12", NEEDS_L2, EPT_MISCONFIGURATIONS "; " EPT_TRANSLATION,                         \
-          "Bit 12 of an EPT entry that maps a " words " page causes an EPT misconfiguration")                          \
-    {                                                                                                                  \
-        reserved_bits(&large, PAGE_SIZE);                                                                              \
-    }                                                                                                                  \
-    CHECK(large##_reserved, row "/reserved-bits", NEEDS_L2, EPT_MISCONFIGURATIONS "; " EPT_TRANSLATION,                \
-          "Each reserved bit above bit 12 of an EPT entry that maps a " words " page causes an EPT misconfiguration")  \
-    {                                                                                                                  \
-        reserved_bits(&large, reserved_in(&large));                                                                    \
-    }                                                                                                                  \
-    CHECK(large##_types, row "/memory-types", NEEDS_L2, EPT_MISCONFIGURATIONS "; " EPT_MEMORY_TYPES,                   \
-          "An EPT entry that maps a " words " page is misconfigured with memory type 2, 3 or 7 and with no other")     \
-    {                                                                                                                  \
-        memory_types(&large);                                                                                          \
+#define LARGE_PAGE(large, row, words)                                                                                 \
+    CHECK(large##_rights, row "/rights", NEEDS_L2, EPT_VIOLATIONS "; " EXIT_QUALIFICATION_TABLE,                      \
+          "Each combination of rights of a " words " page in EPT decides on a read, a write and a fetch, and an EPT " \
+          "violation reports it")                                                                                     \
+    {                                                                                                                 \
+        each_right(&large);                                                                                           \
+    }                                                                                                                 \
+    CHECK(large##_bit_12, row "/bit-12", NEEDS_L2, EPT_MISCONFIGURATIONS "; " EPT_TRANSLATION,                        \
+          "Bit 12 of an EPT entry that maps a " words " page causes an EPT misconfiguration")                         \
+    {                                                                                                                 \
+        reserved_bits(&large, PAGE_SIZE);                                                                             \
+    }                                                                                                                 \
+    CHECK(large##_reserved, row "/reserved-bits", NEEDS_L2, EPT_MISCONFIGURATIONS "; " EPT_TRANSLATION,               \
+          "Each reserved bit above bit 12 of an EPT entry that maps a " words " page causes an EPT misconfiguration") \
+    {                                                                                                                 \
+        reserved_bits(&large, reserved_in(&large));                                                                   \
+    }                                                                                                                 \
+    CHECK(large##_types, row "/memory-types", NEEDS_L2, EPT_MISCONFIGURATIONS "; " EPT_MEMORY_TYPES,                  \
+          "An EPT entry that maps a " words " page is misconfigured with memory type 2, 3 or 7 and with no other")    \
+    {                                                                                                                 \
+        memory_types(&large);                                                                                         \
     }
 LARGE_PAGE(two_mib, "W-11", "2 MiB")
 LARGE_PAGE(one_gib, "W-12", "1 GiB")

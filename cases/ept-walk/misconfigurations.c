@@ -32,12 +32,12 @@ static void each_reserved_bit(enum ept_level level)
     must_tally(&tally);
 }
 
-#define RESERVED(ident, level, id, words)                                                                     \
-    CHECK(reserved_##ident, id, NEEDS_L2, EPT_MISCONFIGURATIONS "; " EPT_TRANSLATION,                         \
+#define RESERVED(ident, level, id, words)                                                                         \
+    CHECK(reserved_##ident, id, NEEDS_L2, EPT_MISCONFIGURATIONS "; " EPT_TRANSLATION,                             \
           "Each reserved bit of an EPT " words " causes an EPT misconfiguration that reports the guest-physical " \
-          "address")                                                                                          \
-    {                                                                                                         \
-        each_reserved_bit(level);                                                                             \
+          "address")                                                                                              \
+    {                                                                                                             \
+        each_reserved_bit(level);                                                                                 \
     }
 RESERVED(pte, EPT_PTE, "W-14/pte", "PTE (address bits that the CPU lacks)")
 RESERVED(pde, EPT_PDE, "W-13/pde", "PDE that refers to a page table")

@@ -14,12 +14,12 @@ static void each_right_at(enum paging paging, u64 base, enum ept_level level)
     must_tally(&tally);
 }
 
-#define EACH_RIGHT(ident, id, words, paging, base, level)                                                              \
-    CHECK(ident, id, NEEDS_L2, EPT_VIOLATIONS "; " EXIT_QUALIFICATION_TABLE,                                           \
-          "Each combination of rights in an EPT " words " decides on each kind of access, and an EPT violation "       \
-          "reports it")                                                                                                \
-    {                                                                                                                  \
-        each_right_at(paging, base, level);                                                                            \
+#define EACH_RIGHT(ident, id, words, paging, base, level)                                                        \
+    CHECK(ident, id, NEEDS_L2, EPT_VIOLATIONS "; " EXIT_QUALIFICATION_TABLE,                                     \
+          "Each combination of rights in an EPT " words " decides on each kind of access, and an EPT violation " \
+          "reports it")                                                                                          \
+    {                                                                                                            \
+        each_right_at(paging, base, level);                                                                      \
     }
 EACH_RIGHT(pte, "W-07/pte/pae", "PTE with PAE paging", PAGING_PAE, OWN_PML4E, EPT_PTE)
 EACH_RIGHT(pde, "W-07/pde/pae", "PDE with PAE paging", PAGING_PAE, OWN_PML4E, EPT_PDE)

@@ -21,12 +21,12 @@ static void each_right_of_tables(enum paging paging)
     must_tally(&tally);
 }
 
-#define EACH_TABLE(ident, id, paging, words)                                                                          \
-    CHECK(ident, id, NEEDS_L2, EPT_VIOLATIONS "; " EXIT_QUALIFICATION_TABLE,                                          \
+#define EACH_TABLE(ident, id, paging, words)                                                                           \
+    CHECK(ident, id, NEEDS_L2, EPT_VIOLATIONS "; " EXIT_QUALIFICATION_TABLE,                                           \
           "A walk of " words " needs read permission in EPT for the page of each entry, and an EPT violation reports " \
-          "the entry")                                                                                                \
-    {                                                                                                                 \
-        each_right_of_tables(paging);                                                                                 \
+          "the entry")                                                                                                 \
+    {                                                                                                                  \
+        each_right_of_tables(paging);                                                                                  \
     }
 EACH_TABLE(tables_32_bit, "W-02/32-bit", PAGING_32_BIT, "32-bit paging")
 EACH_TABLE(tables_pae, "W-02/pae", PAGING_PAE, "PAE paging")
@@ -99,12 +99,12 @@ static void each_update(enum paging paging)
     must_tally(&tally);
 }
 
-#define EACH_UPDATE(ident, id, paging, words)                                                                      \
-    CHECK(ident, id, NEEDS_L2, EPT_VIOLATIONS "; Accessed and Dirty Flags (Vol. 3, 4.8)",                          \
+#define EACH_UPDATE(ident, id, paging, words)                                                                         \
+    CHECK(ident, id, NEEDS_L2, EPT_VIOLATIONS "; Accessed and Dirty Flags (Vol. 3, 4.8)",                             \
           "A walk of " words " that must set a flag in a page that is read-only in EPT causes an EPT violation of a " \
-          "write")                                                                                                 \
-    {                                                                                                              \
-        each_update(paging);                                                                                       \
+          "write")                                                                                                    \
+    {                                                                                                                 \
+        each_update(paging);                                                                                          \
     }
 EACH_UPDATE(update_32_bit, "W-03/32-bit", PAGING_32_BIT, "32-bit paging")
 EACH_UPDATE(update_pae, "W-03/pae", PAGING_PAE, "PAE paging")

@@ -19,16 +19,16 @@ static u64 table[512] PAGE_ALIGNED, directory[512] PAGE_ALIGNED, pdpt[512] PAGE_
 struct access_code {
     const char *start, *instruction;
 };
-#define ACCESS_CODE(name, words)                                                                     \
-    extern const char l2_window_##name[], l2_window_##name##_64[], l2_window_##name##_64_at[];       \
-    asm(".pushsection .text\n"                                                                       \
-        "l2_window_" #name ": " words(ebx) "; vmcall\n"                                              \
-        ".code64\n"                                                                                  \
-        "l2_window_" #name "_64: btsq $39, %rbx; btsq $39, %rdi; btsq $39, %rsi\n"                   \
-        "l2_window_" #name "_64_at: " words(rbx) "; vmcall\n"                                        \
-        ".code32\n"                                                                                  \
-        ".popsection\n");                                                                            \
-    static const struct access_code name[] = { { l2_window_##name, l2_window_##name },               \
+#define ACCESS_CODE(name, words)                                                               \
+    extern const char l2_window_##name[], l2_window_##name##_64[], l2_window_##name##_64_at[]; \
+    asm(".pushsection .text\n"                                                                 \
+        "l2_window_" #name ": " words(ebx) "; vmcall\n"                                        \
+        ".code64\n"                                                                            \
+        "l2_window_" #name "_64: btsq $39, %rbx; btsq $39, %rdi; btsq $39, %rsi\n"             \
+        "l2_window_" #name "_64_at: " words(rbx) "; vmcall\n"                                  \
+        ".code32\n"                                                                            \
+        ".popsection\n");                                                                      \
+    static const struct access_code name[] = { { l2_window_##name, l2_window_##name },         \
                                                { l2_window_##name##_64, l2_window_##name##_64_at } }
 #define READ(address) "movl (%" #address "), %eax"
 #define WRITE(address) "movl %eax, (%" #address ")"

@@ -21,11 +21,11 @@ extern const char window_read[], window_write[], window_fetch[], window_ins[], w
 void window_read_32(u32 address), window_write_32(u32 address), window_fetch_32(u32 address);
 void window_ins_32(u32 address), window_outs_32(u32 address), window_vmptrst_32(u32 address);
 void window_vmread_32(u32 address), window_invept_32(u32 address);
-#define ACCESS_BODY(name, instruction)                       \
-    asm(".pushsection .text\n"                               \
-        "window_" name "_32: movl 4(%esp), %eax\n"           \
-        "window_" name ": " instruction "\n"                 \
-        "ret\n"                                              \
+#define ACCESS_BODY(name, instruction)             \
+    asm(".pushsection .text\n"                     \
+        "window_" name "_32: movl 4(%esp), %eax\n" \
+        "window_" name ": " instruction "\n"       \
+        "ret\n"                                    \
         ".popsection\n")
 ACCESS_BODY("read", "movl (%eax), %eax");
 ACCESS_BODY("write", "movl %eax, (%eax)");
@@ -33,22 +33,22 @@ ACCESS_BODY("fetch", "call *%eax");
 ACCESS_BODY("vmptrst", "vmptrst (%eax)");
 ACCESS_BODY("vmread", "movl $0x440E, %ecx; vmread %ecx, (%eax)"); /* the VM-exit instruction information */
 ACCESS_BODY("invept", "movl $2, %ecx; invept (%eax), %ecx");
-#define STRING_BODY(name, index, port, instruction)                                      \
-    asm(".pushsection .text\n"                                                           \
-        "window_" name "_32: pushl %e" index "\n"                                        \
-        "movl 8(%esp), %e" index "\n"                                                    \
-        "movl $" port ", %edx\n"                                                         \
-        instruction "\n"                                                                 \
-        "popl %e" index "\n"                                                             \
-        "ret\n"                                                                          \
-        ".code64\n"                                                                      \
-        "window_" name ": pushq %r" index "\n"                                           \
-        "movq %rax, %r" index "\n"                                                       \
-        "movl $" port ", %edx\n"                                                         \
-        instruction "\n"                                                                 \
-        "popq %r" index "\n"                                                             \
-        "ret\n"                                                                          \
-        ".code32\n"                                                                      \
+#define STRING_BODY(name, index, port, instruction) \
+    asm(".pushsection .text\n"                      \
+        "window_" name "_32: pushl %e" index "\n"   \
+        "movl 8(%esp), %e" index "\n"               \
+        "movl $" port ", %edx\n"                    \
+        instruction "\n"                            \
+        "popl %e" index "\n"                        \
+        "ret\n"                                     \
+        ".code64\n"                                 \
+        "window_" name ": pushq %r" index "\n"      \
+        "movq %rax, %r" index "\n"                  \
+        "movl $" port ", %edx\n"                    \
+        instruction "\n"                            \
+        "popq %r" index "\n"                        \
+        "ret\n"                                     \
+        ".code32\n"                                 \
         ".popsection\n")
 STRING_BODY("ins", "di", "0x61", "insb");
 STRING_BODY("outs", "si", "0x80", "outsb");

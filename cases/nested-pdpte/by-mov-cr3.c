@@ -22,26 +22,26 @@ CHECK(cr3_mapped, "L2-06/mov-cr3-mapped", NEEDS_L2, EPT_TRANSLATION,
     run_must_load(other_pdpt);
 }
 
-#define HOLE(ident, level, id, words)                                                                       \
-    CHECK(hole_##ident, "L2-06/mov-cr3-" id, NEEDS_L2, EPT_TRANSLATION,                                     \
-          "MOV to CR3 causes an EPT violation when the EPT " words " of the new CR3's page is 0")           \
-    {                                                                                                       \
-        about_to_load_from_window();                                                                        \
-        edit(level, ~(u64)0, 0);                                                                            \
-        run_must_violate(EPT_NOTHING);                                                                      \
+#define HOLE(ident, level, id, words)                                                             \
+    CHECK(hole_##ident, "L2-06/mov-cr3-" id, NEEDS_L2, EPT_TRANSLATION,                           \
+          "MOV to CR3 causes an EPT violation when the EPT " words " of the new CR3's page is 0") \
+    {                                                                                             \
+        about_to_load_from_window();                                                              \
+        edit(level, ~(u64)0, 0);                                                                  \
+        run_must_violate(EPT_NOTHING);                                                            \
     }
 HOLE(pte, EPT_PTE, "pte", "PTE")
 HOLE(pde, EPT_PDE, "pde", "PDE")
 HOLE(pdpte, EPT_PDPTE, "pdpte", "PDPTE")
 
-#define MEMORY_TYPE(type)                                                                                           \
-    CHECK(type_##type, "L2-05/mov-cr3-memory-type-" #type, NEEDS_L2, EPT_MISCONFIGURATIONS,                         \
-          "MOV to CR3 causes an EPT misconfiguration when the new CR3's page has the reserved memory type " #type   \
-          " in EPT")                                                                                                \
-    {                                                                                                               \
-        about_to_load_from_window();                                                                                \
-        edit(EPT_PTE, EPT_MEMORY_TYPE(7), EPT_MEMORY_TYPE(type));                                                   \
-        run_must_misconfigure();                                                                                    \
+#define MEMORY_TYPE(type)                                                                                         \
+    CHECK(type_##type, "L2-05/mov-cr3-memory-type-" #type, NEEDS_L2, EPT_MISCONFIGURATIONS,                       \
+          "MOV to CR3 causes an EPT misconfiguration when the new CR3's page has the reserved memory type " #type \
+          " in EPT")                                                                                              \
+    {                                                                                                             \
+        about_to_load_from_window();                                                                              \
+        edit(EPT_PTE, EPT_MEMORY_TYPE(7), EPT_MEMORY_TYPE(type));                                                 \
+        run_must_misconfigure();                                                                                  \
     }
 MEMORY_TYPE(2)
 MEMORY_TYPE(3)
