@@ -6,6 +6,7 @@
 #include "vectors.h"
 
 enum { INVALID_OPERAND = 28 }; /* the VM-instruction error */
+enum { EPTP_RESERVED_FROM = 8, PAGE_SHIFT = 12 }; /* bit 7 belongs to supervisor shadow stacks */
 enum { INDIVIDUAL_ADDRESS, SINGLE_VPID, ALL_VPIDS, SINGLE_RETAINING_GLOBALS, INVVPID_TYPES };
 #define INVEPT_SDM "INVEPT - Invalidate Translations Derived from EPT (Vol. 3, 31.3)"
 #define INVVPID_SDM "INVVPID - Invalidate Translations Based on VPID (Vol. 3, 31.3)"
@@ -109,18 +110,19 @@ CHECK(invept_pointer, "W-22/eptp", NEEDS_L2, INVEPT_SDM "; Extended-Page-Table P
         skip("no single-context INVEPT");
     l2_prepare(NULL);
     u64 plain = ept_pointer() & ~(u64)0xFFF;
-    for (u64 low = 0; low < 0x1000; low += low < 0x80 ? 1 : low) {
+    for (u64 low = 0; low < 0x80; low++) {
         u32 type = low & 7, length = low >> 3 & 7;
         bool right = (type == 6 || (type == 0 && ept_capabilities() & EPT_CAPABILITY_UNCACHEABLE)) &&
                      (length == 3 || (length == 4 && ept_capabilities() & EPT_CAPABILITY_WALK_5)) &&
-                     (!(low & 0x40) || ept_capabilities() & EPT_CAPABILITY_ACCESSED_DIRTY) && low < 0x80;
+                     (!(low & 0x40) || ept_capabilities() & EPT_CAPABILITY_ACCESSED_DIRTY);
         u32 outcome = vmx_invept(SINGLE_CONTEXT, &(struct invept_descriptor){ plain | low, 0 });
         tally_turn(&tally, low, outcome, right ? VM_SUCCEED : INVALID_OPERAND);
     }
-    for (u32 bit = physical_address_bits(); bit < 64; bit++)
-        tally_turn(&tally, bit << 12,
-                   vmx_invept(SINGLE_CONTEXT, &(struct invept_descriptor){ ept_pointer() | (u64)1 << bit, 0 }),
-                   INVALID_OPERAND);
+    for (u32 bit = EPTP_RESERVED_FROM; bit < 64; bit++)
+        if (bit < PAGE_SHIFT || bit >= physical_address_bits())
+            tally_turn(&tally, bit << 12,
+                       vmx_invept(SINGLE_CONTEXT, &(struct invept_descriptor){ ept_pointer() | (u64)1 << bit, 0 }),
+                       INVALID_OPERAND);
     must_tally(&tally);
 }
 
