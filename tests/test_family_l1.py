@@ -118,6 +118,8 @@ BROKEN: list[tuple[Edit, set[str]]] = [
     (("cr4.c", "~(u64)0 << 33", "~(u64)0 << 7"), {"L1-18/high-half"}),
     (("rights.c", ".cr0 = CR0_WP", ".cr0 = 0"),
      {f"L1-20/{name}/{mode}" for name in ("supervisor", "string-io") for mode in EACH_PAGING}),
+    (("rights.c", "flags_after(ACCESS_INS, paging)", "flags_after(ACCESS_OUTS, paging)"),
+     {f"L1-20/string-io-flags/{mode}" for mode in EACH_PAGING}),
     (("rights.c", "#define SMEP ((struct setting){ .cr4 = CR4_SMEP", "#define SMEP ((struct setting){ .cr4 = 0"),
      {f"L1-21/smep/{mode}" for mode in EACH_PAGING}),
     (("rights.c", "#define SMAP ((struct setting){ .cr4 = CR4_SMAP", "#define SMAP ((struct setting){ .cr4 = 0"),

@@ -90,7 +90,7 @@ BROKEN: dict[str, tuple[list[Edit], list[str]]] = {
             ("functions.c", "ENABLE_VM_FUNCTIONS, \"VM functions are fixed", "0, \"VM functions are fixed"),
             ("functions.c", "    *ept_entry(OWN_PDPTE, EPT_PTE) = 0;\n", ""),
             ("guest-faults.c", "l2_window_set(level, entry ^ flips[flip]);", "l2_window_set(level, entry);"),
-            ("without-ept.c", "l2_window_entry(level) & ~(u64)(PTE_ACCESSED | PTE_DIRTY)", "l2_window_entry(level)"),
+            ("guest-faults.c", "l2_window_entry(level) & ~(u64)FLAGS", "l2_window_entry(level)"),
             ("without-ept.c", "ERROR_CODE_MATCH, match)", "ERROR_CODE_MATCH, match ^ PF_WRITE)"),
             ("without-ept.c", "    l2_tables.pae.pdpt[1] = 0;\n", ""),
             ("without-ept.c", "index == 1 ? second_pdpte", "index == 2 ? second_pdpte"),

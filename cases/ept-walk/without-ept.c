@@ -6,7 +6,7 @@
 #include "vectors.h"
 
 #define WITHOUT_EPT "VM-Execution Controls: Enable EPT (Vol. 3, 25.6.2)"
-static const enum paging pagings[] = { PAGING_32_BIT, PAGING_PAE, PAGING_4_LEVEL };
+static const enum paging pagings[] = { PAGING_32_BIT, PAGING_PAE };
 
 static void window_without_ept(enum paging paging)
 {
@@ -14,33 +14,6 @@ static void window_without_ept(enum paging paging)
     l2_window_use(paging);
     l2_without_ept();
     vmcs_write(EXCEPTION_BITMAP, 1 << VECTOR_PF | 1 << VECTOR_GP);
-}
-
-/* An exception as one number, vector and error code; other exits have their reason. */
-static u64 seen_in(const struct vm_exit *exit)
-{
-    return exit->exception ? (u64)exit->vector << 32 | exit->error_code : exit->reason;
-}
-
-CHECK(flags, "W-29/accessed-dirty", NEEDS_L2, "Accessed and Dirty Flags (Vol. 3, 4.8)",
-      "L2 without EPT sets accessed and dirty flags in its paging-structure entries in each paging mode")
-{
-    struct tally tally = { 0 };
-    for (u32 mode = 0; mode < ARRAY_SIZE(pagings); mode++)
-        for (enum l2_access access = L2_READ; access < L2_MODIFY; access++) {
-            window_without_ept(pagings[mode]);
-            for (enum level level = LEVEL_PTE; level <= l2_window_top(pagings[mode]); level++)
-                l2_window_set(level, l2_window_entry(level) & ~(u64)(PTE_ACCESSED | PTE_DIRTY));
-            struct vm_exit exit = l2_window_turn(access);
-            tally_turn(&tally, turn_of(mode, access), seen_in(&exit), EXIT_VMCALL);
-            for (enum level level = LEVEL_PTE; level <= l2_window_top(pagings[mode]); level++) {
-                u32 dirty = level == LEVEL_PTE ? PTE_DIRTY : 0;
-                tally_turn(&tally, turn_of(mode << 4 | (1 + level), access),
-                           l2_window_entry(level) & (PTE_ACCESSED | dirty),
-                           PTE_ACCESSED | (access == L2_WRITE ? dirty : 0));
-            }
-        }
-    must_tally(&tally);
 }
 
 /* A mask and a match choose which page faults exit; the others are L2's own. */
@@ -144,7 +117,7 @@ CHECK(invlpg_flushes, "W-29/remap", NEEDS_L2,
       "L2 without EPT that changes its own PTE reads the new page after INVLPG, in 32-bit and in PAE paging")
 {
     static const u32 first = 0xF125, second = 0x5EC0;
-    for (u32 mode = 0; mode < 2; mode++) {
+    for (u32 mode = 0; mode < ARRAY_SIZE(pagings); mode++) {
         window_without_ept(pagings[mode]);
         u32 word = (u32)(l2_window_linear(L2_READ) % PAGE_SIZE / sizeof(u32));
         ((u32 *)l2_window_page)[word] = first;

@@ -114,6 +114,27 @@ static void write_protection_io(enum paging paging, u32 all)
 CHECK_EACH_PAGING(write_protection_io, "L1-20/string-io", , ACCESS_RIGHTS,
       "INSB to a page that is read-only at one level causes #PF with CR0.WP=1 and executes with WP=0")
 
+/* Accessed flags of the levels, and above bit 8 the dirty flag of the PTE, after one access to entries without any. */
+static u32 flags_after(enum access access, enum paging paging)
+{
+    u32 flags = 0;
+    window_rights(USER_PAGE);
+    window_flush();
+    if (window_access(access).taken)
+        return ~0u;
+    for (enum level level = LEVEL_PTE; level < window_levels(paging); level++)
+        flags |= window_entry(level) & PTE_ACCESSED ? 1u << level : 0;
+    return flags | (window_entry(LEVEL_PTE) & PTE_DIRTY ? 256 : 0);
+}
+
+static void flags_by_io(enum paging paging, u32 all)
+{
+    must("flags_after_outs", flags_after(ACCESS_OUTS, paging), all);
+    must("flags_after_ins", flags_after(ACCESS_INS, paging), all | 256);
+}
+CHECK_EACH_PAGING(flags_by_io, "L1-20/string-io-flags", , "Accessed and Dirty Flags (Vol. 3, 4.8)",
+      "OUTSB sets the accessed flags of all levels, and INSB the dirty flag of the PTE, too")
+
 static void smep_fetch(enum paging paging, u32 all)
 {
     u32 error = PF_PRESENT | PF_FETCH;
