@@ -73,5 +73,6 @@ CHECK(advanced, "W-19/pae", NEEDS_L2, EXIT_QUALIFICATION_TABLE ", bits 11:9",
         tally_turn(&tally, number, exit.qualification & ADVANCED,
                    (user ? LINEAR_IS_USER : 0) | (writable ? LINEAR_IS_WRITABLE : 0) | (disabled ? LINEAR_IS_XD : 0));
     }
+    write_msr(IA32_EFER, read_msr(IA32_EFER) & ~(u64)EFER_NXE); /* VM exits leave L2's in place */
     must_tally(&tally);
 }
