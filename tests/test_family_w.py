@@ -65,11 +65,11 @@ INVEPT = "vmx_invept(type, &(struct invept_descriptor){ ept_pointer(), 0 });\n  
 BROKEN: dict[str, tuple[list[Edit], list[str]]] = {
     "EPT is an identity map": (
         [("stage.c", TURN, IDENTITY + TURN), ("stage.c", ACCESS, IDENTITY + ACCESS)],
-        [*EPT_CHECKS, "!W-17/tables"],
+        [*EPT_CHECKS, "!W-02/page-directory", "!W-02/pml4-table", "!W-09/not-present", "!W-17/tables"],
     ),
     "the window's page table is absent": (
         [("stage.c", TURN, NO_PTE + TURN), ("stage.c", ACCESS, NO_PTE + ACCESS)],
-        [*EPT_CHECKS, "W-01/pdpt", "W-03/writable", "W-04/*"],
+        [*EPT_CHECKS, "W-01/pdpt", "W-03/writable", "W-04/*", "W-21/other-*", "!W-01/pae", "!W-02/each-ept-level"],
     ),
     "another stage": (
         [
@@ -93,12 +93,12 @@ BROKEN: dict[str, tuple[list[Edit], list[str]]] = {
             ("guest-faults.c", "l2_window_entry(level) & ~(u64)FLAGS", "l2_window_entry(level)"),
             ("without-ept.c", "ERROR_CODE_MATCH, match)", "ERROR_CODE_MATCH, match ^ PF_WRITE)"),
             ("without-ept.c", "    l2_tables.pae.pdpt[1] = 0;\n", ""),
-            ("without-ept.c", "index == 1 ? second_pdpte", "index == 2 ? second_pdpte"),
-            ("without-ept.c", "l2_tables.pae.pdpt[1] | (u64)1 << bit", "l2_tables.pae.pdpt[1]"),
+            ("without-ept.c", "load_cr3(false, 0)", "load_cr3(true, 0)"),
+            ("without-ept.c", "load_cr3(true, (u64)1 << bit)", "load_cr3(true, 0)"),
             ("without-ept.c", "INVLPG_EXITING, \"no", "0, \"no"),
             ("without-ept.c", "second_page[word] = second;", "second_page[word] = first;"),
             ("l1-operands.c", "window_set(level, window_entry(level) ^ rule->flip);", ""),
-            ("l1-operands.c", "OPERANDS(without_wp, , 0,", "OPERANDS(without_wp, , CR0_WP,"),
+            ("l1-operands.c", "PTE_WRITABLE, 0, 0)", "PTE_WRITABLE, 1, 1)"),
         ],
         ["W-21/remapped", "W-21/other-*", "W-22/*", "W-23/*", "W-24/*", "W-29/*", "W-30/*", "W-31/*"],
     ),

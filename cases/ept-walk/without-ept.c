@@ -59,11 +59,12 @@ CHECK(from_memory, "W-29/pdptes-from-memory", NEEDS_L2,
 L2_CODE(loads_cr3, "movl %eax, %cr3; movl (%ebx), %edi");
 static u64 other_pdpt[512] PAGE_ALIGNED;
 
-static struct vm_exit load_cr3(u64 second_pdpte)
+/* The second PDPTE of the new table is 0, or as in the old one, with these bits set besides. */
+static struct vm_exit load_cr3(bool present, u64 bits)
 {
     window_without_ept(PAGING_PAE);
     for (u32 index = 0; index < 4; index++)
-        other_pdpt[index] = index == 1 ? second_pdpte : l2_tables.pae.pdpt[index];
+        other_pdpt[index] = index != 1 ? l2_tables.pae.pdpt[index] : present ? l2_tables.pae.pdpt[1] | bits : 0;
     l2_registers.eax = address_of(other_pdpt);
     l2_registers.ebx = (u32)l2_window_linear(L2_READ);
     return l2_try(&loads_cr3);
@@ -72,11 +73,11 @@ static struct vm_exit load_cr3(u64 second_pdpte)
 CHECK(cr3_loads, "W-29/mov-cr3", NEEDS_L2, "PDPTE Registers (Vol. 3, 4.4.1)",
       "MOV to CR3 in L2 without EPT loads the PDPTEs, and L2 faults where the new one is not present")
 {
-    struct vm_exit exit = load_cr3(0);
+    struct vm_exit exit = load_cr3(false, 0);
     must("exit_reason", exit.reason, EXIT_EXCEPTION_OR_NMI);
     must("vector", exit.vector, VECTOR_PF);
     must("cr3", exit.cr3, address_of(other_pdpt));
-    exit = load_cr3(l2_tables.pae.pdpt[1]);
+    exit = load_cr3(true, 0);
     must("mapped_exit_reason", exit.reason, EXIT_VMCALL);
 }
 
@@ -87,7 +88,7 @@ CHECK(cr3_faults, "W-29/mov-cr3-reserved", NEEDS_L2, "PDPTE Registers (Vol. 3, 4
     for (u32 bit = 0; bit < 64; bit++) {
         if (!(pdpte_reserved() >> bit & 1) || (bit > 8 && bit % 4))
             continue;
-        struct vm_exit exit = load_cr3(l2_tables.pae.pdpt[1] | (u64)1 << bit);
+        struct vm_exit exit = load_cr3(true, (u64)1 << bit);
         tally_turn(&tally, bit, exit.exception ? (u64)exit.vector << 32 | exit.cr3 : exit.reason,
                    (u64)VECTOR_GP << 32 | address_of(l2_tables.pae.pdpt));
     }
