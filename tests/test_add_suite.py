@@ -235,6 +235,7 @@ def run(folder: Path, *arguments: str) -> tuple[int, dict[str, Result]]:
 
 
 @pytest.mark.boots
+@pytest.mark.proof
 def test_a_stand_in_runs_on_bochs_and_under_qemu(tmp_path: Path) -> None:
     suite = tmp_path / "suite"
     add_suite(checkout(tmp_path), suite, ["i386"], print)
