@@ -317,20 +317,6 @@ CHECK(timer_expired, "timer/saved-expired", NEEDS_L2, TIMER,
     saw_exit(&exit, nop.start);
 }
 
-L2_CODE(spin, "1: jmp 1b");
-
-CHECK(timer_ran_out, "timer/saved-run-out", NEEDS_L2, TIMER,
-      "A preemption timer that runs out while L2 executes exits, and stores 0 with the control that saves it")
-{
-    l2_with_events(&spin, PREEMPTION_TIMER, 0);
-    vmcs_set_controls(VM_EXIT_CONTROLS, SAVE_PREEMPTION_TIMER, "no save of the preemption timer");
-    set_timer(1 << 14);
-    struct vm_exit exit = l2_run();
-    must("timer_value", vmcs_read(VMX_PREEMPTION_TIMER_VALUE), 0);
-    must_be_at(&exit, &spin, EXIT_PREEMPTION_TIMER, 0, ACTIVE);
-    saw_exit(&exit, spin.start);
-}
-
 /* The monitor trap flag. */
 L2_CODE(three, "movl $1, %eax\nmovl $2, %eax");
 enum { MOV_BYTES = 5 };
