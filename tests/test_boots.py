@@ -224,7 +224,7 @@ async def test_reading_the_text_of_a_guest_that_goes_on_loses_nothing(
 
 
 def test_a_prompt_is_added_and_compared_by_two_commands(tmp_path: Path) -> None:
-    image = boot_sector(tmp_path, b"", WAIT_FOR_A_KEY, before=SHOW)
+    image = boot_sector(tmp_path, b"", WAIT_FOR_A_KEY, before=SHOW.replace("HELLO", "HELLO, press any key"))
     made = difftest(tmp_path, "add", str(image), "mine", "--quiet-seconds", "4")
     assert b"proposed end_screen: ^ *HELLO" in made.stdout, made.stderr
     done = difftest(tmp_path, "run", "mine/", "--target", "tcg")

@@ -96,7 +96,10 @@ def test_there_are_enough_of_them_and_few_that_change_nothing() -> None:
     assert len(MUTATIONS) >= LEAST
     assert len(EQUIVALENT) <= (len(MUTATIONS) + len(EQUIVALENT)) / 20
     assert all(why.endswith(".") for _, why in EQUIVALENT)
-    judging = ("attribution", "judge", "evidence", "known", "confirmation", "result")
+    judging = (
+        *("attribution", "judge", "repeat_verdict", "fields", "log_findings", "evidence", "known"),
+        *("confirmation", "result"),
+    )
     assert {mutation.file for mutation in MUTATIONS} == {
         *(f"difftest/judging/{name}.py" for name in judging),
         "difftest/history/compare.py",
