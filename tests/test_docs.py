@@ -170,6 +170,13 @@ def test_what_users_see_has_no_odd_word() -> None:
     assert {name: hits for name, hits in found.items() if hits} == {}
 
 
+def test_what_cases_say_has_no_odd_word() -> None:
+    """Summaries, reasons and notes head bug reports and rows of the catalogue."""
+    paths = [path for pattern in ("*/case.toml", "*/*.c", "*/*.h") for path in (ROOT / "cases").glob(pattern)]
+    found = {path.name: odd(" ".join(re.findall(r'"([^"\n]*)"', path.read_text(encoding="utf-8")))) for path in paths}
+    assert len(paths) > 20 and {name: hits for name, hits in found.items() if hits} == {}
+
+
 @pytest.mark.parametrize("name", PROSE)
 def test_lines_of_documents_are_short(name: str) -> None:
     """But in tables, addresses, and what a terminal shows."""

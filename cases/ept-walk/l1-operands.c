@@ -90,8 +90,8 @@ OPERANDS(read_only, , CR0_WP, "cause #PF only at a write to a read-only page wit
          SUPERVISOR_PAGE, PTE_WRITABLE, 0, FAULT(PF_PRESENT | PF_WRITE))
 OPERANDS(without_wp, , 0, "access a read-only page with CR0.WP=0 and cause no fault", USER_PAGE,
          PTE_WRITABLE, 0, 0)
-OPERANDS_WIDE(address_bit, , 0, "cause #PF at an operand behind an entry with an address bit that the CPU lacks",
+OPERANDS_WIDE(address_bit, , 0, "cause #PF at an operand mapped by an entry with an address bit that the CPU lacks",
               SUPERVISOR_PAGE, (u64)1 << 51, FAULT(PF_PRESENT | PF_RESERVED),
               FAULT(PF_PRESENT | PF_RESERVED | PF_WRITE))
-OPERANDS_WIDE(xd, need(FEATURE_NX), 0, "cause #PF at an operand behind an entry with XD=1 when NXE=0",
+OPERANDS_WIDE(xd, need(FEATURE_NX), 0, "cause #PF at an operand mapped by an entry with XD=1 when NXE=0",
               SUPERVISOR_PAGE, PTE_XD, FAULT(PF_PRESENT | PF_RESERVED), FAULT(PF_PRESENT | PF_RESERVED | PF_WRITE))
