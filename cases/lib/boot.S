@@ -128,9 +128,6 @@ kit_start:
     rep stosl
     movl $stack_end, %esp
     call kit_main
-1:  cli
-    hlt
-    jmp 1b
 
 .section .bss
 .balign 16

@@ -143,12 +143,6 @@ static inline void write_tr(u16 selector)
     asm volatile("ltr %0" : : "r"(selector));
 }
 
-static inline __attribute__((noreturn)) void halt_for_good(void)
-{
-    for (;;)
-        asm volatile("cli; hlt");
-}
-
 #define EFLAGS_AC (1u << 18)
 
 /* EFLAGS.AC suspends SMAP for explicit accesses. */

@@ -4,6 +4,8 @@
 #include "cpu.h"
 #include "params.h"
 
+__attribute__((noreturn)) void halt_for_good(void); /* in halt.S */
+
 static enum verdict verdicts[MOST_CHECKS];
 static u32 reported, skipped;
 static const char *last_skip;

@@ -6,6 +6,7 @@ import bisect
 import re
 from pathlib import Path
 
+from difftest.errors import BuildError
 from difftest.image.prepare import PreparedCase
 from emulators.host.errors import EmulatorError
 from emulators.host.tools import ran
@@ -34,6 +35,16 @@ def with_names(log: bytes, prepared: PreparedCase) -> bytes:
         if at >= 0 and address < starts[-1]:
             names.append(f"place {address:#x} {symbols[at][1]}\n")
     return log + "".join(names).encode()
+
+
+def address_of(elf: Path, name: str) -> int:
+    """The address of a function or label of an image that was built here. Raises BuildError when it has none."""
+    found = next((address for address, symbol in _symbols(elf) if symbol == name), None)
+    if found is None:
+        raise BuildError(
+            f"{elf} has no symbol {name}", hint="build the case again: difftest cache --clear --everything"
+        )
+    return found
 
 
 def _symbols(elf: Path) -> list[tuple[int, str]]:

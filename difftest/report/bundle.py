@@ -5,9 +5,7 @@ tool.
 from __future__ import annotations
 
 import gzip
-import io
 import shlex
-import tarfile
 import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -24,6 +22,7 @@ from difftest.report.bug import IMAGE_NAME, bug_report
 from difftest.report.digest import Pair, SideReport, digest
 from difftest.report.environment import environments
 from difftest.report.lookup import found, manifest_of
+from difftest.report.tarball import tarball
 from difftest.report.words import NO_CHECKS, command_line, paragraph, title
 from difftest.run.store import StoredRun
 from difftest.text import visible
@@ -54,7 +53,7 @@ def bundle(run: StoredRun, check: str, targets: Mapping[str, Reproducible], *, c
     files |= dict(_evidence(pair, result))
     files |= _rerun(pair, result, image, targets, carry)
     name = f"difftest-{file_name(result.case)}-{file_name(result.check)}"
-    return name, _tarball(name, files)
+    return name, tarball(name, files)
 
 
 def _environment(run: StoredRun, pair: Pair) -> bytes:
@@ -122,15 +121,3 @@ def _rerun(
         quiet=QUIET_SECONDS,
     )
     return files | {"rerun.sh": script.encode()}
-
-
-def _tarball(name: str, files: Mapping[str, bytes]) -> bytes:
-    """A folder of these files as .tar.gz: the same bytes for the same files."""
-    out = io.BytesIO()
-    with gzip.GzipFile(fileobj=out, mode="wb", mtime=0) as packed, tarfile.open(fileobj=packed, mode="w") as tar:
-        for path, data in sorted(files.items()):
-            member = tarfile.TarInfo(f"{name}/{path}")
-            member.size = len(data)
-            member.mode = 0o755 if path.endswith(".sh") else 0o644
-            tar.addfile(member, io.BytesIO(data))
-    return out.getvalue()
