@@ -18,6 +18,8 @@ LOG_ENDS = re.compile(
     rb"|(?P<halted>HLT instruction with IF=0)",
     re.MULTILINE,
 )
+# Lines of the log that are panics, found by their beginning alone: a log may have megabytes of other lines.
+PANIC = re.compile(rb"^\d+p\[[^\n]*", re.MULTILINE)
 STAMP = re.compile(r"^\d+p")  # the time and kind of a line of the log
 MOST_PANICS = 20
 LOST_SERIAL = re.compile(rb"com1: (?:write to tx hold register when not empty|transmit FIFO overflow)")
@@ -67,6 +69,6 @@ def panics(log: bytes) -> list[str]:
     """What Bochs gave up on: the lines of its log, each once. A triple fault and a guest that switches the machine off
     are logged as panics, too; they are the guest's own ends.
     """
-    ends = [match for match in LOG_ENDS.finditer(log) if match.lastgroup == "panic"]
-    lines = [STAMP.sub("", match.group().decode(errors="replace")) for match in ends]
+    found = (LOG_ENDS.match(line.group()) for line in PANIC.finditer(log))
+    lines = (STAMP.sub("", end.group().decode(errors="replace")) for end in found if end and end.lastgroup == "panic")
     return list(dict.fromkeys(lines))[:MOST_PANICS]
