@@ -17,13 +17,13 @@ TEST_PACKAGES := chromium fonts-dejavu-core
 run: setup
 	$(BIN)/difftest run --group seed --html results/seed.html
 
-# A test that is skipped fails here: tests/conftest.py.
-test: test-setup lint
-	$(BIN)/pytest
+# A test that is skipped fails here: tests/conftest.py. Tests that boot have the machine to themselves, one after another.
+test: units lint
+	$(BIN)/pytest -m "(boots or hosted) and not proof"
 
-# Seconds instead of minutes: everything that boots no emulator.
+# Seconds instead of minutes: everything that boots no emulator, on all cores.
 units: test-setup
-	$(BIN)/pytest -m "not boots and not hosted and not proof"
+	$(BIN)/pytest -n logical -m "not boots and not hosted and not proof"
 
 # What takes too long for every change: tests marked `proof`, which the other targets leave out.
 proof: test-setup

@@ -17,7 +17,8 @@ from tests.mutations import EQUIVALENT, MUTATIONS, Mutation
 
 ROOT = Path(__file__).parent.parent
 LEAST = 40
-SAMPLE = 4  # of them in a usual test run
+SAMPLE = 4  # of them in a usual test run, others in each; the processes of one run (pytest-xdist) choose the same
+CHOSEN = random.Random(os.environ.get("PYTEST_XDIST_TESTRUNUID")).sample(MUTATIONS, SAMPLE)
 # The quickest first: most faults are noticed there.
 JUDGING = ("attribution", "judge", "exit_codes", "rules", "evidence", "suite", "compare", "confirm", "known", "run")
 ONE_FAILED = 1  # pytest's exit code
@@ -65,7 +66,7 @@ def name_of(mutation: Mutation) -> str:
     return f"{Path(mutation.file).stem}: {mutation.old.strip()[:60]} -> {mutation.new.strip()[:60]}"
 
 
-@pytest.mark.parametrize("broken", random.sample(MUTATIONS, SAMPLE), indirect=True, ids=name_of)
+@pytest.mark.parametrize("broken", CHOSEN, indirect=True, ids=name_of)
 def test_some_faults_are_noticed(broken: Path) -> None:
     noticed(broken)
 
