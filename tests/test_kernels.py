@@ -267,6 +267,41 @@ def test_a_build_tree_that_does_not_fit_together_is_refused(tmp_path: Path, tree
         find(build_tree(tmp_path, **tree), "mine")
 
 
+def kvm_in(folder: Path, release: str, *names: str) -> Path:
+    """A folder in which KVM alone was built."""
+    folder.mkdir()
+    for name in names:
+        (folder / name).write_bytes(fake.module(release) + b"rebuilt")
+    return folder
+
+
+def test_kvm_alone_goes_over_the_distributions_kernel_of_its_release(
+    served: fake.MirrorServer, tmp_path: Path
+) -> None:
+    whole = kernel.fetch("6.1.0-7", tmp_path / "cache", silent)
+    folder = kvm_in(tmp_path / "kvm", "6.1.0-7-cloud-amd64", "kvm.ko", "kvm-intel.ko")
+    found = kernel.fetch(str(folder), tmp_path / "cache", silent)
+    assert found.vmlinuz == whole.vmlinuz and found.release == whole.release
+    assert found.modules == (whole.modules[0], folder / "kvm.ko", folder / "kvm-intel.ko"), "irqbypass is the kernel's"
+    assert found.sha256 != whole.sha256
+    assert str(folder) in found.package and whole.package in found.package, "the identity says which KVM it is"
+
+
+def test_kvm_alone_of_a_kernel_that_nobody_has_is_refused(served: fake.MirrorServer, tmp_path: Path) -> None:
+    folder = kvm_in(tmp_path / "kvm", "6.9.0-mine", "kvm-intel.ko")
+    with pytest.raises(EmulatorError, match="KVM's modules alone, built for 6.9.0-mine"):
+        kernel.fetch(str(folder), tmp_path / "cache", silent)
+    (folder / "kvm.ko").write_bytes(fake.module("6.1.0-7-cloud-amd64"))
+    with pytest.raises(EmulatorError, match="6.1.0-7-cloud-amd64, 6.9.0-mine: they must all name one release"):
+        kernel.fetch(str(folder), tmp_path / "cache", silent)
+
+
+def test_a_module_that_the_kernel_does_not_load_is_refused(served: fake.MirrorServer, tmp_path: Path) -> None:
+    folder = kvm_in(tmp_path / "kvm", "6.12.5+deb13-cloud-amd64", "kvm-intel.ko", "irqbypass.ko")
+    with pytest.raises(EmulatorError, match="no module irqbypass"):
+        kernel.fetch(str(folder), tmp_path / "cache", silent)
+
+
 def test_kvm_may_be_built_in(tmp_path: Path) -> None:
     assert find(build_tree(tmp_path, modules="", config="CONFIG_KVM=y\nCONFIG_KVM_INTEL=y\n"), "mine").modules == ()
 

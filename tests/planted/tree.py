@@ -43,7 +43,7 @@ class KvmTree:
         return self.common / KVM
 
     def modules(self, out: Path) -> Path:
-        """Build KVM as it is now, and put a kernel for `--kernel` into the folder `out`. Returns `out`.
+        """Build KVM as it is now, and put its modules, for `--kernel`, into the folder `out`. Returns `out`.
 
         Raises EmulatorError with the compiler's words.
         """
@@ -52,11 +52,7 @@ class KvmTree:
         if done.returncode:
             raise EmulatorError("KVM does not compile", evidence="\n".join(done.stderr.splitlines()[-20:]))
         out.mkdir(parents=True, exist_ok=True)
-        for path in (self._kernel.vmlinuz, *self._kernel.modules):
-            shutil.copy(path, out)
         for name in BUILT:
-            for old in out.glob(f"{name}*"):
-                old.unlink()
             # Debug information is nine tenths of a module, and of the time that Linux takes to load it.
             subprocess.run(["strip", "--strip-debug", "-o", out / name, self.sources / name], check=True)
         return out

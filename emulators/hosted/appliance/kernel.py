@@ -19,7 +19,15 @@ from emulators.host.debian import package_of, unpack
 from emulators.host.errors import ChoiceError, EmulatorError, Progress
 from emulators.host.files import sha256, writing_below
 from emulators.host.mirror import CACHED, Mirror, by_version, latest
-from emulators.hosted.appliance.kernel_files import BUILT_IN, Kernel, find, kept_in
+from emulators.hosted.appliance.kernel_files import (
+    BUILT_IN,
+    Kernel,
+    built_for,
+    find,
+    kept_in,
+    kvm_alone,
+    put_over,
+)
 
 PREFIX = "linux-image-"
 PATTERN = rf"{PREFIX}[0-9].*cloud-amd64"
@@ -28,7 +36,10 @@ META_PACKAGE = f"{PREFIX}cloud-amd64"
 PARTS = re.compile(r"linux-(?:binary|modules)-\S+")
 RECORD = "kernel.json"
 MOST_BYTES = 2 << 30  # of all kernels, some 15 MB each; the longest unused go first
-USAGE = "--kernel takes a version or its beginning, a .deb, a build tree, or a folder with a bzImage and its modules"
+USAGE = (
+    "--kernel takes a version or its beginning, a .deb, a build tree, a folder with a bzImage and its modules, or one "
+    "with kvm.ko and kvm-intel.ko alone"
+)
 
 
 class CachedKernel(msgspec.Struct, frozen=True, kw_only=True):
@@ -89,8 +100,8 @@ def cached(cache: Path) -> list[Package]:
 
 def fetch(wanted: str | None, cache: Path, say: Progress) -> Kernel:
     """The kernel that `wanted` names: None for the distribution's current cloud kernel; a version or its beginning
-    ("6.1"); the path of a .deb; a kernel build tree; a folder with a kernel image and its modules, or with the .debs of
-    one kernel.
+    ("6.1"); the path of a .deb; a kernel build tree; a folder with a kernel image and its modules, with the .debs of one
+    kernel, or with KVM's modules alone, which then replace those of the distribution's kernel of their release.
 
     Raises EmulatorError: no such kernel (and which there are), the download failed, no KVM in it, no room in the cache.
     """
@@ -135,7 +146,8 @@ def _of_path(path: Path, cache: Path, say: Progress) -> Kernel:
             deb for deb in path.glob("linux-*.deb") if re.match(r"linux-(image|binary|modules)-(?!.*-dbg_)", deb.name)
         )
         if not debs:
-            return find(path, str(path))
+            rebuilt = kvm_alone(path)
+            return _with_kvm_of(path, rebuilt, cache, say) if rebuilt else find(path, str(path))
     elif path.suffix == ".deb" and path.is_file():
         debs = [path]
     elif path.is_file():
@@ -152,6 +164,26 @@ def _of_path(path: Path, cache: Path, say: Progress) -> Kernel:
             _unpacked(debs, name, version, folder)
 
     return _kept_in(kernels(cache).hold(digest[:24], make, say))
+
+
+def _with_kvm_of(path: Path, modules: Sequence[Path], cache: Path, say: Progress) -> Kernel:
+    """The distribution's kernel of the release that these modules were built for, with them in place of its own.
+
+    Raises ChoiceError when there is none, or they are of several releases.
+    """
+    releases = sorted({built_for(module) for module in modules})
+    if len(releases) > 1 or not releases[0]:
+        said = ", ".join(release or "a kernel that they do not name" for release in releases)
+        raise ChoiceError(f"the modules in {path} were built for {said}: they must all name one release")
+    try:
+        kernel = fetch(releases[0], cache, say)
+    except EmulatorError as error:
+        raise type(error)(
+            f"{path} holds KVM's modules alone, built for {releases[0]}, and that kernel cannot be had: {error}",
+            hint="put its bzImage or vmlinuz beside them, or name its whole build tree",
+            evidence=error.evidence,
+        ) from error
+    return put_over(kernel, modules, str(path))
 
 
 @contextlib.contextmanager

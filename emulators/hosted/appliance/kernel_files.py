@@ -7,7 +7,7 @@ import lzma
 import re
 import shutil
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import msgspec
@@ -21,6 +21,7 @@ MODULES = {
     "kvm": "arch/x86/kvm",
     "kvm-intel": "arch/x86/kvm",
 }  # name -> folder in a build tree
+KVM_MODULES = ("kvm", "kvm-intel")
 SUFFIXES = (".ko", ".ko.xz", ".ko.zst", ".ko.gz")
 IMAGES = ("arch/x86/boot/bzImage", "bzImage", "vmlinuz*", "boot/vmlinuz-*", "**/lib/modules/*/vmlinuz")
 BUILT_IN = "arch/x86/boot/bzImage"  # what makes a folder a build tree
@@ -60,14 +61,50 @@ def find(tree: Path, name: str, image: Path | None = None) -> Kernel:
                 "its .config",
             )
         modules = ()
+    return _together(release, name, image, modules)
+
+
+def kvm_alone(tree: Path) -> tuple[Path, ...]:
+    """The modules of KVM in a folder that holds no kernel image: those of a build of KVM alone. Empty where there is
+    an image, or no kvm module.
+    """
+    if _images(tree):
+        return ()
+    modules = tuple(_modules(tree))
+    return modules if any(module_name(path) in KVM_MODULES for path in modules) else ()
+
+
+def built_for(module: Path) -> str:
+    """The release of the kernel that a module was built for, or "" where it does not say. Raises EmulatorError."""
+    magic = VERMAGIC.search(module_bytes(module))
+    return "" if magic is None else magic.group(1).decode(errors="replace")
+
+
+def put_over(kernel: Kernel, modules: Sequence[Path], name: str) -> Kernel:
+    """A kernel with these modules in place of its own of their names. Raises ChoiceError when a module is of another
+    kernel, or this one has no module of its name.
+    """
+    own = {module_name(path): path for path in kernel.modules}
+    rebuilt = {module_name(path): path for path in modules}
+    if unknown := rebuilt.keys() - own.keys():
+        raise ChoiceError(f"{kernel.package} has no module {' or '.join(sorted(unknown))} that {name} could replace")
+    together = tuple((own | rebuilt).values())
+    return _together(kernel.release, f"{kernel.package} with KVM of {name}", kernel.vmlinuz, together)
+
+
+def module_name(path: Path) -> str:
+    """A module's name, without what its file is packed with."""
+    return path.name.partition(".ko")[0]
+
+
+def _together(release: str, name: str, image: Path, modules: tuple[Path, ...]) -> Kernel:
+    """A kernel of these files. Raises ChoiceError when a module is of another kernel."""
     digest = hashlib.sha256(image.read_bytes())
     for path in modules:
-        data = module_bytes(path)
-        digest.update(data)
-        magic = VERMAGIC.search(data)
-        if magic is not None and magic.group(1).decode(errors="replace") != release:
+        digest.update(module_bytes(path))
+        if (built := built_for(path)) and built != release:
             raise ChoiceError(
-                f"{path.name} was built for {magic.group(1).decode(errors='replace')}, the kernel is {release}",
+                f"{path.name} was built for {built}, the kernel is {release}",
                 hint="build image and modules together: make bzImage modules",
             )
     return Kernel(release=release, package=name, vmlinuz=image, modules=modules, sha256=digest.hexdigest())
@@ -110,17 +147,24 @@ def _release(path: Path) -> str:
 
 
 def _image(tree: Path, name: str) -> Path:
-    for pattern in IMAGES:
-        hits = sorted({path.resolve() for path in tree.glob(pattern) if path.is_file()})
-        if len(hits) > 1:
-            raise ChoiceError(f"{name} holds more than one kernel image: {', '.join(path.name for path in hits)}")
-        if hits:
-            return hits[0]
+    hits = _images(tree)
+    if len(hits) > 1:
+        raise ChoiceError(f"{name} holds more than one kernel image: {', '.join(path.name for path in hits)}")
+    if hits:
+        return hits[0]
     hint = (
         "linux-image packages of the newer layout hold none: put linux-binary and linux-modules into one folder "
         "and name that"
     )
     raise ChoiceError(f"{name} holds no kernel image", hint=hint)
+
+
+def _images(tree: Path) -> list[Path]:
+    """The kernel images of a folder, at the first kind of place that has any."""
+    for pattern in IMAGES:
+        if hits := sorted({path.resolve() for path in tree.glob(pattern) if path.is_file()}):
+            return hits
+    return []
 
 
 def _modules(tree: Path) -> Iterator[Path]:
