@@ -15,6 +15,7 @@ from difftest.judging.result import Field, Result
 from difftest.reading.boot_reading import BootRecord
 from difftest.report.bug import bug_report
 from difftest.report.qualification import EPT_VIOLATION, decoded
+from difftest.report.words import effect
 from difftest.run.store import StoredRun
 from difftest.run.writer import RunWriter
 from difftest.verdict import Verdict
@@ -265,6 +266,16 @@ def test_a_vmcall_that_reports_an_exception_is_said_to_be_that() -> None:
     said = "The VMCALL is the nested guest's own: its handler of the exception reports by it."
     assert said in bug_report(captured("kvm-wrong"), "not-present")
     assert said not in bug_report(captured("bochs-wrong"), "L2-19/am"), "it took no exception"
+
+
+def test_a_sweep_that_went_wrong_is_named_by_its_first_turn() -> None:
+    fields = [
+        Field(name="first_wrong_turn", values={"bochs": "0x40"}),
+        Field(name="first_wrong", values={"bochs": "0x12"}, required={"bochs": "0x30", "tcg": "0x30"}),
+        Field(name="wrong_turns", values={"bochs": "0x3", "tcg": "0x0"}, required={"bochs": "0x0", "tcg": "0x0"}),
+    ]
+    result = sample.result(Verdict.REFERENCE_WRONG, fields=fields)
+    assert effect(result, "bochs") == ("turn 0x40 of a sweep gives 0x12 instead of 0x30, the first of 0x3 wrong turns")
 
 
 def test_how_a_guest_ended_is_said_in_full() -> None:

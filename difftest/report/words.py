@@ -21,6 +21,7 @@ PLAIN = re.compile(r"(?:~/)?(?:[\w@%+=:,./-]|\$CACHE\b)+", re.ASCII)  # words th
 MOST_NAMES = 3  # of checks with one cause that are named
 NO_CHECKS = (IMAGE, *OF_LOGS)  # ids of results that belong to no check of the image
 EVENT_FIELDS = ("exit_reason", "vector", "error_code")  # that say together what happened
+TALLY_TURN, TALLY_FIRST, TALLY_WRONG = "first_wrong_turn", "first_wrong", "wrong_turns"  # fields of cases/lib/tally.c
 EXPLAINED_BY_REASON = (Verdict.SHARED, Verdict.BY_HOST, Verdict.FLAKY)
 
 
@@ -56,6 +57,11 @@ def effect(result: Result, target: str) -> str:
     """
     values = {field.name: field.values[target] for field in result.fields if target in field.values}
     broken = next((field for field in result.fields if field.broken(target)), None)
+    if broken is not None and broken.name == TALLY_FIRST and target in broken.values:
+        return (
+            f"turn {values.get(TALLY_TURN, '?')} of a sweep gives {broken.values[target]} instead of "
+            f"{broken.required[target]}, the first of {values.get(TALLY_WRONG, '?')} wrong turns"
+        )
     if broken is not None and broken.name not in EVENT_FIELDS:
         was = "absent" if target not in broken.values else spelled(broken.name, broken.values[target])
         words = f"{broken.name} is {was} instead of {spelled(broken.name, broken.required[target])}"
