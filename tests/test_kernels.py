@@ -275,9 +275,7 @@ def kvm_in(folder: Path, release: str, *names: str) -> Path:
     return folder
 
 
-def test_kvm_alone_goes_over_the_distributions_kernel_of_its_release(
-    served: fake.MirrorServer, tmp_path: Path
-) -> None:
+def test_kvm_alone_goes_over_the_distributions_kernel_of_its_release(served: fake.MirrorServer, tmp_path: Path) -> None:
     whole = kernel.fetch("6.1.0-7", tmp_path / "cache", silent)
     folder = kvm_in(tmp_path / "kvm", "6.1.0-7-cloud-amd64", "kvm.ko", "kvm-intel.ko")
     found = kernel.fetch(str(folder), tmp_path / "cache", silent)
@@ -289,10 +287,10 @@ def test_kvm_alone_goes_over_the_distributions_kernel_of_its_release(
 
 def test_kvm_alone_of_a_kernel_that_nobody_has_is_refused(served: fake.MirrorServer, tmp_path: Path) -> None:
     folder = kvm_in(tmp_path / "kvm", "6.9.0-mine", "kvm-intel.ko")
-    with pytest.raises(EmulatorError, match="KVM's modules alone, built for 6.9.0-mine"):
+    with pytest.raises(EmulatorError, match=r"KVM's modules alone, built for 6\.9\.0-mine"):
         kernel.fetch(str(folder), tmp_path / "cache", silent)
     (folder / "kvm.ko").write_bytes(fake.module("6.1.0-7-cloud-amd64"))
-    with pytest.raises(EmulatorError, match="6.1.0-7-cloud-amd64, 6.9.0-mine: they must all name one release"):
+    with pytest.raises(EmulatorError, match=r"6\.1\.0-7-cloud-amd64, 6\.9\.0-mine: they must all"):
         kernel.fetch(str(folder), tmp_path / "cache", silent)
 
 

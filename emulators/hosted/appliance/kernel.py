@@ -100,8 +100,8 @@ def cached(cache: Path) -> list[Package]:
 
 def fetch(wanted: str | None, cache: Path, say: Progress) -> Kernel:
     """The kernel that `wanted` names: None for the distribution's current cloud kernel; a version or its beginning
-    ("6.1"); the path of a .deb; a kernel build tree; a folder with a kernel image and its modules, with the .debs of one
-    kernel, or with KVM's modules alone, which then replace those of the distribution's kernel of their release.
+    ("6.1"); the path of a .deb; a kernel build tree; a folder with a kernel image and its modules, with the .debs of
+    one kernel, or with KVM's modules alone, which then replace those of the distribution's kernel of their release.
 
     Raises EmulatorError: no such kernel (and which there are), the download failed, no KVM in it, no room in the cache.
     """
