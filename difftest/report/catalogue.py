@@ -11,7 +11,7 @@ from difftest.history.compare import headings
 from difftest.judging.result import Result
 from difftest.report.digest import digest
 from difftest.report.environment import environments
-from difftest.report.findings import END, START, findings, table
+from difftest.report.findings import END, START, findings, summary, table
 from difftest.report.lookup import manifest_of
 from difftest.report.markdown import cell
 from difftest.report.words import statuses, targets
@@ -42,7 +42,9 @@ def of_run(run: StoredRun) -> str:
 
 def _lines(runs: Sequence[StoredRun]) -> Iterator[str]:
     names = headings(runs)
-    yield from ("# What the checks showed", "", INTRODUCTION, "", START, table(findings(runs)), END)
+    found = findings(runs)
+    yield from ("# What the checks showed", "", INTRODUCTION, "", START, summary(found), END)
+    yield from ("", "## Every fault", "", table(found))
     for name, run in zip(names, runs, strict=True):
         yield from ("", f"## Run {run.meta.run}: {cell(name)}", "")
         columns, lines = environments(digest(run).pairs, run.meta)

@@ -1,6 +1,7 @@
-"""What some runs found, a row for each fault: who is wrong, in which versions, what it is, and the checks that show it.
+"""What some runs found: each fault with who is wrong, in which versions, what it is, and the checks that show it.
 
-The table in README and at the head of docs/catalogue.md. From stored runs of several versions, offline.
+docs/catalogue.md has all of them; README and the head of the catalogue sum them up by case. From stored runs of several
+versions, offline.
 """
 
 from __future__ import annotations
@@ -23,21 +24,23 @@ START, END = "<!-- findings: written by `make catalogue`, do not edit -->", "<!-
 ADDRESS = re.compile(r"https://[\w./?=&%#:+~-]+", re.ASCII)  # that may be in a link
 ROW = re.compile(r"([A-Z]+\d*)-(\d+)")
 SUBJECT = "KVM"  # whose faults come first
+SHOWN_FAULTS = 1  # of a case in the summary
 LEAST_RANGE = 3  # numbers in a row that are written as a range
 
 
 class Finding(msgspec.Struct, frozen=True, kw_only=True):
-    """One fault. `who` is the implementation with the versions that show it, `checks` are full ids."""
+    """One fault. `who` is the implementation, `versions` those that show it, or "" where all that were run do."""
 
     who: str
+    versions: str
     what: str
     link: str
-    checks: list[str]
+    checks: list[tuple[str, str]]  # case and id
 
 
 class _Group(msgspec.Struct):
     versions: set[str] = msgspec.field(default_factory=set)
-    checks: dict[str, None] = msgspec.field(default_factory=dict)
+    checks: dict[tuple[str, str], None] = msgspec.field(default_factory=dict)
     link: str = ""
 
 
@@ -57,23 +60,52 @@ def findings(runs: Sequence[StoredRun]) -> list[Finding]:
                 what = said[0] or result.summary or result.reason
                 group = groups.setdefault((name, what), _Group())
                 group.versions.add(version)
-                group.checks.setdefault(result.check)
+                group.checks.setdefault((result.case, result.check))
                 group.link = group.link or said[1]
     found = [
-        Finding(who=_who(name, group.versions, tried[name]), what=what, link=group.link, checks=list(group.checks))
+        Finding(
+            who=name,
+            versions=_versions_said(group.versions, tried[name]),
+            what=what,
+            link=group.link,
+            checks=list(group.checks),
+        )
         for (name, what), group in groups.items()
     ]
-    return sorted(found, key=lambda one: one.who.partition(" ")[0] != SUBJECT)
+    return sorted(found, key=lambda one: one.who != SUBJECT)
 
 
 def table(found: Sequence[Finding]) -> str:
     """The findings as a Markdown table."""
     lines = ["| who | what | checks |", "|---|---|---|"]
     for one in found:
-        link = f" ([report]({one.link}))" if ADDRESS.fullmatch(one.link) else ""
-        cells = [cell(one.who), f"{cell(sentence(one.what).rstrip('.'))}{link}", ", ".join(_rows(one.checks))]
+        who = f"{one.who} {one.versions}".strip()
+        lines.append(f"| {cell(who)} | {_what(one)} | {', '.join(_rows([check for _, check in one.checks]))} |")
+    return "\n".join(lines)
+
+
+def summary(found: Sequence[Finding]) -> str:
+    """How many faults there are by implementation and case, and what those are that most checks show, as a Markdown
+    table.
+    """
+    groups: dict[tuple[str, str], list[Finding]] = {}
+    for one in found:
+        for case in dict.fromkeys(case for case, _ in one.checks):
+            groups.setdefault((one.who, case), []).append(one)
+    lines = ["| who | case | faults | checks | such as |", "|---|---|---|---|---|"]
+    for (who, case), faults in groups.items():
+        shown = {one.what: len({check for name, check in one.checks if name == case}) for one in faults}
+        checks = {check for one in faults for name, check in one.checks if name == case}
+        first = sorted(faults, key=lambda one: -shown[one.what])[:SHOWN_FAULTS]
+        cells = [cell(who), f"`{cell(case)}`", str(len(faults)), str(len(checks)), "; ".join(map(_what, first))]
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
+
+
+def _what(one: Finding) -> str:
+    """What the fault is, with a link to where it is reported."""
+    link = f" ([report]({one.link}))" if ADDRESS.fullmatch(one.link) else ""
+    return f"{cell(sentence(one.what).rstrip('.'))}{link}"
 
 
 def put_into(text: str, rows: str) -> str:
@@ -86,10 +118,10 @@ def put_into(text: str, rows: str) -> str:
 
 
 def put_findings(run: StoredRun, path: Path) -> list[Path]:
-    """Put the findings of a run, and of the other runs of its command, into a document. Raises StoreError, also for a
+    """Put what a run, and the other runs of its command, found by case into a document. Raises StoreError, also for a
     document without the marks.
     """
-    rows = table(findings([*run.siblings(), run]))
+    rows = summary(findings([*run.siblings(), run]))
     with writing(path):
         text = path.read_text(encoding="utf-8")
         try:
@@ -120,12 +152,11 @@ def _blamed(run: StoredRun, result: Result) -> Iterator[tuple[Side, str, str]]:
             yield side, *named
 
 
-def _who(name: str, versions: set[str], tried: set[str]) -> str:
-    """The implementation alone where all its versions that were run show it."""
+def _versions_said(versions: set[str], tried: set[str]) -> str:
+    """ "" where all the versions that were run show it."""
     if versions == tried and len(tried) > 1:
-        return name
-    numbers = sorted(versions - {""}, key=lambda one: [int(part) for part in one.split(".")])
-    return f"{name} {', '.join(numbers)}".strip()
+        return ""
+    return ", ".join(sorted(versions - {""}, key=lambda one: [int(part) for part in one.split(".")]))
 
 
 def _rows(checks: Sequence[str]) -> list[str]:
