@@ -43,6 +43,7 @@ COMMANDS = {
     "accept": Command("accept", "accept"),
     "judge": Command("judge", "judge", exit_codes=True),
     "compare": Command("compare", "compare", exit_codes=True),
+    "history": Command("history", "history"),
     "bisect": Command("bisect", "bisect", exit_codes=True),
     "cache": Command("cache", "cache"),
     "doctor": Command("doctor", "doctor"),

@@ -9,21 +9,18 @@ from __future__ import annotations
 
 import enum
 import itertools
-import re
 from collections.abc import Mapping, Sequence
 
 import msgspec
 
 from difftest.case.manifest import EMULATOR, HOST_EMULATOR, HOST_KERNEL, IMAGE
 from difftest.history.carried_out import by_l0, hint
+from difftest.history.versions import kernel, upstream
 from difftest.judging.confirmation import shown
 from difftest.judging.result import Result, Side
 from difftest.run.store import StoredRun
 from difftest.verdict import MEANINGS, Status, Verdict
 from emulators.versions import VERSION_OPTIONS
-
-# A Debian version's epoch, and what its packagers put after the upstream version.
-PACKAGING = re.compile(r"^\d+:|(?:\+dfsg|\+ds)?-[^-]*$")
 
 
 class Change(enum.StrEnum):
@@ -185,7 +182,7 @@ def headings(runs: Sequence[StoredRun]) -> list[str]:
     lines: list[list[str]] = [[] for _ in runs]
     for form in described[0]:
         values = [one[form] for one in described]
-        short = [PACKAGING.sub("", value) if value[:1].isdigit() else value for value in values]
+        short = [upstream(value) for value in values]
         if len(set(values)) > 1:
             shown = short if len(set(short)) == len(set(values)) else values
             for line, value in zip(lines, shown, strict=True):
@@ -214,10 +211,8 @@ def _of_subjects(run: StoredRun) -> dict[str, str]:
     for name in _subjects(run):
         identity = run.meta.identities.get(name, {})
         found |= identity
-        # A package's version says more than the release that `uname -r` gives, and a build of the user's has only its
-        # path.
-        if package := identity.get("kernel package"):
-            found["kernel"] = package.rpartition(" ")[2]
+        if version := kernel(identity):
+            found["kernel"] = version
     return found
 
 

@@ -48,6 +48,25 @@ class Side(msgspec.Struct, frozen=True, kw_only=True):
     reason: str = ""
 
 
+class Outline(msgspec.Struct, frozen=True, kw_only=True):
+    """What of a stored Result says who was wrong, without the evidence: it is read many times faster."""
+
+    check: str
+    sdm: str = ""
+    summary: str = ""
+    sides: list[Side]
+    verdict: Verdict
+    own: bool = False
+
+    @property
+    def reference(self) -> Side:
+        return self.sides[0]
+
+    @property
+    def subject(self) -> Side:
+        return self.sides[-1]
+
+
 class Result(msgspec.Struct, frozen=True, kw_only=True):
     """The verdict on one check. `sides` has the reference first, the subject last, and between them the CPU under
     the subject where it was observed.

@@ -173,7 +173,7 @@ def digest(run: StoredRun) -> Digest:
                         for side in order
                     ],
                     results=own,
-                    choices=_choices(run.meta.command),
+                    choices=choices(run.meta.command),
                     confirmations=confirmations,
                     variants=[
                         reading for side in order for reading in booted.get(side.target, []) if reading.boot.variant
@@ -274,7 +274,7 @@ def counts(tally: Tally) -> list[str]:
     ]
 
 
-def _choices(command: Sequence[str]) -> list[str]:
+def choices(command: Sequence[str]) -> list[str]:
     """What a command line says of the targets themselves: the options and their values, each as two words."""
     chosen = []
     for word, following in zip(command, [*command[1:], ""], strict=True):

@@ -96,14 +96,14 @@ def _template() -> jinja2.Template:
         loader=jinja2.FileSystemLoader(TEMPLATE.parent),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
-        finalize=_finalize,
+        finalize=finalize,
         trim_blocks=True,
         lstrip_blocks=True,
     )
     return environment.get_template(TEMPLATE.name)
 
 
-def _finalize(value: Any) -> Any:
+def finalize(value: Any) -> Any:
     """The door, for all that the template shows. Markup is only ever made in this file, from base64 and from our own
     script.
     """
@@ -193,7 +193,7 @@ def _side(side: SideReport, *, pictured: bool) -> dict[str, Any]:
         "name": side.names.implementation,
         "target": side.names.target,
         "observation": observation,
-        "picture": _picture(observation.screen) if observation and pictured else None,
+        "picture": picture(observation.screen) if observation and pictured else None,
         "text": "\n".join(side.screen.text).rstrip() if pictured else "",
         "problem": side.screen.problem,
         "boots": [_boot(reading) for reading in side.boots],
@@ -223,7 +223,7 @@ def _reading(side: SideReport, row: int) -> dict[str, Any] | None:
     return None if reading is None else {"memory": reading.memory.rstrip(), "ocr": reading.ocr, "agree": reading.agree}
 
 
-def _picture(png: bytes | None) -> Screenshot | None:
+def picture(png: bytes | None) -> Screenshot | None:
     """A PNG of a sensible size, or None: what else is in the file is not put on the page."""
     if (
         png is None

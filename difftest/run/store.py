@@ -30,7 +30,7 @@ import msgspec
 from difftest.atomic import NO_RUN, file_name, read, read_json
 from difftest.errors import StoreError, refusal
 from difftest.judging.confirmation import Confirmation
-from difftest.judging.result import Result
+from difftest.judging.result import Outline, Result
 from difftest.reading.boot_reading import BootReading, BootRecord, read_boot
 from difftest.reading.screen_reading import ScreenReading
 from difftest.run import schema1
@@ -107,6 +107,19 @@ class StoredRun:
         if self.meta.schema == schema1.SCHEMA:
             return [schema1.result(one) for one in self._json(path, list[schema1.FormerResult])]
         return self._json(path, list[Result])
+
+    def outlines(self, case: str) -> list[Outline]:
+        """The verdicts on a case without their evidence."""
+        path = self._case(case) / "results.json"
+        if self.meta.schema != schema1.SCHEMA and path.exists():
+            return self._json(path, list[Outline])
+        found = self.results(case)
+        return [
+            Outline(
+                check=one.check, sdm=one.sdm, summary=one.summary, sides=one.sides, verdict=one.verdict, own=one.own
+            )
+            for one in found
+        ]
 
     def all_results(self) -> list[Result]:
         return [result for case in self.cases() for result in self.results(case.name)]

@@ -1,0 +1,1 @@
+"""The history of any number of runs as a static site."""
