@@ -16,7 +16,7 @@ from difftest.atomic import encode
 from difftest.case.manifest import HOST_KERNEL
 from difftest.cli import app
 from difftest.errors import StoreError
-from difftest.history.faults import DIFFERS, Fault, faults, span
+from difftest.history.faults import DIFFERS, VersionFault, faults, span
 from difftest.history.ledger import BAD, GOOD, NONE, Ledger, ledger, shown
 from difftest.history.news import EventKind, events, of_last_week, steps
 from difftest.history.stored import stored_runs
@@ -46,7 +46,7 @@ def read(*folders: Path) -> Ledger:
     return ledger(found.runs, found.troubles)
 
 
-def of(found: list[Fault], book: Ledger, check: str, who: str) -> Fault:
+def of(found: list[VersionFault], book: Ledger, check: str, who: str) -> VersionFault:
     (fault,) = [fault for fault in found if (book.checks[fault.check].check, fault.who) == (check, who)]
     return fault
 

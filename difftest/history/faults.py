@@ -17,7 +17,7 @@ from difftest.history.versions import order
 DIFFERS = "differ"  # in the place of who shows it, where nothing says which side is wrong
 
 
-class Span(msgspec.Struct, frozen=True, kw_only=True):
+class VersionSpan(msgspec.Struct, frozen=True, kw_only=True):
     """The versions that were tried, in their order, and what each showed."""
 
     versions: list[str]
@@ -60,20 +60,20 @@ class Span(msgspec.Struct, frozen=True, kw_only=True):
         return f"since {self.since}, also in {bad[-1]}" if bad[-1] != bad[0] else f"since {self.since}"
 
 
-class Fault(msgspec.Struct, frozen=True, kw_only=True):
+class VersionFault(msgspec.Struct, frozen=True, kw_only=True):
     """Somebody's divergence in one check. `first` and `last` are places of runs that showed it."""
 
     check: int
     who: str  # an implementation, or DIFFERS
     of_reference: bool = False
-    span: Span
+    span: VersionSpan
     first: int
     last: int
 
 
-def faults(ledger: Ledger) -> list[Fault]:
+def faults(ledger: Ledger) -> list[VersionFault]:
     """All faults that some run showed, in the order of the checks."""
-    found: list[Fault] = []
+    found: list[VersionFault] = []
     versions = [column.version or column.implementation for column in ledger.columns]
     references = [column.bochs or "Bochs" for column in ledger.columns]
     newest = ledger.newest()
@@ -91,7 +91,7 @@ def faults(ledger: Ledger) -> list[Fault]:
             of_it = ledger.checks[check]
             who = {"subject": of_it.implementation, "reference": ledger.abouts[check].reference}.get(side, DIFFERS)
             found.append(
-                Fault(
+                VersionFault(
                     check=int(check),
                     who=who,
                     of_reference=side == "reference",
@@ -103,11 +103,11 @@ def faults(ledger: Ledger) -> list[Fault]:
     return sorted(found, key=lambda fault: (fault.check, fault.of_reference, fault.who))
 
 
-def span(shown: Mapping[str, Set[int]]) -> Span:
+def span(shown: Mapping[str, Set[int]]) -> VersionSpan:
     """What each version showed in any of its columns."""
     versions = sorted(shown, key=order)
     states = [BAD if BAD in shown[one] else GOOD if GOOD in shown[one] else NONE for one in versions]
-    return Span(versions=versions, states=states, mixed=[one for one in versions if {GOOD, BAD} <= shown[one]])
+    return VersionSpan(versions=versions, states=states, mixed=[one for one in versions if {GOOD, BAD} <= shown[one]])
 
 
 def _turns(states: Sequence[int]) -> int:

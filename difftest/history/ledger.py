@@ -56,7 +56,7 @@ class Column(msgspec.Struct, frozen=True):
         return ", ".join(filter(None, (self.version or self.implementation, self.bochs, self.variant)))
 
 
-class Check(msgspec.Struct, frozen=True):
+class CheckKey(msgspec.Struct, frozen=True):
     """A check, for one implementation under test."""
 
     case: str
@@ -64,7 +64,7 @@ class Check(msgspec.Struct, frozen=True):
     implementation: str
 
 
-class About(msgspec.Struct, frozen=True):
+class CheckSummary(msgspec.Struct, frozen=True):
     """What the newest run says of a check."""
 
     summary: str
@@ -78,8 +78,8 @@ class Ledger(msgspec.Struct, frozen=True):
 
     runs: list[StoredRun]
     columns: list[Column]
-    checks: list[Check]
-    abouts: list[About]
+    checks: list[CheckKey]
+    abouts: list[CheckSummary]
     frame: pd.DataFrame
     troubles: list[str]
 
@@ -146,8 +146,8 @@ class _Book:
     def __init__(self, usual: dict[str, str]) -> None:
         self._usual = usual
         self._columns: dict[Column, int] = {}
-        self._checks: dict[Check, int] = {}
-        self._abouts: dict[int, About] = {}
+        self._checks: dict[CheckKey, int] = {}
+        self._abouts: dict[int, CheckSummary] = {}
         self._table = {name: array(kind) for name, kind in FIELDS.items()}
         self._decided: dict[tuple[int, int, str, str], tuple[bool, bool]] = {}  # by run, column, case, implementation
         self._logs: set[tuple[int, int, int]] = set()  # by run, column, check
@@ -162,8 +162,8 @@ class _Book:
                     "hosting bochs" in run.meta.identities.get(pair[1], {}),
                     all(MEANINGS[two.verdict].decided for two in results if two.subject.target == pair[1]),
                 )
-            check = self._check(Check(case, one.check, one.subject.implementation))
-            self._abouts[check] = About(one.summary, one.sdm, one.reference.implementation, one.own)
+            check = self._check(CheckKey(case, one.check, one.subject.implementation))
+            self._abouts[check] = CheckSummary(one.summary, one.sdm, one.reference.implementation, one.own)
             if one.check in OF_LOGS:
                 self._logs.add((number, columns[pair], check))
             self._row(
@@ -201,7 +201,7 @@ class _Book:
         for column, value in zip(self._table.values(), values, strict=True):
             column.append(value)
 
-    def _check(self, check: Check) -> int:
+    def _check(self, check: CheckKey) -> int:
         return self._checks.setdefault(check, len(self._checks))
 
     def _column(self, run: StoredRun, result: Outline) -> int:

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 import msgspec
 
-from difftest.history.faults import DIFFERS, Fault
+from difftest.history.faults import DIFFERS, VersionFault
 from difftest.history.ledger import BAD, GOOD, VERDICTS, Ledger
 from difftest.history.stored import moment
 from difftest.verdict import MEANINGS
@@ -27,7 +27,7 @@ class EventKind(enum.StrEnum):
     CHANGED = "changed with the same versions"
 
 
-class Event(msgspec.Struct, frozen=True, kw_only=True):
+class NewsItem(msgspec.Struct, frozen=True, kw_only=True):
     """Something that a run brought. `fault` is a place in the list of faults, None for a change of verdict."""
 
     kind: EventKind
@@ -47,9 +47,9 @@ class Step(msgspec.Struct, frozen=True, kw_only=True):
     new: list[int]
 
 
-def events(ledger: Ledger, faults: Sequence[Fault]) -> list[Event]:
+def events(ledger: Ledger, faults: Sequence[VersionFault]) -> list[NewsItem]:
     """The newest first."""
-    found: list[Event] = []
+    found: list[NewsItem] = []
     sides = {False: "subject", True: "reference"}
     frame = ledger.frame
     by_check = dict(list(frame.groupby(frame["check"].astype(int))))
@@ -61,7 +61,7 @@ def events(ledger: Ledger, faults: Sequence[Fault]) -> list[Event]:
         firsts.add((fault.check, fault.first))
         where = ledger.columns[column].words
         found.append(
-            Event(
+            NewsItem(
                 kind=EventKind.NEW,
                 run=fault.first,
                 check=fault.check,
@@ -78,7 +78,7 @@ def events(ledger: Ledger, faults: Sequence[Fault]) -> list[Event]:
             if not right.empty:
                 last = [one for one, state in fault.span.decided if state == BAD][-1]
                 found.append(
-                    Event(
+                    NewsItem(
                         kind=EventKind.FIXED,
                         run=int(right["run"].iloc[0]),
                         check=fault.check,
@@ -91,7 +91,7 @@ def events(ledger: Ledger, faults: Sequence[Fault]) -> list[Event]:
     return sorted(found, key=lambda one: (-one.run, list(EventKind).index(one.kind), one.check))
 
 
-def _changes(ledger: Ledger) -> list[Event]:
+def _changes(ledger: Ledger) -> list[NewsItem]:
     """Verdicts that are not those of the run before in the same column."""
     decided = [place for place, verdict in enumerate(VERDICTS) if MEANINGS[verdict].decided]
     rows = ledger.frame[ledger.frame["verdict"].isin(decided)]
@@ -99,7 +99,7 @@ def _changes(ledger: Ledger) -> list[Event]:
     changed = rows.assign(before=before)[before.notna() & (before != rows["verdict"])].tail(MOST)
     names = ["run", "check", "column", "before", "verdict"]
     return [
-        Event(
+        NewsItem(
             kind=EventKind.CHANGED,
             run=run,
             check=check,
@@ -110,7 +110,7 @@ def _changes(ledger: Ledger) -> list[Event]:
     ]
 
 
-def of_last_week(ledger: Ledger, found: Sequence[Event]) -> list[Event]:
+def of_last_week(ledger: Ledger, found: Sequence[NewsItem]) -> list[NewsItem]:
     """Those of the seven days up to the newest run."""
     if not ledger.runs:
         return []
@@ -118,7 +118,7 @@ def of_last_week(ledger: Ledger, found: Sequence[Event]) -> list[Event]:
     return [event for event in found if moment(ledger.runs[event.run].meta.started) >= begin]
 
 
-def steps(faults: Sequence[Fault]) -> list[Step]:
+def steps(faults: Sequence[VersionFault]) -> list[Step]:
     """Each pair of neighbouring versions in which something was repaired or broken, for each implementation."""
     found: dict[tuple[str, str], tuple[list[int], list[int]]] = {}
     for number, fault in enumerate(faults):

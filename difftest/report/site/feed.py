@@ -17,7 +17,7 @@ MOST_ENTRIES = 200
 LONGEST = 600
 
 
-class Entry(msgspec.Struct, frozen=True, kw_only=True):
+class FeedEntry(msgspec.Struct, frozen=True, kw_only=True):
     """One event. `page` is the address of its page in the site, or ""."""
 
     started: str
@@ -26,7 +26,7 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
     page: str
 
 
-def feed(title: str, entries: Sequence[Entry]) -> bytes:
+def feed(title: str, entries: Sequence[FeedEntry]) -> bytes:
     """The feed. Its ids depend on what an entry says alone, so that a site made again repeats none."""
     root = ElementTree.Element("feed", xmlns=ATOM)
     newest = max((moment(entry.started) for entry in entries), default=0.0)

@@ -15,15 +15,15 @@ import jinja2
 from markupsafe import Markup
 
 from difftest.atomic import file_name, write, writing
-from difftest.history.faults import DIFFERS, Fault, faults
+from difftest.history.faults import DIFFERS, VersionFault, faults
 from difftest.history.ledger import VERDICTS, Ledger
-from difftest.history.news import Event, EventKind, events, of_last_week, steps
+from difftest.history.news import EventKind, NewsItem, events, of_last_week, steps
 from difftest.history.versions import order
 from difftest.report.html import finalize
 from difftest.report.matrix import LETTERS
 from difftest.report.site.charts import charts, drawn
 from difftest.report.site.evidence import CaseEvidence, Cell
-from difftest.report.site.feed import Entry, feed
+from difftest.report.site.feed import FeedEntry, feed
 from difftest.report.site.heat import MOST_COLUMNS, heat_data, shown_columns
 from difftest.verdict import MEANINGS, Verdict
 
@@ -133,7 +133,7 @@ class _Pages:
         """The pages of all checks that diverged, with their names; those of one case after each other."""
         template = self._environment.get_template("check.html.jinja")
         cells = self._cells()
-        of_check: dict[int, list[Fault]] = {}
+        of_check: dict[int, list[VersionFault]] = {}
         for fault in self._faults:
             of_check.setdefault(fault.check, []).append(fault)
         cases: dict[str, list[int]] = {}
@@ -159,7 +159,7 @@ class _Pages:
 
     def feed(self) -> bytes:
         entries = [
-            Entry(
+            FeedEntry(
                 started=self._ledger.runs[event.run].meta.started,
                 title=f"{self._name(event)}: {event.kind}",
                 words=self._words(event),
@@ -179,7 +179,7 @@ class _Pages:
             found.setdefault(int(check), []).append(Cell(int(column), int(run), int(verdict), int(runs)))
         return found
 
-    def _news(self, week: Sequence[Event]) -> Iterator[dict[str, Any]]:
+    def _news(self, week: Sequence[NewsItem]) -> Iterator[dict[str, Any]]:
         for kind in EventKind:
             of_kind = [event for event in week if event.kind == kind]
             items = [
@@ -200,8 +200,8 @@ class _Pages:
                     "left_out": len(of_kind) - len(items),
                 }
 
-    def _families(self, listed: Sequence[Fault]) -> Iterator[dict[str, Any]]:
-        families: dict[str, list[Fault]] = {}
+    def _families(self, listed: Sequence[VersionFault]) -> Iterator[dict[str, Any]]:
+        families: dict[str, list[VersionFault]] = {}
         for fault in listed:
             families.setdefault(self._ledger.checks[fault.check].case, []).append(fault)
         for number, (name, members) in enumerate(families.items()):
@@ -213,7 +213,7 @@ class _Pages:
                 "rows": [self._row(fault) for fault in members],
             }
 
-    def _row(self, fault: Fault) -> dict[str, Any]:
+    def _row(self, fault: VersionFault) -> dict[str, Any]:
         return {
             "check": self._ledger.checks[fault.check].check,
             "summary": self._ledger.abouts[fault.check].summary,
@@ -226,11 +226,11 @@ class _Pages:
             "last": self._started(fault.last),
         }
 
-    def _name(self, event: Event) -> str:
+    def _name(self, event: NewsItem) -> str:
         check = self._ledger.checks[event.check]
         return f"{check.case} / {check.check}"
 
-    def _words(self, event: Event) -> str:
+    def _words(self, event: NewsItem) -> str:
         who = {"": "", DIFFERS: "the sides differ "}.get(
             event.who, f"{event.who} wrong " if event.kind == EventKind.NEW else f"{event.who}: "
         )
