@@ -20,6 +20,7 @@ from difftest.judging.result import Result
 from difftest.reading.boot_reading import BootReading
 from difftest.report.digest import Digest, Pair, SideReport, counts, digest, grouped, headline, notable, standing
 from difftest.report.environment import environments
+from difftest.report.families import FEW, families, verdicts
 from difftest.report.field_values import meaning
 from difftest.report.linediff import DiffRow, line_diff
 from difftest.report.qualification import decoded
@@ -82,6 +83,8 @@ def html_report(run: StoredRun) -> str:
         pairs=[_pair(pair, index) for index, pair in enumerate(shown)],
         left_out=len(whole.pairs) - len(shown),
         checks=[line for pair in whole.pairs for group in grouped(pair.results) for line in _checks(group)],
+        families=_families(whole) if len(whole.results) > FEW else [],
+        family_verdicts=verdicts(families(whole.results)),
         targets=targets,
         environment=environment,
         verdicts=[verdict for verdict in Verdict if any(result.verdict == verdict for result in whole.results)],
@@ -149,16 +152,57 @@ def _checks(group: Sequence[Result]) -> list[dict[str, Any]]:
     return [_check(result) | {"anchor": _anchor(first), "names": []} for result in group]
 
 
+def _families(whole: Digest) -> list[dict[str, Any]]:
+    """What a big run opens with: families with the lines of what diverges, and how many have each verdict."""
+    found = families(whole.results)
+    # Agreement, of which there is most, has a scale of its own.
+    most = {
+        agree: max(
+            (n for one in found for verdict, n in one.counts.items() if (verdict == Verdict.AGREE) == agree), default=1
+        )
+        for agree in (True, False)
+    }
+    return [
+        {
+            "name": family.name,
+            "words": family.words,
+            "open": bool(family.unexpected),
+            "lines": [line for group in grouped(family.findings) for line in _checks(group)],
+            "counts": [
+                (
+                    verdict,
+                    family.counts.get(verdict, 0),
+                    round(8 + 32 * family.counts.get(verdict, 0) / most[verdict == Verdict.AGREE]),
+                )
+                for verdict in verdicts(found)
+            ],
+            "total": family.total,
+        }
+        for family in found
+    ]
+
+
+def _shows_nothing(pair: Pair) -> bool:
+    """Whether the screens say nothing: the image reports in records alone, and rows 20 to 23 are blank on all sides."""
+    booted = [side for side in pair.sides if side.observation]
+    rows = [side.screen.rows[row] for side in booted for row in SHOWN_ROWS if row in side.screen.rows]
+    blank = rows and not any(row.memory.strip() or (row.ocr or "").strip() for row in rows)
+    records = all(side.reading and side.reading.transcript.records for side in booted)
+    return bool(blank and records and not any(side.screen.problem for side in booted))
+
+
 def _pair(pair: Pair, number: int) -> dict[str, Any]:
     findings = [_finding(pair, group) for group in grouped(pair.findings)]
     left, right = (side.observation.words if side.observation else b"" for side in (pair.reference, pair.subject))
     rows = line_diff(left, right)
+    blank = _shows_nothing(pair)
     return {
         "anchor": f"case-{number}",
         "case": pair.case,
         "findings": findings,
         "many": of_suite(pair),  # tests of its own, whose lines say all: no pictures are shown, and the rest is folded
-        "sides": [_side(side, pictured=not of_suite(pair)) for side in pair.sides],
+        "blank": blank,
+        "sides": [_side(side, pictured=not of_suite(pair) and not blank) for side in pair.sides],
         "rows": [(row, [_reading(side, row) for side in pair.sides]) for row in SHOWN_ROWS],
         "in_ram": any(side.observation.ram_log for side in pair.sides if side.observation),
         "serial": rows,

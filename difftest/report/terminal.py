@@ -18,7 +18,8 @@ from rich.table import Table
 from rich.text import Text
 
 from difftest.judging.result import Field, Result
-from difftest.report.digest import Digest, Pair, SideReport, counts, digest, grouped, headline, standing
+from difftest.report.digest import Digest, Pair, SideReport, counts, digest, grouped, headline, notable, standing
+from difftest.report.families import FEW, families, in_order, verdicts
 from difftest.report.field_values import spelled
 from difftest.report.suites import counts_of, group_in_words, left_out, of_suite
 from difftest.report.words import (
@@ -44,7 +45,6 @@ PIPED_WIDTH = 120  # columns where nobody says how wide the other end is
 LONGEST_TEXT = 8000
 MARKED_ROWS = (20, 21)
 FEW_NAMES = 3  # of images that one line names
-FEW = 20  # up to so many results are reported in full
 STANDING_STYLES = {"new": "bold red", "gone": "bold yellow", "known": "dim"}
 
 
@@ -100,7 +100,14 @@ def _cases(pairs: Sequence[Pair], *, full: bool) -> Iterator[RenderableType]:
     listed = [result for result in results if full or result.verdict not in counted or not result.expected]
     if known := [result for result in listed if not full and standing(result) == "known"]:
         yield _known(known)
-    if rows := [result for result in listed if full or standing(result) != "known"]:
+    rows = [result for result in listed if full or standing(result) != "known"]
+    if len(results) > FEW:
+        first = in_order(result for result in rows if notable(result))
+        if first:
+            yield _table(first)
+        yield _families(results)
+        rows = [result for result in rows if not notable(result)]
+    if rows:
         yield _table(rows)
     yield from _skipped(results)
     for pair in pairs:
@@ -147,6 +154,20 @@ def _table(results: Sequence[Result]) -> Table:
             _text(targets(result)),
             _text(statuses(result)),
         )
+    return table
+
+
+def _families(results: Sequence[Result]) -> Table:
+    """How many checks of each case have each verdict."""
+    found = families(results)
+    columns = verdicts(found)
+    names = {"reference": results[0].reference.implementation, "subject": results[0].subject.implementation}
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for name in ("case", *(MEANINGS[verdict].words.format(**names) for verdict in columns)):
+        table.add_column(_text(name), overflow="fold", justify="left" if name == "case" else "right")
+    for family in found:
+        numbers = [(family.counts.get(verdict, 0), MEANINGS[verdict].style) for verdict in columns]
+        table.add_row(_text(family.name), *(_text(str(many or ""), style) for many, style in numbers))
     return table
 
 
