@@ -38,6 +38,7 @@ COMMANDS = {
     "add": Command("add", "add"),
     "add-suite": Command("add_suite", "add_suite"),
     "report": Command("report", "report"),
+    "trace": Command("trace", "trace"),
     "export": Command("export", "export"),
     "bundle": Command("bundle", "bundle"),
     "accept": Command("accept", "accept"),

@@ -21,6 +21,7 @@ TEXT_BYTES = TEXT_COLUMNS * TEXT_ROWS * 2  # a character and an attribute byte p
 # those up to where the guest was over.
 WHOLE_CPU = "cpu seconds of the whole emulator"
 EXITS_LOG = "exits.log"  # of a boot under KVM whose exits were recorded: which of them L0 handled; docs/formats.md
+L0_LOG = "l0.log"  # of the same boot: what L0 did, in its order
 X_SERVER_CPU = "cpu seconds of the X server"
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import bisect
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 from difftest.errors import BuildError
@@ -45,6 +46,21 @@ def address_of(elf: Path, name: str) -> int:
             f"{elf} has no symbol {name}", hint="build the case again: difftest cache --clear --everything"
         )
     return found
+
+
+def places(elf: Path) -> Callable[[int], str]:
+    """A function that names what an address lies in: a function or label, and how far behind its beginning."""
+    symbols = _symbols(elf)
+    starts = [address for address, _ in symbols]
+
+    def place(address: int) -> str:
+        at = bisect.bisect_right(starts, address) - 1
+        if at < 0 or address >= starts[-1]:
+            return ""
+        offset = address - starts[at]
+        return symbols[at][1] + (f"+{offset:#x}" if offset else "")
+
+    return place
 
 
 def _symbols(elf: Path) -> list[tuple[int, str]]:

@@ -205,19 +205,22 @@ async def bochs_machine(
     display: Display | None = None,
     debugged: bool,
     watched: int = 0,
+    commands: Sequence[str] = (),
 ) -> AsyncIterator[BochsMachine]:
     """Run Bochs with these lines of configuration (display library, log and console are added here) while the context
     lasts.
 
     `display` is where its window can be looked at, if anywhere, `debugged` whether the debugger's prompt can be used.
-    So many CPUs as `watched` stop at their first VM exit.
+    So many CPUs as `watched` stop at their first VM exit. `commands` are what the debugger does one after the other,
+    in place of letting the simulation go on.
     """
     surroundings = _surroundings(program, folder, display)
     lines = bochsrc(surroundings, config, program.bios, program.vga_bios, warns=program.warns)
     (folder / "bochsrc").write_text("\n".join(lines) + "\n")
     argv = ["-f", str(folder / "bochsrc")]
-    if program.debugger is not None and (debugged or not program.debugger):  # where it need not run it only costs time
-        (folder / "debugger.rc").write_text("\n".join([*stops_at_vm_exits(watched), "c", ""]))
+    # Where the debugger need not run it only costs time.
+    if program.debugger is not None and (debugged or commands or not program.debugger):
+        (folder / "debugger.rc").write_text("\n".join([*stops_at_vm_exits(watched), *(commands or ["c"]), ""]))
         argv += [*program.debugger, "-rc", str(folder / "debugger.rc")]
     async with _started(program, argv, folder, display, {}, debugged=debugged) as machine:
         machine.watched = watched

@@ -24,6 +24,11 @@ EXIT, NESTED, INJECT, EXCEPTION, CPUID = (
     "kvm_cpuid",
 )
 EVENTS = (EXIT, NESTED, INJECT, EXCEPTION, CPUID)
+# What l0_log.py takes beside them, where the kernel has it.
+FURTHER_EVENTS = (
+    *("kvm_nested_vmenter", "kvm_nested_vmrun", "kvm_nested_vmenter_failed"),
+    *("kvm_page_fault", "kvm_emulate_insn", "kvm_cr"),
+)
 
 HEAD = b"difftest exits 1\n"
 MOST_LINES = 50_000  # 2 MiB
@@ -68,11 +73,17 @@ def exit_log(files: Mapping[str, bytes]) -> bytes:
     if PROBLEM in files:
         return _problem(files[PROBLEM].decode("ascii", "replace").strip())
     try:
-        texts = {name: files.get(f"{name}{FORMAT}", b"").decode("ascii", "replace") for name in EVENTS}
-        formats = dict(format_of(name, text) for name, text in texts.items())
-        return _log(files.get(PAGES, b""), formats, texts[EXIT], files.get(STATS, b"").decode("ascii", "replace"))
+        formats = {number: format for number, format in formats_of(files).items() if format.name in EVENTS}
+        text = files.get(f"{EXIT}{FORMAT}", b"").decode("ascii", "replace")
+        return _log(files.get(PAGES, b""), formats, text, files.get(STATS, b"").decode("ascii", "replace"))
     except EmulatorError as error:
         return _problem(f"{error} ({error.evidence})" if error.evidence else str(error))
+
+
+def formats_of(files: Mapping[str, bytes]) -> dict[int, Format]:
+    """The formats of all events that the kernel has, by number. Raises EmulatorError."""
+    texts = {name: files.get(f"{name}{FORMAT}", b"").decode("ascii", "replace") for name in (*EVENTS, *FURTHER_EVENTS)}
+    return dict(format_of(name, text) for name, text in texts.items() if text or name in EVENTS)
 
 
 def _problem(words: str) -> bytes:
@@ -116,10 +127,10 @@ def _lines(traced: Iterator[Event], names: Mapping[int, str]) -> Iterator[str]:
             if last is not None:
                 yield f"{window} {last.line(names)}"
             open_exits[thread] = _exit(event)
-        elif last is not None and event.name == CPUID and last.reason == CPUID_EXIT and (mark := _mark(event)):
+        elif last is not None and event.name == CPUID and last.reason == CPUID_EXIT and (marked := mark(event)):
             del open_exits[thread]  # the CPUID itself is no exit of the check's
             yield from _flushed(window, open_exits, names)
-            number, word = mark
+            number, word = marked
             yield f"{number} {word}"
             window = str(number) if word == MARKS[1] else OUTSIDE
         elif last is not None:
@@ -141,7 +152,8 @@ def _exit(event: Event) -> _OpenExit:
     return _OpenExit(reason=reason, rip=fields.get("guest_rip", 0), detail=detail)
 
 
-def _mark(event: Event) -> tuple[int, str] | None:
+def mark(event: Event) -> tuple[int, str] | None:
+    """Of a CPUID event: the number of the check that it marks, and a word of MARKS."""
     number = event.fields.get("function", 0) - MARK
     word = MARKS.get(event.fields.get("index", 0))
     return (number, word) if word and 0 <= number <= 0xFFFF else None

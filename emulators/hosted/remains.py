@@ -17,7 +17,8 @@ from emulators.hosted import module_parameters
 from emulators.hosted.appliance import tracing
 from emulators.hosted.appliance.machine import DUMP, IPS, KERNEL_LOG, ORDER, QEMU_LOG, ApplianceMachine
 from emulators.hosted.exit_log import exit_log
-from emulators.observation import EXITS_LOG, Boot, Ending, Limits
+from emulators.hosted.l0_log import l0_log
+from emulators.observation import EXITS_LOG, L0_LOG, Boot, Ending, Limits
 from emulators.qemu.dump import Dump, dump, read_dump
 from emulators.qemu.machine import IdleProbes, Qemu, kvm_failure
 from emulators.qemu.order import cut, left_by_port
@@ -144,7 +145,11 @@ async def observe(
         parameters=module_parameters.identity(machine.ready_line),
         dump=left,
         registers=registers,
-        logs={QEMU_LOG: log, KERNEL_LOG: kernel_log, **({EXITS_LOG: exit_log(exits)} if exits else {})},
+        logs={
+            QEMU_LOG: log,
+            KERNEL_LOG: kernel_log,
+            **({EXITS_LOG: exit_log(exits), L0_LOG: l0_log(exits)} if exits else {}),
+        },
         panics=panics(read_log(machine.bochs.log, log_from)),
         counters={
             "cpu seconds": cpu - cpu_before,

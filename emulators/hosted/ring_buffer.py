@@ -22,6 +22,7 @@ LOST = 3 << 30  # of the second word: events before this page were lost
 TYPE_BITS, LENGTH_FOLLOWS, MOST_WORDS, PADDING = 5, 0, 28, 29  # types between are a length in words; above is the time
 MOST_FIELDS = 64
 _ID = re.compile(r"^ID: (\d{1,5})$", re.MULTILINE)
+_TEXT = re.compile(r"^\s*field:__data_loc char\[\] (\w+);\s*offset:(\d{1,4});\s*size:4;", re.MULTILINE)
 _FIELD = re.compile(r"^\s*field:[^;]*?(\w+)(?:\[\d+\])?;\s*offset:(\d{1,4});\s*size:([1248]);", re.MULTILINE)
 
 
@@ -30,6 +31,9 @@ class Format(msgspec.Struct, frozen=True, kw_only=True):
 
     name: str
     fields: dict[str, tuple[int, int]]
+    texts: dict[
+        str, int
+    ] = {}  # offsets of the words that say where a text is: its offset, and above 16 bits its length
 
 
 class Event(msgspec.Struct, frozen=True, kw_only=True):
@@ -37,6 +41,7 @@ class Event(msgspec.Struct, frozen=True, kw_only=True):
 
     name: str
     fields: dict[str, int]
+    texts: dict[str, str] = {}
 
 
 def format_of(name: str, text: str) -> tuple[int, Format]:
@@ -44,8 +49,9 @@ def format_of(name: str, text: str) -> tuple[int, Format]:
     number, fields = _ID.search(text), _FIELD.findall(text)
     if number is None or not fields or len(fields) > MOST_FIELDS:
         raise EmulatorError(f"tracefs does not describe the event {name}")
-    places = {field: (int(offset), int(size)) for field, offset, size in fields}
-    return int(number[1]), Format(name=name, fields=places)
+    texts = {field: int(offset) for field, offset in _TEXT.findall(text)}
+    places = {field: (int(offset), int(size)) for field, offset, size in fields if field not in texts}
+    return int(number[1]), Format(name=name, fields=places, texts=texts)
 
 
 def events(pages: bytes, formats: Mapping[int, Format]) -> Iterator[Event]:
@@ -91,7 +97,12 @@ def _event(format: Format, data: bytes) -> Event:
         for name, (offset, size) in format.fields.items()
         if offset + size <= len(data)
     }
-    return Event(name=format.name, fields=fields)
+    return Event(name=format.name, fields=fields, texts={name: _text(data, at) for name, at in format.texts.items()})
+
+
+def _text(data: bytes, at: int) -> str:
+    where = int.from_bytes(data[at : at + 4], "little")
+    return data[where & 0xFFFF :][: where >> 16].partition(b"\0")[0].decode("ascii", "replace")
 
 
 def _word(page: bytes, at: int, end: int) -> int:

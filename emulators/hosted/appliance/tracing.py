@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from emulators.host.errors import EmulatorError
 from emulators.hosted.appliance.assembler import compiled
-from emulators.hosted.exit_log import EVENTS, FORMAT, PAGES, PROBLEM, STATS
+from emulators.hosted.exit_log import EVENTS, FORMAT, FURTHER_EVENTS, PAGES, PROBLEM, STATS
 
 if TYPE_CHECKING:
     from emulators.hosted.appliance.machine import ApplianceMachine
@@ -31,7 +31,10 @@ SET_UP = (
     f"echo 0 >{TRACEFS}/options/overwrite; echo {BUFFER_MIB << 10} >{TRACEFS}/buffer_size_kb; "
     f"for event in {' '.join(EVENTS)}; do echo 1 >{TRACEFS}/events/kvm/$event/enable; "
     f"busybox cat {TRACEFS}/events/kvm/$event/format >{FOLDER}/$event{FORMAT} || "
-    f"echo this kernel cannot trace $event >{FOLDER}/{PROBLEM}; done"
+    f"echo this kernel cannot trace $event >{FOLDER}/{PROBLEM}; done; "
+    f"for event in {' '.join(FURTHER_EVENTS)}; do [ ! -e {TRACEFS}/events/kvm/$event ] || "
+    f"{{ echo 1 >{TRACEFS}/events/kvm/$event/enable; "
+    f"busybox cat {TRACEFS}/events/kvm/$event/format >{FOLDER}/$event{FORMAT}; }}; done"
 )
 BEGIN = f"echo >{TRACEFS}/trace; echo 1 >{TRACEFS}/tracing_on"
 _CPU = f"{TRACEFS}/per_cpu/cpu0"

@@ -1,0 +1,1 @@
+"""Why two sides part: both run again with tracing, and the two stories side by side."""
