@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
 
-PACKAGES := python3-venv gcc binutils cpio lz4 xz-utils zstd gpg gpg-agent \
+PACKAGES := python3-venv gcc binutils gdb cpio lz4 xz-utils zstd gpg gpg-agent \
 	bochs bochs-x bochs-sdl bochsbios vgabios xvfb xdotool xfonts-base \
 	qemu-system-x86 qemu-utils seabios busybox-static grub-pc-bin grub-common \
 	tesseract-ocr tesseract-ocr-eng

@@ -39,6 +39,7 @@ COMMANDS = {
     "add-suite": Command("add_suite", "add_suite"),
     "report": Command("report", "report"),
     "trace": Command("trace", "trace"),
+    "debug": Command("debug", "debug"),
     "export": Command("export", "export"),
     "bundle": Command("bundle", "bundle"),
     "accept": Command("accept", "accept"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import subprocess
 import tarfile
 import time
@@ -14,7 +15,9 @@ from difftest.errors import CaseError
 from difftest.export.image import image_archive
 from difftest.export.kvm_unit_test import kvm_unit_test
 from difftest.export.subject import subject
+from difftest.image.check_code import body_of
 from difftest.image.parameter_block import params_of
+from difftest.image.symbols import ELF
 from emulators.host.files import cache_folder
 from emulators.registry import targets
 from tests.guests import boot_sector
@@ -41,11 +44,19 @@ def test_a_check_is_found_by_its_id_and_a_case_by_its_name(tmp_path: Path) -> No
 
 
 def test_an_image_goes_with_the_command_lines_of_stock_programs(tmp_path: Path) -> None:
-    folder = unpacked(image_archive(subject("ept-pdpte-load/not-present", [], cache_folder()), targets()), tmp_path)
+    prepared = subject("ept-pdpte-load/not-present", [], cache_folder())
+    folder = unpacked(image_archive(prepared, targets()), tmp_path)
     readme = (folder / "README").read_text()
     assert "not-present" in readme and "mapped" not in readme
     assert "qemu-system-x86_64" in readme and "-accel kvm" in readme and "tcg" not in readme, "TCG has no VMX"
     assert {path.name for path in folder.iterdir()} >= {"disk.img", "README", "bochsrc", "bochs.sh", "kvm.sh"}
+    begins = body_of((folder / "disk.img").read_bytes(), "not-present")
+    assert begins is not None and f"begins at {begins:#x} " in readme
+    names = subprocess.run(
+        ["readelf", "-sW", prepared.image.with_name(ELF)], capture_output=True, text=True, check=True
+    )
+    assert re.search(rf"\b0*{begins:x} .* check_not_present$", names.stdout, re.MULTILINE), "its function is there"
+    assert body_of((folder / "disk.img").read_bytes(), "present") is None, "no check has that id"
     params = params_of((folder / "disk.img").read_bytes())
     assert not params.in_ram and params.selected[0] == 0b10, "by hand there is COM1 only"
 

@@ -75,6 +75,41 @@ def test_bochs_enters_l2_and_leaves_it_with_the_exit_that_its_log_has() -> None:
     assert story.steps[-1].level == "L1" and bits_of(story.steps[-1]) == 32
 
 
+def test_an_exit_before_the_first_instruction_of_l2_is_found() -> None:
+    console = (DATA / "seed.console").read_bytes()
+    head, entry, rest = console.partition(b"vmlaunch                  ; 0f01c2\n")
+    lines = rest.splitlines(keepends=True)
+    log = (
+        b"00004470841d[CPU0  ] VMLAUNCH VMCS ptr: 0x0\n"
+        b"00004470842d[CPU0  ] VMEXIT reason = 52 (VMX preemption timer) qualification=0x0\n"
+    )
+    story = story_of_bochs(BochsTrace(console=head + entry + b"".join(lines[3:]), log=log, serial=b"", end=""))
+    assert [(step.kind, step.number, step.rip) for step in story.steps if step.kind is not StepKind.INSTRUCTION] == [
+        (StepKind.ENTRY, 0, 0x112DA),
+        (StepKind.EXIT, 52, None),
+    ]
+    assert {step.level for step in story.steps if step.kind is StepKind.INSTRUCTION} == {"L1"}
+
+
+def test_a_vm_entry_that_fails_or_is_refused_is_none() -> None:
+    console = (DATA / "seed.console").read_bytes()
+    head, entry, rest = console.partition(b"vmlaunch                  ; 0f01c2\n")
+    after = rest.splitlines(keepends=True)[3:]
+    log = (
+        b"00004470841e[CPU0  ] VMFAIL: VMCS link pointer malformed\n"
+        b"00004470841d[CPU0  ] VMEXIT reason = 33 (VM entry failure) qualification=0x4\n"
+    )
+    story = story_of_bochs(BochsTrace(console=head + entry + b"".join(after), log=log, serial=b"", end=""))
+    (exit,) = (step for step in story.steps if step.kind is not StepKind.INSTRUCTION)
+    assert (exit.kind, exit.number, exit.failed, exit.rip) == (StepKind.EXIT, 33, True, 0x112DA)
+    assert exit.words == "VMFAIL: VMCS link pointer malformed"
+    next_one = after[0].replace(b"112e6", b"112dd")
+    said = head + entry + next_one
+    story = story_of_bochs(BochsTrace(console=said, log=log.splitlines()[0] + b"\n", serial=b"", end=""))
+    (refused,) = (step for step in story.steps if step.kind is not StepKind.INSTRUCTION)
+    assert refused.kind is StepKind.REFUSED and "malformed" in refused.words
+
+
 def test_l0_handles_passes_on_and_injects() -> None:
     story = of_l0(SEED)
     assert [(step.kind, step.level, step.number) for step in story.steps] == [
@@ -98,7 +133,7 @@ def test_the_seed_parts_at_the_mov_to_cr0_that_l0_carried_out() -> None:
     assert in_words(after[0][1], lambda address: "there") == "L2  0x13de2 there: #GP, error code 0x0, L0 injects it"
 
 
-def step(kind: StepKind, rip: int = 0x100, level: str = "L2", **other: object) -> Step:
+def step(kind: StepKind, rip: int | None = 0x100, level: str = "L2", **other: object) -> Step:
     return msgspec.convert({"kind": kind, "level": level, "rip": rip, **other}, Step)
 
 
@@ -130,6 +165,24 @@ VMCALL = step(StepKind.EXIT, 0x200, number=18)
         ),
         # ... and with nothing that L0 saw.
         ([ENTRY, VMCALL], [ENTRY, step(StepKind.EXIT, 0x300, number=18)], *(0x200, "L2", SeenByL0.WROTE_EXIT)),
+        # L0 maps memory for L2 on the way, which is no instruction that it carries out.
+        (
+            [ENTRY, step(StepKind.EXIT, number=49)],
+            [ENTRY, step(StepKind.HANDLED, number=48), step(StepKind.EXIT, number=49, detail=2, had=48)],
+            *(0x100, "L2", SeenByL0.WROTE_EXIT),
+        ),
+        # L0 emulates INS, and gives L1 an exit of its making.
+        (
+            [ENTRY, step(StepKind.EXIT, number=48, detail=2)],
+            [ENTRY, step(StepKind.EXIT, number=48, detail=3, had=30)],
+            *(0x100, "L2", SeenByL0.CARRIED_OUT),
+        ),
+        # The exit that L2 gets before its first instruction, and an L0 that shuts L1 down in the VM entry.
+        (
+            [ENTRY, step(StepKind.EXIT, None, number=52)],
+            [ENTRY, step(StepKind.EXIT, 0x10, number=2, had=20)],
+            *(0x10, "L1", SeenByL0.ENTERED),
+        ),
         # L0 handles the instruction and does not inject the exception that is due.
         (
             [step(StepKind.EXCEPTION, 0x50, "L1", number=13)],

@@ -11,6 +11,7 @@ import msgspec
 
 from difftest.atomic import file_name
 from difftest.errors import CaseError
+from difftest.image.check_code import body_of
 from difftest.image.parameter_block import speaking
 from difftest.image.prepare import PreparedCase
 from difftest.report.tarball import tarball
@@ -46,6 +47,7 @@ def image_archive(prepared: PreparedCase, targets: Mapping[str, Target]) -> tupl
         path.write_bytes(data)
         ways = list(_ways(prepared, path, targets, files))
     environment = jinja2.Environment(undefined=jinja2.StrictUndefined, trim_blocks=True, keep_trailing_newline=True)
+    environment.filters["begins"] = lambda about: body_of(data, about.check)
     environment.filters["shown"] = lambda text: visible(str(text), 4000)
     files["README"] = (
         environment.from_string(README.read_text(encoding="utf-8"))

@@ -15,6 +15,7 @@ import jinja2
 
 from difftest.errors import BuildError, CaseError
 from difftest.export.image import archive_name
+from difftest.image.check_code import BOOT_SECTOR, LOADED_AT
 from difftest.image.parameter_block import params_of
 from difftest.image.prepare import PreparedCase
 from difftest.image.symbols import ELF, address_of
@@ -22,7 +23,6 @@ from difftest.text import visible
 from emulators.ram_log import HEADER
 
 TEMPLATE = Path(__file__).with_name("kvm_unit_test.c.jinja")
-LOADED_AT, BOOT_SECTOR = 0x10000, 512  # as kit.ld and boot.S have it
 END = "halt_for_good"  # in halt.S
 WIDTH = 100
 LONGEST_SOURCE = 20_000  # of a check's C code that is shown

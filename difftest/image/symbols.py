@@ -48,6 +48,11 @@ def address_of(elf: Path, name: str) -> int:
     return found
 
 
+def symbols_of(elf: Path) -> dict[int, str]:
+    """All functions and labels of an image that was built here, by address."""
+    return dict(_symbols(elf))
+
+
 def places(elf: Path) -> Callable[[int], str]:
     """A function that names what an address lies in: a function or label, and how far behind its beginning."""
     symbols = _symbols(elf)

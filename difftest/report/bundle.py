@@ -16,6 +16,7 @@ import msgspec
 from difftest.atomic import file_name
 from difftest.case.case import Case
 from difftest.errors import StoreError
+from difftest.image.check_code import body_of
 from difftest.image.parameter_block import speaking
 from difftest.judging.result import Result
 from difftest.report.bug import IMAGE_NAME, bug_report
@@ -119,5 +120,6 @@ def _rerun(
         sides=sides,
         check="" if result.check in NO_CHECKS else result.check,
         quiet=QUIET_SECONDS,
+        begins=None if result.check in NO_CHECKS else body_of(image, result.check),
     )
     return files | {"rerun.sh": script.encode()}

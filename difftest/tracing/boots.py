@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import struct
 from typing import NamedTuple
 
 import msgspec
 
-from difftest.errors import BuildError, CaseError
+from difftest.errors import CaseError
+from difftest.image.check_code import body_of
 from difftest.image.parameter_block import speaking
 from difftest.image.prepare import PreparedCase
 from difftest.image.symbols import ELF, address_of
@@ -21,9 +21,6 @@ from emulators.host.errors import Progress
 from emulators.host.scratch import scratch
 from emulators.hosted.target import KvmHosted
 from emulators.observation import Boot, Observation
-
-LOADED_AT, BOOT_SECTOR = 0x10000, 512  # as kit.ld has it
-ENTRY_BYTES, BODY = 12, 8  # of struct check, and where its function is in it
 
 
 class Traced(NamedTuple):
@@ -43,15 +40,12 @@ def one_check(prepared: PreparedCase) -> PreparedCase:
     return prepared.split()[0]
 
 
-def body_of(prepared: PreparedCase) -> int:
-    """The address of the check's function, where its code begins. Raises CaseError."""
-    try:
-        table = address_of(prepared.image.with_name(ELF), "checks_begin")
-    except BuildError as error:
-        raise CaseError(str(error), hint=error.hint) from error
-    place = BOOT_SECTOR + table - LOADED_AT + ENTRY_BYTES * prepared.numbers[0] + BODY
-    (body,) = struct.unpack_from("<I", prepared.image.read_bytes(), place)
-    return int(body)
+def beginning(prepared: PreparedCase) -> int:
+    """The address at which the code of the only check begins. Raises CaseError."""
+    body = body_of(prepared.image.read_bytes(), prepared.abouts[0].check)
+    if body is None:
+        raise CaseError(f"{prepared.case.name}: the image does not show where its checks begin")
+    return body
 
 
 async def traced_on_bochs(target: Bochs, prepared: PreparedCase, progress: Progress) -> Traced:
@@ -64,7 +58,7 @@ async def traced_on_bochs(target: Bochs, prepared: PreparedCase, progress: Progr
         image.write_bytes(speaking(prepared.image.read_bytes()))
         boot = msgspec.structs.replace(prepared.boot(), image=image, ram_log=None)
         model = target.cpu_model(boot)
-        traced = await traced_boot(target.program(progress), boot, model, (body_of(prepared), stop, end))
+        traced = await traced_boot(target.program(progress), boot, model, (beginning(prepared), stop, end))
     return Traced(story_of_bochs(traced), _record(prepared, parse(traced.serial).records))
 
 

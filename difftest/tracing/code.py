@@ -7,10 +7,10 @@ from typing import Any
 
 import capstone
 
+from difftest.image.check_code import BOOT_SECTOR, LOADED_AT
 from difftest.tracing.story import Step, StepKind
 
 BEFORE, AFTER = 4, 4  # instructions
-LOADED_AT, BOOT_SECTOR = 0x10000, 512  # where kit.ld puts the image, and where it is on the disk
 LONGEST = 15  # bytes of an instruction
 MODES = {32: capstone.CS_MODE_32, 64: capstone.CS_MODE_64, 16: capstone.CS_MODE_16}
 

@@ -6,6 +6,8 @@ import re
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 
+import msgspec
+
 from difftest.text import visible
 from difftest.tracing.story import Step, StepKind, Story
 from emulators.bochs.tracing import BochsTrace
@@ -39,54 +41,95 @@ def _logged(log: bytes) -> dict[int, list[tuple[bytes, bytes]]]:
     return found
 
 
+class _TraceReader:
+    """What has been read so far, and who runs."""
+
+    def __init__(self, logged: dict[int, list[tuple[bytes, bytes]]]) -> None:
+        self.level = "L1"
+        self.entry: Step | None = None  # a VMLAUNCH or VMRESUME, until it is known what came of it
+        self._logged = logged
+        self._ticks = sorted(logged, reverse=True)
+
+    def before(self, tick: int) -> Iterator[Step]:
+        """What happened before the next instruction, since the last one: L2 may leave before it executes any."""
+        while self._ticks and self._ticks[-1] < tick:
+            for step in self._exits(self._ticks.pop()):
+                if self.entry is not None:
+                    yield _came(self.entry, None)
+                    self.entry = None
+                self.level = "L1"
+                yield step
+
+    def of(self, instruction: Step, tick: int) -> Iterator[Step]:
+        """What an instruction caused."""
+        enters = instruction.words.startswith(ENTRIES) and self.level == "L1"
+        reason = ""
+        while self._ticks and self._ticks[-1] <= tick:
+            now = self._ticks.pop()
+            reason = next(
+                (_text(words) for kind, words in self._logged[now] if kind == b"e" and _REASON.search(words)), ""
+            )
+            for step in self._exits(now):
+                failed = enters and step.number in FAILED_ENTRIES
+                if enters and not failed:
+                    yield _came(instruction, None)
+                self.level, enters = "L1", False
+                yield msgspec.structs.replace(
+                    step, rip=instruction.rip, length=instruction.length, failed=failed, words=reason
+                )
+        if enters:
+            self.entry = msgspec.structs.replace(instruction, kind=StepKind.ENTRY, words=reason)
+
+    def _exits(self, tick: int) -> list[Step]:
+        found = (_EXIT.search(words) for _, words in self._logged[tick])
+        return [
+            Step(kind=StepKind.EXIT, level="L2", number=int(match[1]), detail=int(match[2], 16))
+            for match in found
+            if match
+        ]
+
+
 def _steps(lines: Sequence[bytes], logged: dict[int, list[tuple[bytes, bytes]]]) -> Iterator[Step]:
-    level, last = "L1", None
-    entry: Step | None = None  # a VMLAUNCH or VMRESUME, until it is known what came of it
+    first = next((int(match[1]) for line in lines if (match := _INSTRUCTION.match(line))), 0)
+    reader = _TraceReader({tick: said for tick, said in logged.items() if tick >= first})
     exceptions: list[Step] = []
+    last: Step | None = None
+    last_tick = 0
     for line in lines:
         if match := _EXCEPTION.match(line):
+            vector, code = int(match[1], 16), int(match[2], 16)
             rip = last.rip if last else None
-            numbers = int(match[1], 16), int(match[2], 16)
-            step = Step(kind=StepKind.EXCEPTION, level=level, rip=rip, number=numbers[0], detail=numbers[1])
-            exceptions.append(step)
+            exceptions.append(Step(kind=StepKind.EXCEPTION, level=reader.level, rip=rip, number=vector, detail=code))
             continue
         if (match := _INSTRUCTION.match(line)) is None:
             continue
-        tick, rip, words, code = int(match[1]), int(match[2], 16), match[3].decode("ascii", "replace"), match[4]
-        if entry is not None:
-            came, entry = _came(entry, rip), None
-            level = "L2" if came.kind is StepKind.ENTRY else "L1"
+        tick, rip, code_bytes = int(match[1]), int(match[2], 16), bytes.fromhex(match[4].decode())
+        if last is not None:
+            caused = list(reader.of(last, last_tick))
+            if any(step.kind is StepKind.EXIT for step in caused):
+                exceptions.clear()  # what causes a VM exit is not delivered
+            yield from (*caused, *exceptions)
+            exceptions.clear()
+        yield from reader.before(tick)
+        if reader.entry is not None:
+            came, reader.entry = _came(reader.entry, rip), None
+            reader.level = "L2" if came.kind is StepKind.ENTRY else "L1"
             yield came
-        yield from exceptions
-        exceptions.clear()
-        data = bytes.fromhex(code.decode())
-        last = Step(kind=StepKind.INSTRUCTION, level=level, rip=rip, length=len(data), words=words, code=data)
+        last_tick = tick
+        last = Step(
+            kind=StepKind.INSTRUCTION,
+            level=reader.level,
+            rip=rip,
+            length=len(code_bytes),
+            words=_text(match[3]),
+            code=code_bytes,
+        )
         yield last
-        of_entry = words.startswith(ENTRIES) and level == "L1"
-        reason = ""
-        for kind, text in logged.pop(tick, ()):
-            if _REASON.search(text) and kind == b"e":
-                reason = reason or text.decode("ascii", "replace")
-            elif match := _EXIT.search(text):
-                number = int(match[1])
-                failed = of_entry and number in FAILED_ENTRIES
-                if of_entry and not failed:  # L2 was entered, and left before its first instruction
-                    yield _came(last, None)
-                level, of_entry = "L1", False
-                yield Step(
-                    kind=StepKind.EXIT,
-                    level="L2",
-                    rip=rip,
-                    length=len(data),
-                    number=number,
-                    detail=int(match[2], 16),
-                    failed=failed,
-                    words=reason,
-                )
-                exceptions.clear()
-        if of_entry:
-            entry = Step(kind=StepKind.ENTRY, level="L1", rip=rip, length=len(data), words=reason)
     yield from exceptions
+
+
+def _text(words: bytes) -> str:
+    return words.decode("ascii", "replace")
 
 
 def _came(entry: Step, rip: int | None) -> Step:

@@ -9,12 +9,11 @@ from collections.abc import Iterator
 
 from difftest.reading.exits import HOST
 from difftest.text import visible
-from difftest.tracing.story import Step, StepKind, Story
+from difftest.tracing.story import ENTRIES, Step, StepKind, Story
 from emulators.observation import L0_LOG, Observation
 
 EXIT, NESTED, INJECT, EXCEPTION = "kvm_exit", "kvm_nested_vmexit", "kvm_nested_vmexit_inject", "kvm_inj_exception"
 FAILED = "kvm_nested_vmenter_failed"
-ENTRIES = (20, 24)  # exit reasons: VMLAUNCH, VMRESUME
 # Which VMREAD, VMWRITE and the like were executed says nothing: there are hundreds.
 QUIET = frozenset((19, 21, 22, 23, 25, 26, 27, 50, 53))
 BASIC, ENTRY_FAILED = 0xFFFF, 1 << 31
@@ -94,7 +93,6 @@ def _steps(group: list[_Event]) -> Iterator[Step]:
         )
     if reflected is not None:
         code = reflected.number("exit_code")
-        written = f"L0 had {basic}" if code & BASIC != basic else ""
         yield Step(
             kind=StepKind.EXIT,
             level="L2",
@@ -102,5 +100,5 @@ def _steps(group: list[_Event]) -> Iterator[Step]:
             number=code & BASIC,
             detail=reflected.number("exit_info1"),
             failed=bool(code & ENTRY_FAILED),
-            words=written,
+            had=basic,
         )

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import msgspec
 
-from difftest.tracing.story import COMPARED, Step, StepKind, Story
+from difftest.tracing.story import COMPARED, ENTRIES, MEMORY, Step, StepKind, Story
 
 
 class SeenByL0(enum.StrEnum):
@@ -85,24 +85,24 @@ def _at(bochs: Story, kvm: Story, pairs: Sequence[tuple[int, int]], left: int, r
     other = kvm.steps[right] if right < len(kvm.steps) else None
     level = next((step.level for step in (one, other) if step is not None), _last_level(bochs, kvm))
     begin = (pairs[-1][1] + 1 if pairs else 0) if differs else 0
-    handled = tuple(
-        at for at in range(begin, right) if kvm.steps[at].kind is StepKind.HANDLED and kvm.steps[at].level == level
-    )
-    entry = next(
-        (step for step in (one, other) if step is not None and (step.failed or step.kind is StepKind.REFUSED)), None
-    )
+    handled = tuple(at for at in range(begin, right) if _carried_out(kvm.steps[at], level))
+    if differs and one is not None and one.kind is StepKind.EXCEPTION:
+        at_it = tuple(at for at in handled if kvm.steps[at].rip == one.rip)
+        handled = at_it or handled
+    entry = next((step for step in (one, other) if step is not None and _of_entry(step)), None)
     if entry is not None:
-        seen, rip, level = SeenByL0.ENTERED, entry.rip, "L1"
-        entries = [step.rip for step in bochs.steps[:left] if step.kind is StepKind.ENTRY]
-        if entry is other and entry.kind is not StepKind.REFUSED and entries:
-            rip = entries[-1]
+        entries = [step.rip for step in (*bochs.steps[:left], *kvm.steps[:right]) if step.kind is StepKind.ENTRY]
+        seen, level = SeenByL0.ENTERED, "L1"
+        rip = entries[-1] if entries and entry.kind is StepKind.EXIT and not entry.failed else entry.rip
+    elif differs and other is not None and other.kind is StepKind.EXIT and one is not None:
+        step = kvm.steps[handled[-1]] if handled else one
+        itself = other.had is not None and other.had not in MEMORY | {other.number}
+        seen = SeenByL0.CARRIED_OUT if handled or itself else SeenByL0.WROTE_EXIT
+        rip = step.rip if step.rip is not None else other.rip
     elif handled:
         seen, rip = SeenByL0.CARRIED_OUT, kvm.steps[handled[-1]].rip
-    elif differs and (one or other) is not None:
-        step = one or other
-        assert step is not None
-        written = other is not None and other.kind is StepKind.EXIT and one is not None and one.kind is StepKind.EXIT
-        seen, rip = (SeenByL0.WROTE_EXIT if written else SeenByL0.NOT_AT_ALL), step.rip
+    elif differs and (step_or_none := one or other) is not None:
+        seen, rip = SeenByL0.NOT_AT_ALL, step_or_none.rip
     else:
         last = bochs.steps[pairs[-1][0]] if pairs else None
         seen, rip = SeenByL0.NOT_AT_ALL, last.rip if last else None
@@ -111,6 +111,16 @@ def _at(bochs: Story, kvm: Story, pairs: Sequence[tuple[int, int]], left: int, r
     return Parting(
         pairs=tuple(pairs), left=left, right=right, differs=differs, rip=rip, level=level, seen=seen, handled=handled
     )
+
+
+def _carried_out(step: Step, level: str) -> bool:
+    """Whether L0 handled an exit of this level by more than a look at memory."""
+    return step.kind is StepKind.HANDLED and step.level == level and step.number not in MEMORY
+
+
+def _of_entry(step: Step) -> bool:
+    """Whether a step is what came of a VM entry that did not succeed, or that L0 turned into an exit."""
+    return step.failed or step.kind is StepKind.REFUSED or step.had in ENTRIES
 
 
 def _last_level(bochs: Story, kvm: Story) -> str:

@@ -18,6 +18,8 @@ class StepKind(enum.StrEnum):
     EXCEPTION = "exception"  # delivered to the guest
 
 
+MEMORY = frozenset({48, 49, 62})  # exit reasons with which L0 looks at memory: it carries no instruction out
+ENTRIES = frozenset({20, 24})  # exit reasons VMLAUNCH and VMRESUME
 COMPARED = frozenset({StepKind.ENTRY, StepKind.REFUSED, StepKind.EXIT, StepKind.EXCEPTION})
 
 
@@ -31,6 +33,7 @@ class Step(msgspec.Struct, frozen=True, kw_only=True):
     number: int = 0  # the exit reason, or the vector
     detail: int = 0  # the exit qualification, or the error code
     failed: bool = False  # an exit whose VM entry had failed
+    had: int | None = None  # of an exit that L0 gave L1: the exit reason that L0 had itself
     words: str = ""  # the instruction, or what the emulator or the kernel says
     code: bytes = b""  # of the instruction
 

@@ -11,7 +11,7 @@ from difftest.reading.record import Record
 from difftest.report.field_values import meaning, spelled
 from difftest.text import visible
 from difftest.tracing.parting import Parting
-from difftest.tracing.story import Step, StepKind, Story
+from difftest.tracing.story import MEMORY, Step, StepKind, Story
 
 MOST_INSTRUCTIONS = 12  # of a stretch of L2 that are shown: the last ones
 MOST_ROWS = 24  # in front of where they part
@@ -39,12 +39,13 @@ def rows(bochs: Story, kvm: Story, found: Parting) -> tuple[list[Row], list[Row]
 
 def table(bochs: Story, kvm: Story, found: Parting, names: tuple[str, str], place: Place, *, whole: bool) -> Table:
     before, after = rows(bochs, kvm, found)
-    shown = before if whole else before[-MOST_ROWS:]
+    shown = before if whole else [row for row in before if not _prepares(row, kvm)][-MOST_ROWS:]
     drawn = Table(*names, box=None, pad_edge=False, padding=(0, 2, 0, 0), expand=False)
     if len(shown) < len(before):
         drawn.add_row(f"... {len(before) - len(shown)} rows before", "")
     for one, other in shown:
-        drawn.add_row(*(Text(in_words(step, place)) for step in (one, other)))
+        again = one is not None and other is not None and one.rip == other.rip
+        drawn.add_row(Text(in_words(one, place)), Text(in_words(other, (lambda rip: "") if again else place)))
     if found.differs:
         drawn.add_row(Text("--- here they part ---", "bold"), Text("--- here they part ---", "bold"))
         for one, other in after:
@@ -53,6 +54,14 @@ def table(bochs: Story, kvm: Story, found: Parting, names: tuple[str, str], plac
         if any(ends):
             drawn.add_row(*map(Text, ends))
     return drawn
+
+
+def _prepares(row: Row, kvm: Story) -> bool:
+    """Whether a row is of what the kit does in L1 to prepare a check in L2."""
+    nested = any(step.kind in (StepKind.ENTRY, StepKind.REFUSED, StepKind.EXIT) for step in kvm.steps)
+    return nested and all(
+        step is None or (step.level == "L1" and step.kind in (StepKind.HANDLED, StepKind.INSTRUCTION)) for step in row
+    )
 
 
 def in_words(step: Step | None, place: Place) -> str:
@@ -65,20 +74,25 @@ def in_words(step: Step | None, place: Place) -> str:
         case StepKind.INSTRUCTION:
             return f"{step.level}  {where}: {step.words}"
         case StepKind.HANDLED:
-            what = _vector(step.number, step.detail) if step.number == 0 else f"{reason}, {step.detail:#x}"
-            return f"{step.level}  {where}: exit to L0 ({what}), handled there"
+            if step.number in MEMORY:
+                return f"{step.level}  {where}: L0 looks at memory ({reason}, {step.detail:#x})"
+            what = _vector(step.detail) if step.number == 0 else f"{reason}, {step.detail:#x}"
+            return f"{step.level}  {where}: L0 handles {what}"
         case StepKind.ENTRY:
             return f"L1  {where}: VM entry, L2 runs"
         case StepKind.REFUSED:
             return f"L1  {where}: VM entry refused, VMfail" + (f" ({step.words})" if step.words else "")
         case StepKind.EXIT:
             words = f" ({step.words})" if step.words else ""
+            if step.had not in (None, step.number):
+                had = meaning("exit_reason", f"{step.had:#x}") or str(step.had)
+                words = f" (L0 had {had})"
             return f"VM exit to L1: {reason}{' at VM entry' if step.failed else ''}, qualification {step.detail:#x}" + (
                 f", at {where}{words}"
             )
         case StepKind.EXCEPTION:
             words = f", {step.words}" if step.words else ""
-            return f"{step.level}  {where}: {_vector(0, step.number)}, error code {step.detail:#x}{words}"
+            return f"{step.level}  {where}: {_vector(step.number)}, error code {step.detail:#x}{words}"
 
 
 def fields_apart(one: Record | None, other: Record | None) -> list[str]:
@@ -98,7 +112,7 @@ def _value(name: str, record: Record) -> str:
     return "none" if value is None else visible(spelled(name, value), 100)
 
 
-def _vector(_: int, number: int) -> str:
+def _vector(number: int) -> str:
     return meaning("vector", f"{number:#x}").partition(", ")[2] or f"exception {number}"
 
 

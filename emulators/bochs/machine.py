@@ -229,20 +229,20 @@ async def bochs_machine(
 
 @contextlib.asynccontextmanager
 async def restored_bochs(
-    program: BochsProgram, state: Path, folder: Path, environment: Mapping[str, str]
+    program: BochsProgram, state: Path, folder: Path, environment: Mapping[str, str], display: Display | None = None
 ) -> AsyncIterator[BochsMachine]:
     """Run Bochs from a saved state, a folder that is this run's own (see emulators.bochs.saved_state), while the
-    context lasts.
+    context lasts. `display` is where its window can be looked at, if anywhere.
 
     A state that cannot be read is not restored: the machine then boots.
     """
-    async with _started(program, ["-r", str(state)], folder, None, environment, debugged=False) as machine:
+    async with _started(program, ["-r", str(state)], folder, display, environment, debugged=False) as machine:
         yield machine
 
 
-def restored_lines(program: BochsProgram, folder: Path) -> list[str]:
+def restored_lines(program: BochsProgram, folder: Path, display: Display | None = None) -> list[str]:
     """What a saved configuration must say again for a run in this folder."""
-    return _surroundings(program, folder, None)
+    return _surroundings(program, folder, display)
 
 
 def _surroundings(program: BochsProgram, folder: Path, display: Display | None) -> list[str]:

@@ -154,7 +154,7 @@ class KvmHosted(CpuModelChoice, Target):
         ]
         files = {name.rpartition("/")[2]: data.rstrip(b"\0") for name, data in contents.items()}
         files["run"] = ("\n".join(lines) + "\n").encode()
-        return standalone_appliance(self._hosting(lambda line: None), files, boot.machine.memory_mib, serial)
+        return standalone_appliance(self.hosting(lambda line: None), files, boot.machine.memory_mib, serial)
 
     def cpu_model(self, boot: Boot) -> str:
         return boot.machine.cpu_models.get(self.name, CPU)
@@ -226,7 +226,7 @@ class KvmHosted(CpuModelChoice, Target):
         other.cold, other.model = True, model
         return other
 
-    def _hosting(self, progress: Progress) -> Hosting:
+    def hosting(self, progress: Progress) -> Hosting:
         """What KVM runs in, fetched and built when need be. Raises EmulatorError."""
         return Hosting(
             appliance=self.appliance(progress),
@@ -238,7 +238,7 @@ class KvmHosted(CpuModelChoice, Target):
 
     @contextlib.asynccontextmanager
     async def session(self, boots: Sequence[Boot], progress: Progress) -> AsyncIterator[Session]:
-        hosting = await asyncio.to_thread(self._hosting, progress)
+        hosting = await asyncio.to_thread(self.hosting, progress)
         settings = HostedSettings(
             target=self.name, identity=self.identity(), cpu=CPU, cache=self.cache, warm=self.warm, unfit=self._unfit
         )

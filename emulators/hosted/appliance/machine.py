@@ -61,7 +61,7 @@ class ApplianceMachine:
     def __init__(self, bochs: BochsMachine, streams: Mapping[int, Stream]) -> None:
         self.bochs = bochs
         self.guest = streams[GUEST_PORT][0]
-        self.debug = streams[DEBUG_PORT][0]
+        self.debug, self.to_debug = streams[DEBUG_PORT]
         self.ready_line = ""
         self.seconds_to_ready = 0.0
         self.cpu_to_ready = 0.0
@@ -206,8 +206,9 @@ class ApplianceMachine:
         """The end of Linux's console, where a panic would be."""
         return self._said
 
-    async def wait_ready(self, power_on: float) -> None:
-        """Wait for the agent's first word. `power_on` is when Bochs was started, by `time.monotonic()`.
+    async def wait_ready(self, power_on: float, *, word: str = "ready") -> None:
+        """Wait for the agent's first word, which is "waits" where KVM is still to be loaded. `power_on` is when Bochs
+        was started, by `time.monotonic()`.
 
         Raises EmulatorError with the console when Linux or KVM did not come up.
         """
@@ -215,7 +216,7 @@ class ApplianceMachine:
         self.ready_line = await coming_up
         self.seconds_to_ready = time.monotonic() - power_on
         self.cpu_to_ready = self.bochs.process.cpu_seconds()
-        if not self.ready_line.startswith("ready "):
+        if not self.ready_line.startswith(f"{word} "):
             raise EmulatorError(
                 f"KVM in the appliance did not come up: {self.ready_line[:200]}", evidence=self.console()
             )
@@ -236,7 +237,7 @@ class ApplianceMachine:
     async def _from_agent(self) -> None:
         async for line in _lines(self._agent):
             words = line.decode("ascii", errors="replace").split()
-            if words[:1] in (["ready"], ["fail"]) and not self._ready.done():
+            if words[:1] in (["ready"], ["fail"], ["waits"]) and not self._ready.done():
                 self._ready.set_result(line.decode("ascii", errors="replace").strip())
             elif words[:1] == ["gone"] and not self._gone.done():
                 self._gone.set_result(int(words[1]) if words[1:] and words[1].isdigit() else -1)
