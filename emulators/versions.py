@@ -32,7 +32,7 @@ VERSION_OPTIONS = [
     VersionOption(
         name="kernel",
         help="Kernel of kvm-hosted: a version or its beginning (`difftest kernels` lists them), a .deb, a build tree, "
-        "or a folder with a bzImage and its modules.",
+        "a folder with a bzImage and its modules, or one with kvm.ko and kvm-intel.ko alone.",
         targets=("kvm-hosted",),
         identity="kernel",
         heading="Linux {}",

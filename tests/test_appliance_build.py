@@ -200,7 +200,7 @@ def test_stripping_a_module_keeps_code_and_symbols(tmp_path: Path) -> None:
     module = tmp_path / "module.ko"
     subprocess.run(["gcc", "-g", "-c", str(source), "-o", str(module)], check=True)
     stripped = tmp_path / "stripped.ko"
-    stripped.write_bytes(initramfs._stripped(module.read_bytes()))
+    stripped.write_bytes(initramfs.stripped(module.read_bytes()))
 
     def told(tool: str, option: str, path: Path) -> str:
         return subprocess.run([tool, option, str(path)], capture_output=True, text=True, check=True).stdout

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import emulators.host.apt
-from emulators.host.errors import EmulatorError
+from emulators.host.errors import ChoiceError, EmulatorError
 from emulators.host.mirror import Mirror, archives, is_version
 from emulators.hosted.appliance import kernel
 from emulators.hosted.appliance.kernel_files import find, module_bytes
@@ -233,13 +233,15 @@ def build_tree(folder: Path, *, modules: str = "6.9.0-mine", config: str = "CONF
 def test_a_build_tree_is_used_where_it_lies(tmp_path: Path) -> None:
     tree = build_tree(tmp_path / "linux")
     found = kernel.fetch(str(tree), tmp_path / "cache", silent)
-    assert found.release == "6.9.0-mine" and len(found.modules) == 3
-    assert found.modules[0] == tree / "virt/lib/irqbypass.ko"
-    assert kernel.fetch(str(tree / "arch/x86/boot/bzImage"), tmp_path / "cache", silent).modules == found.modules
+    assert found.release == "6.9.0-mine" and found.modules == (tree / "virt/lib/irqbypass.ko",)
+    assert [path.name for path in found.kvm] == ["kvm.ko", "kvm-intel.ko"], "KVM comes apart from the rest"
+    by_image = kernel.fetch(str(tree / "arch/x86/boot/bzImage"), tmp_path / "cache", silent)
+    assert (by_image.modules, by_image.kvm) == (found.modules, found.kvm)
     (tree / "arch/x86/kvm/kvm.ko").write_bytes(fake.module("6.9.0-mine") + b"patched")
-    assert kernel.fetch(str(tree), tmp_path / "cache", silent).sha256 != found.sha256, (
-        "a rebuilt module is another kernel"
-    )
+    rebuilt = kernel.fetch(str(tree), tmp_path / "cache", silent)
+    assert rebuilt.sha256 == found.sha256 and rebuilt.kvm_sha256 != found.kvm_sha256, "another KVM in the same Linux"
+    (tree / "virt/lib/irqbypass.ko").write_bytes(fake.module("6.9.0-mine") + b"patched")
+    assert kernel.fetch(str(tree), tmp_path / "cache", silent).sha256 != found.sha256, "another Linux"
 
 
 def test_a_bzimage_beside_its_installed_modules(tmp_path: Path) -> None:
@@ -280,7 +282,8 @@ def test_kvm_alone_goes_over_the_distributions_kernel_of_its_release(served: fak
     folder = kvm_in(tmp_path / "kvm", "6.1.0-7-cloud-amd64", "kvm.ko", "kvm-intel.ko")
     found = kernel.fetch(str(folder), tmp_path / "cache", silent)
     assert found.vmlinuz == whole.vmlinuz and found.release == whole.release
-    assert found.modules == (whole.modules[0], folder / "kvm.ko", folder / "kvm-intel.ko"), "irqbypass is the kernel's"
+    assert found.modules == whole.modules[:1], "irqbypass is the kernel's"
+    assert found.kvm == (folder / "kvm.ko", folder / "kvm-intel.ko")
     assert found.sha256 != whole.sha256
     assert str(folder) in found.package and whole.package in found.package, "the identity says which KVM it is"
 

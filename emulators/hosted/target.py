@@ -181,6 +181,7 @@ class KvmHosted(CpuModelChoice, Target):
             if known
             else {}
         )
+        built |= {"kvm modules": known.kernel.kvm_sha256} if known and known.kernel.kvm else {}
         models = {"cpu model": CPU, "hosting cpu model": self.model, "kernel arch": "x86_64"}
         asked = {module_parameters.ASKED: " ".join(self.parameters)} if self.parameters else {}
         return {**self.qemu.identity(), **bochs, **built, "accelerator": "kvm", **models, **asked}

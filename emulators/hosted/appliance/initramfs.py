@@ -69,10 +69,10 @@ def _entries(kernel: Kernel, qemu: Path) -> Iterator[ArchiveEntry]:
     names = [path.name.partition(".ko")[0] + ".ko" for path in kernel.modules]
     yield ArchiveEntry("modules/order", ("\n".join(names) + "\n").encode())
     for name, path in zip(names, kernel.modules, strict=True):
-        yield ArchiveEntry(f"modules/{name}", _stripped(module_bytes(path)))
+        yield ArchiveEntry(f"modules/{name}", stripped(module_bytes(path)))
 
 
-def _stripped(module: bytes) -> bytes:
+def stripped(module: bytes) -> bytes:
     """A kernel module without what only debuggers and tracers read. Its code and its symbols (for a WARN's call trace)
     stay.
 

@@ -22,6 +22,7 @@ from emulators.host.mirror import CACHED, Mirror, by_version, latest
 from emulators.hosted.appliance.kernel_files import (
     BUILT_IN,
     Kernel,
+    apart,
     built_for,
     find,
     kept_in,
@@ -147,12 +148,13 @@ def _of_path(path: Path, cache: Path, say: Progress) -> Kernel:
         )
         if not debs:
             rebuilt = kvm_alone(path)
-            return _with_kvm_of(path, rebuilt, cache, say) if rebuilt else find(path, str(path))
+            return apart(_with_kvm_of(path, rebuilt, cache, say) if rebuilt else find(path, str(path)))
     elif path.suffix == ".deb" and path.is_file():
         debs = [path]
     elif path.is_file():
         # A bzImage in its build tree, or beside its modules.
-        return find(next((tree for tree in path.parents if (tree / BUILT_IN).exists()), path.parent), str(path), path)
+        tree = next((tree for tree in path.parents if (tree / BUILT_IN).exists()), path.parent)
+        return apart(find(tree, str(path), path))
     else:
         raise ChoiceError(f"{path}: no such file or folder", hint=USAGE)
     digest = hashlib.sha256("".join(sha256(deb) for deb in debs).encode()).hexdigest()

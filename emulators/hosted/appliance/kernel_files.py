@@ -37,6 +37,9 @@ class Kernel(msgspec.Struct, frozen=True, kw_only=True):
     vmlinuz: Path
     modules: tuple[Path, ...]  # in the order in which they are loaded; none where KVM is built in
     sha256: str  # of image and modules
+    # KVM's modules where they come apart from all else, and may change while that stays; in order, after `modules`.
+    kvm: tuple[Path, ...] = ()
+    kvm_sha256: str = ""
 
     def below(self, folder: Path) -> Kernel:
         """The same with its paths below a folder."""
@@ -72,6 +75,24 @@ def kvm_alone(tree: Path) -> tuple[Path, ...]:
         return ()
     modules = tuple(_modules(tree))
     return modules if any(module_name(path) in KVM_MODULES for path in modules) else ()
+
+
+def apart(kernel: Kernel) -> Kernel:
+    """The same kernel with KVM's modules apart from the rest, so that a rebuilt one is taken without a new start of
+    Linux. The kernel itself where KVM is built in.
+    """
+    kvm = tuple(path for path in kernel.modules if module_name(path) in KVM_MODULES)
+    rest = tuple(path for path in kernel.modules if path not in kvm)
+    return msgspec.structs.replace(
+        kernel, modules=rest, sha256=_sha256(kernel.vmlinuz, *rest), kvm=kvm, kvm_sha256=_sha256(*kvm)
+    )
+
+
+def _sha256(*files: Path) -> str:
+    digest = hashlib.sha256()
+    for path in files:
+        digest.update(module_bytes(path))
+    return digest.hexdigest()
 
 
 def built_for(module: Path) -> str:

@@ -12,7 +12,6 @@ import contextlib
 import hashlib
 import os
 import shlex
-import shutil
 import time
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
@@ -20,16 +19,17 @@ from pathlib import Path
 import msgspec
 
 from emulators.bochs import saved_state
-from emulators.bochs.xvfb import xvfb
+from emulators.bochs.xvfb import Display, xvfb
 from emulators.host import limits
 from emulators.host.cache import Cache
 from emulators.host.errors import EmulatorError, HostingError
-from emulators.host.files import private_copy, sha256_cached
+from emulators.host.files import sha256_cached
 from emulators.host.scratch import scratch
-from emulators.host.tools import ran
 from emulators.hosted.appliance import tracing
 from emulators.hosted.appliance.assembler import assembled
+from emulators.hosted.appliance.before_kvm import linux, loaded
 from emulators.hosted.appliance.initramfs import TAKE
+from emulators.hosted.appliance.keeping import keep
 from emulators.hosted.appliance.linuxboot import SECTOR
 from emulators.hosted.appliance.machine import DUMP, QEMU_LOG, TELL_UPTIME, ApplianceMachine
 from emulators.hosted.appliance.start import MODEL, SECOND_DISK, Hosting, booted, restored
@@ -89,8 +89,9 @@ async def snapshot(cache: Path, hosting: Hosting, shape: Shape, say: Callable[[s
     key = _key(hosting, shape)
 
     async def make(folder: Path) -> None:
-        say(f"starting Linux {hosting.appliance.kernel.release} with KVM inside Bochs, once: a snapshot is kept")
-        await _make(hosting, shape, key, folder)
+        if not hosting.appliance.kernel.kvm:
+            say(f"starting Linux {hosting.appliance.kernel.release} with KVM inside Bochs, once: a snapshot is kept")
+        await _make(cache, hosting, shape, key, folder, say)
 
     async with snapshots(cache).entry(key, make, say) as folder:
         facts = msgspec.json.decode((folder / "facts.json").read_bytes(), type=Facts)
@@ -125,16 +126,15 @@ async def resumed(hosting: Hosting, snapshot: Snapshot, image: bytes, folder: Pa
         yield machine
 
 
-async def _make(hosting: Hosting, shape: Shape, key: str, target: Path) -> None:
-    """Boot an appliance to where a case can be handed in, and save it into a folder."""
+async def _make(
+    cache: Path, hosting: Hosting, shape: Shape, key: str, target: Path, say: Callable[[str], None]
+) -> None:
+    """Bring an appliance to where a case can be handed in, and save it into a folder."""
     with scratch("snapshot") as folder:
         (folder / "state").mkdir()
-        standin = {Path(DISK).name: assembled(STANDIN, STANDIN_ADDRESS, folder)}
         async with (
             xvfb() as display,
-            booted(
-                hosting, standin, shape.guest_mib, folder, second_bytes=shape.disk_bytes, display=display
-            ) as machine,
+            _with_kvm(cache, hosting, shape, folder, display, say) as machine,
         ):
             control = await machine.start_qemu(list(shape.argv), f"busybox truncate -s {shape.disk_bytes} {DISK}")
             qemu = Qemu(limits.INNER_QEMU_ANSWER)
@@ -153,7 +153,26 @@ async def _make(hosting: Hosting, shape: Shape, key: str, target: Path) -> None:
                 cpu_seconds=machine.bochs.process.cpu_seconds(),
             )
             await saved_state.save(machine.bochs, "state")
-        await asyncio.to_thread(_keep, hosting, folder, target, facts)
+        await asyncio.to_thread(keep, hosting, folder, target, facts)
+
+
+@contextlib.asynccontextmanager
+async def _with_kvm(
+    cache: Path, hosting: Hosting, shape: Shape, folder: Path, display: Display, say: Callable[[str], None]
+) -> AsyncIterator[ApplianceMachine]:
+    """An appliance with KVM loaded: booted, or where KVM comes apart from it restored from before KVM was loaded."""
+    standin = {Path(DISK).name: assembled(STANDIN, STANDIN_ADDRESS, folder)}
+    if not hosting.appliance.kernel.kvm:
+        async with booted(
+            hosting, standin, shape.guest_mib, folder, second_bytes=shape.disk_bytes, display=display
+        ) as machine:
+            yield machine
+        return
+    async with (
+        linux(cache, hosting, standin, shape.guest_mib, shape.disk_bytes, say) as saved,
+        loaded(hosting, saved, folder, display) as machine,
+    ):
+        yield machine
 
 
 async def handed_over(machine: ApplianceMachine, qemu: Qemu) -> None:
@@ -193,26 +212,6 @@ async def try_to_host(hosting: Hosting, shape: Shape) -> None:
             await qemu.disconnect()
 
 
-def _keep(hosting: Hosting, made: Path, target: Path, facts: Facts) -> None:
-    """Move what a restore needs into the cache. Raises EmulatorError when there is no room."""
-    state = made / "state"
-    memory = (state / saved_state.MEMORY).read_text()
-    # Linux keeps the initramfs that it has unpacked: it is not looked at again, and 100 MB to carry about.
-    start, size = hosting.appliance.layout.initramfs, hosting.appliance.layout.initramfs_bytes
-    (state / saved_state.MEMORY).write_text(saved_state.without_blocks(memory, start, size))
-    hole = ["fallocate", "--punch-hole", "--offset", str(start), "--length", str(size), str(state / saved_state.RAM)]
-    with contextlib.suppress(EmulatorError):  # it only saves room
-        ran(hole)
-    try:
-        for path in state.iterdir():
-            private_copy(path, target / path.name) if path.name == saved_state.RAM else shutil.copy(path, target)
-        (target / "facts.json").write_bytes(msgspec.json.encode(facts))
-    except OSError as error:
-        raise EmulatorError(
-            f"cannot keep a snapshot: {error.strerror}", hint=f"is there room in {target.parent}?"
-        ) from error
-
-
 def _key(hosting: Hosting, shape: Shape) -> str:
     parts = [
         str(VERSION),
@@ -224,5 +223,6 @@ def _key(hosting: Hosting, shape: Shape) -> str:
     ]
     parts += [f"{key}={value}" for key, value in hosting.program.identity().items()]
     parts += [sha256_cached(STANDIN), str(shape.guest_mib)]
+    parts += [hosting.appliance.kernel.kvm_sha256] if hosting.appliance.kernel.kvm else []
     parts += tracing.identity() if hosting.traced else []
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:32]

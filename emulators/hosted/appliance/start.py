@@ -23,6 +23,8 @@ from emulators.host.limits import in_time
 from emulators.hosted import module_parameters
 from emulators.hosted.appliance import tracing
 from emulators.hosted.appliance.build import Appliance
+from emulators.hosted.appliance.initramfs import stripped
+from emulators.hosted.appliance.kernel_files import module_bytes
 from emulators.hosted.appliance.machine import AGENT_PORT, DEBUG_PORT, GUEST_PORT, IPS, QMP_PORT, ApplianceMachine
 from emulators.standalone import STOCK_ROMS, StandaloneBoot, standalone_bochs, unseen
 
@@ -61,6 +63,7 @@ COMMAND_LINE = (
 TRACED_COMMAND_LINE = COMMAND_LINE.replace(f"{TRACING_CALL},", "")
 MOST_MIB = 2048  # Bochs 2.7 does not start with more
 MARGIN_MIB = 40  # for Linux and QEMU, beside the guest's memory and what is handed in
+LATER = "later"  # the file that has init.sh load KVM on request alone
 FIRST_DISK, SECOND_DISK = "first.img", "second.img"
 
 
@@ -75,7 +78,18 @@ class Hosting(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def command_line(self) -> str:
-        return " ".join([TRACED_COMMAND_LINE if self.traced else COMMAND_LINE, *self.parameters])
+        return " ".join([self.plain_command_line, *self.parameters])
+
+    @property
+    def plain_command_line(self) -> str:
+        """Without the parameters of KVM's modules."""
+        return TRACED_COMMAND_LINE if self.traced else COMMAND_LINE
+
+    def kvm_files(self) -> dict[str, bytes]:
+        """KVM's modules by their names under /cases, where they are not in the appliance. Raises EmulatorError."""
+        return {
+            f"{path.name.partition('.ko')[0]}.ko": stripped(module_bytes(path)) for path in self.appliance.kernel.kvm
+        }
 
 
 @contextlib.asynccontextmanager
@@ -87,20 +101,23 @@ async def booted(
     *,
     second_bytes: int = 0,
     display: Display | None = None,
+    later: bool = False,
 ) -> AsyncIterator[ApplianceMachine]:
     """Boot an appliance with these images under /cases and enough memory for a guest of `guest_mib`, and wait until it
     is ready.
 
     The second disk has room for `second_bytes`, and so has memory. `display` is where Bochs has a window, by which
-    alone it can be made to save its state.
+    alone it can be made to save its state. `later`: KVM is to be loaded later, by load_kvm of init.sh.
     """
     appliance = hosting.appliance
+    images = {**images, **({LATER: b""} if later else hosting.kvm_files())}
     if hosting.traced:
         images = {**images, **tracing.handed_in(folder)}
     recorded = tracing.MEMORY_BYTES if hosting.traced else 0
     megabytes = _memory(appliance, images, guest_mib, second_bytes + recorded)
     second = folder / SECOND_DISK
-    second.write_bytes(appliance.second_disk(images, hosting.command_line))
+    command_line = hosting.plain_command_line if later else hosting.command_line
+    second.write_bytes(appliance.second_disk(images, command_line))
     os.truncate(second, max(second.stat().st_size, whole_cylinders(second_bytes)))
     async with _ports() as ports:
         config = [
@@ -113,21 +130,29 @@ async def booted(
             bochs_machine(hosting.program, config, folder, display=display, debugged=False) as bochs,
             ports.machine(bochs) as machine,
         ):
-            await machine.wait_ready(power_on)
-            module_parameters.check(hosting.parameters, machine.ready_line)
-            if hosting.traced:
-                await tracing.set_up(machine)
+            await machine.wait_ready(power_on, word="waits" if later else "ready")
+            if not later:
+                await kvm_loaded(hosting, machine)
             yield machine
 
 
+async def kvm_loaded(hosting: Hosting, machine: ApplianceMachine) -> None:
+    """What is left to do once KVM is there. Raises EmulatorError, ChoiceError among them."""
+    module_parameters.check(hosting.parameters, machine.ready_line)
+    if hosting.traced:
+        await tracing.set_up(machine)
+
+
 @contextlib.asynccontextmanager
-async def restored(hosting: Hosting, saved: Path, second: Path, folder: Path) -> AsyncIterator[ApplianceMachine]:
+async def restored(
+    hosting: Hosting, saved: Path, second: Path, folder: Path, display: Display | None = None
+) -> AsyncIterator[ApplianceMachine]:
     """Let an appliance go on whose state was saved in `saved`. `second` is its second disk from now on, as large as the
-    one that it was booted with.
+    one that it was booted with. `display` is as for `booted`.
     """
     async with _ports() as ports:
         lines = [
-            *restored_lines(hosting.program, folder),
+            *restored_lines(hosting.program, folder, display),
             *_disks(str(hosting.appliance.disk), str(second), f"{folder}/"),
             *ports.lines,
         ]
@@ -135,7 +160,7 @@ async def restored(hosting: Hosting, saved: Path, second: Path, folder: Path) ->
         library = hosting.appliance.memory_library if asks_for_a_file(hosting.program.argv[-1]) else None
         environment = await asyncio.to_thread(started_with, saved, lines, library, state)
         async with (
-            restored_bochs(hosting.program, state, folder, environment) as bochs,
+            restored_bochs(hosting.program, state, folder, environment, display) as bochs,
             ports.machine(bochs) as machine,
         ):
             yield machine
@@ -149,6 +174,7 @@ def standalone_appliance(hosting: Hosting, files: Mapping[str, bytes], guest_mib
     """
     ports = {GUEST_PORT: serial, AGENT_PORT: "console.txt"}
     coms = [f"com{port}: enabled=1, mode=file, dev={name}" for port, name in ports.items()]
+    files = {**files, **hosting.kvm_files()}
     appliance, memory = hosting.appliance, _memory(hosting.appliance, files, guest_mib)
     config = [*_machine(hosting.model, memory), *_disks(FIRST_DISK, SECOND_DISK, ""), *coms]
     disks = {FIRST_DISK: appliance.disk.read_bytes(), SECOND_DISK: appliance.second_disk(files, hosting.command_line)}
