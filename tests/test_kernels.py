@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import emulators.host.apt
-from emulators.host.errors import ChoiceError, EmulatorError
+from emulators.host.errors import EmulatorError
 from emulators.host.mirror import Mirror, archives, is_version
 from emulators.hosted.appliance import kernel
 from emulators.hosted.appliance.kernel_files import find, module_bytes

@@ -17,7 +17,7 @@ from difftest.tracing.code import bits_of
 from difftest.tracing.of_bochs import story_of_bochs
 from difftest.tracing.of_l0 import story_of_l0
 from difftest.tracing.parting import SeenByL0, parting
-from difftest.tracing.story import Step, StepKind, Story
+from difftest.tracing.story import StepKind, Story, StoryStep
 from difftest.tracing.view import in_words, rows
 from emulators.bochs.tracing import BochsTrace
 from emulators.hosted.exit_log import PAGES
@@ -133,8 +133,8 @@ def test_the_seed_parts_at_the_mov_to_cr0_that_l0_carried_out() -> None:
     assert in_words(after[0][1], lambda address: "there") == "L2  0x13de2 there: #GP, error code 0x0, L0 injects it"
 
 
-def step(kind: StepKind, rip: int | None = 0x100, level: str = "L2", **other: object) -> Step:
-    return msgspec.convert({"kind": kind, "level": level, "rip": rip, **other}, Step)
+def step(kind: StepKind, rip: int | None = 0x100, level: str = "L2", **other: object) -> StoryStep:
+    return msgspec.convert({"kind": kind, "level": level, "rip": rip, **other}, StoryStep)
 
 
 ENTRY = step(StepKind.ENTRY, 0x10, "L1")
@@ -193,7 +193,9 @@ VMCALL = step(StepKind.EXIT, 0x200, number=18)
         ([ENTRY, VMCALL], [ENTRY], *(0x200, "L2", SeenByL0.NOT_AT_ALL)),
     ],
 )
-def test_where_they_part(bochs: Sequence[Step], kvm: Sequence[Step], rip: int, level: str, seen: SeenByL0) -> None:
+def test_where_they_part(
+    bochs: Sequence[StoryStep], kvm: Sequence[StoryStep], rip: int, level: str, seen: SeenByL0
+) -> None:
     found = parting(Story(steps=tuple(bochs)), Story(steps=tuple(kvm)))
     assert found.differs and (found.rip, found.level, found.seen) == (rip, level, seen)
 

@@ -8,14 +8,14 @@ from typing import Any
 import capstone
 
 from difftest.image.check_code import BOOT_SECTOR, LOADED_AT
-from difftest.tracing.story import Step, StepKind
+from difftest.tracing.story import StepKind, StoryStep
 
 BEFORE, AFTER = 4, 4  # instructions
 LONGEST = 15  # bytes of an instruction
 MODES = {32: capstone.CS_MODE_32, 64: capstone.CS_MODE_64, 16: capstone.CS_MODE_16}
 
 
-def bits_of(step: Step) -> int:
+def bits_of(step: StoryStep) -> int:
     """The operand and address size of code at which an instruction of a trace reads as Bochs has read it."""
     name = step.words.split(" ")[0]
     for bits in MODES:
@@ -25,7 +25,7 @@ def bits_of(step: Step) -> int:
     return 32
 
 
-def code_around(image: bytes, rip: int, steps: Sequence[Step]) -> list[str]:
+def code_around(image: bytes, rip: int, steps: Sequence[StoryStep]) -> list[str]:
     """Lines of disassembly, the place itself marked. The bytes before it are those that Bochs executed, where it came
     this way; those after it are the image's.
     """

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 import msgspec
 
 from difftest.text import visible
-from difftest.tracing.story import Step, StepKind, Story
+from difftest.tracing.story import StepKind, Story, StoryStep
 from emulators.bochs.tracing import BochsTrace
 
 _INSTRUCTION = re.compile(
@@ -46,11 +46,11 @@ class _TraceReader:
 
     def __init__(self, logged: dict[int, list[tuple[bytes, bytes]]]) -> None:
         self.level = "L1"
-        self.entry: Step | None = None  # a VMLAUNCH or VMRESUME, until it is known what came of it
+        self.entry: StoryStep | None = None  # a VMLAUNCH or VMRESUME, until it is known what came of it
         self._logged = logged
         self._ticks = sorted(logged, reverse=True)
 
-    def before(self, tick: int) -> Iterator[Step]:
+    def before(self, tick: int) -> Iterator[StoryStep]:
         """What happened before the next instruction, since the last one: L2 may leave before it executes any."""
         while self._ticks and self._ticks[-1] < tick:
             for step in self._exits(self._ticks.pop()):
@@ -60,7 +60,7 @@ class _TraceReader:
                 self.level = "L1"
                 yield step
 
-    def of(self, instruction: Step, tick: int) -> Iterator[Step]:
+    def of(self, instruction: StoryStep, tick: int) -> Iterator[StoryStep]:
         """What an instruction caused."""
         enters = instruction.words.startswith(ENTRIES) and self.level == "L1"
         reason = ""
@@ -80,26 +80,28 @@ class _TraceReader:
         if enters:
             self.entry = msgspec.structs.replace(instruction, kind=StepKind.ENTRY, words=reason)
 
-    def _exits(self, tick: int) -> list[Step]:
+    def _exits(self, tick: int) -> list[StoryStep]:
         found = (_EXIT.search(words) for _, words in self._logged[tick])
         return [
-            Step(kind=StepKind.EXIT, level="L2", number=int(match[1]), detail=int(match[2], 16))
+            StoryStep(kind=StepKind.EXIT, level="L2", number=int(match[1]), detail=int(match[2], 16))
             for match in found
             if match
         ]
 
 
-def _steps(lines: Sequence[bytes], logged: dict[int, list[tuple[bytes, bytes]]]) -> Iterator[Step]:
+def _steps(lines: Sequence[bytes], logged: dict[int, list[tuple[bytes, bytes]]]) -> Iterator[StoryStep]:
     first = next((int(match[1]) for line in lines if (match := _INSTRUCTION.match(line))), 0)
     reader = _TraceReader({tick: said for tick, said in logged.items() if tick >= first})
-    exceptions: list[Step] = []
-    last: Step | None = None
+    exceptions: list[StoryStep] = []
+    last: StoryStep | None = None
     last_tick = 0
     for line in lines:
         if match := _EXCEPTION.match(line):
             vector, code = int(match[1], 16), int(match[2], 16)
             rip = last.rip if last else None
-            exceptions.append(Step(kind=StepKind.EXCEPTION, level=reader.level, rip=rip, number=vector, detail=code))
+            exceptions.append(
+                StoryStep(kind=StepKind.EXCEPTION, level=reader.level, rip=rip, number=vector, detail=code)
+            )
             continue
         if (match := _INSTRUCTION.match(line)) is None:
             continue
@@ -116,7 +118,7 @@ def _steps(lines: Sequence[bytes], logged: dict[int, list[tuple[bytes, bytes]]])
             reader.level = "L2" if came.kind is StepKind.ENTRY else "L1"
             yield came
         last_tick = tick
-        last = Step(
+        last = StoryStep(
             kind=StepKind.INSTRUCTION,
             level=reader.level,
             rip=rip,
@@ -132,10 +134,10 @@ def _text(words: bytes) -> str:
     return words.decode("ascii", "replace")
 
 
-def _came(entry: Step, rip: int | None) -> Step:
+def _came(entry: StoryStep, rip: int | None) -> StoryStep:
     """What came of a VM entry when the next instruction is at `rip`: the one after it is L1's, with a VMfail."""
     refused = entry.rip is not None and rip == entry.rip + entry.length
-    return Step(
+    return StoryStep(
         kind=StepKind.REFUSED if refused else StepKind.ENTRY,
         level="L1",
         rip=entry.rip,

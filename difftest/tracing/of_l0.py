@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 from difftest.reading.exits import HOST
 from difftest.text import visible
-from difftest.tracing.story import ENTRIES, Step, StepKind, Story
+from difftest.tracing.story import ENTRIES, StepKind, Story, StoryStep
 from emulators.observation import L0_LOG, Observation
 
 EXIT, NESTED, INJECT, EXCEPTION = "kvm_exit", "kvm_nested_vmexit", "kvm_nested_vmexit_inject", "kvm_inj_exception"
@@ -69,7 +69,7 @@ def _groups(lines: list[str]) -> Iterator[list[_Event]]:
         yield group
 
 
-def _steps(group: list[_Event]) -> Iterator[Step]:
+def _steps(group: list[_Event]) -> Iterator[StoryStep]:
     first, by_name = group[0], {event.name: event for event in reversed(group)}
     if first.name != EXIT:
         return
@@ -78,12 +78,12 @@ def _steps(group: list[_Event]) -> Iterator[Step]:
     injected, reflected, failed = by_name.get(EXCEPTION), by_name.get(INJECT), by_name.get(FAILED)
     if level == "L1" and basic in ENTRIES:
         words = f"KVM: {failed.text or 'refused'}" if failed else ""
-        yield Step(kind=StepKind.REFUSED if failed else StepKind.ENTRY, level="L1", rip=rip, length=3, words=words)
+        yield StoryStep(kind=StepKind.REFUSED if failed else StepKind.ENTRY, level="L1", rip=rip, length=3, words=words)
     elif reflected is None and basic not in QUIET | HOST:
         detail = first.number("intr_info") & 0xFF if basic == 0 else first.number("info1")
-        yield Step(kind=StepKind.HANDLED, level=level, rip=rip, number=basic, detail=detail)
+        yield StoryStep(kind=StepKind.HANDLED, level=level, rip=rip, number=basic, detail=detail)
     if injected is not None and not injected.number("reinjected"):
-        yield Step(
+        yield StoryStep(
             kind=StepKind.EXCEPTION,
             level=level,
             rip=rip,
@@ -93,7 +93,7 @@ def _steps(group: list[_Event]) -> Iterator[Step]:
         )
     if reflected is not None:
         code = reflected.number("exit_code")
-        yield Step(
+        yield StoryStep(
             kind=StepKind.EXIT,
             level="L2",
             rip=rip,

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import msgspec
 
-from difftest.tracing.story import COMPARED, ENTRIES, MEMORY, Step, StepKind, Story
+from difftest.tracing.story import COMPARED, ENTRIES, MEMORY, StepKind, Story, StoryStep
 
 
 class SeenByL0(enum.StrEnum):
@@ -54,7 +54,7 @@ def parting(bochs: Story, kvm: Story) -> Parting:
     return _at(bochs, kvm, pairs, len(bochs.steps), len(kvm.steps), differs=False)
 
 
-def same(one: Step, other: Step) -> bool:
+def same(one: StoryStep, other: StoryStep) -> bool:
     """Whether two steps are one event. An address that a side does not have is no difference."""
     if one.kind is not other.kind:
         return False
@@ -67,11 +67,11 @@ def same(one: Step, other: Step) -> bool:
     return one.failed or one.rip is None or other.rip in (None, one.rip, one.rip + one.length)
 
 
-def _compared(steps: Sequence[Step]) -> list[int]:
+def _compared(steps: Sequence[StoryStep]) -> list[int]:
     return [at for at, step in enumerate(steps) if step.kind in COMPARED]
 
 
-def _handled_at(exception: Step, steps: Sequence[Step], pairs: Sequence[tuple[int, int]], upto: int) -> bool:
+def _handled_at(exception: StoryStep, steps: Sequence[StoryStep], pairs: Sequence[tuple[int, int]], upto: int) -> bool:
     """Whether L0 handled an exit of the very instruction, and injected nothing."""
     begin = pairs[-1][1] + 1 if pairs else 0
     return any(
@@ -113,12 +113,12 @@ def _at(bochs: Story, kvm: Story, pairs: Sequence[tuple[int, int]], left: int, r
     )
 
 
-def _carried_out(step: Step, level: str) -> bool:
+def _carried_out(step: StoryStep, level: str) -> bool:
     """Whether L0 handled an exit of this level by more than a look at memory."""
     return step.kind is StepKind.HANDLED and step.level == level and step.number not in MEMORY
 
 
-def _of_entry(step: Step) -> bool:
+def _of_entry(step: StoryStep) -> bool:
     """Whether a step is what came of a VM entry that did not succeed, or that L0 turned into an exit."""
     return step.failed or step.kind is StepKind.REFUSED or step.had in ENTRIES
 

@@ -23,7 +23,7 @@ ENTRIES = frozenset({20, 24})  # exit reasons VMLAUNCH and VMRESUME
 COMPARED = frozenset({StepKind.ENTRY, StepKind.REFUSED, StepKind.EXIT, StepKind.EXCEPTION})
 
 
-class Step(msgspec.Struct, frozen=True, kw_only=True):
+class StoryStep(msgspec.Struct, frozen=True, kw_only=True):
     """One thing that happened."""
 
     kind: StepKind
@@ -41,6 +41,6 @@ class Step(msgspec.Struct, frozen=True, kw_only=True):
 class Story(msgspec.Struct, frozen=True, kw_only=True):
     """What a side did."""
 
-    steps: tuple[Step, ...] = ()
+    steps: tuple[StoryStep, ...] = ()
     problem: str = ""  # why there is none, or why it is not whole
     end: str = ""  # how the guest ended, where that was before the check reported

@@ -11,7 +11,7 @@ from difftest.reading.record import Record
 from difftest.report.field_values import meaning, spelled
 from difftest.text import visible
 from difftest.tracing.parting import Parting
-from difftest.tracing.story import MEMORY, Step, StepKind, Story
+from difftest.tracing.story import MEMORY, StepKind, Story, StoryStep
 
 MOST_INSTRUCTIONS = 12  # of a stretch of L2 that are shown: the last ones
 MOST_ROWS = 24  # in front of where they part
@@ -19,7 +19,7 @@ AFTER = 6  # events after it
 MOST_FIELDS = 12
 
 Place = Callable[[int], str]
-Row = tuple[Step | None, Step | None]
+Row = tuple[StoryStep | None, StoryStep | None]
 
 
 def rows(bochs: Story, kvm: Story, found: Parting) -> tuple[list[Row], list[Row]]:
@@ -64,7 +64,7 @@ def _prepares(row: Row, kvm: Story) -> bool:
     )
 
 
-def in_words(step: Step | None, place: Place) -> str:
+def in_words(step: StoryStep | None, place: Place) -> str:
     """One step in a line."""
     if step is None:
         return ""
@@ -123,11 +123,11 @@ def _where(rip: int | None, place: Place) -> str:
     return f"{rip:#x}" + (f" {name}" if name else "")
 
 
-def _events(steps: Sequence[Step]) -> Iterator[Step]:
+def _events(steps: Sequence[StoryStep]) -> Iterator[StoryStep]:
     return (step for step in steps if step.kind is not StepKind.INSTRUCTION or step.level == "L2")
 
 
-def _stretch(left: Sequence[Step], right: Sequence[Step]) -> list[Row]:
+def _stretch(left: Sequence[StoryStep], right: Sequence[StoryStep]) -> list[Row]:
     """What happened between two events: the instructions of L2, or those of L1 that L0 handled, and exceptions; beside
     them what L0 handled there.
     """

@@ -4,7 +4,6 @@ it needs no start of Linux. They are keyed without KVM and its parameters.
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import hashlib
 import os
@@ -16,7 +15,6 @@ from typing import NamedTuple
 
 import msgspec
 
-from emulators.bochs import saved_state
 from emulators.bochs.xvfb import Display, xvfb
 from emulators.host import limits
 from emulators.host.cache import Cache
@@ -25,7 +23,7 @@ from emulators.host.scratch import scratch
 from emulators.hosted.appliance import tracing
 from emulators.hosted.appliance.cpio import REGULAR, ArchiveEntry, archive
 from emulators.hosted.appliance.initramfs import TAKE
-from emulators.hosted.appliance.keeping import FACTS, keep
+from emulators.hosted.appliance.keeping import FACTS, save_and_keep
 from emulators.hosted.appliance.linuxboot import SECTOR, whole_sectors
 from emulators.hosted.appliance.machine import ApplianceMachine
 from emulators.hosted.appliance.start import SECOND_DISK, Hosting, booted, kvm_loaded, restored
@@ -113,7 +111,6 @@ async def _make(
     hosting: Hosting, files: Mapping[str, bytes], guest_mib: int, disk_bytes: int, key: str, target: Path
 ) -> None:
     with scratch("linux") as folder:
-        (folder / "state").mkdir()
         room = max(disk_bytes, ROOM)
         async with (
             xvfb() as display,
@@ -126,8 +123,7 @@ async def _make(
                 seconds=machine.seconds_to_ready,
                 instructions=machine.instructions_to_ready,
             )
-            await saved_state.save(machine.bochs, "state")
-        await asyncio.to_thread(keep, hosting, folder, target, facts)
+            await save_and_keep(hosting, machine, target, facts)
 
 
 def _key(hosting: Hosting, files: Mapping[str, bytes], guest_mib: int, disk_bytes: int) -> str:

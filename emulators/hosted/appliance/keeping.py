@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import shutil
 from pathlib import Path
@@ -12,14 +13,25 @@ from emulators.bochs import saved_state
 from emulators.host.errors import EmulatorError
 from emulators.host.files import private_copy
 from emulators.host.tools import ran
+from emulators.hosted.appliance.machine import ApplianceMachine
 from emulators.hosted.appliance.start import Hosting
 
+SAVED = "saved"  # a folder in that of the Bochs, where the one that it was restored from may be called state
 FACTS = "facts.json"
 
 
-def keep(hosting: Hosting, made: Path, target: Path, facts: msgspec.Struct) -> None:
-    """Move what a restore needs into the cache. Raises EmulatorError when there is no room."""
-    state = made / "state"
+async def save_and_keep(hosting: Hosting, machine: ApplianceMachine, target: Path, facts: msgspec.Struct) -> None:
+    """Save a running appliance, which cannot run on after this, and put what a restore needs of it into the cache.
+
+    Raises EmulatorError, also when there is no room.
+    """
+    saved = machine.bochs.log.parent / SAVED
+    saved.mkdir()
+    await saved_state.save(machine.bochs, SAVED)
+    await asyncio.to_thread(_keep, hosting, saved, target, facts)
+
+
+def _keep(hosting: Hosting, state: Path, target: Path, facts: msgspec.Struct) -> None:
     memory = (state / saved_state.MEMORY).read_text()
     # Linux keeps the initramfs that it has unpacked: it is not looked at again, and 100 MB to carry about.
     start, size = hosting.appliance.layout.initramfs, hosting.appliance.layout.initramfs_bytes

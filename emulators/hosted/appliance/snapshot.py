@@ -18,7 +18,6 @@ from pathlib import Path
 
 import msgspec
 
-from emulators.bochs import saved_state
 from emulators.bochs.xvfb import Display, xvfb
 from emulators.host import limits
 from emulators.host.cache import Cache
@@ -29,7 +28,7 @@ from emulators.hosted.appliance import tracing
 from emulators.hosted.appliance.assembler import assembled
 from emulators.hosted.appliance.before_kvm import linux, loaded
 from emulators.hosted.appliance.initramfs import TAKE
-from emulators.hosted.appliance.keeping import keep
+from emulators.hosted.appliance.keeping import save_and_keep
 from emulators.hosted.appliance.linuxboot import SECTOR
 from emulators.hosted.appliance.machine import DUMP, QEMU_LOG, TELL_UPTIME, ApplianceMachine
 from emulators.hosted.appliance.start import MODEL, SECOND_DISK, Hosting, booted, restored
@@ -131,7 +130,6 @@ async def _make(
 ) -> None:
     """Bring an appliance to where a case can be handed in, and save it into a folder."""
     with scratch("snapshot") as folder:
-        (folder / "state").mkdir()
         async with (
             xvfb() as display,
             _with_kvm(cache, hosting, shape, folder, display, say) as machine,
@@ -152,8 +150,7 @@ async def _make(
                 instructions_to_ready=machine.instructions_to_ready,
                 cpu_seconds=machine.bochs.process.cpu_seconds(),
             )
-            await saved_state.save(machine.bochs, "state")
-        await asyncio.to_thread(keep, hosting, folder, target, facts)
+            await save_and_keep(hosting, machine, target, facts)
 
 
 @contextlib.asynccontextmanager
