@@ -32,6 +32,9 @@ class Command(NamedTuple):
 # In the order in which they are listed. A command line loads the module of its own command alone.
 COMMANDS = {
     "run": Command("run", "run", exit_codes=True),
+    "sweep": Command("sweep", "sweep", exit_codes=True),
+    "promote": Command("sweep", "promote"),
+    "merge": Command("sweep", "merge"),
     "list": Command("cases", "list_cases"),
     "show": Command("cases", "show"),
     "new": Command("new", "new"),
