@@ -18,7 +18,7 @@ CASES = [ENTRY, EXIT]
 ABORTS = {"E-18/abort", "E-37/abort-store", "E-37/abort-load"}
 # A row that is only a mask, and one that needs 57-bit linear addresses.
 ABSENT = {"E-05", "E-20"}
-ROWS = {f"E-{row:02}" for row in range(1, 39)}
+ROWS = {f"E-{row:02}" for row in range(1, 43)}
 
 pytestmark = pytest.mark.boots
 
@@ -62,6 +62,7 @@ OTHER_REQUIREMENTS = """
 #define must(name, value, required) must(name, value, (u64)(required) ^ 1)
 #define tally_turn(tally, turn, value, required) tally_turn(tally, turn, value, (u64)(required) ^ 1)
 #define must_vmfail(outcome, error) must_vmfail(outcome, (error) ^ 1)
+#define must_fault(trap, vector, error_code, instruction) must_fault(trap, (vector) ^ 1, error_code, instruction)
 #define must_hold_pdptes(exit, pdptes) must_hold_pdptes(exit, (const u64[4]){ 1, 1, 1, 1 })
 """
 OTHER_OUTCOMES = """

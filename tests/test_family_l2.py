@@ -14,7 +14,7 @@ from .families import Edit, assert_no_check_depends_on_another, built, case_call
 
 CASE = case_called("nested-pdpte")
 MODEL = CASE.manifest.cpu_models["bochs"]  # has all that the checks need
-LOGS = {"write", "write-full", "mov-cr3", "mov-cr0", "fetch-full", "mov-cr0-full", "violation-after-full"}
+LOGS = {"write", "write-full", "each-index", "mov-cr3", "mov-cr0", "fetch-full", "mov-cr0-full", "violation-after-full"}
 LOGGING = {f"L2-12/{name}" for name in LOGS}
 FLAGS = {"L2-10/write", "L2-10/mov-cr0", "L2-10/mov-cr3", "L2-10/mov-cr4", "L2-11/mov-cr0", "L2-11/mov-cr3"}
 SMEP = {"L2-14/mapped", "L2-14/smep"}
@@ -124,7 +124,7 @@ BROKEN: dict[str, tuple[list[Edit], set[str]]] = {
     ),
     "L2 reads where it should write": (
         [("accessed-dirty.c", "l2_writes: movl %eax, (%ebx)", "l2_writes: movl (%ebx), %eax")],
-        _ids(10, "write") | _ids(12, "violation-after-full"),
+        _ids(10, "write") | _ids(12, "each-index", "violation-after-full"),
     ),
 }  # fmt: skip
 

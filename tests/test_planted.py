@@ -9,10 +9,11 @@ from pathlib import Path
 import pytest
 
 from emulators.host.files import cache_folder
+from emulators.hosted.appliance.kernel_files import Kernel
 
 from .planted.fault import FAULTS, Fault, UnfitError, load, planted
 from .planted.outcome import FOUND, FaultOutcome, Outcomes
-from .planted.tree import prepare
+from .planted.tree import KvmTree, prepare
 
 SOURCE = """\
 static int other(int a);
@@ -83,6 +84,23 @@ def test_outcomes_are_kept_for_the_very_fault(tmp_path: Path) -> None:
     assert outcomes.get(one.id, one.key) is None
 
 
+def test_a_runner_that_was_killed_leaves_no_fault_in_the_sources(tmp_path: Path) -> None:
+    kernel = Kernel(release="6.1.0-1-cloud-amd64", package="", vmlinuz=tmp_path, modules=(), sha256="")
+    tree = KvmTree(tmp_path, kernel)
+    source = tree.sources / fault().file
+    source.parent.mkdir(parents=True)
+    source.write_text(SOURCE)
+    with tree.with_fault(fault()):
+        assert source.read_text() != SOURCE
+        killed = {path: path.read_bytes() for path in tree.sources.rglob("*") if path.is_file()}
+    assert [path.name for path in tree.sources.rglob("*") if path.is_file()] == [source.name]
+    for path, content in killed.items():
+        path.write_bytes(content)
+    tree.restore()
+    assert source.read_text() == SOURCE
+    assert [path.name for path in tree.sources.rglob("*") if path.is_file()] == [source.name]
+
+
 @pytest.mark.proof
 @pytest.mark.hosted
 def test_faults_in_kvm_are_found(tmp_path: Path) -> None:
@@ -109,6 +127,7 @@ import os, sys
 from pathlib import Path
 from emulators.host.errors import EmulatorError
 from emulators.host.files import cache_folder
+from emulators.hosted.appliance.kernel_files import Kernel
 from tests.planted.tree import prepare
 
 folder = Path(sys.argv[1])

@@ -39,6 +39,10 @@ VERBS = {
         "holds",
         "takes",
         "has",
+        "access",
+        "changes",
+        "gives",
+        "require",
     ],
 }
 # What refers to something that stands elsewhere, or says things in riddles.

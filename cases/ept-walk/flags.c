@@ -104,3 +104,21 @@ CHECK(tables, "W-17/tables", NEEDS_L2, EPT_FLAGS,
         tally_turn(&tally, turn_of(1 + level, L2_READ), *ept_leaf(l2_window_table(level)) & FLAGS, FLAGS);
     must_tally(&tally);
 }
+
+/* One set of tables, first with an EPTP without the flags, then with one that has them, and back. */
+CHECK(switched, "W-17/switched", NEEDS_L2, EPT_FLAGS,
+      "Accesses set flags in EPT entries once bit 6 of EPTP is 1, also in entries used before while it was 0")
+{
+    struct tally tally = { 0 };
+    window_at(PAGING_PAE, OWN_PML4E);
+    for (EACH_ACCESS(access)) {
+        vmcs_write64(EPT_POINTER, ept_pointer() & ~(u64)0x40);
+        clear_flags(OWN_PML4E);
+        access_turn(&tally, turn_of(0, access), access, ept_passes());
+        tally_turn(&tally, turn_of(1, access), *ept_entry(OWN_PML4E, EPT_PTE) & FLAGS, 0);
+        ept_track(); /* another EPTP: what the CPU has cached of the first does not serve it */
+        access_turn(&tally, turn_of(2, access), access, ept_passes());
+        tally_flags(&tally, turn_of(3, access), OWN_PML4E, dirty_after(access));
+    }
+    must_tally(&tally);
+}

@@ -85,6 +85,27 @@ CHECK(remapped, "W-21/remapped", NEEDS_L2, INVEPT_SDM "; " INVALIDATION,
     must("second_eax", l2_window_access(L2_READ).registers.eax, 0x600D);
 }
 
+CHECK(remapped_table, "W-21/remapped-table", NEEDS_L2, INVEPT_SDM "; " INVALIDATION,
+      "L2 reads the new page after the EPT entry of any level was changed to another table and an INVEPT")
+{
+    static u32 target[PAGE_SIZE / sizeof(u32)] PAGE_ALIGNED;
+    static u64 tables[EPT_PML4E][512] PAGE_ALIGNED;
+    for (enum ept_level level = EPT_PDE; level <= EPT_PML4E; level++) {
+        window_at(PAGING_PAE, OWN_PML4E);
+        u32 word = (u32)(l2_window_linear(L2_READ) % PAGE_SIZE / sizeof(u32));
+        target[word] = 0x600D;
+        ((u32 *)l2_window_page)[word] = 0xBAD;
+        u32 first = l2_window_access(L2_READ).registers.eax;
+        for (enum ept_level below = EPT_PTE; below < level; below++)
+            tables[below][0] = below == EPT_PTE ? address_of(target) | EPT_WRITE_BACK | EPT_ALL
+                                                : address_of(tables[below - 1]) | EPT_ALL;
+        ept_edit(ept_entry(OWN_PML4E, level), ~(u64)0, address_of(tables[level - 1]) | EPT_ALL);
+        u32 second = l2_window_access(L2_READ).registers.eax;
+        must(level == EPT_PDE ? "pde" : level == EPT_PDPTE ? "pdpte" : "pml4e", (u64)first << 32 | second,
+             (u64)0xBAD << 32 | 0x600D);
+    }
+}
+
 CHECK(invept_types, "W-22/types", NEEDS_L2, INVEPT_SDM,
       "INVEPT with a type that the CPU does not support fails with error 28, with one that it supports it succeeds")
 {
@@ -251,4 +272,22 @@ CHECK(no_vpid, "W-22/no-vpid", NEEDS_L2, "Operations that Invalidate Cached Mapp
       "L2 without a VPID faults after L1 has unmapped a page of L2's in L2's own page table")
 {
     unmapped_by_l1(0, false);
+}
+
+CHECK(invvpid_canonical, "W-22/invvpid-canonical", NEEDS_L2, INVVPID_SDM,
+      "Individual-address INVVPID in 64-bit mode fails with error 28 for an address that is not canonical")
+{
+    struct tally tally = { 0 };
+    if (!(ept_capabilities() & EPT_CAPABILITY_INVVPID) ||
+        !(ept_capabilities() & EPT_CAPABILITY_INVVPID_TYPE(INDIVIDUAL_ADDRESS)))
+        skip("no individual-address INVVPID");
+    l2_prepare(NULL);
+    l1_in_64_bit_mode();
+    for (u32 bit = 0; bit < 64; bit++) {
+        bool canonical = bit < 47;
+        struct invvpid_descriptor descriptor = { 1, (u64)1 << bit };
+        tally_turn(&tally, bit, vmx_invvpid(INDIVIDUAL_ADDRESS, &descriptor),
+                   canonical ? VM_SUCCEED : INVALID_OPERAND);
+    }
+    must_tally(&tally);
 }

@@ -1,4 +1,5 @@
 /* F-06: the activity state that a VM exit out of HLT saves. */
+#include "l2_modes.h"
 #include "stage.h"
 
 enum { TRIES = 5, FIRST_TICKS = 1 << 18, FIRST_PIT_TICKS = 4000, LAST_RESORT = 1 << 26 };
@@ -47,6 +48,32 @@ CHECK(timer_entered, "F-06/timer-entered-halted", NEEDS_L2, SAVING_STATE,
     struct vm_exit exit = l2_run();
     must_be_at(&exit, &nop, EXIT_PREEMPTION_TIMER, 0, HALTED);
     must_halt_again(&exit, &nop, 0);
+}
+
+CHECK(entered_state, "F-06/state-entered-halted", NEEDS_L2, SAVING_STATE,
+      "An L2 that is entered in the HLT state and never runs saves the control registers and PDPTEs of its entry")
+{
+    u64 pdptes[4];
+    l2_with_events(&nop, PREEMPTION_TIMER, 0);
+    l2_use_pae_paging();
+    for (u32 index = 0; index < 4; index++)
+        pdptes[index] = l2_tables.pae.pdpt[index];
+    l2_turn_paging_on();
+    u32 cr0 = vmcs_read(GUEST_CR0) | CR0_WP, cr3 = vmcs_read(GUEST_CR3);
+    vmcs_write(GUEST_CR0, cr0);
+    vmcs_write(GUEST_CR4, CR4_VMXE | CR4_PAE | CR4_DE);
+    vmcs_write(GUEST_RSP, 0x123450);
+    vmcs_write(GUEST_RFLAGS, RFLAGS_IF | 1);
+    vmcs_write(GUEST_ACTIVITY_STATE, HALTED);
+    set_timer(1 << 16);
+    struct vm_exit exit = l2_run();
+    must("cr0", exit.cr0, cr0);
+    must("cr3", exit.cr3, cr3);
+    must("cr4", exit.cr4, CR4_VMXE | CR4_PAE | CR4_DE);
+    must("rsp", exit.rsp, 0x123450);
+    must("rflags", exit.rflags, RFLAGS_IF | 1);
+    must_hold_pdptes(&exit, pdptes);
+    must_exit_at(&exit, &nop, EXIT_PREEMPTION_TIMER, 0);
 }
 
 CHECK(timer, "F-06/timer", NEEDS_L2, SAVING_STATE,

@@ -159,3 +159,22 @@ FORM(outsb, "outsb", "OUTSB", "outsb", 1, STRING, ADDRESS_32 | SEGMENT_DS, ADDRE
 FORM(fs_outsl, "outsd-fs", "OUTSD from FS", "outsl %fs:(%esi), %dx", 2, STRING | 3, ADDRESS_32 | SEGMENT_FS,
      ADDRESS | SEGMENT)
 FORM(rep_outsl, "rep-outsd", "REP OUTSD", "rep outsl", 2, STRING | REP | 3, ADDRESS_32 | SEGMENT_DS, ADDRESS | SEGMENT)
+
+/* What IN leaves of EAX, wherever the port's value comes from. */
+L2_CODE(in_byte, "inb $0x61, %al");
+L2_CODE(in_word, "movl $0x61, %edx; inw %dx, %ax");
+L2_CODE(in_of_8259, "inb $0x21, %al");
+
+CHECK(in_keeps, "io/in-keeps-eax", NEEDS_L2, "IN (Vol. 2)",
+      "IN of a byte in L2 changes AL alone, and IN of a word AX alone")
+{
+    l2_prepare(in_byte.start);
+    l2_registers.eax = 0x5A6B7C8D;
+    must("after_byte", l2_try(&in_byte).registers.eax & ~0xFFu, 0x5A6B7C00);
+    l2_registers.eax = 0x5A6B7C8D;
+    must("after_word", l2_try(&in_word).registers.eax >> 16, 0x5A6B);
+    l2_registers.eax = 0x5A6B7C8D;
+    struct vm_exit exit = l2_try(&in_of_8259);
+    must("after_byte_of_8259", exit.registers.eax & ~0xFFu, 0x5A6B7C00);
+    must_execute(&exit, &in_of_8259);
+}

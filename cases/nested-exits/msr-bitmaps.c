@@ -15,7 +15,8 @@ L2_CODE(rdmsr, "rdmsr");
 L2_CODE(wrmsr, "wrmsr");
 
 static const u32 in_ranges[] = { 0,          7,          8,          0x174,      0x175,      0x277,      0x1FFF,
-                                 0xC0000000, 0xC0000007, 0xC0000008, 0xC0000082, 0xC0001FFF };
+                                 0x48,       0x808,      0x80B,      0x83F,      0xC0000000, 0xC0000007,
+                                 0xC0000008, 0xC0000082, 0xC0000100, 0xC0000101, 0xC0000102, 0xC0001FFF };
 
 static u32 reason_of(const struct l2_code *code, u32 msr)
 {

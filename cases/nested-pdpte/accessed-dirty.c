@@ -1,6 +1,8 @@
 /* L2-10 to L2-12: with accessed and dirty flags on for EPT, the load of the PDPTEs is a read all the same. */
 #include "stage.h"
 
+#include "tally.h"
+
 static u64 *const pdpt = l2_tables.pae.pdpt;
 
 /* What L2 does to show that flags and log work at all: a write through the window, without paging. */
@@ -155,6 +157,30 @@ CHECK(log_full_written, "L2-12/write-full", NEEDS_L2, EPT_LOG,
     must("dirty_pte", *ept_entry(WINDOW, EPT_PTE) & EPT_DIRTY, 0);
     must_have_logged(EPT_LOG_FULL, 0);
     saw_exit(&exit, l2_full_write);
+}
+
+CHECK(log_each_index, "L2-12/each-index", NEEDS_L2, EPT_LOG,
+      "Control: a write of L2 is logged at the PML index, and one above 511 causes a log-full exit")
+{
+    static const u32 indexes[] = { 512, 513, 0x3FF, 0x400, 0x8000, EPT_LOG_FULL, 0, 1, 255, 511 };
+    struct tally tally = { 0 };
+    for (u32 turn = 0; turn < ARRAY_SIZE(indexes); turn++) {
+        u32 index = indexes[turn];
+        bool full = index >= EPT_LOG_ENTRIES;
+        u64 page = WINDOW + (turn & 1) * PAGE_SIZE;
+        about_to_write(l2_writes);
+        l2_registers.ebx = (u32)page;
+        ept_map(page, other_pdpt, EPT_ALL);
+        mark_window_accessed();
+        ept_mark_used(l2_writes);
+        ept_log_from(index);
+        struct vm_exit exit = l2_run();
+        tally_turn(&tally, index, exit.reason, full ? EXIT_PML_FULL : EXIT_VMCALL);
+        tally_turn(&tally, index | 1 << 16, vmcs_read(GUEST_PML_INDEX), full ? index : (index - 1) & EPT_LOG_FULL);
+        if (!full)
+            tally_turn(&tally, index | 2 << 16, ept_log[index], page);
+    }
+    must_tally(&tally);
 }
 
 CHECK(log_cr3, "L2-12/mov-cr3", NEEDS_L2, EPT_LOG "; " EPT_FLAGS,

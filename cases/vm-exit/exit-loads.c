@@ -216,3 +216,57 @@ CHECK(long_mode, "E-19/exit-64-bit", NEEDS_L2, SDM_HOST_REGISTERS,
     must("cr4_pae", read_cr4() & CR4_PAE, CR4_PAE);
     must_execute(&exit, &nothing);
 }
+
+/* Fields of natural width with bits above 31, which a 64-bit hypervisor alone can write. */
+enum { IA32_FS_BASE = 0xC0000100, IA32_GS_BASE = 0xC0000101 };
+static const struct wide {
+    u32 host, guest, msr;
+    u64 value;
+} wide[] = {
+    { HOST_FS_BASE, GUEST_FS_BASE, IA32_FS_BASE, 0x123456789ABC },
+    { HOST_GS_BASE, GUEST_GS_BASE, IA32_GS_BASE, 0xFFFF923456789ABC },
+    { HOST_IA32_SYSENTER_ESP, GUEST_IA32_SYSENTER_ESP, IA32_SYSENTER_ESP, 0xFFFF9A3456789AB0 },
+    { HOST_IA32_SYSENTER_EIP, GUEST_IA32_SYSENTER_EIP, IA32_SYSENTER_EIP, 0x7A3456789AC8 },
+};
+
+CHECK(wide_host, "E-35/64-bit-bases", NEEDS_L2, SDM_HOST_REGISTERS "; " SDM_HOST_SEGMENTS,
+      "VM exit to a 64-bit L1 loads all 64 bits of the bases of FS and GS and of the IA32_SYSENTER MSRs")
+{
+    u64 before[ARRAY_SIZE(wide)], after[ARRAY_SIZE(wide)];
+    struct tally tally = { 0 };
+    l2_prepare(nothing.start);
+    l1_in_64_bit_mode();
+    for (u32 index = 0; index < ARRAY_SIZE(wide); index++) {
+        before[index] = read_msr(wide[index].msr);
+        vmcs_write64(wide[index].host, wide[index].value);
+    }
+    struct vm_exit exit = l2_try(&nothing);
+    for (u32 index = 0; index < ARRAY_SIZE(wide); index++) {
+        after[index] = read_msr(wide[index].msr);
+        write_msr(wide[index].msr, before[index]);
+    }
+    for (u32 index = 0; index < ARRAY_SIZE(wide); index++)
+        tally_turn(&tally, wide[index].msr, after[index], wide[index].value);
+    must("exit_reason", exit.reason, EXIT_VMCALL);
+    must_tally(&tally);
+}
+
+CHECK(wide_guest, "E-38/64-bit-bases", NEEDS_L2, SDM_ENTRY_REGISTERS "; " SDM_ENTRY_SEGMENTS,
+      "VM entry loads and VM exit saves all 64 bits of the bases of FS and GS and of the IA32_SYSENTER MSRs")
+{
+    struct tally tally = { 0 };
+    prepare_with_msrs();
+    l1_in_64_bit_mode();
+    for (u32 index = 0; index < ARRAY_SIZE(wide); index++)
+        vmcs_write64(wide[index].guest, wide[index].value);
+    for (u32 index = 0; index < ARRAY_SIZE(wide); index++) {
+        tally_turn(&tally, wide[index].msr, msr_of_l2(wide[index].msr), wide[index].value);
+        tally_turn(&tally, wide[index].guest, vmcs_read64(wide[index].guest), wide[index].value);
+    }
+    for (u32 index = 0; index < ARRAY_SIZE(wide); index++) {
+        write_msr_of_l2(wide[index].msr, wide[index].value ^ 0x5500000000);
+        tally_turn(&tally, (u64)wide[index].guest << 32, vmcs_read64(wide[index].guest),
+                   wide[index].value ^ 0x5500000000);
+    }
+    must_tally(&tally);
+}

@@ -36,6 +36,48 @@ CHECK(segment_saved, "E-36/segment", NEEDS_L2, SDM_SAVING_SEGMENTS,
     must_execute(&exit, &load_segment);
 }
 
+/* Each data segment register gets a descriptor of its own. */
+L2_CODE(load_segments, "movl $0xA0, %eax; movl %eax, %es; movl $0xA8, %eax; movl %eax, %ss; movl $0xB0, %eax\n"
+                       "movl %eax, %ds; movl $0xB8, %eax; movl %eax, %fs; movl $0xC0, %eax; movl %eax, %gs");
+L2_CODE(load_tr, "movl $0x20, %eax; ltr %ax");
+
+CHECK(segments_saved, "E-36/each-segment", NEEDS_L2, SDM_SAVING_SEGMENTS,
+      "VM exit stores selector, base, limit and access rights of each data segment register that L2 loaded")
+{
+    enum { FIRST = 0xA0 };
+    struct tally tally = { 0 };
+    u32 number = 0;
+    l2_prepare(load_segments.start);
+    for (u32 selector = FIRST; selector <= FIRST + 0x20; selector += 8, number++)
+        gdt_write((u16)selector, (u64)(0x1000000 * number) << 32 | (u64)0x4093 << 40 |
+                                     (u64)(0x100 * number) << 16 | (0x7F00 | number));
+    struct vm_exit exit = l2_try(&load_segments);
+    number = 0;
+    for (u32 step = 0; step < SEGMENTS * FIELD_STEP; step += FIELD_STEP) {
+        if (step == SEGMENT_CS * FIELD_STEP)
+            continue;
+        tally_turn(&tally, step << 4, vmcs_read(GUEST_ES_SELECTOR + step), FIRST + 8 * number);
+        tally_turn(&tally, step << 4 | 1, vmcs_read(GUEST_ES_BASE + step), 0x1000000 * number | 0x100 * number);
+        tally_turn(&tally, step << 4 | 2, vmcs_read(GUEST_ES_LIMIT + step), 0x7F00 | number);
+        tally_turn(&tally, step << 4 | 3, vmcs_read(GUEST_ES_ACCESS_RIGHTS + step), 0x4093);
+        number++;
+    }
+    must("exit_reason", exit.reason, EXIT_VMCALL);
+    must_tally(&tally);
+}
+
+CHECK(tr_saved, "E-36/tr", NEEDS_L2, SDM_SAVING_SEGMENTS, "VM exit stores the TR that L2 loaded, which is busy")
+{
+    l2_prepare(load_tr.start);
+    gdt_write(SELECTOR_SPARE, (u64)0x89 << 40 | (u64)0x345678 << 16 | 0xFF);
+    struct vm_exit exit = l2_try(&load_tr);
+    must("tr_selector", vmcs_read(GUEST_TR_SELECTOR), SELECTOR_SPARE);
+    must("tr_base", vmcs_read(GUEST_TR_BASE), 0x345678);
+    must("tr_limit", vmcs_read(GUEST_TR_LIMIT), 0xFF);
+    must("tr_access_rights", vmcs_read(GUEST_TR_ACCESS_RIGHTS), 0x8B);
+    must_execute(&exit, &load_tr);
+}
+
 CHECK(ldtr_saved, "E-36/ldtr", NEEDS_L2, SDM_SAVING_SEGMENTS, "VM exit stores the LDTR that L2 loaded")
 {
     l2_prepare(load_ldtr.start);

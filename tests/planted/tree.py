@@ -22,6 +22,7 @@ from .fault import Fault, planted
 KVM = "arch/x86/kvm"
 BUILT = ("kvm.ko", "kvm-intel.ko")
 READY = "ready"
+SAVED = ".whole"  # a source file as it is without the fault
 
 
 class KvmTree:
@@ -62,11 +63,23 @@ class KvmTree:
         """The sources with the fault in them. Raises UnfitError. On leaving they are as they were."""
         path = self.sources / fault.file
         whole = path.read_text()
-        path.write_text(planted(whole, fault))
+        changed = planted(whole, fault)
+        saved = path.with_name(path.name + SAVED)
+        part = saved.with_suffix(".part")
+        part.write_text(whole)
+        part.replace(saved)
+        path.write_text(changed)
         try:
             yield
         finally:
             path.write_text(whole)
+            saved.unlink()
+
+    def restore(self) -> None:
+        """Take out the fault that a runner left in the sources when it was killed."""
+        for saved in self.sources.rglob(f"*{SAVED}"):
+            saved.with_name(saved.name.removesuffix(SAVED)).write_text(saved.read_text())
+            saved.unlink()
 
 
 def prepare(version: str, folder: Path, cache: Path, say: Progress) -> KvmTree:
@@ -81,6 +94,7 @@ def prepare(version: str, folder: Path, cache: Path, say: Progress) -> KvmTree:
         tree.folder.mkdir(parents=True)
         _unpack(tree, version, cache, say)
         (tree.folder / READY).touch()
+    tree.restore()
     return tree
 
 
