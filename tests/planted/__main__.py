@@ -67,7 +67,8 @@ def _try_all(asked: argparse.Namespace, faults: Sequence[Fault], outcomes: Outco
     say = Console(stderr=True).print
     folder = asked.folder.absolute()
     tree = prepare(asked.kernel, folder / "trees", cache_folder(), lambda line: say(line, markup=False))
-    # A snapshot for each KVM, which no other run needs: the cache goes with them.
+    # Linux is saved once for all of them, and each KVM gives a snapshot that no other run needs: the cache has a limit,
+    # and goes with the last.
     cache = folder / "cache"
     os.environ["XDG_CACHE_HOME"] = str(cache)
     for number, fault in enumerate([PLAIN, *faults]):
@@ -80,8 +81,6 @@ def _try_all(asked: argparse.Namespace, faults: Sequence[Fault], outcomes: Outco
             sys.exit(f"error: KVM without a fault shows {outcome.checks or outcome.detail}")
         outcomes.put(outcome)
         say(f"  {outcome.outcome}: {', '.join(outcome.checks[:SHOWN])}", markup=False)
-        for name in ("snapshots", "appliances"):
-            shutil.rmtree(cache / "difftest" / name, ignore_errors=True)
         shutil.rmtree(folder / "runs", ignore_errors=True)
     if not asked.ids and all(outcomes.get(fault.id, fault.key) for fault in faults):
         shutil.rmtree(cache, ignore_errors=True)
