@@ -261,11 +261,11 @@ async def test_the_end_of_the_bochs_under_kvm_ends_the_boot_at_once(
 
 
 def hosting_bochs() -> psutil.Process:
-    """Waits for it. One that is only asked what it is runs nothing."""
+    """Waits for it. One that is only asked what it is has no configuration and no state to restore."""
     while True:
         for child in psutil.Process().children():
             with contextlib.suppress(psutil.Error):
-                if child.name().startswith("bochs") and "--help" not in child.cmdline():
+                if child.name().startswith("bochs") and {"-f", "-r"} & set(child.cmdline()):  # none: it has ended
                     return child
         time.sleep(0.01)
 
